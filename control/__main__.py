@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the implementations of hitmesh.ports, in these stores, for accounting and for corrections of history."""
+    """Return the ports of these stores that account for hits and correct history."""
     return Bookkeeping(
         ledger=stores.ledger,
         generations=stores.generations,

@@ -51,10 +51,10 @@ class ReprocessingLimits:
         names: maximum number of site names in a request.
         sites: maximum number of sites in a plan.
         site_days: maximum number of site-days in a plan.
-        compared_site_days: maximum number of site-days in a comparison by dimension, because a store filters rows by
-            each site-day.
-        cell_site_days: maximum number of site-days in a comparison by cell: 48,000 cells with 27 sums on both sides
-            take about 40 MB.
+        compared_site_days: maximum number of site-days in a comparison by dimension; the limit exists because the query
+            lists every site-day in its filter.
+        cell_site_days: maximum number of site-days in a comparison by cell: 48,000 cells with 27 old and 27 new sums
+            each take about 40 MB.
     """
 
     names: int = 1_000

@@ -4,12 +4,12 @@ The ledger must satisfy two equations:
 
 - received = rejected + accepted, for every 15-minute cell of collect time;
 - accepted = counted + duplicate + excluded + erased + pending, for every UTC day of event time. The published
-  generation classifies the hits of a settled day, and the live stream classifies the hits of other days. Erased hits
-  were accepted and keep their checksums; the rest of their content is removed.
+  generation classifies the hits of a settled day, and the live stream classifies the hits of all other days. Erased
+  hits were accepted and keep their checksums; the rest of their content is removed.
 
-Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, which reveal the loss of a hit if
-another hit is doubled. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit
-between two stores.
+The sums and the exclusive ors of the hits' hashes are compared too. This comparison reveals a lost hit even if another
+hit is counted twice. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit between
+two stores.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ _CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EX
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Incoming hits, over all time. `accepted_by_day` is None for hits without a site, because their days are unknown.
+    """The counts of all hits that were ever received.
 
-    `imbalance_of_cells` is the sum, over all cells, of the distance between received and rejected + accepted.
+    `accepted_by_day` is None for hits without a site, because their days are unknown.
+
+    `imbalance_of_cells` adds up, over all cells, the distance (Count.distance) between received and rejected +
+    accepted.
     """
 
     received: Count
@@ -81,7 +84,7 @@ class SiteLedger:
 
     @property
     def imbalance(self) -> int:
-        """The imbalance over the totals and all days."""
+        """The imbalance of the totals plus the imbalance of each day."""
         return self.totals.imbalance + sum(day.imbalance for day in self.days)
 
 

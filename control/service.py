@@ -282,7 +282,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
     def ListRetiredGenerations(
         self, request: retired_pb2.ListRetiredGenerationsRequest, context: grpc.ServicerContext
     ) -> retired_pb2.ListRetiredGenerationsResponse:
-        """List the generations whose rows are kept, or will be removed."""
+        """List replaced generations, whose rows are kept for a time or will be removed next."""
         return self._run(list_retired_generations, request, context)
 
 
@@ -309,7 +309,7 @@ class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServic
 
 
 class ShadowStreamService(_Shell, shadow_pb2_grpc.ShadowStreamServiceServicer):
-    """Corrects the days that are not settled yet."""
+    """Manages the shadow stream, which corrects the days that are not settled yet."""
 
     def StartShadowStream(
         self, request: shadow_pb2.StartShadowStreamRequest, context: grpc.ServicerContext

@@ -26,7 +26,7 @@ from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_server
 
-# Envoy sends all reflection calls to the reporter, so the reporter lists the other processes' services too.
+# Envoy sends all reflection calls to the reporter, so the reporter also lists the services of all other processes.
 _REFLECTED = tuple(
     service.full_name
     for file in (collector_pb2, json_pb2, admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2)
@@ -34,7 +34,7 @@ _REFLECTED = tuple(
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
-# The store that serves each path, by the store URL's scheme.
+# For each scheme of a store URL: the store that serves each path.
 _STORES = {
     "embedded": dict.fromkeys(Path, pb.STORE_EMBEDDED),
     "memory": dict.fromkeys(Path, pb.STORE_MEMORY),

@@ -95,11 +95,11 @@ def build_server(
     reports = ReporterService(backend, metrics, question_s, answer_bytes)
     quick_pool = CallPool(QUICK_WORKERS, MAX_QUICK_CALLS, name="quick")
     for name in ("GetFreshness", "ListMetrics", "ListDimensions"):
-        setattr(reports, name, in_pool(quick_pool, getattr(reports, name)))  # gRPC reads an attribute of the function
+        setattr(reports, name, in_pool(quick_pool, getattr(reports, name)))  # gRPC reads the function's pool attribute
     reporter_pb2_grpc.add_ReporterServiceServicer_to_server(reports, server)
     exports = ExportService(backend, metrics, question_s, piece_bytes)
     export_pool = CallPool(export_workers, max_exports, name="exports")
-    exports.ExportReport = in_pool(export_pool, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
+    exports.ExportReport = in_pool(export_pool, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads the function's pool attribute
     export_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
     return server
 
@@ -186,7 +186,7 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
     def GetFreshness(
         self, request: reporter_pb2.GetFreshnessRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.GetFreshnessResponse:
-        """Return how fresh a site's numbers are."""
+        """Return the freshness of a site's numbers."""
         return self._run(get_freshness, request, context)
 
 

@@ -38,7 +38,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name a parameter of type bytes by its length.
 
-    All workers must give a test the same name, and the bytes may contain the time of day (gzip).
+    The bytes themselves may contain the time of day (gzip), so they would give a test different names on different
+    workers.
     """
     return f"{argname}_of_{len(val)}" if isinstance(val, bytes) else None
 

@@ -66,10 +66,10 @@ class Begun:
     Attributes:
         site_day: the site-day.
         sequence: the number of the generation entry when reading began.
-        attempt: how often the raw hits were read from the start again because the entry had changed.
-        after: the position up to which raw records are read; None if no record is read yet.
-        count: number and checksums of the hits in the records that are read.
-        damaged: how many of these records are not readable.
+        attempt: the number of times that reading restarted from the first raw record because the entry had changed.
+        after: the position of the last raw record that has been read; None before the first record.
+        count: number and checksums of the site-day's hits in the records that have been read.
+        damaged: the number of unreadable records so far.
         first_damaged: the first unreadable record's position as a text.
     """
 
@@ -88,11 +88,11 @@ class CheckedPage:
 
     Attributes:
         site_days: the number of checked site-days.
-        hits: how many accepted hits the checked site-days have.
-        rows: how many raw hits were read, including other sites' hits in the same records.
+        hits: the number of accepted hits on the checked site-days.
+        rows: the number of raw hits that were read, including other sites' hits in the same records.
         problems: the site-days whose stored values do not add up.
         last: the last checked site-day, after which the next page begins; None if no site-days follow.
-        begun: the site-day after `last`, if the page ended while its raw hits were read.
+        begun: the site-day after `last`, if the page ended before all raw hits of this site-day were read.
     """
 
     site_days: int
@@ -105,7 +105,7 @@ class CheckedPage:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A settled site-day with the entry and the ledgers that its other values are compared with."""
+    """A settled site-day's generation entry and ledgers, with which all other values of the site-day are compared."""
 
     site_day: SiteDay
     entry: GenerationEntry
@@ -115,7 +115,7 @@ class _Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A site-day's findings, the count of its raw hits, and the raw hits that this page read beyond `after`."""
+    """A site-day's findings, its count of raw hits, and the raw hits that this page read (later than `after`)."""
 
     settled: _Settled
     findings: tuple[Finding, ...]
@@ -125,7 +125,7 @@ class _Found:
 
 
 class _Budget:
-    """How many raw hits a page may still read, and for how long. Not thread-safe."""
+    """The number of raw hits and the time that a page has left. Not thread-safe."""
 
     def __init__(self, clock: Clock, limits: CheckLimits) -> None:
         self._clock = clock
@@ -134,7 +134,7 @@ class _Budget:
         self.rows = 0
 
     def is_over(self, further: int = 0) -> bool:
-        """Return whether the page must end; `further` raw hits were read that `rows` does not include yet."""
+        """Return whether the page must end, if `further` raw hits are added to `rows`."""
         return self.rows + further > self._max_rows or self._clock.now() > self._ends_at
 
 
@@ -285,7 +285,7 @@ def _checked(
 ) -> _Found | Begun:
     """Check a site-day, or read a part of its raw hits if the page must end.
 
-    If the entry changed between two pages, the raw hits are read from the start again, but only a few times.
+    If the entry changed between two pages, reading restarts from the first raw record, at most `_ATTEMPTS` times.
     """
     checkpoint()
     site, day = settled.site_day
@@ -315,7 +315,10 @@ def _checked(
 
 
 def _stored_findings(books: Bookkeeping, settled: _Settled, metrics: Sums | str) -> Iterator[Finding]:
-    """Yield findings: the series differs from the ledger, or the metric store from the ledger or a correct series."""
+    """Yield findings about sums in the series and in the metric store that differ from the ledger.
+
+    If the series agrees with the ledger, the metric store is also compared with the series.
+    """
     by_ledger, series = of_ledger(settled.ledger), None
     try:
         series = series_sums(books.series, settled.site_day, settled.entry.generation)

@@ -22,10 +22,10 @@ class Incomplete:
     """A site-day whose raw hits are incomplete.
 
     Attributes:
-        missing: how many hits are missing.
-        there: the raw hits that the raw store has, from records beyond `after`.
-        read_through: the positions that the site-day's generation has read.
-        after: the position up to which earlier pages read the raw records; None if this page read all raw records.
+        missing: the number of hits that are missing.
+        there: the raw hits that this page found in the raw store, in records after the position `after`.
+        read_through: per partition, the position up to which the site-day's generation has read the log.
+        after: the position of the last raw record that an earlier page read; None if this page read all raw records.
     """
 
     missing: int
@@ -42,7 +42,7 @@ def missing_hits(
     checkpoint: Checkpoint,
     is_stored: Callable[[Position], bool],
 ) -> Mapping[SiteDay, MissingHits]:
-    """Return how many hits each site-day lacks, and how many of the missing hits the log still has.
+    """Return each site-day's number of missing hits, and the number of missing hits that the log still has.
 
     Args:
         log: the log.
@@ -50,7 +50,8 @@ def missing_hits(
         incomplete: the site-days whose raw hits are incomplete.
         max_records: maximum number of log records that are read.
         checkpoint: called for each record.
-        is_stored: returns whether the raw record at a position is readable; called for positions of earlier pages.
+        is_stored: returns whether the raw store has a readable record for a log position; called only for positions
+            that an earlier page has passed.
     """
     if not incomplete:
         return {}
@@ -73,7 +74,7 @@ def missing_hits(
 def _records(
     log: LogScan, partitions: Collection[PartitionId], incomplete: Mapping[SiteDay, Incomplete]
 ) -> Iterator[LoggedRecord]:
-    """Yield retained log records that may have hits of the site-days and that the site-days' generations have read."""
+    """Yield the retained log records that may contain hits of the site-days, up to the positions in `read_through`."""
     # A hit's event time is less than a day ahead of the record's log time (rule T2).
     first_time = min(site_day.day for site_day in incomplete) * DAY_MS - MAX_AHEAD_MS
     for partition in sorted(partitions):

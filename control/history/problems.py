@@ -38,14 +38,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class MissingHits:
-    """Raw hits that are missing, and how many of them the log still has; None if the log was not read to its end."""
+    """The number of missing raw hits, and the number of missing hits that are still in the log.
+
+    `in_log` is None if the search ended before the end of the log.
+    """
 
     hits: int = 0
     in_log: int | None = 0
 
     @property
     def lost(self) -> int | None:
-        """How many hits are lost beyond repair; None if this is not known."""
+        """The number of hits that no repair can restore; None if this number is not known."""
         return None if self.in_log is None else max(0, self.hits - self.in_log)
 
 
@@ -64,12 +67,12 @@ def damaged(part: Part, message: str) -> Finding:
 
 
 def raw_findings(expected: ExpectedHits, found: Count, unreadable: int, first: str) -> Iterator[Finding]:
-    """Yield how a site-day's raw hits differ from both ledgers.
+    """Yield the differences between a site-day's raw hits and both ledgers.
 
     Args:
         expected: the hits that the raw store must have according to both ledgers.
         found: the hits in readable raw records.
-        unreadable: how many raw records are not readable.
+        unreadable: the number of unreadable raw records.
         first: the position of the first unreadable record.
     """
     if unreadable:
@@ -94,7 +97,7 @@ def ledger_findings(expected: ExpectedHits, ledger: LedgerEntry) -> Iterator[Fin
 
 
 def of_ledger(ledger: LedgerEntry) -> dict[str, int]:
-    """Return the sums over all rows of a site-day that follow from its ledger entry.
+    """Return the sums that the rows of a site-day must have according to its ledger entry.
 
     Example:
         >>> of_ledger(LedgerEntry(accepted=9, counted=5, duplicate=1, excluded=3, sum64=0, xor64=0))

@@ -37,7 +37,7 @@ def series_sums(series: SeriesStore, site_day: SiteDay, generation: int) -> Sums
 def metric_sums(
     metrics: MetricStore, generations: Mapping[SiteDay, int], checkpoint: Checkpoint
 ) -> Mapping[SiteDay, Sums | str]:
-    """Return, for each site-day, the sums in the metric store, or why the rows are not readable.
+    """Return, for each site-day, the sums in the metric store, or the reason why the rows are not readable.
 
     All site-days are read in one query. If the query fails, each half is queried separately, so that few queries find
     the damaged site-days.

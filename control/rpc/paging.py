@@ -11,7 +11,7 @@ from hitmesh.model.reasons import ErrorReason
 
 
 def checked_size(field: str, size: int, default: int, limit: int) -> int:
-    """Return the number of entries of a page: the default for 0, at most the limit.
+    """Return the size of a page: `default` if `size` is 0, and never more than `limit`.
 
     Raises:
         RefusedError: the size is negative; the error names `field`.
@@ -32,7 +32,7 @@ def token_of(last: str, of_list: str) -> str:
 
     Args:
         last: the key of the page's last entry.
-        of_list: text that identifies the list; any other list refuses the token.
+        of_list: text that identifies the list; calls for any other list refuse the token.
     """
     return base64.urlsafe_b64encode(f"{hash64(of_list):016x}{last}".encode()).decode().rstrip("=")
 

@@ -47,7 +47,7 @@ class Breaker:
         return answer
 
     def is_pausing(self, now_ms: int) -> bool:
-        """Return whether the breaker is open, so that it would refuse a call now."""
+        """Return whether the breaker is open, so that a call at this moment would be refused."""
         with self._lock:
             return bool(self._cause) and now_ms < self._try_at
 

@@ -35,8 +35,8 @@ _WIDE: Final = Context(prec=80)
 # Number of rows between two calls of the checkpoint, about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
-# Matches a text that a spreadsheet runs as a formula. A text with apostrophes before a formula matches and is escaped
-# too, so that two different texts never become equal. Plain numbers match; `_NUMBER` excludes them.
+# Matches a text that a spreadsheet runs as a formula. A text with apostrophes before a formula also matches, and is
+# also escaped, so that two different texts never become equal. Plain numbers match; `_NUMBER` excludes them.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 

@@ -1,10 +1,10 @@
-"""Compute how fresh and how final a site's metric values are (journey step 8; rules L1 to L3).
+"""Compute the freshness and the finality of a site's metric values (journey step 8; rules L1 to L3).
 
-Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum, over all
-partitions that can hold the site's hits, of two log times: that of the answering store's progress, and that of the
-first record with hits that still wait for settlement. Hits that the live stream has counted do not wait for settlement.
-This module also computes which cells are live, provisional or settled. The caller must read progress first, then
-waiting days, then generations, because any other order could miss a hit.
+Every hit acknowledged before `complete_through` is in the answer. `complete_through` is a minimum of log times. Each
+partition that can hold the site's hits contributes two log times: the log time of the answering store's progress, and
+the log time of the first record whose hits still wait for settlement. Hits that the live stream has counted do not wait
+for settlement. This module also computes which cells are live, provisional or settled. The caller must read progress
+first, then waiting days, then generations, because any other order could miss a hit.
 
 This module reads no clock: callers pass the current time as an argument.
 """
@@ -45,7 +45,7 @@ class State(StrEnum):
 
 
 class CellState(IntEnum):
-    """How final a cell's metric values are (rule L3). The state of several cells is the minimum of their states."""
+    """The finality of a cell's metric values (rule L3). The state of several cells is the minimum of their states."""
 
     LIVE = 1
     PROVISIONAL = 2
@@ -80,7 +80,7 @@ class Freshness:
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
-        open_from_day: the day from which on every day is unsettled too.
+        open_from_day: a UTC day; this day and all later days are unsettled, in addition to `unsettled_days`.
         dirty_days: number of site-days with a dirty mark.
         resettling_days: number of site-days that settlement itself marked dirty.
         open_days: number of site-days that the live stream counts until they are settled.
@@ -175,7 +175,7 @@ def freshness(
 
 
 def pinned_freshness(end_day: int) -> Freshness:
-    """Return the freshness of a report at an earlier version whose last day is the day before `end_day`.
+    """Return the freshness of a report at an earlier data version that ends with the day before `end_day`.
 
     Every day of such a version was closed and settled, so every hit that was acknowledged before its last day closed is
     in the answer.
@@ -229,7 +229,7 @@ def state_of(lag_ms: int) -> State:
 def _visible(
     site: Site, progress: Mapping[PartitionId, PartitionProgress], marked: Sequence[DirtySiteDay]
 ) -> dict[PartitionId, PartitionProgress]:
-    """Return the visible progress of the site's partitions: the store's progress, held back by waiting records."""
+    """Return the visible progress of the site's partitions: the store's progress, at most up to a waiting record."""
     marks = [mark for dirty in marked for mark in dirty.marks]
     return {
         partition: _held_back(partition, reached, marks)

@@ -62,9 +62,9 @@ def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
     A run counts as incomplete if a settled day in the run has no rows: the day may have been settled before series were
-    stored for settled days, or its rows may be lost. A settled day without hits looks the same, and is cheap to read
-    from the metric store. A run also counts as incomplete if it has amounts without a currency, which were added up
-    before series had currencies.
+    stored for settled days, or the day's rows may be lost. A settled day without hits looks the same, and is cheap to
+    read from the metric store. A run also counts as incomplete if it has amounts without a currency, which were added
+    up before series had currencies.
     """
     if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
         return False

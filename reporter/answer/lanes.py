@@ -17,11 +17,11 @@ from reporter.question.question import Question
 
 QUESTIONS_AT_ONCE: Final = 8
 DEAR_DIMENSIONS: Final = 3
-# A question with dimensions and more buckets is expensive. 400 buckets are about the hours in 16 days, or the days in a
-# year.
+# A question with dimensions and more buckets than this limit is expensive. 400 buckets are about the hours in 16 days,
+# or the days in a year.
 DEAR_BUCKETS: Final = 400
-# A question with more values (buckets × metrics) is expensive. 20,000 values are about 20 metrics over the hours in 40
-# days.
+# A question with more values (buckets × metrics) than this limit is expensive. 20,000 values are about 20 metrics over
+# the hours in 40 days.
 DEAR_VALUES: Final = 20_000
 # Seconds between two checks whether the caller of a waiting question is still connected.
 _LOOK_S: Final = 0.1

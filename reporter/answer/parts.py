@@ -23,7 +23,7 @@ BUCKET: Final = "bucket"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a question's metrics, in a table with a row for each bucket and tuple of dimension values with data.
+    """The parts of a question's metrics, in a table. A row has a bucket and a tuple of dimension values that have data.
 
     Attributes:
         table: has the columns `bucket` (Int32), d0, d1 … (String, null for a value that is not set), and a column per
@@ -86,7 +86,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts; `folded` then includes every part for which the store found folded rows.
+    """Return the parts, and add to `folded` every part for which the store found folded rows.
 
     Args:
         parts: the parts.

@@ -188,8 +188,8 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication and before the entry would have expired.
 
-    Erasure marks contain no days. If an entry was removed early for another reason during this time, it is therefore
-    also reported as erased.
+    Erasure marks name no days, so an entry that was removed for another reason is reported as erased too, if a visitor
+    was erased during this time.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS
@@ -208,7 +208,7 @@ def _content(token: str) -> bytes:
 
 
 def _mac(fields: bytes, sites: Sequence[Site]) -> bytes:
-    """Return the authentication code: its key has the names and secrets of all sites, in name order."""
+    """Return the authentication code, whose key is derived from the names and secrets of all sites in name order."""
     key = hashlib.blake2b(digest_size=32, person=b"data_version key")
     for site in sorted(sites, key=lambda site: site.name):
         for part in (site.name.encode(), site.secret):

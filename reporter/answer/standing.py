@@ -1,9 +1,9 @@
 """Read the sites' settlement state (standing), and remember the state in case its stores become unavailable.
 
 The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. A hit before the progress is counted by the live stream, or still waits for settlement, or is in a generation
-that was published before the hit's dirty mark was cleared. A remembered standing is therefore valid only up to the
-progress that was read before the standing.
+then rows. A hit whose position is below the progress is counted by the live stream, still waits for settlement, or is
+in a generation that was published before the hit's dirty mark was cleared. A remembered standing is therefore valid
+only up to the progress that was read before the standing.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class Books:
         """Return the stores of the stream that reports read; None for the first stream (see Backend)."""
         current = table.current
         if table.shadow is not None and not table.shadow.is_read:
-            # On Druid, this starts the search for the shadow's marks, so that they are known once it is published.
+            # On Druid, this read starts the search for the shadow stream's marks. They are then known when reports
+            # first read the shadow stream.
             self.stream(table.shadow.stream.generation, is_shadow=True).ingested_through()
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
@@ -214,7 +215,7 @@ class Books:
     def sequences(self, sites: Sequence[Site], table: StreamTable | None = None) -> int:
         """Return the sum of the sites' highest sequences and the version of the stream table.
 
-        The sum changes with every publication, also with that of a shadow stream.
+        The sum changes when a generation or a shadow stream is published.
         """
         table = self.streams.read() if table is None else table
         return table.version + sum(self.generations.sequence(site.name) for site in sites)
@@ -231,10 +232,10 @@ class Books:
 
 
 def _streamed(waiting: Mapping[str, Waiting], days: range, table: StreamTable) -> dict[SiteDay, int]:
-    """Return, for each awaited site-day in `days`, the stream generation to read if the site-day has no entry.
+    """Return, for each site-day in `days` that awaits settlement, the stream generation to read if there is no entry.
 
-    The stream stores an awaited day before the day's first rows. `waiting` must be read before the entries, because
-    settlement publishes an entry first and removes the day from `waiting` afterwards.
+    The stream stores that a day awaits settlement before it stores the day's first rows. `waiting` must be read before
+    the entries, because settlement publishes an entry first and removes the day from `waiting` afterwards.
     """
     return {
         SiteDay(site, day): table.generation(day)

@@ -21,7 +21,7 @@ ORDERS_IN_CURRENCY: Final = "orders_in_currency"
 
 
 class Scope(StrEnum):
-    """Where a metric is counted: in the cell of each hit, or in the cell in which the visit started."""
+    """The place where a metric is counted: the cell of each hit, or the cell in which the visit started."""
 
     HIT = "hit"
     VISIT = "visit"
@@ -51,7 +51,7 @@ class Unit(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a metric is computed from parts."""
+    """The formula with which a metric is computed from its parts."""
 
     SUM = "sum"  # parts[0]
     DIFFERENCE = "difference"  # parts[0] − parts[1]
@@ -273,7 +273,7 @@ ITEM_METRICS: Final = ("items_sold", "item_revenue", "product_views", "cart_adds
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Why a metric cannot be combined with a dimension, the remedy, and the metrics that work with the dimension."""
+    """The reason for which a metric excludes a dimension, the remedy, and the metrics that work with the dimension."""
 
     reason: ErrorReason
     message: str
@@ -281,7 +281,7 @@ class Conflict:
 
 
 def conflict(metric: Metric, dimension: str) -> Conflict | None:
-    """Return why the pair is impossible, or None for an allowed pair (rules §9)."""
+    """Return the conflict that makes the pair impossible, or None for an allowed pair (rules §9)."""
     if "rejected_hits" in metric.parts and dimension != "site":
         return Conflict(
             ErrorReason.REJECTED_METRIC_DIMENSION,

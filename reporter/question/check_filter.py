@@ -41,7 +41,7 @@ def checked_filter(message: pb.Filter) -> Filter:
         RefusedError: the filter, a dimension or a regexp is invalid (INVALID_FILTER, UNKNOWN_DIMENSION,
             INVALID_REGEXP); the error has the field's path.
     """
-    # Count the comparisons before parsing or compiling anything, because a request has room for tens of thousands.
+    # Count the comparisons before parsing or compiling anything, because a request can contain tens of thousands.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused(

@@ -166,7 +166,7 @@ def _instants(instants: pb.InstantRange) -> tuple[int, int]:
 
 
 def _shown(stamp: Timestamp) -> str:
-    """Return an instant as text for messages, in ISO 8601, or as seconds and nanoseconds if this is not possible."""
+    """Return an instant as text for messages: in ISO 8601 if possible, otherwise as seconds and nanoseconds."""
     try:
         return stamp.ToJsonString()
     except ValueError:

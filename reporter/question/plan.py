@@ -2,13 +2,13 @@
 
 A question needs a query for each row source (traffic, visits), and separate queries for:
 
-- amounts of money and the order counts that divide them: these queries group by currency, so that other currencies can
-  be left out and named (rule M3);
+- amounts of money, and the order counts by which amounts are divided: these queries group by currency, so that the
+  answer can leave out and name other currencies (rule M3);
 - exits, if the question uses page_path, which is the exit page for exits and the landing page for other visit metrics.
 
-If a question asks for the visitors sketch with dimensions or a filter, the query also counts the visitors whose visits
-moved to other dimension values (rule S8). Without dimensions and filter, such a visitor remains in the same cell, so
-the sketch is correct.
+A visit's dimension values can change, and the sketch under the old values still contains its visitor (rule S8). If a
+question asks for visitors with dimensions or a filter, the query therefore also counts such visitors. Without
+dimensions and filter, the old and the new values belong to the same row, so the sketch is correct.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def folded_leg(question: Question, leg: Leg) -> Leg | None:
 
 
 def excluded_hits_leg(question: Question, generations: Mapping[SiteDay, int]) -> Leg | None:
-    """Return the query for hits excluded by default in the range, ignoring the filter; None for an empty range."""
+    """Return the query for the number of hits in the range that reports exclude by default; None for an empty range.
+
+    The query ignores the question's filter.
+    """
     if question.start == question.end:
         return None
     whole = question.of_totals()

@@ -22,7 +22,7 @@ DEFAULT_ROWS: Final = 10_000
 
 
 class GapFill(StrEnum):
-    """How empty buckets are filled."""
+    """The value with which empty buckets are filled; NONE adds no row for an empty bucket."""
 
     NONE = "none"
     ZERO = "zero"

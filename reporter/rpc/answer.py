@@ -72,7 +72,9 @@ def answer(
     warnings: Sequence[str],
     pin: Pin | None = None,
 ) -> Answer:
-    """Return the answer to a checked question about some sites, at the version `pin` or now.
+    """Return the answer to a checked question about some sites.
+
+    The answer is at the data version `pin`, or at the current version if `pin` is None.
 
     Raises:
         RefusedError: the answer needs too many rows (TOO_MANY_ROWS), or the version is no longer kept
@@ -197,7 +199,8 @@ def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Fo
     """Return data of a single version; read again if rows were committed or published during the read.
 
     The answer is not reproducible, and gets a unique version, if the version changes during each of three reads, or if
-    the store lags behind the committed positions while days are not settled. Return None when the series cannot answer.
+    the store lags behind the committed positions while some of the question's days are not settled. Return None when
+    the series cannot answer.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()
@@ -223,7 +226,7 @@ def _is_unchanged(backend: Backend, sites: Sequence[Site], found: _Found) -> boo
 
 
 def _standing(backend: Backend, path: Path, request: _Request) -> tuple[Standing, Freshness]:
-    """Return the settlement state, now or at the requested version, and the freshness that follows."""
+    """Return the settlement state at the requested data version (by default the current one), and its freshness."""
     if request.pin is not None:
         return read_pinned(backend, request.sites, request.days, request.pin), pinned_freshness(request.pin.days.stop)
     standing = read_standing(backend, request.sites, request.days, reach_of(backend, path))
@@ -283,7 +286,7 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
 
 
 def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
-    """Return whether hits on days answered by the stream are in no visit yet; True when the ledger is unavailable.
+    """Return whether any hit on days that the stream answers still lacks a visit; True if the ledger is unavailable.
 
     Call this function after the rows were read: the stream notes that a hit waits before any row includes the hit.
     """

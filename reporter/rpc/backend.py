@@ -34,7 +34,7 @@ class Backend:
     `open_reads`: if true, every caller who reaches the listener may read every site; otherwise a caller needs a server
     key of the merchant.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
-    `served_by`: for each path, the store that answers state as their source.
+    `served_by`: for each path, the store that an answer names as its source.
     `checkpoint`: the current call's checkpoint, called between steps.
     `lanes`: queues that keep small questions from waiting behind expensive questions.
     """

@@ -36,7 +36,7 @@ class Explains(Protocol):
 def explain_report(
     backend: Backend, caller: IngestKey | None, request: pb.ExplainReportRequest
 ) -> pb.ExplainReportResponse:
-    """Return how the report would be answered now.
+    """Return the store, the reason and the reads with which the report would be answered at this moment.
 
     Raises:
         NotFound, RefusedError: raised in the same cases as by run_report.

@@ -72,7 +72,10 @@ class File:
         return [label for label, is_cut in zip(buckets.labels, buckets.partial, strict=True) if is_cut]
 
     def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
-        """Yield the content in pieces of `max_bytes`, of which the last may be shorter; yield at least one piece."""
+        """Yield the content in pieces of `max_bytes`.
+
+        The last piece may be shorter, and empty content gives one piece.
+        """
         for begin in range(0, max(1, len(self.content)), max_bytes):
             yield httpbody_pb2.HttpBody(content_type=self.content_type, data=self.content[begin : begin + max_bytes])
 

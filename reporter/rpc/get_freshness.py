@@ -1,4 +1,4 @@
-"""GetFreshness: how fresh the metric values are for a site, or for all sites of a merchant."""
+"""GetFreshness: return the freshness of the metric values of a site, or of all sites of a merchant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reporter.rpc.sites import readable_sites
 def get_freshness(
     backend: Backend, caller: IngestKey | None, request: pb.GetFreshnessRequest
 ) -> pb.GetFreshnessResponse:
-    """Return the progress over all partitions with the site's hits: the minimum over the stores that answer.
+    """Return the site's freshness, computed from the minimum progress of the stores that answer.
 
     Raises:
         NotFound: no such site exists, or the caller may not read the site.

@@ -38,7 +38,7 @@ def run_report(
 
 
 def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:
-    """Return the answer before it becomes a message or a file."""
+    """Return the answer, from which the caller makes a message or a file."""
     report = checked_question(backend, caller, request)
     with backend.lanes.turn(report.question, backend.checkpoint):
         return answer(backend, report.question, report.sites, report.currency, report.warnings, report.pin)

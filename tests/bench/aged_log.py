@@ -3,9 +3,8 @@
 The next processor that starts rebuilds its state from these hits, as if the mesh had been under load for MINUTES. Run
 `python -m tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes
 of load. The hits of FROM are copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh
-init` and has never run. The stores of TO get no raw records and no rows for the copied hits, but the series of TO count
-these hits. `hitmesh load` on TO therefore compares only the hits that it sends itself, and only on sites that an
-earlier load on TO created.
+init` and has never run. For the copied hits, TO's series contain counts, but TO has no raw records and no rows.
+`hitmesh load` on TO therefore compares only the hits of its own run, on sites that an earlier load on TO created.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def age(source_url: str, target_url: str, minutes: int) -> int:
 
 
 def _hits(stores: Stores, number: int) -> pl.DataFrame:
-    """Return a partition's hits by collect time, without late hits and without orders (which have claims)."""
+    """Return a partition's hits by collect time, without late hits, and without orders, because orders need claims."""
     partition = PartitionId(stores.log.log_id(Topic.HITS), number)
     frames = [
         unpack_record(logged.record.value, HITS_COLUMNS)

@@ -44,7 +44,7 @@ def run_backlog(backlog: Backlog) -> Result:
 
 
 def _measured(home: Path, filled: Path, backlog: Backlog, share: float | None) -> Result:
-    """Return the measurements with the given `settle_cpu_share`, or without a backlog if `share` is None."""
+    """Return the measurements with `settle_cpu_share` = `share`, or without a backlog if `share` is None."""
     progress(f"backlog: {'none' if share is None else f'settled with a CPU share of {share}'}")
     shutil.copytree(filled, home / "data")
     settings = (*_SHORTEST_DELAY, f"settle_cpu_share={1.0 if share is None else share}")

@@ -23,8 +23,8 @@ def run_collector(traffic: Traffic, scale: Scale) -> Result:
     """Return hits per second and core, the time per stage, and whether the written hits equal the sent hits.
 
     Raises:
-        ValueError: there are too few batches. A stream would then resend a batch that the collector remembers and does
-            not write again (rule D4).
+        ValueError: there are so few batches that a stream would resend a batch that the collector still remembers, and
+            therefore would not write again (rule D4).
     """
     run_s, count = scale.collector_s, scale.collector_batches
     if count <= REMEMBERED_BATCHES:

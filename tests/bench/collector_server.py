@@ -1,8 +1,8 @@
 """Run the production collector in a process under measurement, on a real port, with a log that discards records.
 
 Each line on stdin is a command, and is answered by a JSON line on stdout. `mark` returns the counters so far. `keep
-DIR` writes the sampled records to DIR. `renew` starts a new collector, which remembers no senders, and returns its
-port. The end of stdin stops the process.
+DIR` writes the sampled records to DIR. `renew` starts a new collector, which remembers no senders, and returns the new
+collector's port. The end of stdin stops the process.
 """
 
 from __future__ import annotations

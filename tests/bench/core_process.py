@@ -202,7 +202,7 @@ def _array_bytes(value: object) -> int:
 
 
 def _checks(core: Core, sent: int) -> dict[str, Any]:
-    """Return whether the rows contain every input hit once, counted or as a copy."""
+    """Return whether the rows contain every input hit once, either as a counted hit or as a copy."""
     return {"sent": sent, **core.totals, "ok": core.totals["hits"] + core.totals["duplicate_hits"] == sent}
 
 

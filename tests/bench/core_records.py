@@ -3,8 +3,9 @@
 The arguments are the number of open visits in the state, the minutes of log time before the measurement, and the
 minutes of log time during the measurement. The same arguments always give the same records.
 
-Rows of an access log, admitted by the collector, serve as patterns. A visit is a run of neighbouring rows from a random
-place in the log, and all its hits have the context of the first row. Visitors, hit ids, times and orders are generated.
+Rows of an access log, admitted by the collector, serve as patterns. A visit consists of consecutive rows that begin at
+a random place in the log, and all its hits have the context of the first row. Visitors, hit ids, times and orders are
+generated.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
 
 START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # An epoch begins at this time.
 MINUTE_MS: Final = 60_000
-# A visit is in the state until the gap after its last hit lies before the horizon. The horizon moves each epoch, so a
-# visit stays for 90 to 105 minutes; the mean is 98.
+# A visit remains in the state until its last hit is older than the horizon by more than the gap. The horizon advances
+# once per epoch, so a visit remains for 90 to 105 minutes, on average 98.
 HELD_MS: Final = 98 * MINUTE_MS
 HITS_A_VISIT: Final = 5.0
 GAP_MS: Final = 45_000  # mean gap between two hits of a visit

@@ -19,7 +19,7 @@ from tests.bench.scale import Core
 from tests.bench.stages import per_hit_us
 
 AIM: Final = 300_000
-# Space on disk per open visit, for kept hits and the measured records together.
+# Space on disk per open visit; this includes the kept hits and the measured records.
 DISK_BYTES: Final = 2_400
 MEMORY_BYTES: Final = 1_000
 

@@ -1,4 +1,4 @@
-"""Measure how long concurrent expensive questions delay a small question, through the reporter's process and socket.
+"""Measure the delay of a small question by concurrent expensive questions, through the reporter's process and socket.
 
 The delay is measured twice: while all callers wait for an answer, and after all callers have cancelled.
 """
@@ -84,7 +84,7 @@ def _judged(seconds: float) -> Result:
 
 
 def _dear(days: int) -> pb.RunReportRequest:
-    """Return the most expensive question allowed: patterns, and as many dimensions and metrics as possible."""
+    """Return a question that is as expensive as the limits allow: with patterns, and many dimensions and metrics."""
     patterns = [
         pb.Filter(
             dimension_filter=pb.DimensionFilter(

@@ -2,7 +2,7 @@
 
 Records, dirty marks, awaited site-days, ledger entries and positions are written through the ports. Only sites and keys
 are written to the tables directly, because the port would create each site in a separate durable write.
-`bulk_is_like_ports` checks that both ways write the same rows.
+`bulk_is_like_ports` checks that these direct writes store the same rows as the port.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> M
     """Write the dirty site-days with their raw records, the awaited site-days and the ledger through the ports.
 
     Returns:
-        The positions behind the written records, which the caller must commit.
+        For each partition, the position after its last written record. The caller must commit these positions.
     """
     log, partitions = stores.log.log_id(Topic.HITS), stores.log.partitions(Topic.HITS)
     reached = {PartitionId(log, number): PartitionProgress(0, clock.now()) for number in range(partitions)}

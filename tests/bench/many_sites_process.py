@@ -1,7 +1,7 @@
 """Measure parts of the work on a store with many sites, in a separate process, and print the results as a JSON line.
 
 Run `python -m tests.bench.many_sites_process URL SITES DIRTY PART:COUNT…`. The result of a part contains its seconds
-and the peak memory of the process so far. To measure the memory of a part, run no other part in the process.
+and the peak memory of the process so far. To measure a part's memory, run only this part in the process.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Part:
         return {"sites": found, "page_ms": spread_ms(seconds)}
 
     def look_up(self) -> Answer:
-        """Measure look-ups of sites that no cache holds, of the same sites again, and of keys."""
+        """Measure look-ups of uncached sites, of the same sites once they are cached, and of keys."""
         numbers = random.Random(0).sample(range(self.size.sites), min(self.count, self.size.sites))
         names = [site_name(number) for number in numbers]
         secrets = [key_of_merchant(number // self.size.sites_of_merchant)[1] for number in numbers]
@@ -81,7 +81,7 @@ class Part:
         }
 
     def resolve(self) -> Answer:
-        """Read the entries from which a report on a single site chooses the generations of its days."""
+        """Read the generation entries that a report on a single site needs to choose a generation for each day."""
         stores = self.stores
         books = Books(stores.dirty, stores.generations, stores.progress, stores.erasures, stores.streams, stores.stream)
         reach, found = books.committed(stores.streams.read()), 0
@@ -95,7 +95,7 @@ class Part:
         return {"site_days": found, "question_ms": spread_ms(seconds)}
 
     def close_day(self) -> Answer:
-        """Take site-days while the awaited day is still open, and again when the day is closed."""
+        """Take site-days to settle while the awaited day is still open, and again when the day is closed."""
         take, limit = self.stores.dirty.take, SettlePace().take_site_days
         before: list[float] = []
         after: list[float] = []
@@ -112,7 +112,7 @@ class Part:
         }
 
     def list_dirty(self) -> Answer:
-        """Take the first dirty site-days from half of the buckets, as one of two settlers, then from all buckets."""
+        """Take the first dirty site-days from each half of the buckets, as two settlers do, then from all buckets."""
         closed = closed_before(self.stores)
         found = 0
         seconds: list[float] = []
@@ -153,7 +153,7 @@ class Part:
         }
 
     def _counted(self) -> Answer:
-        """Return how many of the first dirty site-days are settled, and the number of their counted hits."""
+        """Return the number of settled site-days among the first dirty ones, and the number of their counted hits."""
         numbers = [number * self.size.sites // self.size.dirty for number in range(min(PAGE, self.size.dirty))]
         of_day = (self.stores.generations.ledger(site_name(number), DAY, DAY + 1) for number in numbers)
         hits = [entry.counted for ledger in of_day for entry in ledger.values()]
@@ -175,7 +175,7 @@ def parts() -> dict[str, Callable[[Part], Answer]]:
 
 @contextmanager
 def timed(seconds: list[float]) -> Iterator[None]:
-    """Append the seconds that the block takes."""
+    """Measure the time of the `with` block, and append the seconds to the list."""
     began = time.perf_counter()
     yield
     seconds.append(time.perf_counter() - began)

@@ -90,7 +90,7 @@ def answers_of(url: str, size: ManySites, parts: Mapping[str, int]) -> Result:
 
 
 def _started(url: str, module: str, more: Mapping[str, str]) -> Result:
-    """Start a service's process, and return the seconds until it answers and its peak memory until then."""
+    """Start a service's process, and return the seconds until it is ready, and its peak memory at that moment."""
     prefix, listen = f"HITMESH_{module.upper()}_", f"{HOST}:{any_free(1)[0]}"
     settings = {"STORE": url, "LISTEN": listen, "LOG_LEVEL": "error", "NODE": f"bench-{module}", **more}
     with tempfile.TemporaryDirectory() as cache, _process(module, prefix, settings, cache) as process:
@@ -150,7 +150,7 @@ def _judged(result: Result) -> Result:
 
 
 def _is_right(result: Result, size: ManySites, settled: int) -> bool:
-    """Return whether all sites were listed and found, no day was due before its end, and every settled hit counts."""
+    """Return whether all sites were found, no day was due before its end, and every hit that was settled counts."""
     settle = result["settle"]
     return bool(
         result["list_sites"]["sites"] == size.sites

@@ -1,8 +1,8 @@
 """Measure the whole mesh: `hitmesh load` sends hits to `hitmesh dev`, with all processes on this machine.
 
 The mesh runs on embedded stores with fsync, behind Envoy. A rate is sustained if no hit is shed, 99 % of the hits are
-acknowledged within two seconds, the last acknowledgement comes within two seconds after the end, reports show all hits
-within six seconds after the end, and ledger and totals are correct.
+acknowledged within two seconds, the last acknowledgement comes within two seconds after the end of sending, reports
+show all hits within six seconds after the end of sending, and ledger and totals are correct.
 """
 
 from __future__ import annotations

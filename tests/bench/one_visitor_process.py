@@ -39,7 +39,7 @@ _OTHER: Final = "merchants/m/sites/other"
 
 
 def main() -> None:
-    """Process each record, and print the maximum lag that the other site's hits would have had."""
+    """Process each record, and print the maximum lag of the other site's hits if a record arrived every second."""
     hits, visitors, kept_of_visitor, cache = *map(int, sys.argv[1:4]), Path(sys.argv[4])
     core = Core(cache)
     core.state = LiveState(PARTITION, SpillFiles(cache).spill, Limits(kept_of_visitor=kept_of_visitor))

@@ -21,7 +21,7 @@ def write_record(target: BinaryIO, log_time: int, record: Record) -> None:
 
 
 def read_records(source: BinaryIO, first_offset: int = 0) -> Iterator[LoggedRecord]:
-    """Yield the records of the file as records of partition 0, whose offsets begin at `first_offset`."""
+    """Yield the file's records as records of partition 0, with offsets that begin at `first_offset`."""
     offset = first_offset
     while header := source.read(_HEADER.size):
         log_time, low, high, collected, rows, sum64, xor64, length = _HEADER.unpack(header)

@@ -111,7 +111,7 @@ class _Client:
             self.sent += 1
             due_s += self._pause_s
         for call in calls:
-            with contextlib.suppress(grpc.RpcError):  # the call fails if it is refused whole
+            with contextlib.suppress(grpc.RpcError):  # the call fails if all its hits are refused
                 self.accepted += call.result().accepted_count
         self._channel.close()
 

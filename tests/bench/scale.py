@@ -18,7 +18,7 @@ class Core:
         open_visits: visits that are open during the measurement.
         before_min: minutes of log time before the measurement, in which the state reaches its usual size.
         measured_min: minutes of log time that are measured.
-        floor: minimum number of hits per second and core. With a lower result, `ok` is false.
+        floor: hits per second and core that a run must reach; if the result is lower, `ok` is false.
         window_hits: number of hits in each window of records.
     """
 
@@ -53,11 +53,11 @@ class Scale:
     """Sizes for all parts.
 
     Attributes:
-        warm_up_s, collector_s: seconds of collector load before the measurement, and during.
+        warm_up_s, collector_s: seconds of load on the collector before the measurement, and during the measurement.
         refused_s: seconds per kind of refused bytes and kind of sender.
         refused_clients: concurrent clients that send refused bytes; each sends at least one message.
         collector_batches: distinct batches of 100 hits, sent repeatedly; more than a stream remembers.
-        core, core_many: the processor's core with a large shop's visits, and with many more.
+        core, core_many: the processor's core with as many open visits as a large shop has, and with many more.
         pages, texts_per_hour: distinct pages on a site, and the number kept apart per hour.
         one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the number kept before hits wait.
         big_hits: hits on the settled day.
@@ -65,11 +65,12 @@ class Scale:
         backlog: live traffic while a backlog of history settles.
         series_days, series_hits: days in the reported site's series, and hits per day.
         shared_days, shared_hits: days of each of 16 sites that two settlers share, and hits per site-day.
-        many_sites, many_dirty, many_settled: sites of a store, dirty site-days, and how many of these are settled.
+        many_sites, many_dirty, many_settled: numbers of sites in a store, of dirty site-days, and of site-days to
+            settle.
         settlements, calls: number of settlements of the day, and of calls per question.
         dear_questions: concurrent expensive questions before a small question.
         rates: hits per second offered to the mesh, ascending, until a rate cannot be sustained.
-        trial_s, mesh_s: seconds per trial, and for the run that counts.
+        trial_s, mesh_s: seconds for each trial of a rate, and for the final run at the sustained rate.
     """
 
     warm_up_s: float
@@ -103,7 +104,8 @@ class Scale:
 
 
 # After 107 minutes of log time the size of the state is stable, because all kinds of entries have begun to expire. A
-# run with ten million open visits takes a quarter of an hour. An epoch with two million runs the same steps.
+# run with ten million open visits takes a quarter of an hour. A run of one epoch with two million open visits executes
+# the same code.
 FULL: Final = Scale(
     warm_up_s=4.0,
     collector_s=12.0,

@@ -51,8 +51,8 @@ def main() -> None:
         pass
     _say({"ready": True})
     for _ in sys.stdin:
-        # A settler that has settled a day waits for as long as this settlement took before it settles the day again. A
-        # new settler does not wait.
+        # Before a settler settles the same day again, it waits for as long as the previous settlement took. A new
+        # settler does not wait.
         settler = build_settler(stores, clock, settings, threading.Event())
         _say({**_settle_again(stores, settler, timer), "rows": last.rows, "carry_visits": last.carry_visits})
     stores.close()

@@ -14,7 +14,7 @@ from processor.stream.live.limits import PRODUCTION
 from tests.bench.measured import Child, Result, progress
 
 SPARE_MIB: Final = 256
-"""Memory may grow by this amount in the second half, for a window of records and a growing hash table."""
+"""Permitted growth of memory during the second half of the hits: a window of records, and a growing hash table."""
 
 
 def run_texts(pages: int, texts_per_hour: int = PRODUCTION.texts_per_hour) -> Result:

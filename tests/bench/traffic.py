@@ -63,7 +63,7 @@ def load_traffic() -> Traffic:
 
 
 def _is_plain_view(hit: RefHit) -> bool:
-    """Return whether the hit is a page view whose path `shown_path` models, so that stored hits can be compared."""
+    """Return whether the hit is a page view whose path is stored unchanged, so that stored hits can be compared."""
     return hit.type == "PAGE_VIEW" and re.fullmatch(r"[A-Za-z0-9/_-]*", hit.page_path or "") is not None
 
 

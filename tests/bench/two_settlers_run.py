@@ -53,7 +53,7 @@ def run_two_settlers(days: int, hits_of_day: int) -> Result:
 
 
 def _settle(store: Path, names: list[str]) -> list[Result]:
-    """Settle the store with a process per name, and return their measurements.
+    """Start a settler process for each name, let the processes settle the store, and return their measurements.
 
     The processes divide the buckets first.
     """

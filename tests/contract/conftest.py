@@ -47,7 +47,7 @@ def log_clock(request: pytest.FixtureRequest, clock: ManualClock) -> Clock:
 
 @pytest.fixture
 def taken_at(log_clock: Clock) -> int:
-    """Return the log time of a record that is collected at NOON: the log's present, at most 10 minutes after NOON."""
+    """Return the log time of a record that is collected at NOON: the log's current time, at most 10 min after NOON."""
     return min(log_clock.now(), NOON + MAX_LEAD_MS)
 
 

@@ -1,7 +1,7 @@
 """Write to an embedded store in a process that prints each acknowledged write and runs until it is killed.
 
-Run as `python -m tests.contract.doomed_writer DIRECTORY`. Before a line is printed, the write that the line names has
-returned, or the append's future has resolved.
+Run as `python -m tests.contract.doomed_writer DIRECTORY`. Each line names a write. The line is printed after the write
+has returned; for an append, after the append's future has resolved.
 """
 
 from __future__ import annotations

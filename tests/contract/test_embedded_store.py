@@ -1,4 +1,4 @@
-"""Test what only the embedded store guarantees: use by several processes, bounded size, and checked files."""
+"""Test the guarantees that only the embedded store gives: use by several processes, bounded size, checked files."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class TestEventLog:
 
 @contextmanager
 def a_full_embedded_log(home: Path, clock: ManualClock) -> Iterator[tuple[EventLog, ExitStack]]:
-    """Provide a log in which at most three records may wait, and a stack that holds a lock on the log's file."""
+    """Provide a log with room for three waiting records, and an ExitStack that holds a lock on the log's file."""
     file, other = Database(home / "log.db", LOG_SCHEMA), Database(home / "log.db", LOG_SCHEMA)
     positions = ReaderPositions(Database(home / "raw.db", RAW_SCHEMA))
     log = EmbeddedLog(file, LogCatalogue(file), positions, clock, max_queued_records=3)

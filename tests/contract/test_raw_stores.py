@@ -164,7 +164,7 @@ class TestRejectedStore:
                 a_refusal(3, 0, 11 * DAY_MS),
                 a_refusal(4, 0, 10 * DAY_MS - 1),
                 a_refusal(5, 0, noon, site=OTHER),
-                a_refusal(6, 0, noon + 2 * CELL_MS, hits=0),  # an id collision refuses no hit
+                a_refusal(6, 0, noon + 2 * CELL_MS, hits=0),  # an id collision counts 0 refused hits
             ]
         )
         assert dict(stores.rejected.counts(SHOP, 10)) == {10 * DAY_MS: 1, noon: 41}

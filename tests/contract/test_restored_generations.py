@@ -39,7 +39,7 @@ def replaced_once(stores: Stores) -> tuple[GenerationEntry, GenerationEntry]:
 
 
 def superseded(stores: Stores, before: int = 10**9) -> dict[int, int]:
-    """Return, for each generation of Monday, the time since which it is superseded."""
+    """Return, for each superseded generation of Monday, the time at which it was superseded."""
     numbers = [generation for site_day, generation in stores.generations.superseded(before) if site_day == MONDAY]
     times = (100, 200, 300, 400, KEPT, KEPT + 1)
     return {

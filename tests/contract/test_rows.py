@@ -1,6 +1,7 @@
 """Contract tests for the ports RollupSink and MetricStore: answers contain the rows that the sink has written.
 
-A store may take seconds until its answers contain written rows. The function `write` blocks until then.
+A store may take seconds until its answers contain written rows. The function `write` blocks until answers contain the
+rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Contract tests for SeriesStore, Ledger and StateStore, which store the stream's data other than rows."""
+"""Contract tests for SeriesStore, Ledger and StateStore, which store all data of the stream except rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract tests for the port Outbox, and the progress with which committed rows appear in answers.
+"""Contract tests for the port Outbox, and for the reported progress of committed rows on their way into answers.
 
 A store may take seconds until its answers contain committed rows, so tests that read rows write them with `commit`.
 """

@@ -72,7 +72,7 @@ def _is_long_on_servers(item: pytest.Item) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the last log lines of every mesh that a failed test uses to the test's report."""
+    """Add to a failed test's report the last log lines of every mesh that the test uses."""
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():

@@ -164,7 +164,7 @@ def test_a_second_file_that_reaches_into_settled_days_makes_the_reports_of_the_m
     assert_time_series(own_mesh, Model([*first, *second]), include_excluded=False)
 
 
-@pytest.mark.long  # test_crash kills every process in every run of the tests
+@pytest.mark.long  # `make test` runs test_crash, which kills every process too
 @pytest.mark.timeout(240)
 def test_killing_every_process_in_the_middle_of_a_stream_loses_nothing_and_counts_nothing_twice(
     idle_mesh: Mesh, first: list[RefHit], model: Model

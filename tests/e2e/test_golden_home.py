@@ -92,7 +92,10 @@ def same(mesh: Mesh, site: str, kind: str) -> bool:
 
 
 def visits_are_right(mesh: Mesh) -> bool:
-    """Return whether the live days have the visits of the stream. Settled days may also have the late hit's visit."""
+    """Return whether the live days have the visits that the stream built.
+
+    Settled days may also have the late hit's visit.
+    """
     wanted, found = totals(ANSWERS.wanted("live", "day")), totals(ANSWERS.found(mesh, "live", "day"))
     added = found["visits"] - wanted["visits"]
     return (

@@ -41,7 +41,7 @@ UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
 
 @dataclass(frozen=True)
 class Shop:
-    """A sent file whose last hit has the present time, with its hits, their days, and the time of sending."""
+    """A sent file: its site, its hits (the last hit has the present time), the hits' days, and the time of sending."""
 
     site: str
     hits: Sequence[RefHit]

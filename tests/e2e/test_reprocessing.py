@@ -13,7 +13,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.clock import SystemClock
 from tests.support.damaged_files import run
 from tests.support.mesh import Mesh, environment, hitmesh_command, one_json_line
+from tests.support.taking_over import FIELDS, SITE, assert_balanced, import_shop, take_over
 from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
-SITE = "demo/corrected"
 DAY = "2019-10-01"
 LOAD_S = 40
 METRICS = ("visits", "bounces", "visit_duration_total")
@@ -41,19 +41,8 @@ SMALL_WAITS = (
     *("--processor-setting", "keep_superseded_ms=5000"),  # no query in this file takes 5 s
     *("--processor-setting", "marks_known_ms=3000"),
 )
-"""Settings that shorten an erasure, which waits for queries on replaced rows and until all streams know its mark."""
+"""Settings that shorten an erasure's two waits: until queries on replaced rows end, and until streams know its mark."""
 FORGOTTEN = "demo/forgotten"
-FIELDS = (
-    "event_time",
-    "event_type",
-    "product_id",
-    "category_id",
-    "category_code",
-    "brand",
-    "price",
-    "user_id",
-    "user_session",
-)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +62,6 @@ def corrected(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]
         if mesh.process is not None and mesh.process.poll() is None:
             mesh.kill_everything()
         mesh.drop_from_servers()
-
-
-def import_shop(mesh: Mesh, file: Path, site: str = SITE) -> None:
-    mesh.cli("import", "shop-csv", str(file), "--site", site, "--currency", "USD", timeout_s=300)
 
 
 @contextmanager
@@ -106,65 +91,6 @@ def under_load(mesh: Mesh) -> Iterator[None]:
         of_site = ("--site", short_site_name(each["site"]), "--metrics", each["metric"], "--last", "2d")
         (row,) = one_json_line(mesh.cli("query", *of_site, "--grain", "none", "-o", "json"))["rows"]
         assert row[each["metric"]] == each["expected"], each
-
-
-def await_visits(mesh: Mesh, expected: int, why: str) -> None:
-    """Wait until the site has this many visits of yesterday and today, on both serving paths."""
-    question = ("query", "--site", SITE, "--metrics", "visits", "--last", "2d", "--grain", "none", "-o", "json")
-
-    def are_there() -> bool:
-        answers = (one_json_line(mesh.cli(*question, *more))["rows"] for more in ((), ("--dimensions", "channel")))
-        return all(sum(row["visits"] for row in rows) == expected for rows in answers)
-
-    eventually(are_there, f"{expected} visits: {why}", 60)
-
-
-def shadow(mesh: Mesh, *arguments: str) -> dict[str, Any]:
-    """Run a command that must succeed; return its JSON."""
-    found: dict[str, Any] = one_json_line(mesh.cli("shadow", *arguments, "-o", "json", timeout_s=300))
-    return found
-
-
-def live_views(mesh: Mesh, file: Path, visitor: int) -> None:
-    """Import four views of a visitor in the last 40 minutes, and wait until both streams have counted them."""
-    now = datetime.now(UTC)
-    times = [now - timedelta(minutes=minutes) for minutes in (38, 28, 18, 8)]
-    with file.open("w", newline="") as output:
-        writer = csv.writer(output)
-        writer.writerow(FIELDS)
-        for time in times:
-            writer.writerow([f"{time:%Y-%m-%d %H:%M:%S} UTC", "view", 1, 1, "", "", "9.99", visitor, f"live-{visitor}"])
-    import_shop(mesh, file)
-
-
-def take_over(mesh: Mesh, folder: Path) -> None:
-    """Correct the open days by a shadow stream, roll back, correct them again, and keep the corrected stream."""
-    processes = sorted(mesh.children())
-    live_views(mesh, folder / "first.csv", 1)
-    await_visits(mesh, 4, "a visit for each view under v0")
-    started = shadow(mesh, "start", "--logic", "v1")
-    assert (started["state"], started["logic"]) == ("RUNNING", "v1")
-    await_visits(mesh, 4, "no report reads a shadow that is not published")
-    assert shadow(mesh, "publish", "--wait")["state"] == "PUBLISHED"
-    await_visits(mesh, 1, "a single visit under v1")
-    live_views(mesh, folder / "second.csv", 2)
-    await_visits(mesh, 2, "a further visit under v1")
-    eventually(lambda: compared(mesh) == (8, 2, 0), "both streams have counted all hits", 60)
-    assert shadow(mesh, "rollback")["state"] == "RUNNING"
-    await_visits(mesh, 8, "a rollback keeps hits that arrived meanwhile")
-    shadow(mesh, "publish", "--wait")
-    await_visits(mesh, 2, "published again")
-    assert shadow(mesh, "stop", "--wait")["state"] is None
-    live_views(mesh, folder / "third.csv", 3)
-    await_visits(mesh, 3, "the processor goes on under v1")
-    assert sorted(mesh.children()) == processes, "nothing was restarted"
-    assert_balanced(mesh)
-
-
-def compared(mesh: Mesh) -> tuple[int, int, int]:
-    """Return both streams' visits and the difference of their hits; for seconds, hits may be in a single stream."""
-    totals = shadow(mesh, "diff", "--site", SITE)["totals"]
-    return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]
 
 
 def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ...]:
@@ -209,12 +135,8 @@ def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
     import_shop(mesh, shop_file(folder / f"late-{visitor}.csv", ("05:00:00", "view", visitor)))
 
 
-def assert_balanced(mesh: Mesh, site: str = SITE) -> None:
-    assert one_json_line(mesh.cli("ledger", "--site", site, "-o", "json"))["imbalance"] == 0
-
-
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
-    """Return the numbers that `known` becomes after `late` views of new visitors."""
+    """Return the numbers `known` increased by `late` views, each of a new visitor."""
     return (known[0] + late, known[1] + late, known[2])
 
 

@@ -26,7 +26,7 @@ SITES = tuple(f"merchants/demo/sites/beside-{number}" for number in range(3))
 SMALL_WAITS = ("--processor-setting", "keep_superseded_ms=5000")
 VISITORS = 12
 MINUTES = (38, 28, 18, 8)
-"""How long ago a visitor's views are: a visit each under v0, a single visit under v1."""
+"""The ages of a visitor's views in minutes. Under v0 each view is a visit; under v1 all views are one visit."""
 WAIT_S = 120.0
 
 
@@ -118,7 +118,10 @@ def shadow(mesh: Mesh, *arguments: str) -> dict[str, Any]:
 
 
 def compared(mesh: Mesh) -> tuple[int, int, int]:
-    """Return both streams' visits and the difference of their hits; for seconds, hits may be in a single stream."""
+    """Return the visits of both streams, and the difference between their hits.
+
+    For some seconds, only one stream may have a hit.
+    """
     totals = shadow(mesh, "diff")["totals"]
     return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]
 
@@ -141,7 +144,7 @@ def processor(mesh: Mesh, node: str) -> psutil.Process | None:
 
 
 def kill(mesh: Mesh, node: str) -> None:
-    """Kill a process, and wait until another runs in its place."""
+    """Kill a process, and wait until a new process runs in its place."""
     victim = eventually(lambda: processor(mesh, node), f"{node} runs", WAIT_S)
     os.kill(victim.pid, signal.SIGKILL)
 
@@ -153,7 +156,7 @@ def kill(mesh: Mesh, node: str) -> None:
 
 
 def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
-    """Begin the adoption; kill the first processor once its partitions stand still, before the other's can."""
+    """Begin the adoption, and kill the first processor after its partitions stop and before the second's can stop."""
     other = processor(mesh, "processor-1")
     assert other is not None
     other.suspend()  # shorter than the time after which the group gives its partitions away
@@ -173,7 +176,7 @@ def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
 
 
 def take_over_although_a_processor_hangs(mesh: Mesh) -> None:
-    """Suspend a processor, so that its partitions do not stand still until another runs in its place."""
+    """Suspend a processor, so that its partitions cannot stop until another processor replaces it."""
     hanging = processor(mesh, "processor-1")
     assert hanging is not None
     hanging.suspend()

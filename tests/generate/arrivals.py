@@ -16,12 +16,13 @@ from tests.reference.hits import RefHit
 
 @dataclass(frozen=True)
 class Plan:
-    """The rules by which the arrival times of a file's hits differ from their event times.
+    """The delays with which a file's hits arrive after their event times.
 
-    Every hit arrives up to `shuffled_ms` after its event time. The other values are shares of all hits, from 0 to 1.
-    The share `delayed` arrives up to 50 minutes after its event time, which is on time. The share `far_delayed` arrives
-    up to 48 hours after its event time, as late or history hits. The share `resent` arrives again after 3 seconds to 60
-    minutes, while the stream still finds copies. The share `far_resent` arrives again after 91 minutes to 20 hours.
+    Every hit arrives up to `shuffled_ms` after its event time. Each of the fields below is a share of all hits, from 0
+    to 1. The share `delayed` arrives up to 50 minutes after its event time, which is on time. The share `far_delayed`
+    arrives up to 48 hours after its event time, as late or history hits. The share `resent` arrives again after 3
+    seconds to 60 minutes, while the stream still finds copies. The share `far_resent` arrives again after 91 minutes to
+    20 hours.
     """
 
     name: str

@@ -55,7 +55,7 @@ _COPY_OFFSETS_MS = (0, SECOND, -MINUTE, COPY_WINDOW_MS)
 def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
     """Return at least `count` hits on three sites.
 
-    The times of the hits lie in the eight days from FIRST_DAY, or shortly before or after.
+    The times of the hits lie in the eight days from FIRST_DAY, or shortly before or after these days.
 
     Every site has all scenarios on days one, four and six, and the first site also has a visitor with more than 5,000
     hits. The hits that are not in scenarios are copies or belong to random visitors. The scenarios alone give about
@@ -76,10 +76,10 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
 
 
 def second_file(first: Sequence[RefHit], seed: int = 2) -> list[RefHit]:
-    """Return further hits, on the days of `first` (a result of `generate_hits`) and on the two days before.
+    """Return further hits, on the days of `first` (a result of `generate_hits`) and on the two preceding days.
 
-    The hits bridge, prepend, lengthen and split visits, change carries over midnight (S-k, S-l), and copy hits of
-    `first`. The positions of the hits follow the positions of `first`.
+    The hits join, extend (at either end) and split visits, change visits that continue over midnight (S-k, S-l), and
+    copy hits of `first`. The positions of the hits follow the positions of `first`.
     """
     maker = HitMaker("b", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=True)]

@@ -1,7 +1,7 @@
 """Edge cases of the rules D1, D2, S0 to S5 and L4. Each edge case is a visitor with literal times.
 
 A scenario has hits in a first file, and hits in a second file that is imported later. Times are milliseconds relative
-to a UTC midnight; negative times lie on the day before.
+to a UTC midnight; negative times lie on the preceding day.
 """
 
 from __future__ import annotations

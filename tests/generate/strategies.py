@@ -1,7 +1,8 @@
 """Hypothesis strategies that draw small sets of hits close to the limits of the rules.
 
 A visitor's first hit is near midnight, in UTC or in another zone. The times between hits are mostly at the limits of
-gap, copy window and cap. A time may be repeated for up to 50 hits, which is enough to reach the cap of 24 hours.
+gap, copy window and cap. The same time between hits may occur up to 50 times in a row, which is enough to reach the cap
+of 24 hours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.reference.hits import RefHit
 from tests.reference.visits import COPY_WINDOW_MS, V0, V1, RefPolicy
 
 MIDNIGHT_MS = 1_743_811_200_000
-"""2025-04-05T00:00:00Z. The next day has 24.5 hours in Australia/Lord_Howe."""
+"""2025-04-05T00:00:00Z. In Australia/Lord_Howe, 6 April 2025 has 24.5 hours."""
 
 _STARTS_MS = (
     0,
@@ -171,7 +172,7 @@ def policies() -> st.SearchStrategy[RefPolicy]:
 def _position(index: int) -> tuple[int, str, int, int, int]:
     """Return the position of a hit.
 
-    Four hits have the same log time, so that log, partition, offset and row matter too.
+    Four hits have the same log time, so that their order also depends on log, partition, offset and row.
     """
     return (index // 4, f"log-{index % 2}", index % 3, index, index % 5)
 

@@ -1,4 +1,4 @@
-"""Test calls that a real Envoy refuses itself, and the cause that it tells the caller."""
+"""Test calls that a real Envoy refuses itself, and the cause that Envoy reports to the caller."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_hits_that_wait_are_counted_on_days_that_are_not_listed_too() -> None:
 
 
 class SettlesMeanwhile:
-    """The dirty marks of a mesh that settles after the other stores are read and before the marks are read."""
+    """Dirty marks; when a caller reads the marks, the mesh first settles, although other stores are already read."""
 
     def __init__(self, mesh: SmallMesh) -> None:
         self._mesh = mesh

@@ -1,4 +1,4 @@
-"""Test RejectedHitService: permissions, pages, filters, and the notes that replays leave."""
+"""Test RejectedHitService: permissions, pages, filters, and the stored times of replays."""
 
 from __future__ import annotations
 
@@ -151,4 +151,4 @@ def test_bytes_of_an_earlier_version_are_not_shown_because_they_may_contain_a_ke
     fresh.stores.rejected.put([replace(stored(1), original=JSON_MARK + b"secret", origin=None)])
     found = fresh.rejected_hits.GetRejectedHit(pb.GetRejectedHitRequest(name=NAME), metadata=bearer(OPERATOR))
     assert found.rejected_hit.original == b""
-    assert "earlier version" in found.rejected_hit.replay_obstacle
+    assert "were not stored" in found.rejected_hit.replay_obstacle

@@ -61,7 +61,7 @@ HITS = [a_hit(0), a_hit(10), an_order(20), a_hit(700, "w"), *map(a_hit, (1_430, 
 
 @pytest.fixture(scope="module")
 def settled_homes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Path, int, list[RefHit]]]:
-    """Return settled stores in files, with their clock's time and their hits, by kind.
+    """Return, for each kind of mesh, the home with its settled stores, the time of its clock, and its hits.
 
     In the kind "history" all hits arrive as history. In the kind "confirmed" settlement confirms the stream's rows.
     """

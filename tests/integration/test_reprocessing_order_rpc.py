@@ -1,4 +1,4 @@
-"""Tests over gRPC: work on a reprocessing is refused if a later one is published, and the message says what to do."""
+"""Test over gRPC that a later published reprocessing prevents work on an earlier one, and the refusal's message."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Running:
         eventually(are_there, "every stream has read the log", WAIT_S)
 
     def numbers(self, path: ServingPath = ServingPath.SERIES, reporter: Faulty | None = None) -> dict[str, Any]:
-        """Return the numbers of today that this serving path answers."""
+        """Return the numbers of the present day, as this serving path answers them."""
         reporter = reporter or self.reporter(path)
         site = self.stores.directory.site(SITE)
         assert site is not None

@@ -120,7 +120,7 @@ def frames(draw: st.DrawFn, hits: st.SearchStrategy[bytes] = any_hits) -> Frame:
 
 
 def merged(parts: Sequence[Admitted], column: str) -> pl.DataFrame:
-    """Return the results of frames that were admitted one by one in the form of a common result."""
+    """Merge the results of frames that were admitted separately, in the form that a common admission gives."""
     tables: list[pl.DataFrame] = [
         getattr(part, column).with_columns(pl.lit(number, pl.UInt32()).alias("frame"))
         for number, part in enumerate(parts)

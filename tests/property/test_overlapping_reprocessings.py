@@ -28,7 +28,7 @@ LOGICS = {"to v0": "v0", "to v1": "v1"}
 PATHS = {"stage": ("/stage",), "admin": ("/stage", "/admin")}
 """Reprocessings by id.
 
-Two change the logic, and two apply a version of the exclusion rules, which excludes these paths.
+The reprocessings in LOGICS change the logic. The reprocessings in PATHS apply exclusion rules for these paths.
 """
 
 

@@ -27,7 +27,7 @@ SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 
 
 def drawn_changes(dice: Random, days: Sequence[int]) -> dict[str, list[PolicyChange]]:
-    """Return random policy changes per site, which take effect on these days or the days after."""
+    """Return random policy changes per site; each takes effect on a day in `days` or on the day after such a day."""
     near = sorted({day + by for day in days for by in (0, 1)})
     return {
         site: [

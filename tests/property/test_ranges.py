@@ -1,4 +1,4 @@
-"""Settlement in ranges of visitors and pieces of time gives the same result as settlement at once, for any limits."""
+"""Settlement in ranges of visitors and pieces of time, with any limits, has the same result as in a single pass."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
 
 
 def ruled(window: Window, dice: Random) -> Window:
-    """Return the window with the exclusions of random rules, and with the exclusions of other, earlier rules."""
+    """Return the window with random exclusions by current rules, and other random exclusions by earlier rules."""
     by_rule = [dice.random() < 0.3 for _ in range(window.rows.height)]
     flags = pl.when(pl.Series(by_rule, dtype=pl.Boolean)).then(int(HitFlag.RULE_PAGE)).otherwise(0)
     flags = pl.when(pl.col("excluded")).then(int(HitFlag.BOT_UA)).otherwise(flags)
@@ -86,7 +86,7 @@ def ruled(window: Window, dice: Random) -> Window:
 
 
 def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
-    """Return the inputs with the claims and exclusions that an attempt derives from the rules."""
+    """Return the inputs with the claims and earlier exclusions that follow from rule versions 1 (old) and 2 (new)."""
     before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
     claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)
     return replace(inputs, claims=claims, excluded_before=excluded_before)
@@ -111,7 +111,7 @@ def claims_of(window: Window) -> list[OrderClaim]:
 
 
 def some_erased(begin: int, dice: Random) -> pl.DataFrame:
-    """Return random erased hits of the day that begins at `begin`, of the day before and of the day after."""
+    """Return random erased hits of the day that begins at `begin`, and of the two adjacent days."""
     rows = [(begin + dice.randint(-1, 1) * DAY_MS, dice.getrandbits(64), 0) for _ in range(dice.randrange(4))]
     schema = {name: WINDOW_COLUMNS[name] for name in ("event_time", "hit_hash", "record")}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -129,7 +129,7 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
-    """Settle three days, each at once and in ranges, and compare the results.
+    """Settle each of three days twice, once as a whole and once in ranges, and compare the results.
 
     A day is settled with or without the carry from the day before, under random logic and rules.
     """

@@ -100,7 +100,7 @@ class Doors(NamedTuple):
         return replay(self.mesh(key), made)
 
     def reports(self, site: str) -> Rows:
-        """Return a site's rows without the counts that depend on when and how often hits arrive."""
+        """Return a site's rows, without counts that depend on the times and the number of a hit's arrivals."""
         found: Rows = {}
         for (source, excluded, of_site, cell, dimensions), values in self.small.rows().items():
             kept = {name: value for name, value in values.items() if name not in OF_ARRIVALS}

@@ -52,7 +52,7 @@ def test_rules_give_the_rows_of_the_reference_and_without_the_rules_the_rows_of_
     kind, value = dice.choice([*choices, (RuleKind.PAGE, "/")])
     id_ = add_rule(mesh.stores.directory, SITES[0], kind, value)
     apply_rules(mesh, SITES[0], id_="on")
-    mesh.send(hits[early:])  # settlement excludes late hits by the rules of their day, not as the collector decided
+    mesh.send(hits[early:])  # settlement applies the rules of a late hit's day, and ignores the collector's decision
     mesh.settle()
 
     def matches(hit: RefHit) -> bool:

@@ -18,7 +18,7 @@ FATES = st.sampled_from(["accept", "accept", "reject", "retry"])
 
 @dataclass
 class Stream:
-    """The collector's state of a stream: batches that arrived, granted credit, and bytes freed since then."""
+    """The collector's state of a stream: batches that arrived, granted credit, and freed bytes without new credit."""
 
     due: int
     room: int

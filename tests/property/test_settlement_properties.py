@@ -1,4 +1,4 @@
-"""Settlement must equal the reference and keep the invariants in rules.md §10 that settlement can show."""
+"""Settled rows must equal the reference, and keep those invariants in rules.md §10 that concern settled rows."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
 def test_visits_follow_the_version_of_the_day_on_which_they_begin(
     hits: list[RefHit], policy: RefPolicy, cut: int, versions: tuple[Logic, Logic], seed: int
 ) -> None:
-    """A new processor settles new days under its own version, and days that are already settled under their version."""
+    """A new version settles only new days; a day that is already settled is settled again under its first version."""
     first, second = versions
     mesh, dice = SmallMesh(NOW, policy, SITES, first), Random(seed)
     send(mesh, hits[:cut], dice)
@@ -267,7 +267,8 @@ def test_excluded_and_included_hits_add_up_to_all(hits: list[RefHit]) -> None:
         for key, row in settled([hit for hit in hits if hit.excluded == excluded]).rows().items():
             for name, value in row.items():
                 parts[key][name] += value
-    # A visitor may occur in both parts, and a hit may be late in only one of the two meshes.
+    # Two numbers do not add up: a visitor may occur in both parts, and a hit that is late in one mesh may be on time in
+    # another.
     apart = ("visitors", "late_hits")
     both, added = settled(hits).rows(), {key: dict(row) for key, row in parts.items()}
     assert with_excluded(without(added, *apart)) == with_excluded(without(both, *apart))

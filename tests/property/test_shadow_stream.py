@@ -1,4 +1,4 @@
-"""The shadow stream must always equal the reference: beside the live stream, published, and after it takes over."""
+"""The shadow stream must equal the reference beside the live stream, when published, and as the live stream."""
 
 from __future__ import annotations
 

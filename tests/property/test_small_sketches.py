@@ -78,8 +78,8 @@ def crowds(draw: st.DrawFn) -> list[RefHit]:
 
     All visitors are in the same partition, or they are in random partitions.
     """
-    # The draws are such that the simplest example, which Hypothesis tries first, has the most visitors in a single
-    # partition.
+    # Hypothesis first tries the example in which all draws are simplest, so this example has the most visitors, all in
+    # a single partition.
     names = visitors_of(48 - draw(st.integers(0, 38)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
@@ -110,7 +110,7 @@ def view_of(visitor: str) -> RefHit:
 
 
 def entries_of(mesh: Stream, site: str, *, settled: bool) -> list[Entry]:
-    """Return the entries that the reference gives for a site now."""
+    """Return the entries that the reference gives for a site at the current time."""
     logged = mesh.logged[site]
     return (settle(logged) if settled else stream(logged, mesh.clock.now())).entries
 
@@ -339,7 +339,10 @@ def stored_sketches(mesh: Stream, site_day: SiteDay) -> list[tuple[object, ...]]
 
 
 def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...], bytes]:
-    """Settle the day without publishing it. Return the sketch of each row by cell, excluded flag and dimensions."""
+    """Settle the day without publishing it.
+
+    Return the sketches of its rows, keyed by cell, excluded flag and dimensions.
+    """
     before = {partition: done.next_offset for partition, done in mesh.stores.progress.progress(Topic.HITS).items()}
     settled = Attempt(settler_stores(mesh.stores), site_day, before, before, lg_k=LG_K).settle()
     assert settled is not None

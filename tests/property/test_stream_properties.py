@@ -1,4 +1,4 @@
-"""Properties of the live stream through any crash: it equals the reference and keeps the invariants in rules.md §10."""
+"""The live stream equals the reference and keeps the invariants in rules.md §10, also after any crash."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits. Only one visitor repeats an order or refund, because claims of partitions race (P1)."""
+    """Draw small sets of hits. Only the same visitor repeats an order or refund: claims of partitions race (P1)."""
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(
@@ -100,7 +100,7 @@ class Stream(LiveMesh):
     """A mesh to which hits are appended without a collector. Leaving the context removes its files.
 
     Args:
-        policy: visit policy of all sites. `self.policy` combines it with the version of the logic.
+        policy: visit policy of all sites. `self.policy` combines this policy with the version of the logic.
         url: store URL, in which HOME stands for a temporary directory.
         limits: limits for the runners.
         logic: version of the logic.
@@ -160,7 +160,7 @@ class Stream(LiveMesh):
         self.crash()
 
     def check(self) -> None:
-        """Check that the stream equals the reference now, and that the ledger contains every hit (P12)."""
+        """Check that the stream equals the reference at this moment, and that the ledger contains every hit (P12)."""
         self.idle(beat_ms=BEAT_MS)
         self.runner.flush()
         entries = self.stores.ledger.read(None)
@@ -202,7 +202,7 @@ def test_net_rows_of_the_embedded_store_are_those_of_the_reference(hits: list[Re
 
 
 def check_at_any_time(mesh: Stream, hits: list[RefHit], seed: int) -> None:
-    """Compare rows with the reference in the middle of the hits, after the last hit, and when all visits have ended."""
+    """Compare rows with the reference after some hits, after all hits, and after all visits have ended."""
     dice = Random(seed)
     sent = with_delays(hits, dice, ANY_MS)
     cut = dice.randint(0, len(sent))

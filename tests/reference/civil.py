@@ -1,4 +1,4 @@
-"""Civil time by rules Z1 to Z4, directly from zoneinfo, minute by minute.
+"""Civil time according to rules Z1 to Z4, directly from zoneinfo, minute by minute.
 
 The functions ask zoneinfo for the local time of every minute in a range, and do no arithmetic on offsets.
 """

@@ -1,7 +1,8 @@
 """The folding of texts in the stream (rule S10), hit by hit.
 
-The limit applies per site, partition and hour of log time. As long as the hits so far cannot have more texts than the
-limit, no text is folded. After that, the first distinct texts in log order are kept, up to the limit.
+The limit applies per site, partition and hour of log time. As long as so few hits have arrived that they cannot have
+more texts than the limit, no text is folded. Later, only the first distinct texts in log order are kept, up to the
+limit.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def report(
     keep: Callable[[Mapping[str, str]], bool] | None = None,
     currency: str = "USD",
 ) -> Report:
-    """Return a report's rows by (bucket label, dimension values...), without all-zero rows.
+    """Return a report's rows, keyed by (bucket label, dimension values...), without rows in which every value is 0.
 
     Both dates are civil dates in the zone, and both are included. The label is the local start of the bucket with its
     offset, or "" for grain NONE. `keep` is the filter, which gets the shown value of each dimension of an entry.

@@ -1,4 +1,4 @@
-"""Contributions of settled hits and visits to a report, by rules D3, D5, M1, M6 and the ● metrics in rules.md §8.
+"""Contributions of settled hits and visits to a report: rules D3, D5, M1, M6, and the ● metrics in rules.md §8.
 
 Every counted hit, ordered item, copy and visit becomes an `Entry`, which has an instant, dimension values, and amounts
 for additive metrics. The module `report` applies buckets, filters and ratios.
@@ -54,7 +54,10 @@ class Settled:
 
 
 def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None) -> Settled:
-    """Settle all hits of all sites from scratch. The order of `hits` is irrelevant, because `position` decides."""
+    """Settle all hits of all sites from scratch.
+
+    The order of `hits` is irrelevant, because `position` gives the log order.
+    """
     everything = sorted(hits, key=lambda hit: hit.position)
     copies = duplicates(everything)
     is_copy = {id(hit) for hit in copies}
@@ -75,7 +78,7 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay |
 def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
     """Let the first claim on (site, order id) in log order win. Excluded hits have separate claims (D3).
 
-    Hits in `pending` claim their orders too, but do not count.
+    Hits in `pending` also claim orders, but do not count.
     """
     is_pending = {id(hit) for hit in pending}
     taken = set()

@@ -1,8 +1,8 @@
-"""The numbers of the stream before settlement, by rules T4, S7, and D1 to D3 as they apply to the stream.
+"""The numbers of the stream before settlement: rules T4 and S7, and the stream's version of rules D1 to D3.
 
 This module applies the rules of `settled` to the hits that the stream may use. Hits on closed days are pending, and
-late hits belong to no visit. A copy is recognised only within 90 minutes of log time, and a visit counts in two steps.
-Drift is the settled number minus the streamed number.
+late hits belong to no visit. A copy is recognised only within 90 minutes of log time, and a visit is counted in two
+steps: while it is open, and when it ends. Drift is the settled number minus the streamed number.
 """
 
 from __future__ import annotations
@@ -112,10 +112,10 @@ def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
 def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor: int) -> list[RefHit]:
     """Return the hits that belong to no visit until settlement (S9).
 
-    `known` must be in log order, without history hits. A hit waits if all of these conditions hold: it is on time, not
-    a copy and not offline; an earlier record contains such a hit of its timeline that has the same or a later event
-    time; and earlier records in the epochs of the last 90 minutes contain at least `kept_of_visitor` hits of its
-    visitor.
+    `known` must be in log order, without history hits. Only hits that are on time, not copies and not offline can wait.
+    Such a hit waits if two conditions hold: an earlier record contains another such hit of the same timeline with the
+    same or a later event time, and earlier records in the epochs of the last 90 minutes contain at least
+    `kept_of_visitor` hits of the visitor.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}

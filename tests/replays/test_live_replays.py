@@ -114,8 +114,7 @@ REAL = ("access-log", "shop")
     [
         *((file, "part") for file in REAL),
         *(pytest.param(file, "whole", marks=pytest.mark.long) for file in FILES),
-        # The scenarios alone have 12,000 hits. Other tests of every run settle these hits, in tests/property and
-        # through Envoy.
+        # The scenarios alone have 12,000 hits. In every run, tests in tests/property and tests/e2e settle these hits.
         pytest.param("generated", "part", marks=pytest.mark.long),
     ],
 )
@@ -183,7 +182,7 @@ def check_ledger(mesh: LiveMesh) -> None:
 
 
 def check_settled(mesh: LiveMesh, site: str, before: Seen) -> None:
-    """Check that settled rows equal the reference, and that drift is their difference from the stream's rows."""
+    """Check that settled rows equal the reference, and that drift equals settled rows minus the stream's rows."""
     logged = mesh.logged[site]
     after = mesh.seen(site)
     assert after.differences_from(expected_rows(logged)) == []
@@ -247,7 +246,7 @@ NOON = 1_743_854_400_000
 def test_a_hit_sent_three_times_with_new_send_and_edge_times_is_one_hit_and_two_duplicates(
     tmp_path: Path, resent_after: tuple[int, int], edge_jitter: tuple[int, int]
 ) -> None:
-    """Vector D-a. The browser's clock is an hour ahead, and every attempt takes a different time to the edge."""
+    """Vector D-a. The browser's clock is an hour ahead, and each attempt reaches the edge after a different time."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         key = IngestKey("edge", "merchants/demo", KeyKind.EDGE, SITE)
         mesh.stores.directory.create_key(key, EDGE_KEY)

@@ -122,7 +122,7 @@ class Backend:
 
 
 def new_backend(classifier: Classifier) -> Backend:
-    """Return stores without hits that have one site, and one server key for all sites of the site's merchant."""
+    """Return stores with one site, one server key for all sites of the site's merchant, and no hits."""
     clock = ManualClock(NOW_MS)
     stores = open_stores("memory:", clock)
     stores.directory.create_site(Site(name=SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))

@@ -150,7 +150,8 @@ def questions(
 ) -> Iterator[Question]:
     """Yield all questions about a site: all metrics by day and hour in four zones, and by dimensions.
 
-    If `with_excluded` is None, days are queried with and without excluded hits, other grains without.
+    If `with_excluded` is None, questions by day are asked with and without excluded hits, and all other questions only
+    without.
     """
     plain = Question(site, first, last, currency=currency)
     for excluded in (False, True) if with_excluded is None else (with_excluded,):

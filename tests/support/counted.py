@@ -1,4 +1,4 @@
-"""Wait until all hits in the log are committed, flushed and in answers, and no history hit waits."""
+"""Wait until all hits in the log are committed, flushed and visible in answers, and no history hit waits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ def progress(stores: Stores) -> object:
 
 
 def wait_counted(stores: Stores, describe: Callable[[], str], timeout_s: float) -> None:
-    """Block until all records that are now in the log count. A failure contains the text that `describe` returns."""
+    """Block until all records that are in the log at the time of the call are counted.
+
+    A failure contains the text that `describe` returns.
+    """
     ends = eventually(lambda: ends_if_known(stores), "Kafka says where the log ends", timeout_s)
     try:
         eventually(

@@ -79,5 +79,5 @@ LOSSES: Mapping[str, Callable[[Path, SiteDay], None]] = {
 }
 """Functions that lose or damage values of a settled site-day, by name.
 
-Losses of the stream's rows need a confirmed day.
+The functions that lose the stream's rows need a day on which settlement has confirmed these rows.
 """

@@ -29,7 +29,10 @@ def key_of(visitor: str) -> tuple[int, int]:
 def plan_erasure(
     mesh: SmallMesh, site: str, visitor: str, id_: str = "e", digests: Sequence[str] | None = None
 ) -> None:
-    """Store a plan to erase a visitor's hits up to now. If `digests` are given, they replace the visitor's digest."""
+    """Store a plan to erase a visitor's hits up to the current time.
+
+    If `digests` are given, they replace the visitor's digest.
+    """
     now = mesh.clock.now()
     digest = visitor_digest(mesh.stores.directory.mesh_secret(), site, key_of(visitor))
     planned = Reprocessing(

@@ -31,7 +31,8 @@ class Process:
 
     Args:
         name: name of the process.
-        work: takes the process, whose views of ports it must use, and returns the function that the process repeats.
+        work: a function that takes the process and returns the function that the process repeats. The repeated function
+            must use the process's views of ports.
     """
 
     def __init__(self, name: str, work: Callable[[Process], Callable[[], object]]) -> None:
@@ -105,7 +106,7 @@ class _Paused:
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
         """Return a stream's stores, as OneStream does.
 
-        The ports of these stores let the process pause before each call too.
+        The process also pauses before each call of a port of these stores.
         """
         store: StreamStore = self._port(generation, is_shadow=is_shadow)
         view = self._process.view

@@ -101,7 +101,7 @@ def check_counted(stores: Stores, logged: Logged, log_time: int, unreadable: int
         stores: the mesh's stores.
         logged: hits in the log.
         log_time: log time that every partition has reached.
-        unreadable: number of hits that undecodable records announce to the ledger.
+        unreadable: number of hits in undecodable records, according to the headers of these records.
     """
     everything = Streamed()
     entries, refused = stores.ledger.read(None), refusals_in_log(stores)

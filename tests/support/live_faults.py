@@ -41,7 +41,7 @@ class Fuse:
         chances: number of counts left before the failure.
         error: creates the exception to raise.
         only: names of the write methods that count; if empty, all methods count.
-        blown: "before" or "after" with the name of the write that failed; empty until then.
+        blown: "before" or "after" with the name of the write that failed; empty before the failure.
     """
 
     chances: int
@@ -62,7 +62,7 @@ class Fuse:
 
 
 class _Fused:
-    """A port whose write methods count on a fuse."""
+    """A port whose write methods count down a fuse."""
 
     def __init__(self, port: Any, fuse: Fuse) -> None:
         self._port = port
@@ -83,7 +83,7 @@ class _Fused:
 
 
 def fused(stores: StreamStores, fuse: Fuse) -> StreamStores:
-    """Return the stores with ports whose write methods count on the fuse."""
+    """Return the stores with ports whose write methods count down the fuse."""
     ports: dict[str, Any] = {field.name: getattr(stores, field.name) for field in fields(stores)}
     guarded: dict[str, Any] = {
         name: port if callable(port) or isinstance(port, bool) else _Fused(port, fuse) for name, port in ports.items()

@@ -53,9 +53,9 @@ BATCH_HITS = 400
 BEAT_MS = MINUTE
 IDLE_BEAT_MS = 10 * MINUTE
 RECORD_HITS = 1_500
-"""Maximum number of hits, over all partitions, after which each partition's record is written."""
+"""Each partition's record is written after at most this number of hits in all partitions together."""
 RECORD_MS = 8 * MINUTE
-"""Maximum time after which each partition's record is written.
+"""Each partition's record is written after at most this time.
 
 The time is so short that a hit with a delay of 50 minutes is still on time.
 """
@@ -154,7 +154,7 @@ class LiveMesh:
             self.step()
 
     def send(self, part: Sequence[Arrival]) -> None:
-        """Send hits now, and remember their log positions."""
+        """Send hits at the current time of the clock, and remember their log positions."""
         frames = [self._frame(site, hits, sent_ms) for site, hits, sent_ms in _batches(part)]
         outcomes = self.admit(frames)
         refused = [issue for outcome in outcomes for issue in outcome.issues if issue.outcome != Outcome.WARNED]
@@ -227,7 +227,10 @@ class LiveMesh:
             appended.result(OUTCOME_S)
 
     def advance_to(self, instant: int, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Advance the clock to an instant. A heartbeat is appended every `beat_ms` until then."""
+        """Advance the clock to an instant.
+
+        A heartbeat is appended every `beat_ms` until the clock reaches this instant.
+        """
         while self.clock.now() + beat_ms < instant:
             self.clock.advance(beat_ms)
             self.beat()

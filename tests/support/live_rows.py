@@ -39,7 +39,7 @@ class Seen:
     def differences_from(self, expected: Rows) -> list[str]:
         """Return a line for each missing, unexpected or different row.
 
-        Rows with provisional visitors may count too many.
+        In rows with provisional visitors, the number of visitors may be too high.
         """
         return [
             f"{key}: found {self.rows.get(key)}, expected {expected.get(key)}"
@@ -69,8 +69,8 @@ def _without_visitors(row: Mapping[str, int]) -> dict[str, int]:
 def seen(stores: Stores, site: str, days: Iterable[int], stream: int | None = None) -> Seen:
     """Return all rows that reports can find for a site, on `days` and on every settled day.
 
-    `stream` is the generation to read on days that are not settled. If `stream` is None, the generation is that of
-    reports.
+    `stream` is the generation to read on days that are not settled. If `stream` is None, the generation is the
+    generation that reports read.
     """
     table = stores.streams.read()
     entries = stores.generations.current(site, *ALL_DAYS)

@@ -1,4 +1,4 @@
-"""The present of the contract tests, and the type of functions that open their stores, as another process would."""
+"""The time at which the contract tests take place, and the type of functions that open a store like another process."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hitmesh.api.collector.v1 import collector_pb2 as pb
 
 
 class Parcel(NamedTuple):
-    """A batch of numbered hits. A part of a batch has another `name`."""
+    """A batch of numbered hits. If a batch is divided, each part has a new `name`."""
 
     name: str
     members: tuple[int, ...]

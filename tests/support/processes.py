@@ -1,4 +1,4 @@
-"""Find the processes of a mesh, whether they are alive, and how much memory they use."""
+"""Find a mesh's processes, and determine whether the processes are alive, and their memory use."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def refused_json(*hits: dict[str, Any], key: str = SERVER, client_ip: str = "") 
 
 
 def refusals_in(found: Admitted) -> list[pb.RejectedHit]:
-    """Return the refused hits as the control service lists them, after they passed the log and the processor."""
+    """Return the refused hits as the control service lists them, once log and processor have handled these hits."""
     rows = found.rejected.drop("frame")
     record = Record(RecordKind.REJECTED, pack_record(rows), rows.height, max_collect_time=NOW)
     intake = take_in([LoggedRecord(Position("rejected.1", 0, 0), NOW, record)])

@@ -172,7 +172,7 @@ def numbered_tokens() -> Iterator[str]:
 def control_backend(
     stores: Stores, clock: Clock, *, open_reads: bool, limits: ReprocessingLimits = PRODUCTION
 ) -> ControlBackend:
-    """Return the backend of a control service on these stores, which gives numbered tokens."""
+    """Return the backend of a control service on these stores, whose tokens are numbered."""
     tokens = numbered_tokens()
     return ControlBackend(
         directory=stores.directory,

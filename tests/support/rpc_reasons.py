@@ -8,7 +8,7 @@ from grpc_status import rpc_status
 
 
 def reason_of(error: grpc.RpcError) -> str:
-    """Return the code and the reason of an error, and whether it tells when to retry."""
+    """Return the code and the reason of an error, and whether the error states when to retry."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error of a call is that call
     code: str = error.code().name
     if status is None:

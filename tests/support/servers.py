@@ -60,7 +60,7 @@ def a_name() -> str:
 
 
 class Meshes:
-    """A pool that creates meshes in advance and removes them in the background, because both mostly wait for servers.
+    """A pool that creates meshes in advance and removes them in the background, because servers take long for both.
 
     Keyspaces are emptied and used again, because creating their tables takes seconds.
     """

@@ -2,7 +2,7 @@
 
 `SmallMesh` appends the reference's hits as packed records, streams and settles with the real runner and settler, and
 reads rows as reports do. `expected_rows` folds the reference's entries into rows of the same form, and `differences`
-compares both.
+compares expected with actual rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Build the data that the stream stores: signed rows, partials, ledger entries and snapshots.
 
-A store may take seconds until answers contain committed rows. `commit` blocks until then; `transact` does not.
+A store may take seconds until answers contain committed rows. `commit` blocks until answers contain the rows;
+`transact` does not block.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ SERVED_BY = {Path.SERIES: pb.STORE_CASSANDRA, Path.METRICS: pb.STORE_DRUID}
 
 @dataclass
 class Silent:
-    """A port that raises Unavailable while it is silent, and remembers the names of these calls."""
+    """A port whose calls raise Unavailable while `is_silent` is true; `refused` lists the names of these calls."""
 
     port: Any
     is_silent: bool = False

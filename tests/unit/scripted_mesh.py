@@ -2,7 +2,8 @@
 
 Streams follow a script; sites and reports are plain dicts.
 
-The server implements only the contract's messages. Tests with the real services cover what the messages mean.
+The server implements only the contract's messages. The meaning of the messages is covered by tests with the real
+services.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class ScriptedMesh(
 ):
     """A mesh whose streams follow `scripts`, one script per stream. Further streams accept every hit.
 
-    The fields contain the messages that the client has sent. GetLedger answers a site's ledgers in turn, and then
-    repeats the last.
+    The fields contain the messages that the client has sent. GetLedger returns a site's ledgers one after the other,
+    and then repeats the last ledger.
     """
 
     scripts: list[Script] = field(default_factory=list)

@@ -13,6 +13,6 @@ PORTS = {name: 20_000 + number for number, name in enumerate(NAMES)}
 
 
 def rendered(root: Path = Path("/srv/mesh"), **ports: int) -> dict[str, Server]:
-    """Return every server of a home. `ports` gives ports by the server's name (with `_` for `-`)."""
+    """Return every server of a home. The key of an argument in `ports` is a server's name (with `_` for `-`)."""
     chosen = {**PORTS, **{name.replace("_", "-"): port for name, port in ports.items()}}
     return all_servers(StackHome(root), Path("/cache/servers"), "/usr/bin/java", chosen)

@@ -242,7 +242,7 @@ LINES = [COMBINED.replace(":00:00 ", f":00:{second:02d} ") for second in (1, 1, 
 
 @given(st.integers(0, 2), st.integers(5, 8))
 def test_overlapping_parts_of_a_log_give_each_line_the_same_id(start: int, end: int) -> None:
-    start = [0, 2, 5][start]  # the part must not begin within a run of equal lines
+    start = [0, 2, 5][start]  # a part of the log must not begin between equal lines
     whole, part = (imported("\n".join(lines))[0] for lines in (LINES, LINES[start:end]))
     assert [hit.hit_id for hit in part] == [hit.hit_id for hit in whole[start:end]]
     assert len({hit.hit_id for hit in whole}) == len(LINES)

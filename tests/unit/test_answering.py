@@ -240,7 +240,7 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
     scene.stream(3)
 
     class Waiting:
-        """Dirty marks of a store in which, after each read of them, a settlement is published and clears them."""
+        """Dirty marks of a store; after each read of the marks, a settlement is published and clears the marks."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(scene.stores.dirty, name)
@@ -319,7 +319,7 @@ def test_visits_are_provisional_while_the_ledger_is_unavailable(scene: Scene) ->
 
 
 def of_hits(scene: Scene) -> Exactness:
-    """Return the exactness of the metric `hits` while hits wait: exact in total, provisional by the visits' channel."""
+    """Return the exactness of `hits` while hits wait: exact in total, but provisional per channel of the visit."""
     return Exactness.VISITS_PROVISIONAL if scene.path is Path.METRICS else Exactness.EXACT
 
 

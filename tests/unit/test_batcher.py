@@ -1,4 +1,4 @@
-"""Test that many batches become few records, and that a batch's only outcome follows when its records are durable."""
+"""Test that many batches become few records, and that a batch gets a single outcome, once its records are durable."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend:
 def test_a_batch_whose_caller_has_left_is_not_admitted(backend: Backend) -> None:
     calls: list[None] = []
 
-    def is_over() -> bool:  # the call is over at the second check, between two parts of a round
+    def is_over() -> bool:  # true from the second check on: the caller cancels between two checks
         calls.append(None)
         return len(calls) > 1
 

@@ -1,4 +1,4 @@
-"""Test how referring hosts, the site's own hosts and channels are classified, and the table's construction."""
+"""Test how referring hosts, the site's own hosts and channels are classified, and how the table of hosts is built."""
 
 from __future__ import annotations
 

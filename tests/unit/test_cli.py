@@ -38,7 +38,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands(group: LazyGroup, path: str = "") -> Iterator[tuple[str, str, click.Command]]:
-    """Yield path, summary and command of all groups and commands in a group."""
+    """Yield path, summary and command for everything in a group: its commands and, recursively, its groups."""
     context = click.Context(group)
     for name, (_, summary) in group.lazy.items():
         command = group.get_command(context, name)

@@ -1,4 +1,4 @@
-"""Test output that fails: a full disk, a closed descriptor, a closed pipe, and an encoding without a character."""
+"""Test failing output: a full disk, a closed descriptor, a closed pipe, and a character that the encoding lacks."""
 
 from __future__ import annotations
 

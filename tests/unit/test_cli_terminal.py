@@ -29,7 +29,7 @@ COMMANDS = Path(output.__file__).parent
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
-    monkeypatch.setenv("TERM", "dumb")  # output without colours, whose codes are control characters
+    monkeypatch.setenv("TERM", "dumb")  # no colours, because their codes are control characters
     with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
         mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
         yield mesh

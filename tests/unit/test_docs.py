@@ -1,6 +1,6 @@
 """Test that documents name only paths, functions, links, targets, commands and tables that exist, and no machine.
 
-The tests only parse code. The command line, whose groups list the commands, and the tables are imported.
+The tests parse code without importing it. Only the command line and the tables of the stores are imported.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def files() -> tuple[str, ...]:
 
 
 def commands_in(page: str, program: str) -> Iterator[list[str]]:
-    """Yield the words of each command line of a program in a document's code.
+    """Yield the arguments of each command in a document's code that runs the given program.
 
     A backslash at a line's end continues the line.
     """

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WALK = (ROOT / "docs/walk.md").read_text(encoding="utf-8")
 SETTLER = "processor/settle/settler.py"
 
-# The effects of a publication: for each, the words of the page, the words of the docstring, and the call.
+# The effects of a publication. An effect is a tuple: its words on the page, its words in the docstring, and its call.
 PUBLICATION = (
     ("rows", "write the rows", "_rows.write"),
     ("series", "write the series", "series.put_settled"),
@@ -26,7 +26,7 @@ PUBLICATION = (
     ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
     ("clears the dirty marks", "clear the dirty marks", "dirty.clear"),
 )
-# The effects of a reprocessing on a site-day: for each, the words of the docstring, and the call.
+# The effects of a reprocessing on a site-day. An effect is a tuple: its words in the docstring, and its call.
 RECOMPUTED = (
     ("write the rows of all site-days", "_rows.write"),
     ("write the series", "series.put_settled"),

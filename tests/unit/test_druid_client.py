@@ -1,4 +1,4 @@
-"""Test Druid's answers over HTTP: their meaning, and when marks count and sent rows have arrived."""
+"""Test Druid's answers over HTTP: how they are read, which marks are valid, and whether sent rows have arrived."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def existing(question: MetricQuery, matches: Matches = no_pattern) -> Any:
 
 
 def condition_of(tree: Filter, **values: Any) -> Any:
-    """Return the native form of a filter, without the filter by generation beside it."""
+    """Return the native form of a filter, without the filter on generations that every query also has."""
     return existing(a_question(tree, **values))["fields"][1]
 
 

@@ -173,9 +173,9 @@ class TestAmounts:
 
     @pytest.mark.parametrize("values", [AMOUNTS, [10**18] * 40, [-(10**18)] * 40, [2**62 - 1, -(2**62)] * 9])
     def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
-        """Older rows with a single column count too.
+        """Older rows, which have a single column for an amount, are also summed exactly.
 
-        The sum of this column wraps, and a sum of doubles tells how often.
+        Druid's int64 sum of this column may overflow, and a sum of doubles shows the number of overflows.
         """
         names = ("gross_revenue", HIGH["gross_revenue"])
         for one_column in (False, True):

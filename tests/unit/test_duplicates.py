@@ -12,7 +12,7 @@ HOUR = 3_600_000
 
 
 def copies(*hits: tuple[str, str, int, int], window_ms: int = 2 * HOUR) -> Copies:
-    """Return which hits are copies, and of which earlier hits.
+    """Return the copies among the hits, and for each copy the earlier hit that it copies.
 
     A hit is a tuple (visitor, id, event time, content), and the hits are in log order. Ids with the same first letter
     have the same hash.
@@ -77,9 +77,10 @@ def test_no_hits_have_no_copies() -> None:
 
 
 def nearest(times: list[int], window_ms: int) -> list[int]:
-    """Return the row of which each hit is a copy, or −1.
+    """Return, for each hit, the row of which the hit is a copy, or −1 for a hit that is no copy.
 
-    Of the nearest earlier row on either side in time, the original is the one with the lower number.
+    There are two candidates among the rows with lower numbers: the row with the next earlier time, and the row with the
+    same or next later time. The original is the candidate with the lower number among those within the window.
     """
     found = []
     for row, time in enumerate(times):

@@ -1,4 +1,4 @@
-"""Test that after a crash of an erasure at any effect only work is repeated, and the receipt is exact."""
+"""Test an erasure that crashes at any effect: the restart repeats work but changes no result; the receipt is exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test the number of hits that an erasure finds before it removes any, on settled days and on open days."""
+"""Test the number of hits that an erasure finds before the removal begins, on settled days and on open days."""
 
 from __future__ import annotations
 

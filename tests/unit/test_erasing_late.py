@@ -1,4 +1,4 @@
-"""Test an erasure while a stream is suspended, of erasing in portions, and refusals without a site."""
+"""Test an erasure while a stream is suspended, an erasure in portions, and the erasure of refusals without a site."""
 
 from __future__ import annotations
 

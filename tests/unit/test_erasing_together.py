@@ -22,7 +22,7 @@ from tests.unit.settling import NOON, a_hit
 ERASED_SITES = tuple(f"merchants/m/sites/s{number}" for number in range(3))
 OTHER = "merchants/m/sites/other"
 WAITING = replace(PACE, marks_known_ms=60_000, proof_wait_ms=5_000)
-"""A pace at which every erasure waits for its marks for longer than the stages of all erasures take."""
+"""A pace at which an erasure's wait for its marks is longer than all other stages of all erasures together."""
 
 
 def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
@@ -66,7 +66,7 @@ def hits() -> list[RefHit]:
 def ends(mesh: SmallMesh, reprocessors: Sequence[Reprocessor], ids: Sequence[str]) -> list[str]:
     """Let stream, settler and reprocessors work in turns until the erasures end.
 
-    Return the ids in the order in which the works end.
+    Return the ids of the reprocessings in the order in which they end.
 
     The recomputation of the other site has the id `r`.
     """

@@ -38,7 +38,7 @@ WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 
 
 class Raised(NamedTuple):
-    """A call that creates an error: a call of the error class, or of a function that calls the class in `made`."""
+    """A call that creates an error. If a function is called that creates the error, `made` is its call of the class."""
 
     place: str
     call: ast.Call

@@ -45,7 +45,10 @@ class Shop(Faulty):
         self.offset = 0
 
     def stream(self, hits: int, *, is_flushed: bool = True) -> None:
-        """Commit hits of now. The metric store counts the hits, and the series store too if `is_flushed`."""
+        """Commit hits of the current hour.
+
+        The metric store counts the hits, and the series store too if `is_flushed`.
+        """
         self.offset += 1
         self.stores.dirty.await_close([SITE_DAY])
         rows = stream_frame(RowSource.TRAFFIC, [traffic(NOW - DAY // 24, hits=hits, generation=0)])

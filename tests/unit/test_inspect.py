@@ -1,4 +1,4 @@
-"""Test a hit's trace: the verdict on each copy, by the rules of its day, visits, orders, and limits of reads."""
+"""Test a hit's trace: the verdict on each copy (under the rules of its day), visits, orders, and limits of reads."""
 
 from __future__ import annotations
 

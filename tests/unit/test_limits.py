@@ -39,7 +39,7 @@ def constants_of_rules() -> Iterator[str]:
 
 def test_every_limit_cites_a_rule_that_exists() -> None:
     rules = (ROOT / "docs/rules.md").read_text(encoding="utf-8")
-    # limits that follow from a definition or a metric and not from a rule
+    # these limits follow from a definition or a metric, so they cite no rule
     no_rules = {"CELL_MS", "LG_K_CELL", "LG_K_UNION", "UNKNOWN_KEYS_S"}
     limits = explained()
     assert set(limits) > no_rules

@@ -141,7 +141,7 @@ def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream
 
 @pytest.mark.parametrize("orphan_first", [False, True])
 def test_first_view_moves_no_orphan_that_lies_inside_the_visit(stream: Stream, orphan_first: bool) -> None:
-    """A non-interactive hit with another campaign is in no visit, at the visit's start or between its hits (S2)."""
+    """A non-interactive hit with another campaign stays outside the visit, even between the visit's hits (S2)."""
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     quiet: dict[str, Any] = {"type": "ENGAGEMENT", "interactive": False, "page_path": None}
     orphan = a_hit(600 if orphan_first else 605, "orphan", campaign=("mail", "email", "", ""), **quiet)
@@ -267,7 +267,7 @@ def test_hit_out_of_order_waits_where_its_visitor_has_too_many_kept_hits(tmp_pat
     ("later", "waiting"),
     [
         ([[a_hit(601, "same time")]], 1),
-        # The hit is later than the previous record's, but not later than all earlier hits.
+        # The last hit is later than the hit of the previous record, but earlier than the hit at 601.
         ([[a_hit(600)], [a_hit(600.5)]], 2),
         ([[a_hit(602)], [a_hit(601.5)], [a_hit(602.5)]], 1),
     ],

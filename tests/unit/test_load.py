@@ -1,7 +1,7 @@
 """Test the pure parts of `hitmesh load`: the schedule, content and expected counts of hits.
 
-The generator reports the counts that it expects for its bytes. The tests decode the bytes and count them again, with
-visits by the reference model.
+The generator reports the counts that it expects for its bytes. The tests decode the bytes and count them again; the
+reference model builds the visits.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MIXED = LoadPlan(
 
 @dataclass(frozen=True)
 class Decoded:
-    """The frames and batches of a load run as the collector receives them."""
+    """The frames and batches that the collector receives during a load run."""
 
     frames: Sequence[Frame]
     batches: Sequence[hit_pb2.HitBatch]

@@ -60,7 +60,7 @@ def test_envoy_watches_each_service_by_its_name(tmp_path: Path) -> None:
         "service_name: hitmesh.api.collector.v1.CollectorService",
         "service_name: hitmesh.api.reporter.v1.ReporterService",
         "service_name: hitmesh.api.control.v1.AdminService",
-        "",  # a processor that serves no traces has no service
+        "",  # the processor's only service is for traces, which this processor does not serve
     ]
 
 

@@ -1,6 +1,6 @@
-"""Test a question's budget.
+"""Test the limit on a question's work.
 
-The question ends when its caller leaves, and a refusal shows how its work is computed.
+The question ends when its caller cancels, and the message of a refusal shows how the work is computed.
 """
 
 from __future__ import annotations

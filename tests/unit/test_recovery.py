@@ -62,7 +62,7 @@ def recovered(stores: StreamStores, cache: Path, logic: Logic = CURRENT) -> Reco
 
 
 def after_a_crash(mesh: SmallMesh, home: Path) -> Rows:
-    """Let another runner take over and the visitors continue, and return all rows."""
+    """Let another runner take over, send a further hit of each visitor, and return all rows."""
     mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home)
     mesh.send(
         [RefHit(SITE, f"v{number}", f"last-{number}", mesh.clock.now(), page_path="/last") for number in range(3)]

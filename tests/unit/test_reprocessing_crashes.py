@@ -1,4 +1,4 @@
-"""Test that after a crash of the reprocessor at any effect, only work is repeated."""
+"""Test that if the reprocessor crashes at any effect, a restart repeats work but gives the same result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ THEN: dict[Work, list[Work]] = {
     Work.PUBLISH: [Work.ROLL_BACK],
     Work.ROLL_BACK: [Work.PUBLISH],
 }
-"""For each kind of work, the work that follows in a test, to show that both generations can still be published."""
+"""The work that a test requests after each kind of work, to show that both generations can still be published."""
 
 
 class Crash(BaseException):

@@ -1,4 +1,4 @@
-"""Test days after the planned days whose visits change too.
+"""Test later days than the planned days, if visits on these later days change too.
 
 All these days are recomputed, published and rolled back together.
 """

@@ -187,7 +187,7 @@ def test_restored_day_is_marked_if_the_recomputed_day_before_hands_on_another_ca
     plan(mesh, [SITE])
     done(mesh, Work.RECOMPUTE)
     done(mesh, Work.PUBLISH)
-    # Under v0, the visit of the late hit has ended before midnight. Under v1, it is the visit that is open at midnight.
+    # Under v0, the visit of the late hit has ended before midnight. Under v1, this visit is still open at midnight.
     arrive(mesh, a_hit(1_425))
     mesh.settle()
     done(mesh, Work.ROLL_BACK)
@@ -278,7 +278,8 @@ def test_orders_and_refunds_in_and_outside_the_range_count_once() -> None:
     mesh.settle()
     plan(mesh, [SITE], (DAY, DAY + 2))
     done(mesh, Work.RECOMPUTE)
-    # Claims that win orders from days inside and outside the range arrive before and after the recomputation.
+    # Claims arrive whose log times lie before and after the recomputation. They win orders from claims on days inside
+    # and outside the range.
     mesh.send([an_order(-1_990, "p", "y"), an_order(1_720, "q", "z")], collected_at=NOON - DAY_MS)
     arrive(mesh, an_order(4_410, "q", "u"), an_order(12, "o", "again"))
     done(mesh, Work.PUBLISH)

@@ -1,4 +1,4 @@
-"""Test that published numbers stay if a publication or rollback would recompute a site-day without all raw hits."""
+"""Test that published numbers stay if a publication or rollback must recompute a site-day and raw hits are missing."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from tests.unit.settling import DAY, MIDNIGHT, MINUTE, SITE, a_hit, a_mesh
 
 
 def reasons(mesh: SmallMesh, logic: str = "", pace: ReprocessPace | None = None) -> dict[int, ChangeReasons | None]:
-    """Recompute all days under `logic`, or repair them if it is empty, and return the reasons by day."""
+    """Recompute all days under `logic`, or repair the days if `logic` is empty, and return the reasons by day."""
     plan(mesh, [SITE], kind=Kind.LOGIC if logic else Kind.REPAIR, logic=logic)
     done(mesh, Work.RECOMPUTE, pace=pace)
     return {each.site_day.day: each.reasons for each in rebuilt(mesh)}
@@ -124,7 +124,7 @@ def test_rollback_that_recomputes_exchanges_the_sides() -> None:
 
 
 def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
-    """Return the inputs of the settlement of DAY, and the side of the comparison that it gives."""
+    """Settle DAY; return the inputs of this settlement, and its result as one side of a comparison."""
     mesh = mesh or settled(*(a_hit(minute) for minute in (10, 12, 14, 16, 60)))
     bounds = {name: offset + 99 for name, offset in entries(mesh)[DAY].read_through.items()}
     worked = Attempt(settler_stores(mesh.stores), SiteDay(SITE, DAY), bounds, bounds).work()
@@ -140,7 +140,7 @@ def rows_of(inputs: DayInputs) -> pl.DataFrame:
 
 
 def with_last(side: Side, outcome: int) -> Side:
-    """Return the side with another outcome for the last hit, which is the only hit of its visit."""
+    """Return the side of the comparison with `outcome` for the last hit, which is the only hit in its visit."""
     outcomes = side.outcome.copy()
     outcomes[-1] = outcome
     return replace(side, outcome=outcomes, begun=2 if outcome == COUNTED else 1)

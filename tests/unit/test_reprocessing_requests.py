@@ -189,7 +189,7 @@ def test_an_open_reprocessing_is_published_while_others_of_its_site_days_are_pla
 
 @dataclass
 class Racing:
-    """A store of reprocessings in which a rival changes the value before each of the first `acts` replacements."""
+    """A store of reprocessings. Just before each of the first `acts` replacements, a rival changes the stored value."""
 
     stored: Reprocessings
     rival: Reprocessing

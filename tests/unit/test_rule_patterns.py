@@ -119,7 +119,7 @@ def test_settler_names_the_rules_that_it_skips_once() -> None:
     apply_rules(mesh, SITE)
     site = mesh.stores.directory.site(SITE)
     assert site is not None
-    # A release with other limits may find a rule that does not compile.
+    # In a release with different limits, a stored rule may no longer compile.
     broken = replace(site, rules=stored_rules(HUGE))
     mesh.stores.directory._sites[SITE] = broken  # type: ignore[attr-defined]  # no call stores such a rule
     lines = []

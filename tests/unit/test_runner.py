@@ -206,7 +206,7 @@ def test_files_of_others_in_the_directory_of_a_runner_stay(tmp_path: Path) -> No
 def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
     port: str, method: str, tmp_path: Path
 ) -> None:
-    """Only the flush that failed has these values, because the sums of the state already belong to the next epoch."""
+    """The runner must keep the values of the failed flush, because the state already contains the next epoch's sums."""
     mesh = a_mesh()
     stores = stream_stores(mesh.stores)
     ports: dict[str, Any] = {port: SilentOnce(getattr(stores, port), method)}

@@ -27,7 +27,7 @@ def parcels(count: int, hits: int = 2) -> list[Parcel]:
 
 
 def send(opened: SendWindow[Parcel], now_s: float = 0.0) -> list[tuple[int, Parcel]]:
-    """Send the batches that may be sent now. A message has the size of its batch."""
+    """Send all batches that the window permits at this moment. A message has the size of its batch."""
     sent = []
     while (head := opened.head(now_s)) is not None and opened.fits(head.size):
         sent.append((opened.next_number, head))
@@ -205,7 +205,7 @@ def test_after_go_away_the_rest_waits_for_the_next_stream() -> None:
     opened.add(second)
     assert (opened.is_draining, opened.head(10.0)) == (True, None)
     assert len(opened.respond(ack(1), 11.0)) == 1
-    assert opened.wakes_at_s() == 17.0  # no response of this stream caused the wait, so its time-out counts
+    assert opened.wakes_at_s() == 17.0  # the stream's time-out ends the wait
     assert not opened.break_off(16.9)
     assert opened.break_off(17.0)  # the delay of 2 s and the margin of 5 s have passed
     assert opened.reopen(18.0) == 1

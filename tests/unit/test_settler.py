@@ -52,7 +52,7 @@ def test_settled_day_is_published_with_the_positions_it_was_read_through() -> No
     published = entry(mesh)
     assert published is not None
     assert (published.sequence, published.logic_version, published.published_at) == (1, CURRENT.number, NOON)
-    # The partition of refusals has no record, the partitions of hits have heartbeats.
+    # The partition of refusals has no record. The partitions of hits have heartbeats.
     assert sorted(published.read_through.values()) == [0, 1, 1, 2]
     assert not dirty(mesh)
 
@@ -226,9 +226,9 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
 
 
 class BehindAtFirst:
-    """A metric store that has ingested nothing at the first look.
+    """A metric store that reports at the first question that nothing is ingested.
 
-    The sums of the store may be read only after the second look.
+    The sums of the store may be read only after the second question.
     """
 
     def __init__(self, store: Any) -> None:

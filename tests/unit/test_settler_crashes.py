@@ -1,4 +1,4 @@
-"""Test that after a crash of the settler at any effect, only work is repeated."""
+"""Test that if the settler crashes at any effect, a restart repeats work but gives the same result."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
         whole.send(hits)
         whole.settle()
     expected = whole.rows()
-    # Only every other effect is tried, because a crash after an effect leaves the same stores as a crash before the
-    # next.
+    # Only every other effect is tried, because a crash after an effect leaves the stores in the same state as a crash
+    # before the next effect.
     for effects in range(int(after), 40, 2):
         mesh = SmallMesh(NOON, sites=[SITE])
         for hits in ROUNDS:

@@ -97,7 +97,7 @@ def test_a_group_that_samples_itself_leaves_its_neighbours_exact() -> None:
 
 
 def test_hashes_that_share_their_upper_bits_stay_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The hashes differ only in the lowest bits, for which a sort key that begins with a group number has no room.
+    # The hashes differ only in the lowest bits. A sort key that begins with a group number has no room for these bits.
     near = np.array([0b1001, 0b1000, 0b1001, 0b1010, 0b1000], np.uint64)
     monkeypatch.setattr(sketches_module, "theta_hashes", lambda keys: near)
     found = cell_sketches(near, np.full(5, 200), 256)

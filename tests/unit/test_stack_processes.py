@@ -2,7 +2,7 @@
 
 Such processes are found again, stopped, and killed if they hang.
 
-Other processes are never taken for them.
+No other process is mistaken for such a process.
 """
 
 from __future__ import annotations

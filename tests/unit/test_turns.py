@@ -1,4 +1,4 @@
-"""Test the turns in which states are saved (decision 0034): in turn, as often as set, in at most 2 % of the time."""
+"""Test when states are saved (decision 0034): one after the other, as often as set, in at most 2 % of the time."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tests.unit.settling import SITE, TODAY, TOMORROW, a_hit, a_mesh, an_order, 
 
 
 class OvertakenProgress:
-    """A progress reader. After its first complete read, another settler works."""
+    """A progress reader. After its caller has read the progress of both topics once, another settler works."""
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.progress, overtake
@@ -206,7 +206,7 @@ def test_flags_that_are_set_after_another_publication_are_decided_again() -> Non
 
 def test_day_that_was_settled_before_the_flags_that_it_depends_on_is_settled_again() -> None:
     copied = [a_hit(5, hit_id="same"), an_order(5.5, "p", hit_id="same"), an_order(1_500, "p")]
-    # The hit of today wins order o, which tomorrow's hit had.
+    # Today's hit and tomorrow's hit both have order o; today's hit wins.
     mesh = taken_in(*copied, an_order(6, "o"), an_order(1_510, "o"))
     set_duplicates = mesh.stores.claims.set_duplicates
 

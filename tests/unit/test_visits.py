@@ -190,7 +190,7 @@ def test_no_hits_give_no_visits() -> None:
 
 
 def carried(*hits: RefHit, policy: VisitPolicy = V1) -> pl.DataFrame:
-    """Return the carry that a day with these hits hands on at midnight."""
+    """Return the carry that a day with these hits passes to the next day."""
     rows = frame(list(hits))
     built = build_visits(rows, no_open_visits(), policy)
     return open_rows(open_at(built, MIDNIGHT, policy), rows, no_open_visits())

@@ -1,4 +1,4 @@
-"""Test hits that wait for settlement (rule S9): when the wait is stored, and how other days are confirmed."""
+"""Test hits that wait for settlement (rule S9): when the wait is stored, and that adjacent days are not confirmed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mesh(tmp_path: Path) -> Iterator[LiveMesh]:
 
 
 def views(mesh: LiveMesh, visitor: str, *minutes: int) -> None:
-    """Append a record of page views that happened the given numbers of minutes before now."""
+    """Append a record of page views that happened the given numbers of minutes before the clock's current time."""
     times = [mesh.clock.now() - ago * MINUTE for ago in minutes]
     mesh.append([RefHit(SITE, visitor, f"{visitor}-{at}", at, page_path="/") for at in times], 0)
 

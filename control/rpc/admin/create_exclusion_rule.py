@@ -1,4 +1,4 @@
-"""CreateExclusionRule: exclude matching hits that are collected from now on.
+"""CreateExclusionRule: exclude matching hits that are collected after this call.
 
 The call is idempotent: if the site already has an equal rule, this rule is returned unchanged.
 

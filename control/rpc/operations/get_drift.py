@@ -1,4 +1,4 @@
-"""GetDrift: return how a site's settled days differ from the live stream's counts (architecture A8).
+"""GetDrift: return the differences between a site's settled days and the live stream's counts (architecture A8).
 
 Limits: 400 days per answer.
 """

@@ -18,13 +18,15 @@ from hitmesh.model.sites import IngestKey
 from hitmesh.runtime.rpc_values import timestamp
 
 MAX_NAMES: Final = 500
-_RULE: Final = "rejected hits are kept for operators"
+_RULE: Final = "only operators may mark rejected hits as replayed"
 
 
 def mark_rejected_hits_replayed(
     backend: Backend, caller: IngestKey | None, request: pb.MarkRejectedHitsReplayedRequest
 ) -> pb.MarkRejectedHitsReplayedResponse:
-    """Store the time of the replays. If a refusal does not exist, the refusals before it are already marked.
+    """Store the time of the replays.
+
+    If a name does not exist, the call fails, but the names that precede it in the request are already marked.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

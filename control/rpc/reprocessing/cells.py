@@ -1,7 +1,7 @@
 """Find the cells (15 minutes UTC of a site) whose sums differ between two generations.
 
-The metric store is queried twice for each row source, with the old and with the new generations, as for the values of a
-dimension. This module loads Polars, so it is imported at the first question.
+For each row source, the metric store is queried twice: with the old generations and with the new generations. This
+module loads Polars, so it is imported at the first question.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def changed_cells(
 
     Args:
         metrics: the store with the rows of both generations.
-        generations: the same site-days before and after.
+        generations: the old and the new generation of the same site-days.
         order_by: the metric that ranks the cells; empty for the metric that changed most in per cent.
         top: the maximum number of cells.
         checkpoint: called between queries.
 
     Raises:
-        RefusedError: cells have no such metric, or the answer exceeds a limit of the store.
+        RefusedError: `order_by` is not a metric of cells, or the answer exceeds a limit of the store.
     """
     _refuse_order(order_by)
     if not generations.before:
@@ -58,7 +58,7 @@ def _rows(
     measures: tuple[str, ...],
     checkpoint: Checkpoint,
 ) -> pl.DataFrame:
-    """Return a table with the columns site and cell and a column per measure; only the site-days' days have cells."""
+    """Return a table with the columns site and cell and a column per measure, for cells on the site-days' days."""
     days = sorted({site_day.day for site_day in generations})
     starts = [at for day in days for at in range(day * DAY_MS, (day + 1) * DAY_MS, CELL_MS)]
     question = MetricQuery(

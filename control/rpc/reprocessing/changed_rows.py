@@ -1,4 +1,4 @@
-"""Add the values and cells that changed most to a difference, from the metric store's rows of both generations."""
+"""Complete a difference: read the most changed values and cells from the metric store's rows of both generations."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _bounded(
 
 
 def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
-    """Return the current entry's publication time (UTC ms) for each site-day that was not settled since the run."""
+    """Return when each site-day's current entry was published (UTC ms), unless the day was settled after the run."""
     found = dict[SiteDay, int]()
     for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
         sequences = {each.site_day.day: each.sequence for each in of_site}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_PAGE: Final = 500
 _RULE: Final = "a check reads raw hits and delays the calls of all merchants"
 _FAR: Final = 10**6
-"""A day after every date that the contract accepts."""
+"""A number of days beyond every date that the contract accepts."""
 
 
 def check_history(
@@ -122,7 +122,7 @@ def _position_text(last: SiteDay, begun: Begun | None) -> str:
 
 
 def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | None]:
-    """Return the previous page's last site-day (None for the first page), and the site-day that it left unfinished."""
+    """Return the previous page's last site-day (None for the first page), and its unfinished site-day, if any."""
     from control.history.checking import Begun  # loads Polars
 
     text = last_in(request.page_token, _list_of(request))
@@ -142,7 +142,7 @@ def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | Non
 
 
 def _list_of(request: pb.CheckHistoryRequest) -> str:
-    """Return a text that identifies the request apart from its page."""
+    """Return a text that identifies the request without page token and page size."""
     of_page = pb.CheckHistoryRequest()
     of_page.CopyFrom(request)
     of_page.ClearField("page_token")

@@ -42,7 +42,7 @@ _ATTEMPTS: Final = 5
 def create_reprocessing(
     backend: Backend, caller: IngestKey | None, request: pb.CreateReprocessingRequest, checkpoint: Checkpoint
 ) -> pb.CreateReprocessingResponse:
-    """Return the reprocessing with its plan; with `validate_only`, or if the caller has left, store nothing.
+    """Return the reprocessing with its plan; with `validate_only`, or if the caller has cancelled, store nothing.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
@@ -98,7 +98,7 @@ def _of_scope(kind: Kind, logic: str, scope: Scope, first_day: int, end_day: int
 
 
 def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
-    """Return the erasure of the requested visitor, without an id; hits up to now are erased."""
+    """Return the erasure of the visitor's hits up to the current time, as a reprocessing without an id."""
     books, now = backend.bookkeeping(), backend.clock.now()
     site = erased_site(wanted, backend.directory)
     digests = visitor_digests(wanted.visitor, site, backend.directory.mesh_secret())
@@ -145,7 +145,7 @@ def _kind_of(wanted: pb.Reprocessing) -> Kind:
 
 
 def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
-    """Return the name of the version; for kinds that keep the version of each site-day, the current version."""
+    """Return the name of the requested version, or of the current version if the request names none."""
     if not wanted.HasField("logic"):
         return CURRENT.name
     if kind is not Kind.LOGIC:

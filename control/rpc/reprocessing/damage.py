@@ -1,4 +1,4 @@
-"""Log stored reprocessings that do not decode. Lists leave these out, so that all others remain usable."""
+"""Log stored reprocessings that do not decode. Lists leave out such reprocessings, and still return all others."""
 
 from __future__ import annotations
 

@@ -26,21 +26,21 @@ _AMOUNTS: Final = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping"
 UNITS: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(_COUNTS, COUNT) | dict.fromkeys(_AMOUNTS, MICROS) | {"visit_duration_total": MS}
 )
-"""The unit of each measure and sketch in settled rows, under the name of the metric that adds the values up.
+"""The unit of each measure and sketch in settled rows, keyed by the metric that adds up the measure or sketch.
 
 `visitors` is the distinct count of a site-day; a sum over site-days counts a visitor once per site-day.
 """
 
 
 class Sums(NamedTuple):
-    """A metric's old and new sum, and the sum of |new − old| over the parts that are added up."""
+    """A metric's old and new sum over some parts (site-days, for example), and the sum of |new − old| of each part."""
 
     old: int = 0
     new: int = 0
     absolute: int = 0
 
     def plus(self, old: int, new: int) -> Sums:
-        """Return the sums with a further part added."""
+        """Return the sums with the values of a further part added."""
         return Sums(self.old + old, self.new + new, self.absolute + abs(new - old))
 
     @property
@@ -113,7 +113,7 @@ class Tally:
 class Differences:
     """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent.
 
-    `disturbed` are other site-days, which the settler settles again after a publication.
+    `disturbed` lists site-days that were not recomputed, but that the settler settles again after the publication.
     """
 
     total: Tally = field(default_factory=Tally)

@@ -47,7 +47,7 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
-"""Maximum number of recomputed site-days that are read at once: each has two carries, which may take megabytes."""
+"""Maximum number of recomputed site-days that are read at once: the two carries of a site-day may take megabytes."""
 
 
 class Part(NamedTuple):
@@ -97,7 +97,7 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield a part's recomputed site-days, sorted by site and day, without carries and the settler's other values."""
+    """Yield a part's recomputed site-days, sorted by site and day, with only the values that a comparison needs."""
     after = None if part.site is None else SiteDay(part.site, part.first_day - 1)
     while page := [_compared_only(each) for each in stored.rebuilt(id_, after, READ_SITE_DAYS)]:
         checkpoint()
@@ -145,7 +145,7 @@ def _add_disturbed(
     reprocessing: Reprocessing,
     generations: Generations,
 ) -> None:
-    """Add the settled site-days outside the plan that the settler settles again after the publication."""
+    """Add settled site-days that are not in the plan, but that the settler settles again after the publication."""
     disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
     for site, of_site in groupby(disturbed, key=lambda each: each.site):
         days = [each.day for each in of_site]
@@ -196,7 +196,7 @@ def _refuse_metric(order_by: str) -> None:
 
 
 def _list_of(request: pb.GetReprocessingDiffRequest) -> str:
-    """Return a text that identifies the request apart from its page."""
+    """Return a text that identifies the request without its paging fields."""
     of_page = pb.GetReprocessingDiffRequest()
     of_page.CopyFrom(request)
     of_page.ClearField("page_token")

@@ -45,7 +45,7 @@ def planned_message(reprocessing: Reprocessing, speed: Speed) -> pb.Reprocessing
 
 
 def not_applicable_warnings(hits: int) -> list[pb.ReprocessingWarning]:
-    """Return the warning about hits that rules of kind NETWORK cannot match; empty without such hits."""
+    """Return a warning that rules of kind NETWORK cannot match `hits` hits; empty if `hits` is 0."""
     if not hits:
         return []
     text = (
@@ -61,7 +61,7 @@ def reprocessing_message(reprocessing: Reprocessing, now: int, speed: Speed) -> 
     Args:
         reprocessing: the reprocessing.
         now: the current time in UTC ms, which decides whether a plan is expired.
-        speed: the speed that the estimated duration is computed from.
+        speed: the speed from which the estimated duration is computed.
     """
     state = state_at(reprocessing, now)
     work = reprocessing.work

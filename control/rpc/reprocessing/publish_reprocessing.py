@@ -17,8 +17,8 @@ def publish_reprocessing(
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the reprocessing does not exist.
-        RefusedError: the name is invalid, the state does not allow the work (WRONG_STATE), or another reprocessing of
-            the same site-days excludes the work (REPROCESSING_CONFLICT).
+        RefusedError: the name is invalid, the state does not allow the work (WRONG_STATE), or the work conflicts with
+            another reprocessing of the same site-days (REPROCESSING_CONFLICT).
         Unavailable: other callers or the settler changed the reprocessing at every attempt.
     """
     return pb.PublishReprocessingResponse(reprocessing=answer_request(backend, caller, request.name, Work.PUBLISH))

@@ -1,8 +1,8 @@
 """Request work on a reprocessing, while the settler and other callers may change the same reprocessing.
 
 A request replaces the stored value only if this value is unchanged since the request read it; otherwise the request
-starts again from the changed value. Work on site-days that belong to another open reprocessing is refused. If another
-reprocessing of the same site-days was published later, a rollback or a further publication is refused too. If two
+starts again from the changed value. Work on site-days that belong to another open reprocessing is refused. A rollback
+or a repeated publication is also refused if another reprocessing of the same site-days was published later. If two
 callers open overlapping reprocessings at the same moment, each call finds the other reprocessing afterwards, and at
 least one call withdraws its request.
 """
@@ -35,8 +35,8 @@ def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the reprocessing does not exist.
-        RefusedError: the name is invalid, the state does not allow the work (WRONG_STATE), or another reprocessing of
-            the same site-days excludes the work (REPROCESSING_CONFLICT).
+        RefusedError: the name is invalid, the state does not allow the work (WRONG_STATE), or the work conflicts with
+            another reprocessing of the same site-days (REPROCESSING_CONFLICT).
         Unavailable: other callers or the settler changed the value at every attempt.
     """
     require_operator(caller, False, CHANGE_RULE)
@@ -60,15 +60,15 @@ def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], 
             refuse_conflict(found, work, stored.all(note_damage))
         if stored.replace(following):
             return _kept(stored, found, following, work) if is_opened else following
-    raise Unavailable("the reprocessing changed while the request was stored, at every attempt: call again")
+    raise Unavailable("at every attempt, another caller or the settler changed the reprocessing first: call again")
 
 
 def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing, work: Work) -> Reprocessing:
     """Return the opened reprocessing; if a conflicting reprocessing was opened or published meanwhile, raise.
 
-    Withdraw the request before raising. If the settler has already begun its work, the request remains and no error is
-    raised: the settler works on the reprocessings in sequence, withdraws work that would undo a later publication, and
-    recomputes site-days that another publication changed.
+    Withdraw the request before raising. If the settler has already begun the work, the request remains, and no error is
+    raised. This is safe: the settler works on reprocessings in sequence, withdraws work that would undo a later
+    publication, and recomputes site-days that another publication changed.
     """
     try:
         refuse_conflict(before, work, stored.all(note_damage))

@@ -103,7 +103,7 @@ def scope_of(
 def sites_in_order(
     names: Sequence[str], directory: SiteDirectory, first: str, limits: ReprocessingLimits, checkpoint: Checkpoint
 ) -> Iterator[str]:
-    """Return an iterator over the sites that the names stand for, by name, from the site `first` on.
+    """Return an iterator over the sites that the names stand for, in name order, beginning with the site `first`.
 
     Names are checked at once; sites are read in pages while the iterator is consumed, so that the number of sites is
     not limited.
@@ -132,7 +132,7 @@ def sites_in_order(
 
 
 def _from_site(directory: SiteDirectory, merchant: str | None, first: str) -> Iterator[str]:
-    """Yield a merchant's sites, or all sites, by name, from the site `first` on."""
+    """Yield a merchant's sites, or all sites, in name order, beginning with the site `first`."""
     if first and (merchant is None or first.startswith(f"{merchant}/")) and directory.site(first) is not None:
         yield first
     yield from _sites(directory, merchant, first)

@@ -1,4 +1,4 @@
-"""The exclusion rules of a planned reprocessing of kind RULES: each site's version, and hits that have no network.
+"""The rules of a planned reprocessing of kind RULES: the version for each site, and hits without a stored network.
 
 A plan keeps the versions that the sites had when the plan was made, so later changes of the rules do not affect the
 work.

@@ -22,7 +22,8 @@ class Speed(NamedTuple):
 def measured_speed(newest_first: Iterable[Reprocessing]) -> Speed:
     """Return the speed of the newest reprocessing with a measured duration; the default speed if there is none.
 
-    A measured duration does not show the time for hits and for site-days separately, so both defaults are scaled alike.
+    A measured duration does not show the time for hits and for site-days separately, so both default times are
+    multiplied by the same factor.
     """
     for each in newest_first:
         estimate_s = plan_of(each.logic, each.site_days, each.hits).seconds

@@ -64,7 +64,8 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
 def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Sequence[Reprocessing]:
     """Return the other open reprocessings of the same or adjacent site-days, the oldest first.
 
-    The days after a plan are recomputed and published with the plan if the visits handed to them change.
+    Adjacent days matter, because a plan also recomputes and publishes a later day if visits that continue into it
+    change.
     """
     others = (other for other in stored if other.id != reprocessing.id and other.state in OPEN_STATES)
     return sorted(filter(reprocessing.touches, others), key=lambda other: (other.created_at, other.id))
@@ -73,7 +74,7 @@ def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> S
 def conflict(reprocessing: Reprocessing, first: Reprocessing) -> RefusedError:
     """Return the error for a reprocessing whose site-days belong to another open reprocessing."""
     other, state = name_of(first.id), first.state.name
-    how = "shares site-days with" if reprocessing.overlaps(first) else "is beside the site-days of"
+    how = "shares site-days with" if reprocessing.overlaps(first) else "has days adjacent to those of"
     return RefusedError(
         f"{name_of(reprocessing.id)} {how} {other}, which is {state}: finish or cancel {other} first",
         field="name",
@@ -98,7 +99,7 @@ def newer_conflict(reprocessing: Reprocessing, newer: Reprocessing) -> RefusedEr
 
 
 def refuse_conflict(reprocessing: Reprocessing, work: Work, stored: Sequence[Reprocessing]) -> None:
-    """Refuse work that opens a reprocessing if another reprocessing of the same site-days excludes the work.
+    """Refuse work that opens a reprocessing if the work conflicts with another reprocessing of the same site-days.
 
     Raises:
         RefusedError: another reprocessing is open, or was published later and is still PUBLISHED.
@@ -142,7 +143,7 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
         commands = " or ".join(_command(each, reprocessing) for each in Work if each in _after_failure(reprocessing))
         rule = f"after the failure only {commands} is possible"
     elif state is State.ERASED:
-        rule = "the visitor's hits are removed from all stores, so nothing can follow"
+        rule = "the visitor's hits are removed from all stores, so no further work is possible"
     elif reprocessing.kind is Kind.ERASE and state is State.RUNNING and reprocessing.work is Work.PUBLISH:
         rule = "removed hits cannot be restored, so a published erasure can only end as ERASED; wait for this state"
     elif state is State.RUNNING and reprocessing.work:
@@ -185,7 +186,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
 
 
 def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int, field: str) -> None:
-    """Raise if a replaced generation's rows may already be removed, because they are kept only for a limited time.
+    """Raise if the rows of a replaced generation may have been removed; such rows are kept for a limited time.
 
     If a site-day's entry is older than the reprocessing, no generation was replaced, and the rows of both generations
     are stored.
@@ -197,7 +198,7 @@ def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], no
         field: the field of the request that needs the rows.
 
     Raises:
-        RefusedError: replaced rows are kept no longer (WRONG_STATE).
+        RefusedError: the time for which replaced rows are kept has passed (WRONG_STATE).
     """
     kept_from = now - KEEP_REPLACED_DAYS * DAY_MS
     count = sum(reprocessing.created_at <= at <= kept_from for at in published)

@@ -1,8 +1,8 @@
 """The values of a dimension whose sums differ between two generations.
 
-The metric store is queried twice for each row source, with the old and with the new generations. For each metric, a
-dimension selects the same column as in reports. For example, `page_path` is the landing page for visits, and the exit
-page for exits.
+For each row source, the metric store is queried twice: with the old generations and with the new generations. For each
+metric, a dimension selects the same column as in reports. For example, `page_path` is the landing page for visits, and
+the exit page for exits.
 
 This module loads Polars, so it is imported at the first question.
 """
@@ -41,7 +41,7 @@ _ITEM_DIMENSIONS: Final = frozenset({"product", "category", "brand"})
 _ITEM_MEASURES: Final = ("items_sold", "item_revenue", "product_views", "cart_adds")
 _KEYS: Final = ("value",)
 _EXITS: Final = ("exits",)
-# Refused hits have no dimension.
+# Refused hits have no dimension except the site.
 _HIT_MEASURES: Final = tuple(measure for measure in TRAFFIC_MEASURES if measure != "rejected_hits")
 _STARTS: Final = tuple(measure for measure in VISITS_MEASURES if measure not in _EXITS)
 
@@ -99,7 +99,7 @@ def changed_values(
 
     Args:
         metrics: the store with the rows of both generations.
-        generations: the same site-days before and after.
+        generations: the old and the new generation of the same site-days.
         dimension: the dimension.
         order_by: the metric that ranks the values; empty for the metric that changed most in per cent.
         top: the maximum number of values.

@@ -1,4 +1,4 @@
-"""GetShadowStream: return the shadow stream's state, and how far it is behind the live stream."""
+"""GetShadowStream: return the shadow stream's state, and its lag behind the live stream."""
 
 from __future__ import annotations
 

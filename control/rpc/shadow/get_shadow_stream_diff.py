@@ -1,4 +1,4 @@
-"""GetShadowStreamDiff: how the shadow stream differs from the live stream, per metric and UTC day.
+"""GetShadowStreamDiff: return the differences between shadow stream and live stream, per metric and UTC day.
 
 Limits: at most 1,000 sites. The sums come from the series, which both streams write, and include excluded hits.
 """

@@ -1,4 +1,4 @@
-"""Change the stream table on behalf of a caller, while the processor and other callers may change the table too."""
+"""Change the stream table on behalf of a caller, while the processor and other callers may change the same table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hitmesh.runtime.rpc_values import timestamp
 CHANGE_RULE: Final = "a shadow stream changes the reports of all sites, which only an operator may do"
 READ_RULE: Final = "the shadow stream belongs to no merchant"
 INGESTED_WITHIN_S: Final = 10.0
-"""How long a call waits for Druid's first marks; on Druid, marks count after 5 s by default."""
+"""Maximum time that a call waits for Druid's first marks; on Druid, marks count after 5 s by default."""
 _LOOK_EVERY_S: Final = 0.1
 _ATTEMPTS: Final = 5
 _STATES: Final = {
@@ -39,7 +39,7 @@ def answer_change(
 ) -> pb.ShadowStream:
     """Change the table on behalf of the caller; return the shadow stream as a message.
 
-    If nothing must change, `change` returns its argument.
+    `change` returns its argument if the table is already as wanted.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
@@ -53,7 +53,7 @@ def answer_change(
         changed = change(table)
         if changed is table or books.streams.replace(changed):
             return shadow_message(books, changed)
-    raise Unavailable("the shadow stream changed while the request was stored, at every attempt: call again")
+    raise Unavailable("at every attempt, another caller or the processor changed the shadow stream first: call again")
 
 
 def new_stream(books: Bookkeeping, table: StreamTable, logic: Logic) -> Stream:
@@ -94,9 +94,10 @@ def shadow_message(books: Bookkeeping, table: StreamTable) -> pb.ShadowStream:
 
 
 def shadow_lag_ms(books: Bookkeeping, table: StreamTable, *, wait_s: float = INGESTED_WITHIN_S) -> int:
-    """Return the shadow stream's lag in log time, for the store in which its values are furthest behind.
+    """Return the shadow stream's lag behind the live stream in log time: the largest lag among its stores.
 
-    Druid's marks are known some seconds after the first question in a process. If only they are missing, wait for them.
+    A process learns Druid's marks some seconds after its first question to Druid. If only Druid's progress is unknown,
+    this function waits for the marks, at most `wait_s`.
     """
     if table.shadow is None:
         return 0

@@ -12,7 +12,7 @@ from hitmesh.model.streams import ShadowState, StreamTable
 def rollback_shadow_stream(
     backend: Backend, caller: IngestKey | None, request: pb.RollbackShadowStreamRequest
 ) -> pb.RollbackShadowStreamResponse:
-    """Return the shadow stream, which no report reads; unchanged if no report read it before.
+    """Return the shadow stream, which reports no longer read; unchanged if reports already read the live stream.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

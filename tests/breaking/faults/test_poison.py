@@ -1,4 +1,4 @@
-"""Records that do not decode in the topic of hits are skipped and counted, and their partitions continue."""
+"""Records in the topic of hits that do not decode are skipped and counted, and later records are still processed."""
 
 from __future__ import annotations
 

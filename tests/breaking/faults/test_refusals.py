@@ -28,9 +28,9 @@ REFUSED_S: Final = 20.0
 HITS_PER_S: Final = 2_000
 WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
-"""Within this time, a process decodes its current window several times, so its memory includes that window."""
+"""Time from the first refusal until memory must stay flat; by then, memory includes the decoded current window."""
 GROWTH_BYTES: Final = 64 << 20
-"""Maximum growth of a process after `SETTLES_S`. The hits that arrive in the remaining time would need far more."""
+"""Maximum growth of a process after `SETTLES_S`. A process that kept all later hits in memory would grow far more."""
 ON_THEIR_WAY_RECORDS: Final = 8
 """Number of records that may already have been read when the refusals begin: a heartbeat and a record per partition."""
 COUNTED_S: Final = 120.0

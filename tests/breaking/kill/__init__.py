@@ -7,8 +7,8 @@ The tests cover these failures:
   kills the process at the named step.
 - `test_random`: processor, collector or both die at random under load.
 - `test_doubt`: a commit is aborted, or its outcome is unknown.
-- `test_zombies`: a processor is suspended after any of these steps while another takes over, in a single process and in
-  two processes.
+- `test_zombies`: a processor is suspended after any of the steps above, and another processor takes over, either in the
+  same process or in a second process.
 - `test_partials`: a redo groups an epoch's records differently than the run that wrote partials before the crash.
 
 After each failure, `tests/support/kill_checks.py` checks that the ledger is exact, every acknowledged hit is counted

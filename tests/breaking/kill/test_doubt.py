@@ -24,7 +24,7 @@ NOW = 1_743_854_400_000
 VISITORS = 9
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
-"""Number of possible failures that a fuse skips: with BEFORE it fails before the transaction, with AFTER after it."""
+"""The values of `Fuse.chances` that let a commit fail before the transaction, or after the transaction."""
 
 
 @pytest.mark.timeout(120)

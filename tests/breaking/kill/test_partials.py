@@ -67,14 +67,14 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
         mesh.step()
         mesh.runner.flush()
         mesh.append([a_view(25)], 0)
-        assert mesh.runner.step(0.0) == 1  # no second step: an idle runner would flush its partials
+        assert mesh.runner.step(0.0) == 1  # a second step would find no records and flush the partials
         mesh.crash()
         mesh.runner.flush()
         check_counted(mesh.stores, mesh.logged, mesh.clock.now())
 
 
 def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_moved(tmp_path: Path) -> None:
-    """The hit in the middle moves from the newsletter's visit to the advert's visit and back. The redo sees no move."""
+    """The hit in the middle moves from the newsletter's visit to the advert's visit and back. A redo sees no move."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.advance_to(NOON + 20 * MINUTE)
         mesh.append([a_view(0, NEWSLETTER), a_view(10)], 0)

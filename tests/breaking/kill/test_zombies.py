@@ -1,4 +1,4 @@
-"""A runner that is suspended between two steps while another runner takes over wakes up, changes nothing and ends."""
+"""A runner is suspended between two steps, and another runner takes over: the first must change nothing, and end."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step:
 
 
 def a_zombie(stores: Stores, mesh: LiveMesh, home: Path, sleeper: Sleeper) -> Runner:
-    """Return a runner that takes over now and is suspended later. The runner has separate connections and files."""
+    """Return a runner that takes over the stream, until `sleeper` suspends it.
+
+    It has separate connections and files.
+    """
     meter = StreamMeter(unmeasured(), sleeper)
     return Runner(stream_stores(stores), mesh.clock, EVERYTHING_AT_ONCE, home=home, meter=meter)
 

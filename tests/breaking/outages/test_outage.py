@@ -96,7 +96,7 @@ class FastMesh:
         return is_counted(self.stores, log_ends(self.stores))
 
     def look(self) -> Freshness:
-        """Return the freshness of a site now."""
+        """Return a site's current freshness."""
         site = self.stores.directory.site(SITES[0])
         assert site is not None
         through = self.stores.metrics.ingested_through()

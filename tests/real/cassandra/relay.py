@@ -1,4 +1,4 @@
-"""A TCP relay between a client and a server that can stop passing bytes, as a faulty network does."""
+"""A TCP relay between client and server. The relay can stop passing bytes, as a faulty network does."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def polled(reader: KafkaLogReader, count: int) -> list[LoggedRecord]:
 
 
 def ends_of(records: list[LoggedRecord]) -> dict[PartitionId, PartitionProgress]:
-    """Return the positions behind the given records."""
+    """Return, for each partition, the position just after the last of the given records."""
     return {
         PartitionId(logged.position.log, logged.position.partition): PartitionProgress(
             logged.position.offset + 1, logged.log_time

@@ -34,9 +34,9 @@ def hears_of_a_move(reader: KafkaLogReader) -> bool:
 
 
 def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
-    """Let the member `beside` take part in the rebalance for which another member waits.
+    """Let the member `beside` take part in a rebalance that `joining` waits for.
 
-    Return whether the other member has joined. Kafka may inform either member first.
+    Return whether the joining member has joined. Kafka may inform either member first.
     """
     hears_of_a_move(beside)
     return joining.done()

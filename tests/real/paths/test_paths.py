@@ -111,7 +111,10 @@ def check_series(site_question: SiteQuestion, series: Series, other: Series) -> 
 
 
 def check_reference(site_question: SiteQuestion, found: Series, expected: Report) -> None:
-    """Check that every sum equals the reference. Where visitors moved, the number of visitors may be too high."""
+    """Check that every sum equals the reference.
+
+    If visitors moved out of a row, the row's number of visitors may be too high.
+    """
     rows = rows_of(found)
     provisional = any(column.exactness is Exactness.SKETCH_PROVISIONAL for column in found.columns)
     if provisional:

@@ -28,7 +28,10 @@ START: Final = MIDNIGHT_MS
 """The UTC midnight before the moment at which Australia/Lord_Howe sets its clocks back, 2025-04-05T15:00:00Z."""
 FIRST_DAY: Final = START // DAY_MS
 END: Final = START + 2 * DAY_MS + 3 * HOUR
-"""The end of the traffic, an hour after the first day has closed. The second and third day are live then."""
+"""The end of the traffic, an hour after the first day has closed.
+
+At that time, the second and the third day are live.
+"""
 AWAKE: Final = tuple(
     (START + round(begins * HOUR), START + round(ends * HOUR))
     for begins, ends in ((14, 16), (23, 25.5), (45, 46), (49.5, 51))
