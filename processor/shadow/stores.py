@@ -135,6 +135,9 @@ class _FollowingReader(_WrappedReader):
 
     The live stream's progress is read before `is_beside`: as long as the shadow is beside the live stream afterwards,
     the progress was that of the earlier live stream, up to which the shadow applies records.
+
+    The inner reader is ahead by the held records. The positions are those after the returned records, because a runner
+    that keeps its readers recovers up to these positions, and gets the held records afterwards.
     """
 
     def __init__(self, reader: LogReader, topic: Topic, live: ProgressReader, is_beside: Callable[[], bool]) -> None:
@@ -143,6 +146,7 @@ class _FollowingReader(_WrappedReader):
         self._live = live
         self._is_beside = is_beside
         self._held: list[LoggedRecord] = []
+        self._returned = dict(reader.positions())
         self._waiting = threading.Event()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
@@ -151,14 +155,10 @@ class _FollowingReader(_WrappedReader):
         Raises:
             PartitionsMoved: the assignment changed.
         """
-        try:
-            if self._held:
-                self._reader.heartbeat()
-            else:
-                self._held = self._reader.poll(max_hits, timeout_s)
-        except PartitionsMoved:
-            self._held = []
-            raise
+        if self._held:
+            self.heartbeat()
+        else:
+            self._held = self._reader.poll(max_hits, timeout_s)
         if not self._held:
             return []
         reached = self._live.progress(self._topic)
@@ -166,15 +166,39 @@ class _FollowingReader(_WrappedReader):
             reached = {}
         free = [record for record in self._held if _is_before(record, reached)]
         self._held = [record for record in self._held if not _is_before(record, reached)]
+        for record in free:
+            self._returned[_partition_of(record)] = PartitionProgress(record.position.offset + 1, record.log_time)
         if not free:
             self._waiting.wait(min(timeout_s, _LOOK_EVERY_S))
         return free
 
+    def heartbeat(self) -> None:
+        """Tell the consumer group that this reader is alive.
+
+        Raises:
+            PartitionsMoved: the assignment changed.
+        """
+        try:
+            self._reader.heartbeat()
+        except PartitionsMoved:
+            self._held = []
+            raise
+
+    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the positions after the returned records."""
+        held = set(map(_partition_of, self._held))
+        read = self._reader.positions()
+        self._returned = {at: self._returned[at] if at in held else reached for at, reached in read.items()}
+        return dict(self._returned)
+
+
+def _partition_of(record: LoggedRecord) -> PartitionId:
+    return PartitionId(record.position.log, record.position.partition)
+
 
 def _is_before(record: LoggedRecord, reached: Mapping[PartitionId, PartitionProgress]) -> bool:
-    log, partition, offset = record.position
-    progress = reached.get(PartitionId(log, partition))
-    return progress is not None and offset < progress.next_offset
+    progress = reached.get(_partition_of(record))
+    return progress is not None and record.position.offset < progress.next_offset
 
 
 class _ScanFromStart:

@@ -120,6 +120,38 @@ def test_settler_with_much_work_leaves_half_of_its_busy_buckets_to_an_idle_settl
     assert len(busy.begin() & set(working)) == 4, "buckets that were left have time to become busy elsewhere"
 
 
+def test_settler_does_not_take_back_the_buckets_that_it_left_before_others_had_time() -> None:
+    settlers = Settlers()
+    busy, idle = settlers.keeper("a"), settlers.keeper("b")
+    settlers.turns(busy, idle, count=8)
+    working = sorted(busy.begin())[:8]
+    busy.note("settle", dict.fromkeys(working, 3))
+    idle.turn()
+    settlers.turns(busy, count=3)
+    assert len(busy.buckets() & set(working)) == 4
+    idle.turn()
+    assert len(idle.buckets() & set(working)) == 4
+
+
+def test_work_in_the_buckets_of_others_is_no_load() -> None:
+    settlers = Settlers()
+    first, second = settlers.keeper("a"), settlers.keeper("b")
+    settlers.turns(first, second, count=4)
+    first.note("settle", {min(first.begin()): 2, min(second.begin()): 9})
+    settlers.turns(first, second)
+    slots = settlers.leases.held([f"settlers/{number}" for number in range(SITE_BUCKETS)])
+    assert {lease.owner: lease.load for lease in slots} == {"a": 2, "b": 0}
+
+
+def test_restarted_settler_needs_no_second_slot() -> None:
+    settlers = Settlers()
+    many = [settlers.keeper(f"s{number:02}") for number in range(SITE_BUCKETS)]
+    settlers.turns(*many, count=8)
+    again = settlers.keeper("s00")
+    again.turn()
+    assert again.begin() == many[0].begin() != frozenset()
+
+
 def test_settlers_beyond_the_number_of_buckets_wait_for_a_slot() -> None:
     settlers = Settlers()
     many = [settlers.keeper(f"s{number:02}") for number in range(SITE_BUCKETS + 1)]

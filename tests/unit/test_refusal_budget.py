@@ -30,6 +30,14 @@ def test_a_sender_waits_until_the_debt_is_paid() -> None:
     assert (budget.wait_s(KEYLESS), budget.any_debt) == (0.0, False)
 
 
+def test_a_small_debt_does_not_hide_a_larger_debt_of_another_sender() -> None:
+    budget, clock = a_budget()
+    budget.charge(SHOP, BURST_S + 10.0)
+    budget.charge(KEYLESS, BURST_S + 1.0)
+    clock.now_s += 2.0
+    assert (budget.wait_s(SHOP), budget.any_debt) == (8.0, True)
+
+
 def test_debt_is_bounded() -> None:
     budget, _ = a_budget()
     budget.charge(KEYLESS, 1e9)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import structlog
 
 from hitmesh.model.errors import StoreCorrupt
@@ -188,6 +189,22 @@ def test_site_day_that_cannot_be_read_fails_the_work_and_the_work_can_be_request
     mesh.stores.generations.ledger = ledger  # type: ignore[method-assign]  # the value is mended
     assert done(mesh, Work.RECOMPUTE).state is State.DIFF_READY
     assert len(rebuilt(mesh)) == 3
+
+
+def test_any_error_of_a_site_day_fails_the_work_and_names_the_site_day() -> None:
+    mesh = a_settled_mesh()
+    plan(mesh, [SITE])
+    ledger = mesh.stores.generations.ledger
+
+    def broken(site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
+        if first_day == TOMORROW.day:
+            raise pl.exceptions.PanicException("index out of bounds")
+        return ledger(site, first_day, end_day)
+
+    mesh.stores.generations.ledger = broken  # type: ignore[method-assign]  # a value on which a library fails
+    failed = done(mesh, Work.RECOMPUTE, pace=SMALL_PORTIONS)
+    assert (failed.state, failed.done) == (State.FAILED, 1)
+    assert failed.error.startswith(f"{SITE}, UTC day 2024-10-05: PanicException: index out of bounds")
 
 
 def test_publication_that_failed_is_rolled_back_and_a_rollback_that_failed_is_published() -> None:

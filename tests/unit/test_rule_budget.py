@@ -68,6 +68,19 @@ def test_the_sites_that_are_remembered_are_bounded() -> None:
     assert [budget.wait_s(site) > 0 for site in "abc"] == [False, True, True]
 
 
+def test_a_site_that_was_charged_lately_keeps_its_debt() -> None:
+    budget = RuleBudget(1, lambda: 0.0, max_sites=2)
+    for site in "abac":
+        budget.passing(site, [1_000])
+    assert [budget.wait_s(site) > 0 for site in "abc"] == [True, False, True]
+
+
+def test_a_site_whose_budget_is_used_up_exactly_waits_for_a_step() -> None:
+    budget = RuleBudget(100, lambda: 0.0)
+    assert budget.passing("a", [int(BURST_S * 100)]) == 1
+    assert (budget.passing("a", [1]), budget.wait_s("a")) == (0, 0.01)
+
+
 def test_steps_are_counted_for_each_distinct_value_up_to_the_bytes_that_patterns_see() -> None:
     size = RulePatterns((HOSTILE,)).size
     steps = matcher_of(hostile_rules().current).steps(RuleKind.PAGE, pl.Series(["/a", "/bc", "x" * 5_000]))

@@ -10,19 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.adapters.memory.raw import MemoryRawStore
+from hitmesh.model.exclusion import NO_RULES, RuleKind
 from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, DirtySiteDay, MarkRange
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import pack_record
+from hitmesh.model.rule_changes import with_rule
 from hitmesh.model.site_buckets import EVERY_BUCKET
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
-from processor.settle.deciding import AS_STORED
+from processor.rules.day_rules import DayRules
+from processor.settle.deciding import AS_STORED, Deciding
 from processor.settle.memory import DEFAULT_MEMORY
 from processor.settle.pace import SettlePace
 from processor.settle.reached import ScanBounds
@@ -127,6 +131,12 @@ def test_time_outside_the_sorted_days_is_read_from_records() -> None:
     assert hits.window(SITES[0], (DAY - 3) * DAY_MS, DAY * DAY_MS, AS_STORED) is None
 
 
+def test_hits_that_rules_decide_anew_are_read_from_records() -> None:
+    hits = SortedHits(MemoryRawStore(), SITES, range(DAY, DAY + 1), BOUNDS, DEFAULT_MEMORY)
+    rules = DayRules(with_rule(NO_RULES, RuleKind.USER_AGENT, "^probe", now=0), {DAY: 1})
+    assert hits.window(SITES[0], DAY * DAY_MS, (DAY + 1) * DAY_MS, Deciding(rules)) is None
+
+
 class TestResorting:
     """Tests which site-days are settled from sorted hits."""
 
@@ -181,6 +191,21 @@ class TestResorting:
         self.prepare()
         assert self.resorting.of(entry) not in (first, None)
 
+    def test_hits_are_sorted_again_for_other_days(self) -> None:
+        for entry in self.prepare().values():
+            self.mesh.stores.dirty.clear(entry)
+        later = [DirtyMark(SiteDay(site, DAY + 7), Position("log", 0, 6), NOON) for site in SITES]
+        self.mesh.stores.dirty.mark(later)
+        assert all(self.resorting.of(entry) for entry in self.prepare().values())
+
+    def test_mark_by_a_refusal_within_the_bounds_is_settled_from_sorted_hits(self) -> None:
+        refusals = PartitionId("refusals", 0)
+        taken = self.prepare(ScanBounds(ALL, {**ALL, refusals: 9}))
+        entry = taken[SiteDay(SITES[1], DAY)]
+        marks = {offset: (MarkRange(refusals, offset, offset, NOON),) for offset in (8, 9)}
+        assert self.resorting.of(replace(entry, marks=marks[8])) is not None
+        assert self.resorting.of(replace(entry, marks=marks[9])) is None
+
 
 @pytest.mark.parametrize("store", ["memory:", "embedded:"])
 def test_many_sites_are_settled_from_sorted_hits(store: str, tmp_path: Path) -> None:
@@ -207,6 +232,35 @@ def test_damaged_record_stops_only_its_own_site_days() -> None:
     pace = SettlePace(resettle_after_ms=0, sort_site_days=3)
     settler = Settler(settler_stores(mesh.stores), mesh.clock, pace)
     assert settler.run_once() == len(SITES) - 2
+
+
+@pytest.mark.parametrize("error", [pl.exceptions.PanicException("index out of bounds"), OSError(5, "I/O error")])
+def test_sorting_that_fails_in_any_way_is_tried_again_after_a_pause(error: BaseException) -> None:
+    tried = []
+
+    class Damaged(MemoryRawStore):
+        """A raw store that cannot read the records of many sites."""
+
+        def scan_sites(
+            self,
+            sites: Collection[str],
+            first_day: int,
+            end_day: int,
+            before: Mapping[PartitionId, int] | None = None,
+        ) -> Iterator[RawRecord]:
+            tried.append(clock.now())
+            raise error
+
+    mesh, clock = SmallMesh(NOON), ManualClock(NOON)
+    mesh.stores.dirty.mark([DirtyMark(SiteDay(site, DAY), Position("log", 0, 5), NOON) for site in SITES])
+    taken = mesh.stores.dirty.take(1_000, DAY + 9)
+    pace = SettlePace(sort_site_days=len(SITES), retry_after_ms=1_000)
+    resorting = Resorting(Damaged(), mesh.stores.dirty, clock, pace, DEFAULT_MEMORY)
+    for ahead_ms in (0, 999, 1):
+        clock.advance(ahead_ms)
+        resorting.prepare(taken, BOUNDS, DAY + 9, EVERY_BUCKET)
+        assert not any(map(resorting.of, taken))
+    assert tried == [NOON, NOON + 1_000]
 
 
 def test_time_for_sorting_does_not_end_the_pass() -> None:

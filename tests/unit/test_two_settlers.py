@@ -10,9 +10,11 @@ import pytest
 
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.logic import V0, V1
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.streams import ShadowState, Stream, StreamTable
 from processor.reprocess.reprocessor import Reprocessor
 from processor.settle.attempt import Attempt
 from processor.settle.pace import SettlePace
@@ -118,6 +120,30 @@ def test_first_settlement_of_a_day_is_refused_if_the_day_before_was_published_si
     assert TOMORROW in dirty(mesh)
     mesh.settle()
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+
+
+def test_first_settlement_of_a_day_is_computed_again_if_reports_began_to_read_another_stream() -> None:
+    mesh = a_mesh(a_hit(0))
+    mesh.heartbeat()
+    mesh.stream()
+    streams = mesh.stores.streams
+    shadow = Stream(-1, first_day=TODAY.day, logic=V0.name, replaces=V1.name)
+    assert streams.replace(StreamTable().started(shadow, mesh.clock.now()))
+    mesh.stores.stream(-1, is_shadow=True).series.note_flushed(mesh.stores.series.flushed())
+
+    def publish() -> None:
+        assert streams.replace(streams.read().moved(ShadowState.PUBLISHED, mesh.clock.now()))
+
+    generations: Any = OvertakenGenerations(mesh, publish)
+    stores = replace(settler_stores(mesh.stores), generations=generations)
+    settler = Settler(stores, mesh.clock, SettlePace(resettle_after_ms=0, retry_after_ms=0), marks=5, logic=V1)
+    assert settler.run_once() == 0
+    assert (entry(mesh), dirty(mesh)) == (None, [TODAY])
+    mesh.clock.advance(1)
+    assert settler.run_once() == 1
+    settled = entry(mesh)
+    assert settled is not None
+    assert settled.logic_version == V0.number
 
 
 class OvertakenLedger:
