@@ -132,7 +132,8 @@ def checked_site_name(name: str, field: str) -> str:
     """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
-            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-'",
+            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, "
+            "where both names have only a-z, 0-9 and '-'",
             field=field,
             value=name,
         )

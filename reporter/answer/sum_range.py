@@ -33,7 +33,7 @@ def refuse_beyond_messages(rows: Series) -> None:
                 column,
                 row,
                 INT64_MAX,
-                f"the numerator of a quotient is at most {INT64_MAX:,} micros: export the report as CSV, or ask for",
+                f"an answer holds quotient numerators up to {INT64_MAX:,} micros: export the report as CSV, or ask for",
             )
 
 

@@ -95,7 +95,7 @@ def _checked_dimensions(ids: Sequence[str]) -> tuple[str, ...]:
     _refuse_list("dimensions", ids, MAX_DIMENSIONS)
     for index, id_ in enumerate(ids):
         if id_ not in DIMENSIONS:
-            hint = "set the grain to break down by time" if id_ == TIME else nearest(id_, DIMENSIONS)
+            hint = "to break down by time, set the grain" if id_ == TIME else nearest(id_, DIMENSIONS)
             raise RefusedError(
                 f"unknown dimension {id_[:64]!r}: {hint}",
                 field=f"dimensions[{index}]",

@@ -28,8 +28,8 @@ def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tup
         return _all_sites(backend, caller, name.removesuffix(_ALL_SITES), name)
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
-            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-', "
-            "or merchants/{merchant}/sites/- for all sites of a merchant",
+            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, "
+            "where both names have only a-z, 0-9 and '-', or merchants/{merchant}/sites/- for all sites of a merchant",
             field="site",
             value=name,
         )

@@ -46,8 +46,8 @@ def list_retired_generations(
     require_operator(caller, backend.open_reads, READ_RULE)
     if request.site and not SITE_PATTERN.fullmatch(request.site):
         raise RefusedError(
-            f"site {request.site[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 "
-            "and '-', or leave site out for all sites",
+            f"site {request.site[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, where "
+            "both names have only a-z, 0-9 and '-', or leave site out for all sites",
             field="site",
             value=request.site,
         )

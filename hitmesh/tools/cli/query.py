@@ -98,7 +98,7 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--limit",
     type=click.IntRange(1, MAX_ROWS),
     metavar="N",
-    help="Maximum number of rows. Default: all rows; more than 100,000 are an error, and a table shows 10,000.",
+    help="Maximum number of rows. Default: 10,000 in a table, else all rows; an answer has at most 100,000.",
 )
 @click.option(
     "--order-by",
