@@ -17,6 +17,8 @@ RUN_OF_TESTS=$$-$started
 export RUN_OF_TESTS
 # The servers run for minutes, so the optimising compiler would cost more time than it saves.
 export JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1}"
+# Two tests run at the same time, so each has one core, and a second thread would only cost time.
+export POLARS_MAX_THREADS="${POLARS_MAX_THREADS:-1}"
 # Most tests need a keyspace with all tables. Cassandra writes its own tables to disk at each schema change, so that the
 # change survives a crash. Servers that no test kills can skip this, and then create a keyspace in 4 s instead of 10 s.
 never_killed="$JDK_JAVA_OPTIONS -Dcassandra.test.flush_local_schema_changes=false"
