@@ -119,9 +119,8 @@ else
     part "meshes on files" $pytest -q --durations 15 $two -m "not servers and not long" tests/breaking/kill tests/e2e
     if [ "$mode" = all ]; then
         end_beside
-        # The file that takes longest comes first.
         part "meshes on servers" $pytest -q --durations 40 $three -m "servers and not long" \
-            tests/e2e/test_reprocessing.py tests/e2e tests/breaking/faults tests/breaking/kill
+            tests/e2e tests/breaking/faults tests/breaking/kill
         part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
     fi
 fi

@@ -40,6 +40,7 @@ SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py", "t
 `make test` covers servers by `tests/real/paths`, which compares every path with the model, and by `tests/breaking`,
 which kills processes and servers under load.
 """
+LONGEST = "test_reprocessing.py"
 LOADS_ON_SERVERS = frozenset(
     {
         "test_every_total_of_every_site_is_what_was_sent_and_the_ledger_balances",
@@ -55,7 +56,8 @@ The other tests of `hitmesh load` run on servers only with the long tests.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests on real servers `long` if shorter tests cover the same behaviour."""
+    """Mark tests on real servers `long` if shorter tests cover the same behaviour, and run the longest file first."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec and callspec.params.get("backend") == "stack" and _is_long_on_servers(item):
