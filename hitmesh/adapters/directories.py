@@ -27,7 +27,7 @@ def _nothing() -> None:
 class OpenedDirectory:
     """The directory of a store, with functions to check and close the store.
 
-    `check` opens the file and migrates the schema, so that a service with an unusable file fails when it starts
+    `check` opens the file and migrates the schema. If the file is unusable, the service therefore fails at its start
     (StoreCorrupt, Unavailable). For a store without files, `check` does nothing. `close` closes the file or the
     connections; a second call changes nothing.
     """
@@ -47,7 +47,7 @@ def open_directory(url: str, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS
 
 
 def in_files(directory: Path, clock: Clock, unknown_keys_s: int) -> OpenedDirectory:
-    """Return the directory of sites and keys that is stored in directory.db, a file in `directory`."""
+    """Return the directory of sites and keys. The file is directory.db in `directory`."""
     file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
     return OpenedDirectory(EmbeddedSiteDirectory(file, clock, unknown_keys_s=unknown_keys_s), file.open, file.close)
 

@@ -91,7 +91,7 @@ def open_stores(
         partitions: number of partitions per topic for a new store; ignored for existing files and for servers.
         keep_refused_days: the number of days for which servers keep the bytes of refused hits; other stores keep the
             bytes until `drop_bytes` is called.
-        unknown_keys_s: limit per second of look-ups for unknown ingest keys; the memory store has no limit.
+        unknown_keys_s: maximum number of look-ups for unknown ingest keys per second; the memory store has no limit.
 
     Raises:
         RefusedError: the URL has none of these forms, or a driver is not installed (INVALID_CONFIG).

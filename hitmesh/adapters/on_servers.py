@@ -60,7 +60,7 @@ def stores_on(
             membership in consumer groups, and ends the earlier instance's open Kafka transactions.
         group: the consumer group whose committed positions are the system's progress.
         keep_refused_days: the number of days for which the bytes of newly refused hits are kept.
-        unknown_keys_s: limit per second of look-ups for ingest keys that Cassandra does not have.
+        unknown_keys_s: maximum number of look-ups per second for ingest keys that Cassandra does not have.
     """
     session, client = CassandraSession(servers), DruidClient(servers)
     catalogue, dropped, members = DeclaredLogs(session), DroppedRows(session), GroupMembers()

@@ -44,9 +44,9 @@ class Stores:
     flushed positions of `series` belong to the first stream; `stream` returns the stores of any stream.
     `trim(older_than_ms)` deletes the log records that every consumer group has committed and whose log time is before
     `older_than_ms` (UTC ms), and returns the number of deleted records; only embedded stores do this. `check` opens all
-    files and migrates their schemas to the newest version, so that a service with an unusable file fails when it starts
-    (StoreCorrupt, Unavailable). If `check` is not called, each file is opened at its first use. `close` closes the log,
-    then all files or connections; a second call changes nothing.
+    files and migrates their schemas to the newest version. If a file is unusable, the service therefore fails at its
+    start (StoreCorrupt, Unavailable). If `check` is not called, each file is opened at its first use. `close` closes
+    the log, then all files or connections; a second call changes nothing.
     """
 
     log: EventLog

@@ -1,9 +1,9 @@
 """Store, on Cassandra, the site-days that wait for their day to close.
 
 A million sites have a million awaited site-days, nearly all on days that are still open. A settler therefore reads a
-table that is keyed by day. The settler then reads only the few days that have closed, and passes over no tombstones
-from earlier days. A second table lists each site's awaited days. The settler also reads a bucket of this second table
-every few minutes, and so finds site-days that an older version of hitmesh stored only in the second table.
+table that is keyed by day. The settler reads only the few closed days, so it passes over no tombstones from earlier
+days. A second table lists each site's awaited days. An older version of hitmesh stored site-days only in the second
+table. To find these site-days, the settler reads a bucket of the second table every few minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 
 LOOK_EVERY_S: Final = 10.0
 AUDIT_EVERY_S: Final = 120.0
-_KEPT_DAYS: Final = 7  # days from a day's close until the day's row is deleted, if no site awaits the day
+_KEPT_DAYS: Final = 7  # a closed day's row is deleted after this number of days, unless a site awaits the day
 _INSERT: Final = "INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)"
 _INSERT_BY_DAY: Final = "INSERT INTO awaited_by_day (day, bucket, site) VALUES (?, ?, ?)"
 _INSERT_DAY: Final = "INSERT INTO awaited_days (bucket, day) VALUES (?, ?)"
@@ -34,7 +34,7 @@ _END_BY_DAY: Final = "DELETE FROM awaited_by_day USING TIMESTAMP ? WHERE day = ?
 _FORGET_DAY: Final = "DELETE FROM awaited_days USING TIMESTAMP ? WHERE bucket = ? AND day = ?"
 # This margin is added to a deletion's timestamp, because the table does not store the deleted row's write time. The
 # clocks of any two processes differ by less than the margin. A deletion also hides rows that are written within the
-# margin, but a settled day need not be awaited again.
+# margin. Hiding these rows does no harm, because a settled day need not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 
@@ -45,7 +45,7 @@ class AwaitedDays:
         session: a session on the keyspace.
         long_s, share: arguments for Sweep.
         look_every_s: seconds for which an empty result is reused.
-        audit_every_s: seconds between two reads of the table by site; each read covers a bucket.
+        audit_every_s: seconds between two reads of the second table; each read covers a bucket.
         clock: returns monotonic seconds.
     """
 
@@ -66,8 +66,8 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # If the last read found nothing: its arguments `closed_before` and `buckets`. For `look_every_s` seconds, a
-        # call with equal arguments reuses this empty result.
+        # The arguments `closed_before` and `buckets` of the last read, if the last read found no site-day. For
+        # `look_every_s` seconds, a call with equal arguments reuses the empty result.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0
@@ -94,7 +94,7 @@ class AwaitedDays:
     def closed(self, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
         """Return the first awaited site-days before `closed_before`.
 
-        If more than `limit` exist, more than `limit` are returned.
+        If more than `limit` site-days exist, the result has more than `limit` site-days.
         """
         now_s = self._clock()
         audited = self._audit(now_s, closed_before, buckets)
@@ -135,12 +135,12 @@ class AwaitedDays:
         }
 
     def _forget_days(self, empty: Sequence[tuple[int, int]], closed_before: int, read_us: int) -> None:
-        """Delete the rows of empty days that closed long ago; the stream adds no site-day to a closed day."""
+        """Delete the rows of old days that no site awaits. The stream adds no site-day to a closed day."""
         old = [(bucket, day) for bucket, day in empty if day < closed_before - _KEPT_DAYS]
         self._session.run_many(_FORGET_DAY, [(read_us - _CLOCK_MARGIN_US, *key) for key in old])
 
     def _audit(self, now_s: float, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Read a bucket of the table by site, if such a read is due; return the closed site-days that reads found."""
+        """Return the closed site-days that reads of the second table found. If a read is due, first read a bucket."""
         if now_s - self._audited_s >= self._audit_every_s and buckets:
             self._audited_s = now_s
             bucket = sorted(buckets)[self._next_audit % len(buckets)]

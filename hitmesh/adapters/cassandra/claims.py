@@ -1,7 +1,8 @@
-"""Store claims on orders and refunds, and the holders of orders and refunds in the stream, on Cassandra (rule D3).
+"""Store claims on orders and refunds on Cassandra (rule D3).
 
-A conditional write makes a claim the holder of an order. Orders and refunds have separate tables with equal columns.
-Settlement, not this module, decides which claim on an order counts in the end.
+The module also stores which claim holds each id in the stream. A conditional write makes a claim the holder of an
+order. Orders and refunds have separate tables with equal columns. Settlement, not this module, decides which claim on
+an order counts in the end.
 """
 
 from __future__ import annotations
@@ -68,13 +69,13 @@ class CassandraOrderClaims:
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its order id in the stream; the first claim on an id becomes the id's holder.
+        """Return, for each claim, whether the claim holds its order id in the stream.
 
-        A holder never changes. Normally no read precedes the conditional write, because few ids have a holder yet and
-        the write itself returns the holder. During a replay of the log, most ids already have a holder. After a call in
-        which most ids had a holder, the next call therefore reads the holders first, because a read is cheaper than a
-        failed condition. If the call raises Unavailable, some of these claims may already be holders; a repeated call
-        finds these holders.
+        The first claim on an id becomes the holder. A holder never changes. Usually, few ids have a holder yet. The
+        conditional write is then sent without a read, because its result contains the holder. During a replay of the
+        log, most ids already have a holder. If most ids in a call had a holder, the next call therefore reads the
+        holders first. A read is cheaper than a failed condition. If the call raises Unavailable, some of these claims
+        may already be holders; a repeated call finds these holders.
         """
         held: dict[tuple[ClaimKind, _Holder], bool] = {}
         for kind, tables in self._tables.items():
@@ -126,8 +127,8 @@ class _Tables:
         answers = self._session.run_each(
             self._cql(_SELECT), [(site, order_id) for order_id in dict.fromkeys(order_ids)]
         )
-        # If a verdict is written after its claim was removed, a row remains in which all columns but the key and
-        # verdict are null.
+        # A verdict may be written after its claim was removed. The row then has only the key and the verdict, and all
+        # other columns are null.
         found = [_claim(row, self._kind) for rows in answers for row in rows if row.log_time is not None]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
@@ -156,7 +157,10 @@ class _Tables:
         )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove the rows by position first: after a failure, the caller still finds the claims and can retry."""
+        """Remove claims; first remove their rows in the table by position.
+
+        After a failure, the caller still finds the claims and can retry.
+        """
         self._session.run_many(
             self._cql(_DELETE_POSITION), [_position_key(claim.position, claim.row) for claim in claims]
         )

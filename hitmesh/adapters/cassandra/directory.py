@@ -2,7 +2,7 @@
 
 Cache entries stay valid until the directory's version changes; the version is checked twice a second. While Cassandra
 is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique. The module
-hitmesh.adapters.shared.directory_rules decides which requests are refused and which salts are destroyed;
+hitmesh.adapters.shared.directory_rules decides which requests are refused and which salts are destroyed. The module
 hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 """
 
@@ -64,7 +64,7 @@ class CassandraSiteDirectory:
     Args:
         session: a session on the keyspace.
         clock: measures the age of cached entries.
-        unknown_keys_s: limit per second of look-ups for unknown keys.
+        unknown_keys_s: maximum number of look-ups for unknown keys per second.
     """
 
     def __init__(self, session: CassandraSession, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
@@ -112,7 +112,7 @@ class CassandraSiteDirectory:
         return [row.name for row in self._session.run(cql, (merchant, after, limit))]
 
     def _names(self, after: str, limit: int) -> list[str]:
-        """Return the next site names of all merchants; this reads only a few more names than `limit`."""
+        """Return the next site names of all merchants. The call reads only a few more names than `limit`."""
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
             answers = self._session.run_each(_NAMES, [(bucket, *request) for bucket, request in requests.items()])
@@ -124,7 +124,9 @@ class CassandraSiteDirectory:
         return [row.site for row in rows[:limit]]
 
     def create_site(self, site: Site) -> Site:
-        """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
+        """Create a site durably; return the new site.
+
+        If the site exists with the same zone, currency and policy, return it.
 
         Raises:
             AlreadyExists: a site with this name has another zone, currency or policy.
@@ -183,7 +185,7 @@ class CassandraSiteDirectory:
         ]
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules durably; return whether these rules are then stored.
+        """Store the next version of a site's rules durably; return True if the store now has these rules.
 
         Raises:
             NotFound: no site has this name.
@@ -229,8 +231,8 @@ class CassandraSiteDirectory:
         digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
         if self._key_of(key.merchant, key.key_id) is not None:
             raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        # The secret is written first. A stored secret without a key gives no access, and a retry with the same key
-        # finds the secret that it stored before.
+        # The secret is written first. A stored secret without a key gives no access. A retry with the same key finds
+        # the secret that the failed call stored.
         if not self._session.apply(
             "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
             (digest, key.merchant, key.key_id),
@@ -275,7 +277,7 @@ class CassandraSiteDirectory:
         return revoked if revoked is not None else replace(found, revoked_at=now)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Return the salt of a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
+        """Return the salt of a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""
         return self._salts.of(site, local_date, today)
 
     def mesh_secret(self) -> bytes:
@@ -305,7 +307,7 @@ class CassandraSiteDirectory:
         """Invalidate the directory's caches in all processes; must be called after a change.
 
         The new version is stored by a conditional write whose condition is always true. Cassandra orders conditional
-        writes without clocks, so a later change always replaces the version that an earlier change stored.
+        writes without clocks. A later change therefore always replaces the version from an earlier change.
         """
         version = uuid.uuid1()
         self._session.apply(

@@ -3,7 +3,7 @@
 Sites are spread over 32 buckets, so that all sites can be listed and no Cassandra partition holds all sites. A settler
 reads all buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Each dirty mark is a separate row,
 so `clear` deletes exactly the marks in its argument and keeps later marks. Write timestamps come from the writers'
-clocks, so a deletion's timestamp must not be lower than the timestamps of the deleted rows.
+clocks. A deletion's timestamp must therefore not be lower than the timestamps of the rows to delete.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class CassandraDirtyDays:
 
     Args:
         session: a session on the keyspace.
-        long_s: duration in seconds from which a full read is repeated only after a delay; see Sweep.
-        share: this delay, as a multiple of the duration of the full read.
+        long_s: a full read that takes at least this number of seconds is repeated only after a delay (see Sweep).
+        share: the delay, as a multiple of the full read's duration.
         audit_every_s: see AwaitedDays.
     """
 
@@ -58,7 +58,7 @@ class CassandraDirtyDays:
         self._session = session
         self._awaited = AwaitedDays(session, long_s=long_s, share=share, audit_every_s=audit_every_s)
         self._marked = Sweep(SITE_BUCKETS, long_s=long_s, share=share)
-        # For each site-day and partition in the last result of `take`: the highest write timestamp of the marks.
+        # The highest write timestamp of the marks, for each site-day and partition in the last result of `take`.
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
@@ -81,11 +81,17 @@ class CassandraDirtyDays:
         self._session.run_by_partition(_INSERT, rows_left, 1)
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Store days that `take` returns once they have closed, except days that this process has already stored."""
+        """Store awaited days; `take` returns a stored day once the day has closed.
+
+        Days that this process already stored are skipped.
+        """
         self._awaited.add(site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; split a site's days only if they exceed `limit`."""
+        """Return at most `limit` site-days in (site, day) order.
+
+        A site's days are split only if they exceed `limit`.
+        """
         marked = self._look(limit, closed_before, buckets) if buckets else []
         awaited = self._awaited.closed(limit, closed_before, buckets)
         waiting = sorted({SiteDay(row.site, row.day) for row in marked} | awaited)

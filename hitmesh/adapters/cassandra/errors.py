@@ -1,7 +1,7 @@
 """Translate driver errors, and decide which errors the caller may retry.
 
-A time-out, a missing or overloaded node, or a server error is Unavailable. If Cassandra or the driver rejects a
-statement or a value, the error is fatal, because the cause is a bug or a missing schema.
+Time-outs, missing nodes, overloaded nodes and server errors become Unavailable. If Cassandra or the driver rejects a
+statement or a value, the error is fatal. The cause is then a bug or a missing schema.
 """
 
 from __future__ import annotations

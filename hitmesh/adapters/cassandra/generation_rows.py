@@ -80,8 +80,8 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         entry.logic_version if entry else None,
         _json([[*partition, offset] for partition, offset in sorted(entry.read_through.items())]) if entry else None,
         entry.published_at if entry else None,
-        # The values are stored as text, because checksums are unsigned 64-bit integers, which exceed the range of
-        # JSON's numbers.
+        # The values are stored as text. Checksums are unsigned 64-bit integers, which exceed the range of JSON's
+        # numbers.
         _json({name: str(value) for name, value in asdict(row.ledger).items()}) if row.ledger else None,
         row.carry,
         row.carry_chunks,
@@ -114,12 +114,15 @@ def row_of(row: Any) -> SiteDayRow:
 
 
 def limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
-    """Return the replaced generations; those beyond MAX_KEPT_GENERATIONS become superseded at `now`."""
+    """Return the replaced generations. The generations beyond MAX_KEPT_GENERATIONS become superseded at `now`."""
     return {**replaced, **dict.fromkeys(beyond_limit(replaced, now), now)}
 
 
 def history_with(there: SiteDayRow, entry: GenerationEntry) -> tuple[RecordedEntry, ...]:
-    """Return a row's recorded entries, followed by its current entry and the new entry; the oldest may be left out."""
+    """Return a row's recorded entries, its current entry and the new entry, in this order.
+
+    The oldest entries may be left out.
+    """
     return newest_entries((*with_current(there.history, there.entry), recorded(entry)))
 
 

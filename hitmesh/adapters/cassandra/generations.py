@@ -1,11 +1,11 @@
 """Store on Cassandra which generation of each site-day is current (architecture A9).
 
-A publication is atomic, because a site-day has a single row with its entry, the entry's ledger, the reference to the
-carry and the replaced generations. The row and the site's highest sequence are written in one batch, on condition that
-the row's version has not changed since the row was read. The carry itself is written earlier, under the attempt number.
-A restore stores its carry under a new attempt number, so the current entry's carry is never stored under the number of
-a superseded generation. The module hitmesh.adapters.shared.publication decides which generation becomes current and
-which generations are superseded.
+A publication is atomic, because each site-day has a single row. The row holds the entry, its ledger entry, the
+reference to the carry, and the replaced generations. The row and the site's highest sequence are written in one batch.
+The batch takes effect only if the row's version has not changed since the row was read. The carry itself is written
+earlier, under the attempt number. A restore stores its carry under a new attempt number, so the current entry's carry
+is never stored under the number of a superseded generation. The module hitmesh.adapters.shared.publication decides
+which generation becomes current and which generations are superseded.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CassandraGenerations:
         self._replaced = ReplacedSiteDays(session)
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number that was never returned before for the site-day.
+        """Return a new generation number; no number is returned twice for the same site-day.
 
         Raises:
             Unavailable: Cassandra is unavailable, or every try failed because another process changed the site-day
@@ -104,7 +104,7 @@ class CassandraGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
-        The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -243,7 +243,7 @@ class CassandraGenerations:
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's drift, from the oldest entry that has a drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift; `site` None selects all sites."""
         if site is not None:
             found = {SiteDay(site, row.day): row.drift for row in self._of_site(site, first_day, end_day)}
         else:
@@ -279,7 +279,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
+        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}

@@ -1,8 +1,8 @@
 """Store leases on Cassandra, as rows with a time to live that only conditional writes change.
 
 A lease has expired when its row is gone. Rows expire according to the clocks of Cassandra's nodes, so the clocks of the
-processes do not matter. A time to live has whole seconds and begins at the start of a second, so each row lives up to
-two seconds longer than the lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an
+processes do not matter. A time to live has whole seconds and begins at the start of a second. A row therefore lives up
+to two seconds longer than its lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an
 expired row no longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
 """
 
@@ -31,7 +31,7 @@ class CassandraLeases:
         self._writers = writers
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases.
+        """Acquire the names that are free or already held by this owner; return the acquired leases.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call by the same owner acquires the names again.

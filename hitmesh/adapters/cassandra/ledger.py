@@ -1,7 +1,7 @@
 """Store the ledger, which accounts for every hit, on Cassandra. Entries are stored like partials (rule D5).
 
-A read covers a site, a page of sites or all sites, and sums rows in batches of bounded size to limit memory. The module
-hitmesh.adapters.shared.partials decides how entries add up.
+A read covers a site, a page of sites or all sites. Rows are summed in batches of bounded size to limit memory. The
+module hitmesh.adapters.shared.partials decides how entries add up.
 """
 
 from __future__ import annotations

@@ -111,8 +111,8 @@ class DeclaredLogs:
             )
         ]
         with self._lock:
-            # The loop is in ascending order of number, so that each topic's current log is the log that was declared
-            # last.
+            # The loop runs in ascending order of number. Each topic's current log is therefore the log that was
+            # declared last.
             for declared in sorted(found, key=lambda declared: declared.number):
                 self._topics[declared.log_id] = declared.topic
                 self._current[declared.topic] = declared

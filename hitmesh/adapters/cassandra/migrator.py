@@ -63,7 +63,7 @@ def check(applied: Mapping[int, str]) -> None:
         applied: digest by migration number.
 
     Raises:
-        FatalError: a migration changed after it was applied, or a newer version of hitmesh applied it.
+        FatalError: an applied migration has changed, or only a newer version of hitmesh has this migration.
     """
     known = {migration.number: migration for migration in migrations()}
     for number, digest in sorted(applied.items()):

@@ -1,7 +1,7 @@
 """Read the first `limit` site-days of several sorted sources, in pages that are much smaller than `limit` rows.
 
-Sites are spread evenly over buckets, so to find the first 2,000 site-days, usually only the first 126 rows in each of
-the 32 buckets are needed. This module is pure: a function of the caller reads the pages.
+Sites are spread evenly over 32 buckets. The first 126 rows in each bucket are therefore usually enough to find the
+first 2,000 site-days. This module is pure: a function of the caller reads the pages.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ ReadPages = Callable[[Mapping[K, PageRequest]], Mapping[K, Sequence[R]]]
 def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> list[R]:
     """Return the rows of the first site-days, ordered by (site, day).
 
-    If more than `limit` site-days exist, more than `limit` are returned. The result has all rows of each returned site,
-    or the rows for more than `limit` days of that site.
+    If more than `limit` site-days exist, the result covers more than `limit` site-days. The result has all rows of each
+    returned site; only if a site has more than `limit` days, some of its rows may be missing.
 
     Args:
         begin: for each source, the site at which the read begins.

@@ -37,8 +37,7 @@ _INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset,
 _INSERT_DAY: Final = "INSERT INTO raw_site_days (site, day) VALUES (?, ?)"
 _SELECT_SPAN: Final = """SELECT offset, piece, log_time, site_days FROM raw_records
     WHERE log = ? AND partition = ? AND span = ?"""
-# The new value gets the old value's remaining time to live, so that it expires together with the record's other
-# columns.
+# The new value gets the old value's remaining time to live. All columns of the record therefore expire together.
 _TTL: Final = """SELECT TTL(value) AS ttl FROM raw_records
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND piece = 0"""
 _REPLACE_FIRST: Final = """UPDATE raw_records USING TTL ?
@@ -61,7 +60,7 @@ class CassandraRawStore:
         self._days_written: Written[tuple[SiteDay, int]] = Written()
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably: first later pieces of large records, then all first pieces, then index and days."""
+        """Store records durably, in this order: later pieces of large records, all first pieces, index, days."""
         self._session.run_many(
             _INSERT_PIECE,
             (
@@ -76,10 +75,11 @@ class CassandraRawStore:
         self._add_days(records)
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times durably; with `seen`, only if `seen` is the stored value.
+        """Replace a stored record's value and event times durably. If `seen` is given, it must equal the stored value.
 
         All pieces are written in a single mutation, so a reader never mixes two values. The stored value is first
-        compared and then replaced; a value that another process writes between these two steps is lost.
+        compared with `seen` and then replaced. If another process writes a value between these two steps, that value is
+        lost.
         """
         position, value = record.position, record.value
         rows = self._session.run(_SELECT, _key(position))
@@ -149,7 +149,7 @@ class CassandraRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the records that `scan` finds, with their positions, by position; a lost or damaged record is None.
+        """Yield position and record for each record that `scan` finds, by position. A lost or damaged record is None.
 
         Records whose index entries are in damaged index rows are not returned.
         """
@@ -200,7 +200,7 @@ class CassandraRawStore:
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:
-        """Store each site's days again on each new day of log time, so that they do not expire before the records."""
+        """Store each site's days again on each new day of log time, so that no day expires before its records."""
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
@@ -231,7 +231,7 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces; return None if the first piece, which is written last, is missing.
 
-    The first piece holds the number of pieces. Any further pieces are left from an earlier, longer value.
+    The first piece holds the number of pieces. If there are more pieces, an earlier and longer value has left them.
     """
     if not pieces or pieces[0].piece != 0:
         return None

@@ -2,12 +2,12 @@
 
 The layout balances the cost of writes against the cost of scans. With a row per record and site, each record would need
 hundreds of rows. With a row per record, each scan for a site would read the site lists of all records. This index
-therefore has 256 buckets, which all sites share. A `put` writes one row per (day, bucket, partition, span of offsets);
-a row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
-partition and span of 1,024 offsets, however many sites there are; only a bucket with more than 32,768 entries gets
+therefore has 256 buckets, which all sites share. A `put` writes one row per (day, bucket, partition, span of offsets).
+A row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
+partition and span of 1,024 offsets, however many sites there are. Only a bucket with more than 32,768 entries gets
 further rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's hash64. If two sites
-share these bits, a scan for a site also reads the other site's records. The scan discards such records, because their
-lists of sites lack the wanted site.
+share these bits, a scan for a site also reads the other site's records. The scan discards the other site's records,
+because their lists of sites do not contain the wanted site.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hitmesh.model.sites import SiteDay
 
 SPAN_BITS: Final = 10  # a Cassandra partition of raw records holds 1,024 offsets
 _BUCKETS: Final = 256
-_MAX_ENTRIES: Final = 32_768  # per row; 32,768 entries take 448 KiB
+_MAX_ENTRIES: Final = 32_768  # maximum number of entries per row; they take 448 KiB
 _DAYS_AHEAD: Final = 4
 _ENTRY: Final = np.dtype([("site", "<u4"), ("offset", "<u2"), ("log_time", "<i8")])
 _SELECT: Final = "SELECT log, partition, first_offset, digest, records FROM raw_index WHERE day = ? AND bucket = ?"

@@ -70,7 +70,7 @@ class RebuiltValues:
         )
 
     def read(self, id_: str, after: SiteDay | None, limit: int) -> Iterator[tuple[SiteDay, bytes]]:
-        """Yield the next site-days after `after` with their values, at most `limit`, in the order (site, day).
+        """Yield at most `limit` site-days that follow `after`, with their values, in the order (site, day).
 
         Raises:
             StoreCorrupt: a value lacks pieces.

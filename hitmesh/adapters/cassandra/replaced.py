@@ -1,9 +1,9 @@
-"""Keep a list, on Cassandra, of the site-days with replaced generations; decide when each site-day is read again.
+"""Keep on Cassandra a list of the site-days with replaced generations.
 
-Generations that are kept for a rollback stay in the list for weeks, so most site-days need no read. A slow full read is
-therefore repeated only after a delay. Between full reads, only the site-days are read that this process changed, or of
-which a generation has become superseded. A generation that another process superseded may be found only by the next
-full read.
+The module decides when each site-day is read again. Generations that are kept for a rollback stay in the list for
+weeks, so most site-days need no read. A slow full read is therefore repeated only after a delay. Between full reads, a
+read covers only two kinds of site-days: those that this process changed, and those with a newly superseded generation.
+A generation that another process superseded may be found only by the next full read.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ReplacedSiteDays:
         self._clock = clock
         self._lock = threading.Lock()
         self._whole_again_s = float("-inf")
-        # For each site-day: the earliest time at which any of its generations becomes superseded.
+        # The earliest time at which any generation becomes superseded, for each site-day.
         self._first: dict[SiteDay, int] = {}
         self._changed: set[SiteDay] = set()
 
@@ -58,8 +58,8 @@ class ReplacedSiteDays:
         """Store that the site-day may have superseded generations.
 
         Must be called after the site-day's row was read, and before the row is changed. `CassandraGenerations.forget`
-        changes the row before it calls `drop`. If `note` and `forget` run at the same time, either one of the two
-        conditional changes fails, or the deletion has an older timestamp than the row that `note` wrote.
+        changes the row before it calls `drop`. If `note` and `forget` run at the same time, no row is lost. Either a
+        conditional change fails, or the deletion's timestamp is older than the row that `note` wrote.
         """
         self._session.run(
             "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)

@@ -1,6 +1,6 @@
 """Store reprocessings and their recomputed site-days on Cassandra.
 
-A reprocessing is replaced only if the stored version precedes the new version. The module
+A new version of a reprocessing replaces only the directly preceding version. The module
 hitmesh.adapters.cassandra.rebuilt_values stores the recomputed site-days.
 """
 
@@ -54,7 +54,7 @@ class CassandraReprocessings:
         return self._get(id_, serial=False)
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first; call `on_damage` for each damaged value, which is left out.
+        """Return all reprocessings, newest first. Damaged values are left out; `on_damage` is called for each of them.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.
@@ -63,7 +63,7 @@ class CassandraReprocessings:
         return reprocessings_of(((row.id, row.value) for row in rows), on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return whether the argument is then stored.
+        """Replace the stored value if it has the preceding version; return True if the argument is now stored.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

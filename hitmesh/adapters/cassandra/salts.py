@@ -29,7 +29,7 @@ class Salts:
         self._destroyed_before = date.min
 
     def of(self, site: str, local_date: date, today: date) -> bytes:
-        """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
+        """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""
         salted = salted_date(local_date, today)
         with self._lock:
             if self._salted_on.get(site) != today:

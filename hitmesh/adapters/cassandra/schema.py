@@ -1,7 +1,7 @@
 """Plan the Cassandra schema: a keyspace, its tables (created by numbered migrations), and row retention.
 
-This module finds the differences between the existing schema and the options, and decides which of them may be applied.
-A plan may add replicas but never removes replicas.
+This module finds the differences between the existing schema and the options. The module decides which differences may
+be applied. A plan may add replicas but never removes replicas.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000
-# Prefixes of table names. Rows in the tables of `_RAW` are kept for `raw_ttl_days`, and rows in the tables of `_SERIES`
-# for `series_ttl_days`.
+# Prefixes of table names. Rows in tables with a prefix in `_RAW` are kept for `raw_ttl_days`. Rows in tables with a
+# prefix in `_SERIES` are kept for `series_ttl_days`.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
 # The rows of this table are kept a day longer than their index entries, so that every indexed record exists.
 _RECORDS: Final = "raw_records"

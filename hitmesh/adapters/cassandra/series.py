@@ -1,8 +1,9 @@
 """Store partials and settled series on Cassandra (step 6 of the journey, architecture A6).
 
 A partial's field `written` is the write timestamp of its row. Cassandra therefore keeps the newest partial without a
-read, in any order of writes, and a stale partial changes nothing. Each settled series is stored under a new version,
-and a single row makes the version visible. The module hitmesh.adapters.shared.partials decides how partials add up.
+read, whatever the order of the writes. A stale partial changes nothing. Each settled series is stored under a new
+version, and a single row makes the version visible. The module hitmesh.adapters.shared.partials decides how partials
+add up.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class CassandraSeriesStore:
         )
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Store durably that all partials before these positions are stored; a position never moves back."""
+        """Record durably that all partials before these positions are stored; a position never moves back."""
         self._session.run_many(
             """INSERT INTO flushed (zero, log, partition, next_offset, log_time) VALUES (?, ?, ?, ?, ?)
             USING TIMESTAMP ?""",

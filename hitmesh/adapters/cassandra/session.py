@@ -32,8 +32,8 @@ PAGE_ROWS: Final = 2_000
 class CassandraSession:
     """A connection to the mesh's keyspace. Thread-safe. A session must not be used in a forked process.
 
-    Every method raises Unavailable when Cassandra does not answer in time (a write may or may not have happened) and
-    FatalError when Cassandra rejects the request.
+    Every method raises Unavailable if Cassandra does not answer in time; a write may or may not have happened. Every
+    method raises FatalError if Cassandra rejects the request.
 
     Args:
         servers: contact points, datacenter and keyspace.
@@ -86,8 +86,8 @@ class CassandraSession:
     def run_by_partition(self, cql: str, rows: Iterable[Values], key_columns: int) -> None:
         """Run an idempotent statement once per row of values; group each partition's rows into few requests.
 
-        Grouping is cheaper, because a request costs driver and server more than a row does, and all rows of a request
-        to one Cassandra partition are a single mutation.
+        Grouping is cheaper, because a request costs driver and server more than a row does. In addition, all rows of a
+        request to the same Cassandra partition are a single mutation.
 
         Args:
             cql: the statement.
@@ -116,7 +116,7 @@ class CassandraSession:
         return applied
 
     def apply_each(self, cql: str, rows: Iterable[Values]) -> list[bool]:
-        """Run a conditional write once per row of values; return whether each was applied."""
+        """Run a conditional write once per row of values; return, for each write, whether it was applied."""
         return [bool(answer[0]) for answer in self.decide_each(cql, rows)]
 
     def decide_each(self, cql: str, rows: Iterable[Values]) -> list[Row]:

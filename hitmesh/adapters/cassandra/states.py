@@ -70,7 +70,7 @@ class CassandraStateStore:
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot; None if none exists, another logic version wrote it or a chunk is missing."""
+        """Return the newest snapshot if it is complete and this logic version wrote it; otherwise None."""
         manifest = self._manifest(partition)
         if manifest is None or manifest.logic_version != logic_version:
             return None

@@ -1,9 +1,9 @@
-"""Decide where a read of a queue in Cassandra begins, so that it passes over few deleted rows.
+"""Decide where a read of a queue in Cassandra begins, so that the read passes over few deleted rows.
 
-A deleted row leaves a tombstone, and every read passes over the tombstone until gc_grace has expired and compaction has
-removed the tombstone. A slow full read is therefore repeated only after a delay, so that full reads take at most a
-twentieth of the time. Reads in between begin, in each bucket, at the first site that the previous read found. This
-module is pure except for the injected clock.
+A deleted row leaves a tombstone. Compaction removes the tombstone after gc_grace has expired; until then, every read
+passes over the tombstone. A slow full read is therefore repeated only after a delay, so that full reads take at most a
+twentieth of the time. Between full reads, a read begins in each bucket at the first site that the previous read found.
+This module is pure except for the injected clock.
 """
 
 from __future__ import annotations

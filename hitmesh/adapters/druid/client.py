@@ -111,7 +111,10 @@ class DruidClient:
     def _exchange(
         self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
     ) -> tuple[int, bytes]:
-        """Send a request; return the answer's status and body, or raise if it is cut off, too large or too late."""
+        """Send a request; return the answer's status and body.
+
+        Raise if the answer is cut off, too large or too late.
+        """
         limit_s = timeout_s + _CONNECT_S
         deadline = time.monotonic() + limit_s
         headers = {"Content-Type": "application/json", "Accept": "application/json"}

@@ -2,8 +2,8 @@
 
 A progress mark is sent after its rows. A mark is counted once it has been visible in both data sources for the time
 `mark_margin_ms`. This margin is needed because a query may see the mark earlier than another row of the same
-transaction, if that row is late and opens a segment for an older time. A separate thread polls Druid for marks, so that
-callers of `through` never wait for a query.
+transaction. This happens if the other row is late and opens a segment for an older time. A separate thread polls Druid
+for marks, so that callers of `through` never wait for a query.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ from hitmesh.runtime.logs import logger, traceback_of
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
-# Seconds between two searches through all days. While any partition has no known mark, such searches are repeated; for
-# a partition without hits they never end.
+# Seconds between two searches through all days. Searches through all days are repeated while any partition has no known
+# mark. If a partition has no hits, these searches never end.
 _SEARCH_EVERY_S: Final = 10.0
 IDLE_S: Final = 3_600.0
-"""The search for a shadow stream's marks ends this long after the last question: the stream may be gone."""
+"""Seconds after the last call of `through` at which the search for a shadow stream's marks ends.
+
+The stream may be gone.
+"""
 
 Seen = Mapping[PartitionId, PartitionProgress]
 
@@ -49,7 +52,8 @@ class Marks:
         client: the Druid client.
         catalogue: the source of declared partitions.
         shadow: the generation of the shadow stream whose marks these are; 0 for the marks of the processor.
-        idle_s: the search ends so long after the last call of `through`; the next call starts it anew.
+        idle_s: seconds after the last call of `through` at which the search ends; the next call starts the search
+            again.
     """
 
     def __init__(
@@ -145,7 +149,7 @@ class Marks:
             self._stop.wait(pause_s)
 
     def _ended_idle(self) -> bool:
-        """End the search if nobody has asked for a long time, and return whether it ended."""
+        """End the search if `through` was not called for `idle_s` seconds; return whether the search ended."""
         with self._lock:
             is_idle = time.monotonic() - self._called_s > self._idle_s
             if is_idle:
@@ -156,8 +160,8 @@ class Marks:
     def _note(self, at_s: float, seen: Seen) -> None:
         """Count the marks that were first seen at least the margin ago, and record the marks seen now.
 
-        If a Druid server dies, its rows and marks disappear together. A counted mark that is no longer visible is
-        therefore counted no more.
+        If a Druid server dies, its rows and marks disappear together. If a counted mark is no longer visible, its
+        partition therefore goes back to the visible mark.
         """
         with self._lock:
             self._waiting.append((at_s, seen))

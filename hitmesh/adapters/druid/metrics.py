@@ -2,9 +2,9 @@
 
 This module decides when a question needs more than one query, which happens in three cases. In the first case, a
 pattern must be matched against the existing values. In the second case, a question needs sketches for many groups. In
-the third case, visitors have left rows whose sketches still contain these visitors (MOVED_VISITORS). If later rows
-cancel such a row, its sketch must be removed too. The module hitmesh.adapters.druid.question builds queries, and
-hitmesh.adapters.druid.proof checks that an answer has all rows.
+the third case, visitors moved out of rows, but the rows' sketches still contain these visitors (MOVED_VISITORS). If
+later rows cancel one of these rows, the row's sketch must be removed too. The module hitmesh.adapters.druid.question
+builds queries, and hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ class DruidMetricStore:
         return found
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return positions, one per hits partition; answers contain all rows that the stream made before them."""
+        """Return a position per hits partition.
+
+        Answers contain all rows that the stream made before these positions.
+        """
         return self._marks.through()
 
     def close(self) -> None:
@@ -125,7 +128,7 @@ class DruidMetricStore:
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # The question is answered without this check: its generations were current a moment ago, so probably none
+            # The question is answered without this check. Its generations were current a moment ago, so probably none
             # of them has been dropped.
             logger().warning("dropped_generations_not_read", message=error.message)
             return question
@@ -145,7 +148,10 @@ class DruidMetricStore:
         return proof.checked(query, self._client.query(proof.with_marks(query).json(), checkpoint))
 
     def _answer(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
-        """Return a question's groups; sum them in this process if sketches in Druid would be too expensive or wrong."""
+        """Return a question's groups.
+
+        If sketches in Druid would be too expensive or wrong, sum the rows in this process.
+        """
         if not question.sketches and MOVED_VISITORS not in question.measures:
             return self._grouped(question, matches, proof, checkpoint)
         summed = replace(question, sketches=(), measures=_with_moved(question.measures))

@@ -101,7 +101,7 @@ def equals_number(column: str, value: int) -> Filter:
 
 
 def in_range(column: str, lower: int, upper: int | None = None) -> Filter:
-    """Return a filter for rows in which a column is in [lower, upper); without `upper`, at least `lower`."""
+    """Return a filter for rows in which a column is in [lower, upper). If `upper` is None, there is no upper limit."""
     bounds = {"lower": lower} if upper is None else {"lower": lower, "upper": upper, "upperOpen": True}
     return Typed("range", column=column, matchValueType="LONG", **bounds)
 
@@ -112,7 +112,7 @@ def is_among(column: str, values: Sequence[str]) -> Filter:
 
 
 def is_true(part: Filter) -> Filter:
-    """Return a filter that is false, not unknown, for rows in which the result of `part` is unknown because of null."""
+    """Return a filter with the same result as `part`, except that an unknown result (because of null) becomes false."""
     return Typed("istrue", field=Filter.build_filter(part))
 
 
@@ -128,5 +128,5 @@ def some(parts: Sequence[Filter]) -> Filter:
 
 
 def raw_sketch(column: str, size: int) -> Json:
-    """Return the aggregation that returns the union of sketches; pydruid's aggregation returns an estimate."""
+    """Return the aggregation whose result is the union of sketches; pydruid's aggregation gives an estimate."""
     return {"type": "thetaSketch", "fieldName": column, "size": size, "shouldFinalize": False}

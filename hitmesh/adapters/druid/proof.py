@@ -27,7 +27,7 @@ from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
 # A query's limit is raised by this number of groups or rows per mark. For each partition, a group query also returns a
-# group per day since the counted mark, and a scan also returns a mark row per transaction since that mark.
+# group per day since the counted mark. A scan also returns a mark row per transaction since the counted mark.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
@@ -68,7 +68,7 @@ class Proof:
         return extended
 
     def checked(self, query: Native, answer: Sequence[Any]) -> list[Any]:
-        """Check that an answer has all marks; return the answer to `query`, which is the answer without the marks.
+        """Check that an answer has all marks. Return the answer without the marks, which is the answer to `query`.
 
         Args:
             query: the query before marks were added to it.
@@ -97,7 +97,9 @@ class Proof:
 
 
 def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> Proof:
-    """Return the marks that prove, if an answer contains them, that the answer has all rows before these positions.
+    """Return the marks to look for in an answer.
+
+    An answer that contains these marks has all rows before these positions.
 
     Args:
         counted: each partition's counted mark; a partition at (0, 0) needs no mark.

@@ -164,7 +164,7 @@ def _same_time(wanted: Any, there: Any) -> bool:
 
 
 def _seconds(period: str) -> float | None:
-    """Return a duration in seconds; None for other texts and for months, which have no fixed length."""
+    """Return a duration in seconds. Return None for months, which have no fixed length, and for any other text."""
     found = _PERIOD.fullmatch(period)
     if found is None:
         return None

@@ -1,8 +1,8 @@
 """Rollup sink on Druid for settlement: settled rows reach Druid through Kafka, like the stream's rows.
 
 A generation's rows are readable once both data sources hold as many rows as were sent. The rows of a dropped generation
-stay in Druid until Druid's retention removes them. The generation is recorded as dropped at once, and from then on no
-query selects it.
+stay in Druid until Druid's retention removes them. A dropped generation is recorded at once, and no later query selects
+the generation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-# The number of generations that are remembered, far above the number that wait for ingestion at the same time.
+# The number of generations that are remembered. Far fewer generations wait for ingestion at the same time.
 MAX_REMEMBERED: Final = 20_000
 _SITE_DAYS_PER_QUERY: Final = 256
 _KEY: Final = ("site", "day", "generation")
@@ -73,8 +73,8 @@ class DruidRollupSink:
         self._producer = producer
         self._dropped = dropped
         self._drop_others = drop_others
-        # `_sent` holds the generations that Druid has not ingested completely, and `_arrived` holds the others. The
-        # oldest generations in each are evicted.
+        # `_sent` holds the generations that Druid has not ingested completely, and `_arrived` holds the completely
+        # ingested generations. The oldest generations in both are evicted.
         self._sent: dict[Owner, Counts] = {}
         self._arrived: dict[Owner, None] = {}
 
@@ -186,7 +186,7 @@ def _by_site(stored: Mapping[RowSource, pl.DataFrame]) -> list[tuple[str, Mappin
 
 
 def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> Native:
-    """Return the query that counts the sent rows of a day per generation; a row has site, generation and count."""
+    """Return the query that counts a day's sent rows per generation. A result row has site, generation and count."""
     start = day * DAY_MS
     sites: dict[int, list[str]] = {}
     for site_day, generation in owners:

@@ -48,7 +48,7 @@ def sites_per_query(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) 
 def sums_query(
     data_source: str, source: RowSource, day: int, sites: list[str], generation: int = STREAM_GENERATION
 ) -> Native:
-    """Return the query that sums all rows of a stream's generation on a day; a row has the site, then SUMS."""
+    """Return the query that sums all rows of a stream's generation on a day. A result row has the site, then SUMS."""
     return group_by(
         datasource=data_source,
         intervals=[f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],

@@ -1,4 +1,4 @@
-"""Store claims on orders and refunds, and the holders of orders and refunds in the stream, in raw.db.
+"""Store claims on orders and refunds in raw.db. The module also stores which claim holds each id in the stream.
 
 Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim on an
 order counts in the end.
@@ -48,9 +48,9 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its order id in the stream; the first claim on an id becomes the id's holder.
+        """Return, for each claim, whether the claim holds its order id in the stream.
 
-        The whole call is a single transaction.
+        The first claim on an id becomes the holder. The whole call is a single transaction.
         """
         offsets: dict[tuple[ClaimKind, PartitionId], list[int]] = {}
         for claim in claims:

@@ -48,7 +48,7 @@ class EmbeddedSiteDirectory:
     Args:
         database: directory.db.
         clock: measures the age of cached data.
-        unknown_keys_s: limit per second of look-ups for unknown keys.
+        unknown_keys_s: maximum number of look-ups for unknown keys per second.
     """
 
     def __init__(self, database: Database, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
@@ -88,7 +88,9 @@ class EmbeddedSiteDirectory:
             return [_with_changes(transaction, site) for site in found]
 
     def create_site(self, site: Site) -> Site:
-        """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
+        """Create a site durably; return the new site.
+
+        If the site exists with the same zone, currency and policy, return it.
 
         Raises:
             AlreadyExists: a site with this name has another zone, currency or policy.
@@ -127,7 +129,7 @@ class EmbeddedSiteDirectory:
             )
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules durably; return whether these rules are then stored.
+        """Store the next version of a site's rules durably; return True if the store now has these rules.
 
         Raises:
             NotFound: no site has this name.
@@ -217,7 +219,7 @@ class EmbeddedSiteDirectory:
         return revoked
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
+        """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""
         salted = salted_date(local_date, today)
         with self._lock:
             kept = self._salts.get((site, salted))

@@ -64,12 +64,18 @@ class EmbeddedDirtyDays:
             )
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Store, in a single durable transaction, days that `take` returns once they have closed. Idempotent."""
+        """Store awaited days in a single durable transaction. `take` returns a stored day once the day has closed.
+
+        Idempotent.
+        """
         with self._database.writing() as transaction:
             transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; split a site's days only if they exceed `limit`."""
+        """Return at most `limit` site-days in (site, day) order.
+
+        A site's days are split only if they exceed `limit`.
+        """
         with self._database.reading() as transaction:
             taken = whole_sites(_waiting(transaction, limit + 1, closed_before, buckets), limit)
             if not taken:

@@ -18,7 +18,10 @@ class EmbeddedErasures:
         self._database = database
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably in a single transaction; keep, for each visitor, the mark with the latest `until`."""
+        """Store marks durably in a single transaction.
+
+        For each visitor, only the mark with the latest `until` is kept.
+        """
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"""INSERT INTO erasures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)

@@ -54,7 +54,7 @@ class EmbeddedGenerations:
         self._database = database
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number that was never returned before for the site-day, and store it."""
+        """Return a new generation number and store it; no number is returned twice for the same site-day."""
         with self._database.writing() as transaction:
             generation = transaction.first(
                 int,
@@ -96,7 +96,7 @@ class EmbeddedGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry, in a single durable transaction.
 
-        The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -177,7 +177,7 @@ class EmbeddedGenerations:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's drift, from the oldest entry that has a drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift; `site` None selects all sites."""
         of_site = "" if site is None else "AND site = ?"
         with self._database.reading() as transaction:
             return dict(
@@ -209,7 +209,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
+        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",

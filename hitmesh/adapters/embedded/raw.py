@@ -108,7 +108,7 @@ class EmbeddedRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the records that `scan` finds, with their positions, ordered by position; a damaged record is None."""
+        """Yield position and record for each record that `scan` finds, by position. A damaged record is None."""
         with self._database.reading() as transaction:
             found = transaction.rows(_Found, _FIND_AFTER, (site, first_day, end_day, *(after or _BEFORE_ALL)))
         for index_row in found:

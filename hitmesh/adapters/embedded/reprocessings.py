@@ -58,7 +58,7 @@ class EmbeddedReprocessings:
             return transaction.first(reprocessing_of, "SELECT id, value FROM reprocessings WHERE id = ?", (id_,))
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first; call `on_damage` for each damaged value, which is left out.
+        """Return all reprocessings, newest first. Damaged values are left out; `on_damage` is called for each of them.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.
@@ -68,7 +68,7 @@ class EmbeddedReprocessings:
         return reprocessings_of(rows, on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return whether the argument is then stored."""
+        """Replace the stored value if it has the preceding version; return True if the argument is now stored."""
         with self._database.writing() as transaction:
             if transaction.run(
                 "UPDATE reprocessings SET version = ?, value = ? WHERE id = ? AND version = ?",

@@ -76,7 +76,7 @@ class EmbeddedSeriesStore:
             transaction.run("REPLACE INTO settled_series VALUES (?, ?, ?, ?)", (*site_day, generation, value))
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Store durably that all partials before these positions are stored; a position never moves back."""
+        """Record durably that all partials before these positions are stored; a position never moves back."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """INSERT INTO flushed VALUES (?, ?, ?, ?, ?)

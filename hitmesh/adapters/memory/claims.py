@@ -33,7 +33,10 @@ class MemoryOrderClaims:
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return whether each claim holds its order id in the stream; an id's first claim becomes the holder."""
+        """Return, for each claim, whether the claim holds its order id in the stream.
+
+        The first claim on an id becomes the holder.
+        """
         with self._lock:
             holders = [
                 self._holders.setdefault(

@@ -47,7 +47,7 @@ class MemorySiteDirectory:
             return [self._sites[name] for name in names[:limit]]
 
     def create_site(self, site: Site) -> Site:
-        """Create a site; return the new site, or the existing site if zone, currency and policy agree.
+        """Create a site; return the new site. If the site exists with the same zone, currency and policy, return it.
 
         Raises:
             AlreadyExists: a site with this name has another zone, currency or policy.
@@ -76,7 +76,7 @@ class MemorySiteDirectory:
         }
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's rules; return whether these rules are then stored.
+        """Store the next version of a site's rules; return True if the store now has these rules.
 
         Raises:
             NotFound: no site has this name.
@@ -132,7 +132,7 @@ class MemorySiteDirectory:
         raise NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
+        """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""
         oldest, oldest_anywhere = oldest_salted(today), oldest_salted_anywhere(today)
         with self._lock:
             self._salts = {

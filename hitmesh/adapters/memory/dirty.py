@@ -27,12 +27,15 @@ class MemoryDirtyDays:
                 self._marks.setdefault((mark.site_day, mark.position), mark)
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Store days that `take` returns once they have closed. Idempotent."""
+        """Store awaited days; `take` returns a stored day once the day has closed. Idempotent."""
         with self._lock:
             self._awaited.update(site_days)
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days in (site, day) order; split a site's days only if they exceed `limit`."""
+        """Return at most `limit` site-days in (site, day) order.
+
+        A site's days are split only if they exceed `limit`.
+        """
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
         waiting = sorted(

@@ -64,7 +64,7 @@ class MemoryGenerations:
         self._drifts: dict[SiteDay, Drift] = {}
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number that was never returned before for the site-day."""
+        """Return a new generation number; no number is returned twice for the same site-day."""
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
             attempts.last += 1
@@ -103,7 +103,7 @@ class MemoryGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
-        The stream's generation becomes current if `drift.confirmed` is true, otherwise the generation of the attempt.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -187,7 +187,7 @@ class MemoryGenerations:
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's drift, from the oldest entry that has a drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift; `site` None selects all sites."""
         with self._lock:
             return {
                 site_day: drift
@@ -219,7 +219,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now`, if not earlier; return their numbers."""
+        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}

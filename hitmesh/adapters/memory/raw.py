@@ -72,7 +72,7 @@ class MemoryRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the records that `scan` finds after the position `after`, with their positions, by position."""
+        """Yield position and record for each record that `scan` finds after the position `after`, by position."""
         found = sorted(self.scan(site, first_day, end_day, before), key=lambda record: record.position)
         yield from ((record.position, record) for record in found if after is None or record.position > after)
 

@@ -72,7 +72,7 @@ class MemorySeriesStore:
             self._values.settled[site_day, generation] = put
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Store that all partials before these positions are stored; a position never moves back."""
+        """Record that all partials before these positions are stored; a position never moves back."""
         with self._lock:
             noted = self._values.flushed.setdefault(self._stream, {})
             for partition, progress in through.items():
