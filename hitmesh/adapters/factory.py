@@ -1,7 +1,7 @@
 """Build an adapter for every port (hitmesh.ports) from a store URL.
 
-Composition roots call `open_stores`. Only this module imports all embedded and memory adapters. Each file is opened,
-and created if absent, when an adapter first uses the file, so a service opens only the files of the ports that the
+Composition roots call `open_stores`. Only this module imports all embedded and memory adapters. A file is opened, and
+created if absent, when an adapter first uses the file. A service therefore opens only the files of the ports that the
 service uses. Server drivers are imported only when the URL names servers.
 """
 

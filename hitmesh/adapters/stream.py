@@ -1,8 +1,8 @@
 """Make the stores of a stream on Kafka, Cassandra and Druid.
 
 Rows and partials have the stream's generation. A stream's flushed positions and snapshots are stored under a log name
-that contains the stream's number (`log_of_stream`). For a shadow, the same holds for positions and progress marks. A
-shadow has a separate consumer group.
+that contains the stream's number (`log_of_stream`). A shadow's positions and progress marks are also stored under this
+log name. A shadow has a separate consumer group.
 """
 
 from __future__ import annotations

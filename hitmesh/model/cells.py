@@ -1,9 +1,9 @@
 """The time axis: 15-minute UTC cells, and a report's buckets, which consist of cells (journey steps 5 and 8).
 
-Decides where cells, UTC days and buckets begin and end, which buckets are partial and how buckets are labelled
-(architecture A10, rules Z1 to Z4). A bucket is identified by the UTC instant at which it starts; its label is the local
-start time with the offset from UTC. When clocks fall back, the two 02:00 hours are therefore two buckets; an hour that
-the clocks skip has no bucket.
+This module decides where cells, UTC days and buckets begin and end (architecture A10, rules Z1 to Z4). It also decides
+which buckets are partial, and how buckets are labelled. A bucket is identified by the UTC instant at which it starts;
+its label is the local start time with the offset from UTC. When clocks fall back, the two 02:00 hours are therefore two
+buckets; an hour that the clocks skip has no bucket.
 
 Every range of instants is half-open, in UTC milliseconds. A range of dates includes its last date; `civil_range`
 converts such a range to instants.
@@ -159,7 +159,7 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
 def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:
     """Return the buckets that cover [start_ms, end_ms).
 
-    The first and the last bucket are clipped to the range, and partial if they are cut.
+    The first and the last bucket are clipped to the range. A bucket that is cut is partial.
 
     Hours that a 30- or 45-minute clock change cuts short are also partial (rule Z3). A day of 23 or 25 hours is not
     partial. An empty range has no buckets.
@@ -208,8 +208,8 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # A further day on either side is needed: if clocks were set back over midnight, two neighbouring dates have
-            # instants that overlap.
+            # A further day on either side is needed. If clocks were set back over midnight, the time ranges of two
+            # neighbouring dates overlap.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 

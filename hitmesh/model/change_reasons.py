@@ -14,16 +14,16 @@ class ChangeReasons:
     """Counts of visits and hits that differ between the old and the new generation of site-days.
 
     A side is the old or the new generation. A place is a hit that is in a visit on both sides. A place begins a visit
-    on a side if it is the first place in the visit, and the visit did not begin before the UTC day. The counts of
-    visits add up exactly, as follows:
+    on a side if two conditions hold: the place is the first in the visit, and the visit did not begin before the UTC
+    day. The counts of visits add up exactly, as follows:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
 
     Attributes:
-        merged_visits: places that begin a visit of the day on the old side only, and continue an earlier visit on the
-            new side. The earlier visit may have begun on an earlier day.
-        split_visits: places that begin a visit of the day on the new side only, and continue an earlier visit on the
-            old side.
+        merged_visits: places that begin a visit of the day on the old side, but continue an earlier visit on the new
+            side. The earlier visit may have begun on an earlier day.
+        split_visits: places that begin a visit of the day on the new side, but continue an earlier visit on the old
+            side.
         moved_visits: visits that begin at the same place on both sides, but start in another cell or on another day.
         added_visits: visits of the day on the new side that have no place, or whose first place begins a visit of
             another day on the old side.

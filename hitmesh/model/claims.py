@@ -10,7 +10,7 @@ from hitmesh.model.positions import Position
 
 
 class ClaimKind(StrEnum):
-    """The kind of id that a claim is on: an order id or a refund id. Equal ids of different kinds are unrelated."""
+    """The kind of id that a hit claims: an order id or a refund id. Equal ids of different kinds are unrelated."""
 
     ORDER = "order"
     REFUND = "refund"
@@ -18,11 +18,12 @@ class ClaimKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderClaim:
-    """A hit's claim on an id of a site (rule D3): an ORDER hit claims its order id, a REFUND hit its refund id, if any.
+    """A hit's claim on an id of a site (rule D3).
 
-    A claim is keyed by the position of the hit's record and the hit's row in the record. `order_id` is the order id or
-    the refund id, depending on `kind`. For an order, `total` (micros) and `currency` are the order's total and
-    currency. For refunds, and for claims stored by versions without these fields, `total` is None and `currency` is "".
+    An ORDER hit claims its order id; a REFUND hit claims its refund id, if any. A claim is keyed by the position of the
+    hit's record and the hit's row in the record. `order_id` is the order id or the refund id, depending on `kind`. For
+    an order, `total` (micros) and `currency` are the order's total and currency. Claims on refunds have `total` None
+    and `currency` "". The same holds for claims that were stored by versions without these fields.
     """
 
     site: str
@@ -42,7 +43,7 @@ class OrderClaim:
 
 
 class WholeRefund(NamedTuple):
-    """A REFUND hit without an amount: settling its day refunds the order's total (rule D3)."""
+    """A REFUND hit without an amount. When the hit's day is settled, the order's total is refunded (rule D3)."""
 
     site: str
     order_id: str

@@ -26,7 +26,7 @@ def visits_wait_until(log_time: int) -> int:
     """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
 
     If a partition's log time is ahead of the clock, reports show this event time. Until the clock reaches the log time,
-    the log time stays the same, and hits with an earlier event time than the returned time are late.
+    the log time stays the same. Hits with an event time before the returned time are late until then.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)

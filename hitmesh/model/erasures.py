@@ -1,7 +1,7 @@
 """The erasure of a visitor (reprocessing kind ERASE): marks that erase earlier hits, and the receipt.
 
-A mark never holds a visitor id or a visitor key. The mark holds a hash of the key, made with the mesh secret, and the
-instant from which the visitor's hits are accepted again.
+A mark never holds a visitor id or a visitor key. A mark holds a hash of the visitor key, which is made with the mesh
+secret. The mark also holds the instant from which the visitor's hits are accepted again.
 """
 
 from __future__ import annotations
@@ -72,14 +72,13 @@ class Receipt:
         site_days: site-days whose numbers were recomputed and published.
         generations: replaced generations that were removed.
         days: the UTC days that had the visitor's hits.
-        open_days: the UTC days with erased hits that were not closed; the sums of such a day are corrected when the day
-            is settled.
+        open_days: the UTC days with erased hits that were still open; the sums of an open day are corrected when the
+            day is settled.
         log_until: the time (UTC ms) until which the log may still hold the bytes; 0 if the log no longer holds the
             bytes.
         scanned: the number of values that the last scan read in each store: raw records, snapshots, carries, refusals,
             claimed ids.
-        proven_at: the time at which the last scan found no more hits, UTC ms; 0 while no scan has finished without
-            hits.
+        proven_at: the time at which the last scan found no more hits, UTC ms; 0 if every finished scan found hits.
         newest_log_time: the newest log time among rewritten records, UTC ms.
         pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
         waiting: the reason why the erasure waits; empty if the erasure is not waiting.

@@ -1,7 +1,7 @@
 """A site's exclusion rules: which hits reports leave out by default (docs/rules.md, Excluded hits).
 
 The version of a site's rules is the number of changes so far. A removed rule stays stored with the version that removed
-the rule. The rules of every version can therefore be found, which is necessary because a settled day keeps the version
+the rule. The rules of every version can therefore be found. This is necessary, because a settled day keeps the version
 under which the day was settled. Pure.
 """
 
@@ -58,8 +58,8 @@ class SiteRules:
     Attributes:
         version: the number of changes so far; 0 before the first change.
         rules: all rules that the site ever had, in the order in which they were added.
-        networks_since: the time (UTC ms) from which truncated IP addresses are stored; None if such addresses are not
-            stored.
+        networks_since: the time (UTC ms) from which truncated IP addresses are stored; None if truncated addresses are
+            not stored.
     """
 
     version: int = 0

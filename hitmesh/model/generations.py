@@ -9,15 +9,16 @@ from typing import Final
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
-# The log name in the positions of dirty marks that settlement makes, after a change of a carry or of an order's winner.
+# Settlement makes dirty marks after a carry or an order's winner has changed. The positions of these marks have this
+# log name.
 SETTLEMENT_LOG = "settlement"
-# The log name in the positions of dirty marks that announce changed duplicate flags on claims. The settler that wrote
-# such a mark removes the mark after setting the flags. If the settler dies before it has removed the mark, the mark
-# stays.
+# The positions of dirty marks that announce changed duplicate flags on claims have this log name. The settler that
+# wrote the mark removes the mark after it has set the flags. If the settler dies before it has removed the mark, the
+# mark stays.
 FLAGS_LOG: Final = "flags"
 
-# The generation number of the first stream's rows; generations of settlements have the numbers 1, 2, …, and generations
-# of further streams (hitmesh.model.streams) have -1, -2, …
+# The generation number of the first stream's rows. Settlements have the generation numbers 1, 2, …; further streams
+# (hitmesh.model.streams) have -1, -2, …
 STREAM_GENERATION: Final = 0
 FIRST_STREAM: Final = (STREAM_GENERATION,)
 
@@ -25,7 +26,7 @@ _MODULUS: Final = 1 << 64
 
 
 def is_streamed(generation: int) -> bool:
-    """Return whether a stream, instead of a settlement, wrote the generation's rows.
+    """Return True if a stream wrote the generation's rows, and False if a settlement wrote the rows.
 
     Example:
         >>> is_streamed(0), is_streamed(-1), is_streamed(1)
@@ -80,14 +81,15 @@ class GenerationEntry:
     logic_version: int
     read_through: Mapping[PartitionId, int]  # for each partition, the offset below which the scan saw every record
     published_at: int
-    rules_version: int = 0  # the site's exclusion rules that decided about hits; 0: the collector decided
+    rules_version: int = 0  # the version of the exclusion rules that decided about hits; 0 if the collector decided
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The numbers of a site-day's accepted hits by outcome, in a generation (rule D5), with checksums over hash64(hit).
+    """The numbers of a site-day's accepted hits by outcome, in a generation (rule D5).
 
-    accepted = counted + duplicate + excluded + erased. Erased hits stay in `accepted` and in the checksums.
+    The checksums are over hash64(hit). accepted = counted + duplicate + excluded + erased. Erased hits stay in
+    `accepted` and in the checksums.
     """
 
     accepted: int

@@ -17,7 +17,10 @@ from hitmesh.model.sites import SiteDay
 MAX_PAST_ENTRIES: Final = 256
 """Maximum number of entries kept per site-day, including the current entry; the oldest entries are removed first."""
 MAX_KEPT_GENERATIONS: Final = 8
-"""Maximum number of replaced generations that are kept per site-day; the earliest replaced are removed first."""
+"""Maximum number of replaced generations that are kept per site-day.
+
+Generations that were replaced first are removed first.
+"""
 
 _EntryT = TypeVar("_EntryT")
 
@@ -81,8 +84,8 @@ def entry_as_of(entries: Sequence[PastEntry], watermark: int, *, by_time: bool) 
 
     Args:
         entries: the site-day's entries in ascending order of sequence.
-        watermark: the highest sequence number in the version; with `by_time`, the last publication time in the version,
-            UTC ms.
+        watermark: the highest sequence number in the version; if `by_time` is true, the last publication time in the
+            version, UTC ms.
         by_time: whether the watermark is a time.
 
     Example:

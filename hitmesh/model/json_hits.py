@@ -14,7 +14,9 @@ _PAYLOADS: Final = ("order", "cart", "productView", "product_view")
 
 
 def readings(hit: object) -> Iterator[dict[str, Any]]:
-    """Yield the hit unchanged; if any quantity is not whole, also yield the hit with `quantityExact` for them.
+    """Yield the hit unchanged.
+
+    If any quantity is not whole, also yield the hit with `quantityExact` for these quantities.
 
     Example:
         >>> list(readings({"cart": {"items": [{"quantity": 1.5}]}}))[-1]

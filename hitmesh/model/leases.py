@@ -13,7 +13,7 @@ class Lease:
         name: the thing's name.
         owner: the holder's name; unique among running holders, and the same after a restart.
         token: the fencing token; greater than the token of every earlier lease on the thing.
-        load: a number that the owner stores for the other owners.
+        load: a number that the owner stores and other owners read.
     """
 
     name: str

@@ -17,7 +17,10 @@ MAX_SERVER_AGE_MS: Final = 397 * 86_400_000
 LATENESS_MS: Final = 3_600_000
 """Rule T4, allowed lateness: a hit is late if log time - event time exceeds this value."""
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
-"""Rule T4: time from a UTC day's end until it closes: visit cap (24 h), allowed lateness (1 h) and margin (1 h)."""
+"""Rule T4: a UTC day closes this time after its end.
+
+The time is the visit cap (24 h), the allowed lateness (1 h) and a margin (1 h).
+"""
 IPV4_PREFIX_BITS: Final = 24
 """Rule I1: number of leading bits that are kept of an IPv4 address."""
 IPV6_PREFIX_BITS: Final = 48

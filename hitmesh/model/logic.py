@@ -1,8 +1,8 @@
 """Versions of the logic that decides every number, and each version's visit rules (rules §4, architecture A9).
 
 A version covers everything that turns raw hits into metric values. A released version never changes: a correction is a
-new version. Each generation records the version that computed it, so an answer can name the version, and a correction
-of history can be compared with the earlier result.
+new version. Each generation records the version that computed it. An answer can therefore name the version. A
+correction of history can be compared with the earlier result.
 
 Two versions can run side by side. V1 is the current version. V0 differs only in the gap between visits, and exists so
 that a change of logic can be rehearsed and tested.

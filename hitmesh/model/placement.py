@@ -80,15 +80,14 @@ def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
 def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | None, sequences: int) -> str:
     """Return the version of the sites' data as `s<sum of settlement sequences>.p<sum of committed offsets>`.
 
-    The two sums in the version never decrease. The offsets are those that determine the live stream's counts: the
-    committed offsets in the partitions that can hold the sites' hits, and in all partitions of the refusals topic.
+    The two sums in the version never decrease. The offsets determine the live stream's counts. They are the committed
+    offsets in the partitions that can hold the sites' hits, and in all partitions of the refusals topic.
 
     Args:
         sites: the report's sites.
         hits: the processor's committed progress in the hits topic, read before `sequences`.
         refusals: the processor's committed progress in the refusals topic, or None when unknown.
-        sequences: each site's highest sequence for a published settlement (`Generations.sequence`), summed over the
-            sites.
+        sequences: the sum of the sites' highest sequences (`Generations.sequence`).
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")

@@ -19,7 +19,7 @@ SITE_DAY_MS: Final = 30.0
 KEEP_REPLACED_DAYS: Final = 30
 """Days for which the rows of a replaced generation are kept for a rollback."""
 KEEP_PLAN_DAYS: Final = 7
-"""Days for which a plan is kept that is not run."""
+"""Days for which a plan that is not run is kept."""
 KEEP_FINISHED_DAYS: Final = 90
 """Days for which a published, rolled back or cancelled reprocessing is kept after its last change."""
 MAX_SITE_DAYS: Final = 20_000

@@ -1,9 +1,9 @@
 """The order in which reprocessings were first published: corrections are undone in reverse order. Pure.
 
 A publication replaces the results of earlier publications on the same site-days. Suppose that two reprocessings are
-published, and then the first is rolled back or published again. The correction of the second would be lost, although
-its state would still be PUBLISHED. Rollback and repeated publication of the first reprocessing are therefore refused. A
-site-day's corrections thus keep the order in which they were first published, even after rollbacks.
+published, and that the first is then rolled back or published again. The correction of the second reprocessing would be
+lost. Its state would still be PUBLISHED. Rollback and repeated publication of the first reprocessing are therefore
+refused. A site-day's corrections thus keep the order in which they were first published, even after rollbacks.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) 
 def next_publication_time(stored: Iterable[Reprocessing], now: int) -> int:
     """Return the time for a new publication.
 
-    The time is the current time, or later if clocks differ, so that it is after every stored publication.
+    The time is the current time. If clocks differ, the time is later, so that it is after every stored publication.
 
     Example:
         >>> next_publication_time([Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 0, published_at=50)], 40)

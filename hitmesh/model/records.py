@@ -20,7 +20,7 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to append. `value` is a value of hitmesh.model.rows.columns:pack_record; all other fields are headers.
+    """A record to append. `value` is a result of hitmesh.model.rows.columns:pack_record; all other fields are headers.
 
     The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record announces, or
     None if the writer announced no number. `sum64` is the sum modulo 2⁶⁴, and `xor64` the XOR, of these hits' hash64
@@ -72,10 +72,11 @@ class Origin:
         batch_id: the batch id, as sent.
         batch_index: the hit's index in its batch; -1 for a batch that was refused whole.
         key_id: the ingest key's id; "" if the key is unknown.
-        size: bytes that were sent.
+        size: the number of bytes that were sent.
         is_complete: whether all these bytes are kept; a batch's ingest key and edge data are never kept and do not
             matter.
-        is_json: whether the kept bytes are hitmesh.model.refusals.JSON_MARK followed by JSON; otherwise protobuf.
+        is_json: whether the kept bytes are hitmesh.model.refusals.JSON_MARK followed by JSON; if false, the kept bytes
+            are protobuf.
         default_context: the batch's default context, as sent; empty for a batch that was refused whole.
         received_at: the time, in UTC ms, at which the edge received the batch; without an edge, the collector's time.
         sent_at: the time, in UTC ms, at which the device sent the hit, according to the device's clock; 0 if the device

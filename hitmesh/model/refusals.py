@@ -1,6 +1,7 @@
 """Refused hits that can be replayed: their origin, their names, their order, and the obstacles to a replay.
 
-Decides whether a refused hit can be replayed, without reading the hit's content (hitmesh.client.mending reads it).
+This module decides whether a refused hit can be replayed, without reading the hit's content. The module
+hitmesh.client.mending reads the content.
 """
 
 from __future__ import annotations

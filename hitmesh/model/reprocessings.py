@@ -140,7 +140,7 @@ class RawRepair:
         restored_hits: the number of hits in these records, over all sites and days.
         lost_hits: the number of hits that neither the raw store nor the log has.
         lost_site_days: the number of site-days with lost hits on the day itself, the day before or the day after.
-        named: the first MAX_LOST_NAMED of these site-days.
+        named: the first MAX_LOST_NAMED site-days with lost hits.
         restored: up to MAX_RESTORED_NAMED of the restored records. If two parts list the same record, the record counts
             once.
     """
@@ -162,10 +162,11 @@ class Part:
         buckets: the buckets of sites (hitmesh.model.site_buckets).
         done: the number of finished site-days.
         is_finished: whether all site-days are finished.
-        began_at: when the settler began, in UTC ms; 0 if another settler did some site-days before.
+        began_at: the time at which the settler began, in UTC ms; 0 if another settler finished some of the site-days
+            before.
         raw_repair: for a repair, the hits that this part found missing in the raw store; otherwise None.
         following: for RECOMPUTE, the number of finished site-days after the last day of the plan; 0 for other works.
-        reach_day: the day after the last of these site-days; 0 without such a site-day.
+        reach_day: the day after the last site-day that `following` counts; 0 if `following` is 0.
         open_hits: for an erasure, the number of the visitor's hits that were found on days that are not settled yet.
     """
 
@@ -210,8 +211,8 @@ class Reprocessing:
         parts: the current work's parts; each bucket is in at most one part.
         raw_repair: for a repair, the hits missing in the raw store that were found so far; otherwise None.
         rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
-        not_applicable: for kind RULES, the number of hits in the plan that cannot be compared with the site's rules of
-            kind NETWORK, because the site did not store truncated IP addresses on the hits' days.
+        not_applicable: for kind RULES, the number of hits in the plan that cannot be compared with the site's NETWORK
+            rules. The site did not store truncated IP addresses on the days of these hits.
         published_at: the time at which the first PUBLISH began, in UTC ms; greater than the `published_at` of any
             reprocessing that was published earlier (hitmesh.model.publication_order). 0 before PUBLISH, and in values
             stored by earlier programs.
@@ -220,7 +221,7 @@ class Reprocessing:
         following: the number of settled site-days after the plan's last day that RECOMPUTE also recomputed, because
             visits that continue into these site-days change (rule L4). These site-days keep their logic and rules, and
             are published with the plan.
-        reach_day: the day after the last of these site-days; 0 without such a site-day.
+        reach_day: the day after the last site-day that `following` counts; 0 if `following` is 0.
         open_hits: for kind ERASE, the number of the visitor's hits that RECOMPUTE found on days that are not settled
             yet.
     """
@@ -311,7 +312,7 @@ class Reprocessing:
         return days and not set(self.sites).isdisjoint(other.sites)
 
     def touches(self, other: Reprocessing) -> bool:
-        """Return whether the reprocessings share a site-day or have adjacent days of a site.
+        """Return whether the reprocessings share a site-day, or have adjacent days of the same site.
 
         Adjacent days matter because a recomputation can change visits that continue into the next day.
 
@@ -370,7 +371,7 @@ class Rebuilt:
         disturbed_days: the site's other days that must be settled again when either generation becomes current. The
             next day is not included, because it depends on the carries (rule L4).
         reasons: the reasons why the numbers differ; None if the numbers are equal, or if the reasons are not known.
-        not_applicable: the number of hits that lack the network address that rules of the new generation compare.
+        not_applicable: the number of hits without the network address that rules of the new generation compare.
     """
 
     site_day: SiteDay

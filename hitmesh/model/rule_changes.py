@@ -26,7 +26,9 @@ _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 
 def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> SiteRules:
-    """Return the next version of the rules, with one more rule, or the same version if the rule is already in force.
+    """Return the next version of the rules, with one more rule.
+
+    If the rule is already in force, return the same version.
 
     Raises:
         RefusedError: the value is invalid (INVALID_FIELD, INVALID_REGEXP), a limit is exceeded (TOO_MANY_RULES,
@@ -92,7 +94,9 @@ def without_rule(rules: SiteRules, id_: str) -> SiteRules:
 
 
 def with_networks(rules: SiteRules, *, stored: bool, now: int) -> SiteRules:
-    """Return the next version, in which truncated IP addresses are stored or not, or the same version without a change.
+    """Return the next version, which sets whether truncated IP addresses are stored.
+
+    Without a change, return the same version.
 
     Raises:
         RefusedError: a NETWORK rule is in force and needs the addresses (RULE_NOT_APPLICABLE).

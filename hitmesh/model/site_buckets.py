@@ -1,4 +1,4 @@
-"""Buckets of sites. A lease gives a settler the work for a bucket.
+"""Buckets of sites. The settler that holds the lease on a bucket settles the sites in the bucket.
 
 Each day of a site needs the previous day's carry, so a single settler settles a site's days in order. A bucket
 therefore contains whole sites. The number of buckets is fixed in the layout of Cassandra's tables and must not change.

@@ -24,8 +24,10 @@ class VisitPolicy:
 
 
 POLICY_AHEAD_MS: Final = 2 * 3_600_000
-"""Minimum time from the storage of a policy change until the UTC day begins on which the change takes effect. The time
-is needed because processes may use cached sites for up to an hour while the store is unavailable."""
+"""Minimum time between the storage of a policy change and the start of the UTC day on which the change takes effect.
+
+The time is needed because processes may use cached sites for up to an hour while the store is unavailable.
+"""
 MAX_POLICY_AHEAD_DAYS: Final = 366
 """Maximum number of days from the storage of a policy change until the change takes effect."""
 _DAY_MS: Final = 86_400_000

@@ -2,8 +2,8 @@
 
 A sealed value consists of a format mark of four bytes, the XXH3-64 of the value, and the value. The producer seals a
 value, and the reader verifies the checksum, so that damage by a store, network or disk is detected. Values written by
-versions without checksums are read unverified. Readers recognise such values by the first bytes of their format. No
-single flipped bit turns the format mark of a sealed value into these bytes.
+versions without checksums are read unverified. Readers recognise values without a checksum by the first bytes of their
+format. No single flipped bit turns the format mark of a sealed value into these bytes.
 
 Any failure in a decoder, including a Rust panic, counts as damaged bytes. The error message names the damaged value and
 the remedy. The error message never contains the decoder's message, because that may contain stored values.

@@ -1,7 +1,7 @@
 """The table of streams decides which stream reports read for unsettled days: the live stream or a shadow stream.
 
-A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation,
-STREAM_GENERATION for the first stream, and -1, -2, … for later streams. Two streams therefore never share a value. The
+A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation. The
+first stream has STREAM_GENERATION, and later streams have -1, -2, … Two streams therefore never share a value. The
 stream table is a single stored value, which is replaced as a whole. Each answer reads the table once, so an answer
 never mixes two streams.
 """
@@ -19,7 +19,10 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 WARM_UP_MS: Final = DAY_MS + LATENESS_MS + 4 * CELL_MS
-"""The log time, in ms, that a stream reads before its first day: a visit's maximum length, the lateness, a margin."""
+"""A stream begins to read this log time (in ms) before its first day.
+
+The time is a visit's maximum length, the allowed lateness and a margin.
+"""
 
 CAUGHT_UP_MS: Final = 60_000
 """A shadow stream has caught up if its lag behind the live stream is at most this log time, in ms."""

@@ -1,9 +1,9 @@
 """Civil time: IANA zones from the pinned time zone package (journey step 8, and site-local dates).
 
-Decides which offset from UTC applies at an instant, and at which instant a local date begins (rule Z2). Zones come only
-from the `tzdata` package, never from the host, so that every process gives the same answer. `TZDB_VERSION` is the
-release of the IANA database in this package. In arrays, dates are days since 1970-01-01, and instants are UTC
-milliseconds. This module never reads the clock.
+This module decides which offset from UTC applies at an instant. It also decides at which instant a local date begins
+(rule Z2). Zones come only from the `tzdata` package, never from the host, so that every process gives the same answer.
+`TZDB_VERSION` is the release of the IANA database in this package. In arrays, dates are days since 1970-01-01, and
+instants are UTC milliseconds. This module never reads the clock.
 """
 
 import datetime as dt
@@ -91,9 +91,9 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Array]:
-    """Return (instants, offsets) in ms. An offset applies until the next instant, the last offset until `end_ms`.
+    """Return (instants, offsets) in ms. An offset applies until the next instant.
 
-    The first instant is at or before `start_ms`. Successive offsets differ.
+    The last offset applies until `end_ms`. The first instant is at or before `start_ms`. Successive offsets differ.
 
     Example:
         >>> instants, offsets = offset_steps("Europe/Berlin", 20_750 * DAY_MS, 20_752 * DAY_MS)  # around 2026-10-25
@@ -143,10 +143,10 @@ def local_date(zone: str, instant_ms: int) -> dt.date:
 
 
 def day_starts(zone: str, days: I64Array) -> I64Array:
-    """Return, for each day (n,), the first instant whose local date is this day or later; `days` ascend (rule Z2).
+    """Return, for each day (n,), the first instant whose local date is this day or later (rule Z2).
 
-    A day does not always begin at midnight: if the clocks skip midnight, the day begins at 01:00. A date that the zone
-    skipped begins at the same instant as the next date, so its range is empty.
+    `days` must be ascending. A day does not always begin at midnight: if the clocks skip midnight, the day begins at
+    01:00. A date that the zone skipped begins at the same instant as the next date, so its range is empty.
 
     Example:
         >>> start_ms = day_starts("Africa/Cairo", np.array([day_number(dt.date(2026, 4, 24))]))

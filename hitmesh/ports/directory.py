@@ -43,15 +43,15 @@ class SiteDirectory(Protocol):
         """
 
     def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
-        """Return the names of sites whose policy changes on a day in [first_day, end_day); always read the store.
+        """Return the names of sites whose policy changes on a day in [first_day, end_day). Always read the store.
 
         The result may include a change that an interrupted call stored only in part.
         """
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
-        """Store the next version of a site's exclusion rules durably; return whether these rules are then stored.
+        """Store the next version of a site's exclusion rules durably; return True if the store now has these rules.
 
-        The new version must directly follow the stored version; otherwise, for example if another caller changed the
+        The new version must directly follow the stored version. Otherwise, for example if another caller changed the
         rules first, the result is False. The next call of `site` in this process returns the stored rules. A repeated
         call with the same rules returns True.
 
@@ -84,8 +84,8 @@ class SiteDirectory(Protocol):
         """Return the salt of a site-local date (rule I2).
 
         A missing salt is created if the date is at most one day away from `today`. For any other date, the result is
-        the salt of `today`. A hit with such a date therefore gets a different visitor if it is sent again on another
-        day. Salts for dates earlier than the day before `today` are destroyed.
+        the salt of `today`. If a hit with a more distant date is sent again on another day, the hit therefore gets a
+        different visitor. Salts for dates earlier than the day before `today` are destroyed.
         """
 
     def mesh_secret(self) -> bytes:

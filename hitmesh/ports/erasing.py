@@ -17,7 +17,7 @@ class Erasures(Protocol):
     """
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably; keep, for each visitor, the mark with the latest `until`. Idempotent."""
+        """Store marks durably. For each visitor, reads return only the mark with the latest `until`. Idempotent."""
 
     def of(self, site: str) -> Sequence[ErasureMark]:
         """Return the site's marks, ordered by digest."""
@@ -36,8 +36,7 @@ class LogEraser(Protocol):
         """Replace a retained record's value and event times durably; keep its position, log time and other headers.
 
         There is one exception: the latest collect time is reduced to the start of its 15-minute cell, like the collect
-        time in a blank row, because the exact time would show when an erased hit arrived. The ledger needs only this
-        cell.
+        time in a blank row. The exact time would show when an erased hit arrived. The ledger needs only this cell.
 
         Returns False if the log cannot change records, if it no longer retains the record, or if `seen` is given and
         differs from the stored value.

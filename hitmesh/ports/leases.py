@@ -18,7 +18,7 @@ class Leases(Protocol):
     """
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire names that are free or held by an earlier process with the same owner; return the acquired leases.
+        """Acquire the names that are free or already held by this owner; return the acquired leases.
 
         A lease does not expire earlier than `length_ms` (at least 1) after the call began.
         """

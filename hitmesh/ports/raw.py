@@ -31,8 +31,8 @@ class RawStore(Protocol):
         """Yield the records that hold hits on the site for days in [first_day, end_day), in log order.
 
         A record may also hold hits of other sites and days, which the caller must filter out. `before` gives end
-        offsets of partitions. Only records below their partition's end offset are returned; a partition without an end
-        offset is skipped.
+        offsets of partitions. Only records below their partition's end offset are returned. Partitions without an end
+        offset are skipped.
         """
 
     def scan_sites(
@@ -58,7 +58,7 @@ class RawStore(Protocol):
     ) -> Iterator[tuple[Position, RawRecord | None]]:
         """Yield the records that `scan` finds, with their positions; a lost record is None. Never raises StoreCorrupt.
 
-        The records are ordered by position, and only positions that follow `after` are yielded, so that a caller can
+        The records are ordered by position. Only positions that follow `after` are yielded, so that a caller can
         continue later. A record that cannot be read is also None; the value of a yielded record may still be damaged.
         If a record and its index entry are both lost, its position is not yielded.
         """

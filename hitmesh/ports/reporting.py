@@ -31,7 +31,7 @@ class MetricStore(Protocol):
         """
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return a position for each hits partition; answers include all rows that the stream made before it.
+        """Return a position for each hits partition. Answers include all rows that the stream made before the position.
 
         A position is never ahead of the committed position. The offset and log time of a declared partition without a
         stored position are 0.

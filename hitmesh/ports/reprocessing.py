@@ -37,7 +37,7 @@ class Reprocessings(Protocol):
         """
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value durably if it has the preceding version; return whether the argument is then stored.
+        """Replace the stored value durably if it has the preceding version; return True if the argument is now stored.
 
         The preceding version is one below the given version. A repeated call with the same value returns True.
         """

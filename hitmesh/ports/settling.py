@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class DirtyDays(Protocol):
-    """The queue of site-days to settle: closed days whose data changed, and days that are settled once they close."""
+    """The queue of site-days to settle.
+
+    It holds closed days whose data changed, and open days that are settled once they close.
+    """
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Store dirty marks; idempotent.
@@ -27,9 +30,9 @@ class DirtyDays(Protocol):
         """
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Store durably that the stream counts hits on these site-days, which must be settled when their day closes.
+        """Record durably that the stream counts hits on these site-days.
 
-        Idempotent.
+        The site-days must be settled when their day closes. Idempotent.
         """
 
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
@@ -98,8 +101,8 @@ class Generations(Protocol):
         all streams whose rows may be stored; the settlement was compared with the first of them. If the drift is
         confirmed, the attempt wrote no rows, and the first stream's generation becomes current. If the site-day had no
         entry and `drift` is not None, all streams whose generation does not become current are superseded. The replaced
-        generation becomes superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until it is superseded,
-        `restore` can make the generation current again. If more than MAX_KEPT_GENERATIONS would be kept, the generation
+        generation becomes superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until the generation is
+        superseded, `restore` can make it current again. If more than MAX_KEPT_GENERATIONS would be kept, the generation
         that would be superseded first becomes superseded at `now`. `rules_version` is the version of the site's
         exclusion rules (hitmesh.model.exclusion).
 
@@ -131,8 +134,8 @@ class Generations(Protocol):
     def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
         """Supersede all unpublished attempts for days in [first_day, end_day); return the number of attempts.
 
-        The attempts become superseded at `keep_until` (UTC ms) or at `now`, whichever is later. Until it is superseded,
-        `restore` can make an abandoned attempt's generation current, but `publish` raises StaleGeneration for the
+        The attempts become superseded at `keep_until` (UTC ms) or at `now`, whichever is later. Until an abandoned
+        attempt is superseded, `restore` can make its generation current. `publish` raises StaleGeneration for the
         attempt. Idempotent.
         """
 
@@ -159,11 +162,11 @@ class Generations(Protocol):
         """Return the superseded and the kept generations of at most `limit` site-days that follow `after`.
 
         The generations of a site-day are returned together. The store chooses the order of site-days. `site` None means
-        all sites; a page may then have fewer than `limit` site-days, but each page before the end has at least one.
+        all sites. A page may then have fewer than `limit` site-days, but each page before the end has at least one.
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make the site-day's replaced generations superseded at `now`, if not earlier; return their numbers.
+        """Make the site-day's replaced generations superseded at `now` at the latest; return their numbers.
 
         After this call, `restore` cannot make any of these generations current again. Idempotent.
         """
@@ -184,10 +187,10 @@ class OrderClaims(Protocol):
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Return, for each claim, whether the claim holds its order id in the stream.
 
-        If no claim holds a (site, kind, order_id, excluded) yet, the first claim on it in `claims` becomes the holder,
-        durably and permanently. A repeated call returns True for the holder again. The claims must be in log order and
-        must not include claims of duplicate hits. Settlement ignores the holders; it reads all stored claims to decide
-        which claim counts.
+        If a (site, kind, order_id, excluded) has no holder yet, the first claim in `claims` with these values becomes
+        the holder. A holder is stored durably and never changes. A repeated call returns True for the holder again. The
+        claims must be in log order and must not include claims of duplicate hits. Settlement ignores the holders; it
+        reads all stored claims to decide which claim counts.
         """
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
@@ -197,7 +200,7 @@ class OrderClaims(Protocol):
         """Return each order's stored refund days, in ascending order; orders without refunds are absent."""
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Set the claims' duplicate flags, by position and row, to the verdicts of the settlement of the day."""
+        """Set the claims' duplicate flags, by position and row, to the verdicts of the day's settlement."""
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
         """Remove claims durably; idempotent.

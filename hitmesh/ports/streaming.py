@@ -55,7 +55,7 @@ class SeriesStore(Protocol):
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Store partials (PARTIAL_COLUMNS) durably; the key of a partial is all columns before `written`.
 
-        A partial replaces the stored partial with the same key, unless `written` of the new partial is lower.
+        A partial replaces the stored partial with the same key, unless the new partial has a lower `written`.
         """
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
@@ -73,7 +73,7 @@ class SeriesStore(Protocol):
         """
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Store durably that all partials and ledger entries for records before these positions are stored.
+        """Record durably that all partials and ledger entries for records before these positions are stored.
 
         A position that is older than the stored position is ignored.
         """
@@ -164,6 +164,6 @@ class LogScan(Protocol):
             end_offset: offset after the last record.
             log_time: the log time of the record at `first_offset`, or of the record before it; 0 if neither is known.
                 Log time is a running maximum (rule L1) and continues from this value, so that the records get the same
-                log times as from a LogReader. If the value is unknown, a store that does not store log times may return
-                log times that are too early.
+                log times as from a LogReader. If this log time is unknown, a store that does not store log times may
+                return log times that are too early.
         """

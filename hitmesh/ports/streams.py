@@ -24,7 +24,7 @@ class Streams(Protocol):
         """
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table durably if it has the preceding version; return whether the argument is then stored.
+        """Replace the stored table durably if it has the preceding version; return True if the argument is now stored.
 
         The preceding version is one below the given version. A repeated call with the same table returns True.
         """
@@ -65,6 +65,6 @@ class OneStream(Protocol):
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
         """Return the stores for the stream with this generation.
 
-        If `is_shadow` is true, the stores use the positions of the shadow's consumer group. Otherwise they use the
-        positions of the processor's group, which are the system's progress.
+        If `is_shadow` is true, the stores use the positions of the shadow's consumer group. Otherwise the stores use
+        the positions of the processor's consumer group, which are the system's progress.
         """

@@ -29,7 +29,7 @@ MAX_ROWS: Final = 100_000  # maximum number of rows in unmerged chunks
 FAN: Final = 8  # number of blobs on a level that are merged into a blob on the next level
 # Maximum number of chunk rows per merge. The merge of blobs after a transaction stops at half this number of rows.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# On this many days (event time, counted back from the newest day), rows may still change, because a day's hits may
+# The number of days, counted back from the newest day of event time, on which rows may still change. A day's hits may
 # arrive until 26 h after the day's end (architecture A8).
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
@@ -130,7 +130,10 @@ class Compaction:
         return found
 
     def _merge(self, group: _Group, levels: range, level: int) -> None:
-        """Merge those blobs in the group's day, bucket and source whose level is in `levels` into a blob on `level`."""
+        """Merge blobs in the group's day, bucket and source into a blob on `level`.
+
+        Only blobs on `levels` are merged.
+        """
         with self._database.reading() as transaction:
             there = [blob for blob in _blobs(transaction, group.place, self._stream) if blob.source == group.source]
             blobs = [blob for blob in there if blob.level in levels]
@@ -142,7 +145,10 @@ class Compaction:
                 _add(transaction, [_made(group.place, group.source, level, net)], self._stream)
 
     def _sweep(self) -> None:
-        """Remove dropped rows from the buckets with most dropped site-days; do nothing while chunks are unmerged."""
+        """Remove dropped rows from the buckets with the most dropped site-days.
+
+        Do nothing while chunks are unmerged.
+        """
         with self._database.reading() as transaction:
             places = transaction.rows(
                 _DayBucket,
@@ -271,7 +277,7 @@ def _blobs(transaction: Transaction, place: _DayBucket, stream: int) -> list[_Bl
 
 
 def _removed(transaction: Transaction, kind: str, numbers: Sequence[int]) -> bool:
-    """Remove chunks or blobs; remove nothing and return False if another process has already removed any of them."""
+    """Remove chunks or blobs. If another process has already removed any of them, remove nothing and return False."""
     which = f"{kind} IN (SELECT value FROM json_each(?))"
     parameters = (json.dumps(list(numbers)),)
     there = transaction.first(int, f"SELECT count(*) FROM stream_{kind}s WHERE {which}", parameters)

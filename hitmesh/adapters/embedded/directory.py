@@ -1,8 +1,8 @@
 """Store sites, keys and salts on one machine, in directory.db.
 
-Sites and keys are cached until the file changes, which is checked at most every half second. A site or key that is not
-cached is looked up, so a new site or key works immediately. The module hitmesh.adapters.shared.known_keys limits
-look-ups for unknown keys. A key's secret is stored only as its SHA-256. Deleted salts are overwritten.
+Sites and keys are cached until the file changes. The cache checks the file at most every half second. A site or key
+that is not cached is looked up, so a new site or key works immediately. The module hitmesh.adapters.shared.known_keys
+limits look-ups for unknown keys. A key's secret is stored only as its SHA-256. Deleted salts are overwritten.
 """
 
 from __future__ import annotations

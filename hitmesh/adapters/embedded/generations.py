@@ -46,8 +46,8 @@ _NOT_SUPERSEDED: Final = "DELETE FROM superseded WHERE site = ? AND day = ? AND 
 class EmbeddedGenerations:
     """Implements the port Generations in settled.db.
 
-    A publication supersedes all attempts for the site-day that began earlier, so these can no longer be published.
-    `superseded` also returns such attempts, so that the rows that they wrote can be removed.
+    A publication supersedes all earlier attempts for the site-day. Superseded attempts can no longer be published.
+    `superseded` also returns superseded attempts, so that their rows can be removed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -287,7 +287,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 
 
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
-    """Store an entry, replacing any earlier entry for the same generation, and also add it to the past entries."""
+    """Store an entry in place of any earlier entry for the same generation. Also add the entry to the past entries."""
     transaction.run(_FORGET, (*site_day, newest.generation))
     transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 16)})", (*site_day, *newest))
     transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))

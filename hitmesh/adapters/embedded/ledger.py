@@ -1,9 +1,9 @@
 """Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-An hour or a day is final for a partition once the partition's latest epoch is 4 h after its end; no redo changes
-entries from then on. For each key, the entries of a final hour are merged into one entry, and later the entries of a
-final day. A site's ledger therefore stays short however long the mesh runs. The module hitmesh.adapters.shared.partials
-decides the content of entries.
+An hour or a day is final for a partition once the partition's latest epoch is 4 h after the end of the hour or day. No
+redo changes the entries of a final hour or day. For each key, the entries of a final hour are merged into one entry.
+Later, the entries of a final day are merged into one entry. A site's ledger therefore stays short however long the mesh
+runs. The module hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.zones import DAY_MS
 
 # A redo begins at the last snapshot, which is minutes old, and rewrites only recent epochs. If the state is rebuilt
-# from an earlier position, the stream also rewrites entries that were already merged; `put` ignores such entries.
+# from an earlier position, the stream also rewrites entries that were already merged. `put` ignores these entries.
 FINAL_AFTER_MS: Final = 4 * 3_600_000
 _SPANS_MS: Final = (3_600_000, DAY_MS)
 
@@ -90,7 +90,7 @@ class EmbeddedLedger:
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return LEDGER_SUMS for the next sites in order of name, and the last name (None if no more sites follow).
 
-        The call costs an index look-up for each epoch and reads only these sites' entries, however many other sites
+        The call costs an index look-up for each epoch. It reads only these sites' entries, however many other sites
         exist.
         """
         with self._database.reading() as transaction:

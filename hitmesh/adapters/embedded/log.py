@@ -1,7 +1,8 @@
 """Store the log on one machine, as a table with group commit (step 3 of the journey).
 
-A writer thread commits all waiting records in a single transaction and then resolves their futures, so that all waiting
-appends share a disk sync. Several processes may append, so each transaction reads the partition ends again.
+A writer thread commits all waiting records in a single transaction, so that all waiting appends share a disk sync. The
+thread then resolves the futures of these records. Several processes may append, so each transaction reads the partition
+ends again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read records from log.db on one machine, and store positions in raw.db (step 4 of the journey).
 
-Positions are stored in raw.db, like the data that the processor derives from the records; only the processor writes
-raw.db. Another process appends the records, so a reader polls log.db; a poll of an unchanged file costs one cheap
+Positions are stored in raw.db, beside the data that the processor derives from the records. Only the processor writes
+raw.db. Another process appends the records, so a reader polls log.db. If the file is unchanged, a poll costs one cheap
 PRAGMA.
 """
 
@@ -49,7 +49,7 @@ class EmbeddedLogReader:
         self._woken = threading.Event()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Wait for a record; return the next records in order of log time, which is also the order in each partition.
+        """Wait for a record; return the next records in order of log time. A partition's records stay in offset order.
 
         The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
         when no record arrived within `timeout_s`.

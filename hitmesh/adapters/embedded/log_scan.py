@@ -57,7 +57,7 @@ class EmbeddedLogScan:
     ) -> Iterator[LoggedRecord]:
         """Yield the retained records of [first_offset, end_offset) in order.
 
-        The argument `log_time` is ignored: the records in this log store their own log times.
+        The argument `log_time` is ignored, because the records in this log store their own log times.
         """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:

@@ -209,7 +209,7 @@ def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO 
     )
     if number is not None:
         # Equal index entries may exist already. If a record is lost, its index entries remain under the record's
-        # number, and SQLite assigns this number again if no other record has a higher number.
+        # number. SQLite assigns this number again if no other record has a higher number.
         transaction.run_many(
             "INSERT OR IGNORE INTO raw_index VALUES (?, ?, ?)",
             [(site, day, number) for site, day in sorted(record.site_days)],

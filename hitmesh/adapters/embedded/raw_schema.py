@@ -119,8 +119,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             day INTEGER NOT NULL,
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
-        # For each order, the claim that holds the order in the stream. Settlement reads the claims and ignores the
-        # holders.
+        # This table holds, for each order, the claim that holds the order in the stream. Settlement reads the claims
+        # and ignores the holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
         # A single row with the newest writer's number, which fences earlier writers.
@@ -137,7 +137,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_count INTEGER NOT NULL,
             value BLOB NOT NULL
         )""",
-        # Folded rows from many transactions. Blobs on a higher level have older rows.
+        # A blob holds folded rows from many transactions. Blobs on a higher level have older rows.
         """CREATE TABLE stream_blobs (
             blob INTEGER PRIMARY KEY AUTOINCREMENT,
             source TEXT NOT NULL,
@@ -200,8 +200,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             epoch INTEGER NOT NULL,
             PRIMARY KEY (log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # For each partition and span length: the entries of all epochs before `end_epoch` are final and were merged by
-        # span.
+        # For each partition and span length, the entries of all epochs before `end_epoch` are final and were merged
+        # into spans.
         """CREATE TABLE ledger_folds (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -272,12 +272,11 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_no DESC
         )""",
     ),
-    # Most awaited days are still open, and a settler looks for closed days twice a second, so this look-up needs an
-    # index.
+    # A settler looks for closed days twice a second. Most awaited days are still open, so this look-up needs an index.
     ("CREATE INDEX awaited_days_by_day ON awaited_days (day, site)",),
     (
-        # Several streams may exist at the same time. `stream` is the generation of a stream's rows, 0 for the first
-        # stream.
+        # Several streams may exist at the same time. The column `stream` holds the generation number of a stream's
+        # rows; the first stream has the number 0.
         "ALTER TABLE stream_chunks ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE stream_blobs ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
         "DROP INDEX stream_blobs_by_day",

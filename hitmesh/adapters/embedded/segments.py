@@ -1,7 +1,7 @@
 """Store settled rows on one machine, as Parquet files (segments) that a manifest in settled.db lists.
 
-A segment is on disk before its manifest entry is written, so every segment in the manifest is complete, even after a
-power failure. A segment never changes.
+A segment is on disk before its manifest entry is written. Every segment in the manifest is therefore complete, even
+after a power failure. A segment never changes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,10 @@ class Segments:
             _insert(transaction, slices)
 
     def replace(self, old: Sequence[Slice], new: Sequence[Slice]) -> bool:
-        """Replace `old` with `new` in the manifest; if the files in `old` have changed slices, only return False."""
+        """Replace `old` with `new` in the manifest.
+
+        If the files in `old` have changed slices, do nothing and return False.
+        """
         files = {file_slice.file for file_slice in old}
         with self._database.writing() as transaction:
             there = _of_site(transaction, old[0].site, old[0].source)
@@ -218,7 +221,7 @@ def _insert(transaction: Transaction, slices: Sequence[Slice]) -> None:
 
 
 def _remove(transaction: Transaction, slices: Sequence[Slice]) -> list[str]:
-    """Remove the slices with these keys, and segments without slices; return the removed segments' files."""
+    """Remove the slices with these keys, then all segments without slices. Return the removed segments' files."""
     touched: set[int] = set()
     for file_slice in slices:
         touched.update(

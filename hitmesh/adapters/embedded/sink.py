@@ -48,7 +48,7 @@ class EmbeddedRollupSink:
     file.
 
     A separate file for each small site would cost milliseconds and an inode per site-day, so small sites share files.
-    When a site has many files, they are merged; the site's rows are then copied from shared files to the merged file.
+    If a site has many files, the files are merged. The site's rows in shared files are copied to the merged file.
 
     Args:
         segments: destination of settled rows.
@@ -135,7 +135,10 @@ class EmbeddedRollupSink:
         return _placed(source, file, [_Part(site, day, generation, sum(heights))])
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
-        """Merge small files. If a file is damaged or lost, only log the error: the new rows are already stored."""
+        """Merge small files.
+
+        If a file is damaged or lost, only log the error, because the new rows are already stored.
+        """
         try:
             self._compact(site, source)
         except StoreCorrupt as error:

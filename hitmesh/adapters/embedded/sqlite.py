@@ -1,8 +1,8 @@
 """Use a SQLite file: open connections, run transactions, migrate the schema, and translate driver errors.
 
 A commit is on disk when the call returns (WAL with synchronous=FULL). A call waits, up to a time-out, while another
-process holds a lock. For each file, a process has a single write connection, protected by a lock, and a read connection
-for each concurrent read. Readers never wait for a writer.
+process holds a lock. For each file, a process has a single write connection, which a lock protects. Each concurrent
+read has its own read connection. Readers never wait for a writer.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Database:
                 write.
 
         Raises:
-            Unavailable: another process held the lock beyond the time-out, or the disk fails or is full.
+            Unavailable: another process held the lock beyond the time-out, the disk failed, or the disk is full.
             CommitInDoubt: the commit failed, and the outcome is unknown.
             StoreCorrupt: the file is damaged.
         """

@@ -26,9 +26,9 @@ from hitmesh.model.sites import SiteDay
 
 BUCKETS: Final = 64
 MAX_CACHED_BYTES: Final = 128 << 20
-# A reader must read a whole chunk even for a single site, so the rows of a large transaction are split into several
-# chunks. Chunks with less than a few thousand rows would cost more than they save, because each chunk is a data frame
-# with its own overhead.
+# A reader must read a whole chunk, even for a single site. The rows of a large transaction are therefore split into
+# several chunks. Chunks with less than a few thousand rows would cost more than they save, because each chunk is a data
+# frame with its own overhead.
 _CHUNK_ROWS: Final = 4_096
 _MAX_CHUNKS: Final = 16
 
@@ -163,7 +163,10 @@ def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) 
 
 
 def _net(found: dict[Piece, pl.DataFrame], source: RowSource, stream: int) -> pl.DataFrame:
-    """Fold the rows of all pieces; skip this if the only piece is a blob, because a blob's rows are already folded."""
+    """Fold the rows of all pieces.
+
+    If the only piece is a blob, change nothing, because a blob's rows are already folded.
+    """
     if len(found) == 1:
         ((piece, part),) = found.items()
         if piece.table == "stream_blobs":

@@ -19,7 +19,7 @@ _END: Final = None
 
 
 class CallHangs(Exception):
-    """A call did not return in time; its effect is unknown, and its client object must not be used again."""
+    """A call did not return in time. The call's effect is unknown, and its client object must not be used again."""
 
 
 class BoundedCalls:

@@ -38,7 +38,7 @@ class KafkaEventLog:
     """Implements the port EventLog in Kafka topics. Thread-safe; connects at the first append.
 
     The log time in the result of `append` takes only this process's appends into account. A reader applies the running
-    maximum over the appends of all processes (rule L1), so the reader's log time for the record may be later.
+    maximum over the appends of all processes (rule L1). The reader's log time for the record may therefore be later.
 
     Args:
         servers: addresses of Kafka and topic names.

@@ -22,7 +22,8 @@ class KafkaLogEraser:
     """Implements the port LogEraser on Kafka.
 
     Kafka deletes a closed segment when the segment's newest record is older than `retention.ms`. A segment is closed
-    after `segment.ms` at the latest, and the check runs every `log.retention.check.interval.ms` (5 min by default).
+    after `segment.ms` at the latest. Kafka looks for old segments every `log.retention.check.interval.ms` (5 min by
+    default).
     """
 
     def __init__(self, servers: Servers) -> None:

@@ -1,9 +1,9 @@
 """Read the Kafka partitions that the consumer group assigns to this reader (step 4 of the journey).
 
 A reader is a group member until it is closed. When its partitions change, the reader raises PartitionsMoved. The reader
-sets its positions only by a new assignment and never by a seek, because a seek in a consumer that prefetches loses
-messages. The first read of each partition begins at the committed position, with the log time from the commit's
-metadata (rule L1). If records are missing from the log, the reader raises an error and never skips them.
+sets its positions only by a new assignment, never by a seek. A seek in a consumer that prefetches loses messages. The
+first read of each partition begins at the committed position, with the log time from the commit's metadata (rule L1).
+If records are missing from the log, the reader raises an error and never skips them.
 """
 
 from __future__ import annotations
@@ -114,14 +114,15 @@ class KafkaLogReader:
         self._accept()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Wait for a record; return the next records in order of log time, which is also the order in each partition.
+        """Wait for a record; return the next records in order of log time. A partition's records stay in offset order.
 
         The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
         when no record arrived within `timeout_s`.
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.
-            Unavailable: Kafka does not answer, or another member replaced this reader; open a new reader.
+            Unavailable: Kafka does not answer, or another member replaced this reader. The caller must open a new
+                reader.
             FatalError: unread records are missing from the log.
         """
         self._fetch(max_hits, 0.0 if self._ahead else timeout_s)
@@ -132,11 +133,12 @@ class KafkaLogReader:
         return taken
 
     def heartbeat(self) -> None:
-        """Read a message ahead, to stay a group member, if `max_silence_s` / 10 has passed since the last read.
+        """If `max_silence_s` / 10 has passed since the last read, read a message ahead to remain a group member.
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.
-            Unavailable: Kafka does not answer, or another member replaced this reader; open a new reader.
+            Unavailable: Kafka does not answer, or another member replaced this reader. The caller must open a new
+                reader.
         """
         if time.monotonic() - self._read_s < self._heartbeat_every_s:
             return
@@ -246,15 +248,19 @@ class KafkaLogReader:
             self._move()
 
     def _lost(self, consumer: Consumer, lost: Sequence[TopicPartition]) -> None:
-        """Handle this member's removal from the consumer group, after a broker's death or a long silence."""
+        """Handle this member's removal from the consumer group.
+
+        A broker's death or a long time without a poll causes a removal.
+        """
         self._is_lost = True
         self._revoked(consumer, lost)
 
     def _move(self) -> None:
         """Forget the positions and the records that were read ahead, and withdraw the membership from transactions.
 
-        The client rejoins the consumer group by itself and then has a valid membership. Records that were read before
-        the move must not be committed with this membership, so it is withdrawn until the caller calls `positions`.
+        The client rejoins the consumer group by itself and then has a valid membership. The new membership must not
+        commit records that were read before the move. The membership is therefore withdrawn until the caller calls
+        `positions`.
         """
         self._has_moved = True
         self._next, self._ahead, self._times = {}, [], {}

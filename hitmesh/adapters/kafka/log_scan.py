@@ -1,8 +1,8 @@
 """Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (architecture A5).
 
 Log time is a running maximum (rule L1) that Kafka does not store. If a read begins in the middle of a log, the caller
-may supply the log time at the start. Otherwise the read begins `look_back` records earlier to estimate this log time,
-and the records' log times may be too early. A scan commits no positions.
+may supply the log time at the start. Otherwise the read begins `look_back` records earlier to estimate this log time.
+The records' log times may then be too early. A scan commits no positions.
 """
 
 from __future__ import annotations

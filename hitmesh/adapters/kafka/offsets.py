@@ -13,8 +13,8 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress
 
 _CALL_S: Final = 5.0
-# This deadline exceeds TRANSACTION_MS, after which Kafka aborts a transaction, so another member's pending transaction
-# has ended before the deadline.
+# This deadline exceeds TRANSACTION_MS, after which Kafka aborts a transaction. Another member's pending transaction has
+# therefore ended before the deadline.
 _DEADLINE_S: Final = 45.0
 _PAUSE_S: Final = 0.1
 _RETRYABLE: Final = frozenset(
@@ -47,7 +47,7 @@ def committed_by(
 ) -> Mapping[PartitionId, PartitionProgress]:
     """Return the consumer group's committed positions for partitions of a topic; (0, 0) without a commit.
 
-    Retries after a time-out, because Kafka returns no position while another member's transaction is pending.
+    The call retries after a time-out, because Kafka returns no position while another member's transaction is pending.
 
     Raises:
         Unavailable: no answer before the deadline.

@@ -1,8 +1,8 @@
 """Commit the stream's rows, progress marks and positions in one Kafka transaction (step 6 of the journey).
 
 Only this node's newest writer may write, and only as a member of the consumer group to which the partitions belong. The
-module hitmesh.adapters.kafka.rollups decides the target topics and partitions, and hitmesh.adapters.kafka.transactions
-handles failed transactions.
+module hitmesh.adapters.kafka.rollups decides the target topics and partitions. The module
+hitmesh.adapters.kafka.transactions handles failed transactions.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class KafkaOutbox:
 
     def take_over(self) -> int:
         """Fence every earlier writer of this node; return a writer number that is greater than every earlier number."""
-        # The new number is stored before earlier writers are fenced. In the other order, a fenced writer would see no
-        # newer number and would fence this writer in turn.
+        # The new number is stored before earlier writers are fenced. If the writers were fenced first, a fenced writer
+        # would see no newer number and would fence this writer in turn.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()
@@ -94,8 +94,8 @@ class KafkaOutbox:
         self._check(writer)
         self._done = {}
         if not self._producer.is_unused:
-            # A new producer ends the old transaction. Waiting for the old producer would not help, because a
-            # transaction that was open when a broker died may wait forever for its coordinator, despite all time-outs.
+            # A new producer ends the old transaction. Waiting for the old producer would not help. A transaction that
+            # was open when a broker died may wait forever for its coordinator, despite all time-outs.
             self._producer.begin_anew()
 
     def transaction(
@@ -105,10 +105,10 @@ class KafkaOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: a partition now belongs to another reader, or there are rows but a position is not beyond
-                the committed position. Nothing was written.
+            PartitionsMoved: a partition now belongs to another reader. Also raised if there are rows, but a position is
+                not beyond the committed position. Nothing was written.
             CommitInDoubt: the outcome is unknown.
-            ValueError: a position is missing or belongs to a log of another store, or rows have another stream's
+            ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.
         """
         newer = self._newer(rows, positions)
@@ -161,9 +161,10 @@ class KafkaOutbox:
     def _newer(
         self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> dict[PartitionId, PartitionProgress]:
-        """Return the positions beyond the committed positions; with rows, raise if any position is not beyond.
+        """Return the positions that are beyond the committed positions.
 
-        A transaction with rows must also commit positions, because only then does Kafka check the group membership.
+        Raise if there are rows and any position is not beyond the committed position. A transaction with rows must also
+        commit positions, because only then does Kafka check the group membership.
         """
         by_topic: dict[Topic, list[PartitionId]] = {}
         for partition in positions:

@@ -1,7 +1,7 @@
 """Choose the Kafka topic and partition for each row and progress mark (step 6 of the journey, architecture §4).
 
-All rows from a log partition go to the same partition of each topic, followed by the progress mark, so Druid reads the
-rows before the mark. The module hitmesh.adapters.shared.druid_rows encodes the rows.
+All rows from a log partition go to the same partition of each topic. The progress mark follows the rows, so Druid reads
+the rows before the mark. The module hitmesh.adapters.shared.druid_rows encodes the rows.
 """
 
 from __future__ import annotations

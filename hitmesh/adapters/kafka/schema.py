@@ -1,8 +1,8 @@
 """Plan the Kafka topics of a mesh, for the log and for Druid, with their retention settings.
 
-This module finds settings that differ from the wanted settings, and decides which of them may be changed. The number of
-hits partitions never changes, because a site's partition depends on this number (architecture A4). A newly created log
-topic is declared as a new log.
+This module finds settings that differ from the wanted settings. The module decides which settings may be changed. The
+number of hits partitions never changes, because a site's partition depends on this number (architecture A4). A newly
+created log topic is declared as a new log.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
     rollups = common | {
         "compression.type": "lz4",
         "retention.ms": str(options.rollups_retention_days * DAY_MS),
-        # Segments are small, because Kafka deletes only closed segments, and a small mesh would need a week to fill a
-        # large segment.
+        # Segments are small, because Kafka deletes only closed segments. A small mesh would need a week to fill a large
+        # segment.
         "segment.ms": str(options.rollups_retention_days * DAY_MS // _SEGMENTS_KEPT),
         "max.message.bytes": str(8 << 20),
     }

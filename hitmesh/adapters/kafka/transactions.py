@@ -1,11 +1,11 @@
 """Send transactions to Kafka, and recover the producer after errors (architecture A6, docs/exactly-once.md point 8).
 
 The class of the client's error decides how a failed transaction ends. If the error says that an abort is required, the
-transaction is aborted. After a time-out or any other error, the producer is discarded, because the client cannot end
-the transaction any more (it has no KIP-890 support). The next producer with the same id fences the old producer and
-ends the transaction: Kafka completes a commit or abort that was in progress, and aborts the transaction otherwise.
-Calls that wait for a coordinator have an additional deadline here, because some calls wait forever when the coordinator
-dies during the call.
+transaction is aborted. After a time-out or any other error, the producer is discarded. The client cannot end the
+transaction any more, because the client has no KIP-890 support. The next producer with the same id fences the old
+producer and ends the transaction: Kafka completes a commit or abort that was in progress, and aborts the transaction
+otherwise. Calls that wait for a coordinator have an additional deadline here, because some calls wait forever when the
+coordinator dies during the call.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
 from hitmesh.runtime.logs import logger
 
-# This must be shorter than the time for which a reader waits for the end of a pending transaction (`_DEADLINE_S` in
-# hitmesh.adapters.kafka.offsets).
+# This time must be shorter than `_DEADLINE_S` in hitmesh.adapters.kafka.offsets, for which a reader waits until a
+# pending transaction ends.
 TRANSACTION_MS: Final = 30_000
 _INIT_S: Final = 30.0
 _INIT_TRY_S: Final = 10.0
@@ -44,7 +44,7 @@ class Message:
 
 
 Offsets = Sequence[tuple[Sequence[TopicPartition], Any]]
-"""For each consumer group, the positions to commit, and the membership that proves the right to commit them."""
+"""The positions to commit for each consumer group, and the membership that gives the right to do so."""
 
 
 class TransactionalProducer:
@@ -170,8 +170,8 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        # If a message was lost, the commit should have failed. This check makes sure that such a transaction is not
-        # reported as committed.
+        # If a message was lost, the commit should have failed. This check makes sure that a transaction with a lost
+        # message is not reported as committed.
         if failed:
             raise KafkaException(failed[0])
 

@@ -33,7 +33,7 @@ class _Published:
 
 @dataclass(slots=True)
 class _Attempts:
-    """A site-day's last attempt number, pending attempt numbers, kept entries by sequence, and all recorded entries."""
+    """A site-day's state: last attempt number, pending attempt numbers, kept entries by sequence, recorded entries."""
 
     last: int = 0
     waiting: set[int] = field(default_factory=set)
@@ -54,7 +54,7 @@ class _Attempts:
 class MemoryGenerations:
     """Implements the port Generations in memory.
 
-    A publication supersedes all attempts for the site-day that began earlier, so these can no longer be published.
+    A publication supersedes all earlier attempts for the site-day. Superseded attempts can no longer be published.
     """
 
     def __init__(self) -> None:
@@ -247,7 +247,10 @@ class MemoryGenerations:
         return {generation: at for (of_day, generation), at in self._superseded.items() if of_day == site_day}
 
     def _limit(self, site_day: SiteDay, now: int) -> None:
-        """Keep up to MAX_KEPT_GENERATIONS replaced generations; the site-day's others are superseded from `now` on."""
+        """Keep up to MAX_KEPT_GENERATIONS replaced generations of the site-day.
+
+        The site-day's other replaced generations are superseded from `now` on.
+        """
         self._superseded |= {(site_day, old): now for old in beyond_limit(self._replaced(site_day), now)}
 
     def _last_sequence(self, site: str) -> int:

@@ -19,7 +19,7 @@ class MemoryLogReader:
         self._next = log.committed(topic, group)
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records in order of log time, which is also the order in each partition."""
+        """Return the next records in order of log time. A partition's records stay in offset order."""
         found = self._log.read(self._topic, self._next, max_hits, timeout_s)
         for logged in found:
             log, partition, offset = logged.position

@@ -64,7 +64,7 @@ class MemoryOutbox:
         Raises:
             Fenced: a later writer took over; nothing was written.
             PartitionsMoved: there are rows, but a position is not beyond the committed position; nothing was written.
-            ValueError: a position is missing or belongs to a log of another store, or rows have another stream's
+            ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}

@@ -64,7 +64,7 @@ class MemoryRows:
     def streamed(
         self, site_days: Collection[SiteDay], stream: int = STREAM_GENERATION
     ) -> Mapping[RowSource, pl.DataFrame]:
-        """Return all rows in a stream's generation of these site-days; a source without rows is absent."""
+        """Return all rows of a stream's generation on these site-days; a source without rows is absent."""
         with self._lock:
             parts = {
                 source: [part for site_day in site_days for part in self._streamed.get((source, site_day, stream), ())]

@@ -28,7 +28,7 @@ class Catalogue(Protocol):
 
 
 class Progress(Protocol):
-    """Stores the processor's progress in the log, which reports read."""
+    """Stores the processor's progress in the log. Reports read this progress."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish that all records before these positions are applied and committed."""

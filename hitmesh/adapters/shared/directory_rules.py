@@ -90,7 +90,7 @@ def no_site(name: str) -> NotFound:
 
 
 def salted_date(local_date: date, today: date) -> date:
-    """Return the date whose salt is used: `local_date`, or `today` if `local_date` is more than a day away from it."""
+    """Return the date whose salt is used: `local_date`, or `today` if the two are more than a day apart."""
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
 

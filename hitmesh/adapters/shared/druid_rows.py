@@ -105,7 +105,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return the amounts that at least one row needs two columns for, each with an expression for such rows."""
+    """Return the amounts that need two columns in at least one row, each with an expression that selects these rows."""
     there = [name for name in HIGH if name in rows.columns]
     found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
     any_of = rows.select(is_large.any().alias(name) for name, is_large in found.items())

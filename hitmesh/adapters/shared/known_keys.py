@@ -26,8 +26,7 @@ class KnownKeys:
         clock: refills the look-up budget.
         unknown_keys_s: maximum number of fruitless look-ups per second, and in a burst after an idle time.
         max_unknown: maximum number of unknown secrets that are remembered until `forget_unknown`.
-        max_kept: maximum number of keys that are remembered after a change of the directory because they were known
-            before.
+        max_kept: maximum number of known keys that are remembered after a change of the directory.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class KnownKeys:
         self._lock = threading.Lock()
         self._keys: dict[bytes, IngestKey] = {}
         self._earlier: set[bytes] = set()
-        # The digests of unknown secrets, so that a sender who repeats a guess causes no further look-up.
+        # The digests of unknown secrets are kept, so that a repeated guess causes no further look-up.
         self._unknown: set[bytes] = set()
         self._left = float(unknown_keys_s)
         self._filled_at: int | None = None

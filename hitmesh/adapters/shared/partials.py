@@ -43,7 +43,10 @@ def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFr
 
 
 def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return the row with the greatest `written` for each key; if several rows have it, return the last of them."""
+    """For each key, return the row with the greatest `written`.
+
+    If several rows have the greatest value, return the last.
+    """
     in_order = rows.sort(_WRITTEN, maintain_order=True)
     return in_order.unique(subset=key_of(columns), keep="last", maintain_order=True)
 

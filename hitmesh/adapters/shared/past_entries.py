@@ -10,7 +10,7 @@ from hitmesh.model.history import PastEntry, newest_entries
 
 
 class RecordedEntry(NamedTuple):
-    """The fields that stores keep of an entry after it was replaced by another entry."""
+    """The fields of an entry that stores keep after another entry replaced the entry."""
 
     sequence: int
     generation: int
@@ -24,7 +24,7 @@ def recorded(entry: GenerationEntry) -> RecordedEntry:
 
 
 def with_current(entries: Sequence[RecordedEntry], current: GenerationEntry | None) -> tuple[RecordedEntry, ...]:
-    """Return the recorded entries and, at the end, the current entry: the newest MAX_PAST_ENTRIES of them.
+    """Return the recorded entries followed by the current entry, but at most the newest MAX_PAST_ENTRIES entries.
 
     `entries` lacks the current entry if it was published by a version of hitmesh that did not record entries.
     """

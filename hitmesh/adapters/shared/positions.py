@@ -1,7 +1,7 @@
 """Check positions against the committed positions before a stream transaction commits (architecture A6).
 
-Every position in a transaction with rows must be beyond the committed position. If it is not, another writer owns the
-partition and has already committed these rows together with the position.
+Every position in a transaction with rows must be beyond the committed position. If a position is not beyond the
+committed position, another writer owns the partition and has already committed these rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def refuse_rows_behind(
     positions: Mapping[PartitionId, PartitionProgress],
     committed: Mapping[PartitionId, PartitionProgress],
 ) -> None:
-    """Refuse a transaction that has rows and a position that is not beyond the committed position.
+    """Refuse a transaction with rows if any of its positions is not beyond the committed position.
 
     Args:
         rows: the rows in the transaction; without rows, every position is accepted.

@@ -18,7 +18,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
         attempt: the settlement's attempt number.
         current: the generation of the current entry; None if there is no entry.
         drift: the difference between settlement and stream; None if the stream counted no hit.
-        streams: the generations of all streams; the settlement was compared with the rows of the first.
+        streams: the generations of all streams; the settlement was compared with the rows of the first stream.
 
     Raises:
         ValueError: `drift` is confirmed, but another generation has already replaced the stream's rows.
@@ -31,7 +31,11 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
 
 
 def superseded_by(published: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> set[int]:
-    """Return the superseded generations: the previous entry's generation, or at first publication, other streams'."""
+    """Return the generations that a publication supersedes.
+
+    This is the previous entry's generation. If there is no previous entry, these are the generations of the other
+    streams.
+    """
     if current is None:
         return set(streams) - {published} if drift is not None else set()
     return {current} - {published}

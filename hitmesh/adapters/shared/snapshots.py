@@ -8,9 +8,9 @@ from hitmesh.model.stream_values import SnapshotManifest
 def replaces(manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
     """Return whether a snapshot may replace the existing snapshot.
 
-    A later writer's snapshot always replaces an earlier writer's snapshot, even at an earlier position, because the
-    later writer may have discarded state. A snapshot must not replace a snapshot that the same writer saved at a later
-    position.
+    A later writer's snapshot always replaces an earlier writer's snapshot, even if the later writer's snapshot has an
+    earlier position. The later writer may have discarded state. A snapshot must not replace a snapshot that the same
+    writer saved at a later position.
     """
     if there is None:
         return True

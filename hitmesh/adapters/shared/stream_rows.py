@@ -43,8 +43,8 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = 
     Args:
         rows: the rows to fold (STREAM_COLUMNS), in any order.
         source: the row source.
-        whole: whether no rows older than `rows` exist for these keys. If true, a key whose measures are all 0 has no
-            hit, and its sketch is removed too. If false, `rows` may retract an earlier visitor's hits and add a new
+        whole: true if these keys have no rows older than `rows`. If true, a key whose measures are all 0 has no hit,
+            and its sketch is removed too. If false, `rows` may retract an earlier visitor's hits and add a new
             visitor's hits, so a row with a sketch must be kept.
         stream: the generation of the rows.
     """

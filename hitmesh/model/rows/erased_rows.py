@@ -45,7 +45,7 @@ def with_blank_rows(value: bytes, erased: BoolArray) -> bytes:
 
     Args:
         value: the record.
-        erased: whether each row is erased (n,).
+        erased: boolean array of shape (n,): true for the rows to blank.
 
     Raises:
         StoreCorrupt: the record does not decode.

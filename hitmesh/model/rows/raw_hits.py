@@ -44,7 +44,7 @@ class RawHits:
 
 
 def read_all(rows: int) -> bool:
-    """Return False: used as `is_over`, this function never ends the reading, so all records are read.
+    """Return False. If this function is passed as `is_over`, all records are read.
 
     Example:
         >>> read_all(10**9)
@@ -123,8 +123,8 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     """Return the site-day's hits in a record.
 
     Raises:
-        StoreCorrupt: the record is damaged, or its first and last event times exclude the day although the record lists
-            the site-day, so settlement would skip the record.
+        StoreCorrupt: the record is damaged, or the record lists the site-day, but its first and last event times
+            exclude the day. Settlement would skip the record.
     """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:

@@ -5,9 +5,9 @@ visit. `visits` holds visit-scope measures in the cell in which the visit starts
 sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if an amount is
 beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
 
-The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits, but their counts are
-stored only in rows that are not excluded. Every report therefore includes them, and a report with include_excluded does
-not count them twice.
+The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits. Their counts are
+stored only in rows that are not excluded. Every report therefore includes these counts, and a report with
+include_excluded does not count any hit twice.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def sum_type(measure: str) -> pl.DataType:
 
 
 # The texts that answers show for a null, for a missing source and for a remainder (rules §9). If a client sends one of
-# these texts as a value, the value gets a backslash in front, so that a report distinguishes it from the special text.
-# A value that already looks escaped gets one more backslash.
+# these texts as a value, the value gets a backslash in front, so that a report distinguishes the value from the special
+# text. A value that already looks escaped gets one more backslash.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
 # The stream uses this text in place of texts beyond a limit (rule S10). No client can send this text. Stored rows have
 # OTHER in its place.

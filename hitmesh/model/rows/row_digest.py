@@ -3,7 +3,7 @@
 A row's digest is the sum, over the row's measures, of hash(row key, measure) × value, mod 2⁶⁴. The row key is site,
 cell, excluded and the dimensions, without the generation. The digests of all signed rows of the stream therefore add up
 to the digest of the summed rows. A settlement compares this sum with the digest of the settled rows, without reading
-any stream row. Texts are hashed with the mesh secret (rule D0), because senders choose the texts: a sender who does not
+any stream row. Texts are hashed with the mesh secret (rule D0), because senders choose the texts. A sender who does not
 know the secret cannot craft different rows with equal digests. The digest is stored, so its hash functions must not
 change.
 """
@@ -41,7 +41,8 @@ class RowDigest:
     """Computes digests with a secret. Threads may share an instance; in the worst case, a text is hashed twice.
 
     Args:
-        secret: at most 64 bytes; must be the mesh secret (SiteDirectory.mesh_secret) in stream and settlement alike.
+        secret: the mesh secret (SiteDirectory.mesh_secret), at most 64 bytes; stream and settlement must use the same
+            secret.
         max_remembered: maximum number of cached texts; a full cache is emptied.
     """
 

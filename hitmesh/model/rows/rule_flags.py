@@ -24,7 +24,7 @@ from hitmesh.model.rule_patterns import MATCHED_BYTES, VALUE_STEPS, RulePatterns
 
 
 class Matched(NamedTuple):
-    """For a kind of rule: the column that the rules compare, and the flag that a matching hit gets."""
+    """The column that rules of a kind compare, and the flag that a matching hit gets."""
 
     column: str
     flag: HitFlag
@@ -51,7 +51,7 @@ class RuleMatcher:
 
     Attributes:
         by_kind: for each kind that has rules, a function that returns whether any of the rules matches a value.
-        sizes: the RE2 instructions per kind that has patterns.
+        sizes: the number of RE2 instructions for each kind that has patterns.
         broken: the rules that match nothing, because they do not compile alone or together with earlier rules.
     """
 
@@ -120,7 +120,7 @@ def rule_flags(
     Args:
         rows: hits with the columns that the matchers read (RULE_COLUMNS).
         matchers: the matchers, for example of several sites.
-        which: for each hit, the index into `matchers` (n,).
+        which: array of shape (n,): for each hit, the index into `matchers`.
 
     Example:
         >>> rule = ExclusionRule("1", RuleKind.COUNTRY, "AT", since=1, created_at=0)
@@ -170,7 +170,7 @@ def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.N
 def _matching(
     values: pl.Series, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer], kind: RuleKind
 ) -> npt.NDArray[np.uint32]:
-    """Return the numbers of the rows that match; call the matcher once for each distinct (matcher, value)."""
+    """Return the numbers of the matching rows. Each matcher is called once for each distinct value."""
     pairs = pl.DataFrame({"which": which.astype(np.int32), "value": values}).with_row_index("at")
     distinct = pairs.select("which", "value").drop_nulls().unique()
     found = [matchers[number].by_kind[kind](value) for number, value in distinct.iter_rows()]

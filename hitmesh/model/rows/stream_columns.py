@@ -23,9 +23,9 @@ from hitmesh.model.rows.rollup_rows import (
 
 EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 
-# The number of visitors that moved to a row with other dimensions but remain in this row's sketch, because no visitor
-# can be removed from a sketch. If this column's sum over the rows of a key is not 0, the key's sketch is
-# SKETCH_PROVISIONAL (rule S8). Settled rows do not have this column.
+# The number of visitors that moved to a row with other dimensions but remain in this row's sketch. No visitor can be
+# removed from a sketch. If this column's sum over the rows of a key is not 0, the key's sketch is SKETCH_PROVISIONAL
+# (rule S8). Settled rows do not have this column.
 MOVED_VISITORS: Final = "moved_visitors"
 
 # The number of partials whose digest was computed by an earlier version, without the mesh secret. Settlement must not

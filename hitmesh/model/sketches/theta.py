@@ -1,8 +1,8 @@
 """The storage form of distinct counts: theta sketches as columns, and their bytes (journey steps 5 and 8).
 
 This module reads and writes the bytes of sketches and estimates their distinct counts. The bytes equal those that
-Apache DataSketches writes (uncompressed compact ordered form, serial version 3, default seed), so that Druid, the
-DataSketches library and this module can read each other's sketches.
+Apache DataSketches writes (uncompressed compact ordered form, serial version 3, default seed). Druid, the DataSketches
+library and this module can therefore read each other's sketches.
 
 A sketch consists of a threshold theta and the distinct 63-bit hashes below theta. If theta is `MAX_THETA`, the sketch
 contains every hash, and its count is exact. If theta is lower, the sketch is a sample, and its count is an estimate.
@@ -190,7 +190,7 @@ def parse(column: pa.LargeBinaryArray) -> Thetas:
     """Parse compact sketches, given as large binary without nulls.
 
     Raises:
-        ValueError: a sketch has an unsupported seed, family or version, is compressed, or is truncated.
+        ValueError: a sketch is compressed or truncated, or has an unsupported seed, family or version.
 
     Example:
         >>> stored = Theta(MAX_THETA, np.array([7, 9], np.uint64)).to_bytes()

@@ -1,9 +1,9 @@
 """Distinct counts: build theta sketches from visitor keys, and unite sketches (journey steps 5 and 8).
 
-The hashes in a cell's sketch and the count of a union (rules §8, class T) equal those of Apache DataSketches with lg k
-12 in cells and 14 in unions. The computation is vectorised over all groups at once. On a single core, building takes
-40-220 ns per key. A union takes 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five and 0.8-1.6 µs with twenty
-visitors. The DataSketches library takes 3 µs to build and serialise a small sketch.
+A cell's sketch has the same hashes, and a union has the same count, as in Apache DataSketches (rules §8, class T).
+Cells have lg k 12, and unions have lg k 14. The computation is vectorised over all groups at once. On a single core,
+building takes 40-220 ns per key. A union takes 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five and 0.8-1.6 µs
+with twenty visitors. The DataSketches library takes 3 µs to build and serialise a small sketch.
 """
 
 from itertools import pairwise
@@ -107,7 +107,7 @@ def merge_by_group(
         lg_k: a union keeps at most 2**lg_k hashes.
 
     Raises:
-        ValueError: a sketch has an unsupported seed, family or version, is compressed, or is truncated.
+        ValueError: a sketch is compressed or truncated, or has an unsupported seed, family or version.
 
     Example:
         >>> cells = cell_sketches(np.array([11, 12, 11], np.uint64), np.array([0, 0, 1]), 2)
@@ -183,7 +183,7 @@ def _distinct_by_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tup
 
 
 def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Sort by group, then hash, with a separate sort for each group, which is fast if groups are large."""
+    """Sort by group, then hash. Each group is sorted separately, which is fast if groups are large."""
     if n_groups > 1 and (groups[1:] < groups[:-1]).any():
         # A stable sort uses radix sort for 16-bit numbers and merge sort for wider numbers.
         order = np.argsort(groups.astype(np.uint16) if n_groups <= 1 << 16 else groups, kind="stable")
