@@ -1,4 +1,4 @@
-"""Open the directory of sites and keys alone, without the other stores of a mesh and their libraries.
+"""Open only the directory of sites and keys. The mesh's other stores and their libraries are not loaded.
 
 Composition roots call `open_directory` where sites and keys suffice; hitmesh.adapters.factory opens all stores.
 """

@@ -1,9 +1,9 @@
 """The time axis: 15-minute UTC cells, and a report's buckets, which consist of cells (journey steps 5 and 8).
 
-This module decides where cells, UTC days and buckets begin and end (architecture A10, rules Z1 to Z4). It also decides
-which buckets are partial, and how buckets are labelled. A bucket is identified by the UTC instant at which it starts;
-its label is the local start time with the offset from UTC. When clocks fall back, the two 02:00 hours are therefore two
-buckets; an hour that the clocks skip has no bucket.
+This module decides the start and end times of cells, UTC days and buckets (architecture A10, rules Z1 to Z4). It also
+decides which buckets are partial, and how buckets are labelled. A bucket is identified by the UTC instant at which it
+starts. The bucket's label is the local start time with the offset from UTC. When clocks fall back, the two 02:00 hours
+are therefore two buckets. An hour that the clocks skip has no bucket.
 
 Every range of instants is half-open, in UTC milliseconds. A range of dates includes its last date; `civil_range`
 converts such a range to instants.
@@ -52,7 +52,7 @@ class Grain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket of the time axis: [start_ms, end_ms), the local label, and whether it is shorter than its grain."""
+    """A bucket of the time axis. `partial` is true if the bucket is shorter than its grain."""
 
     start_ms: int
     end_ms: int
@@ -137,7 +137,7 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
     Raises:
         UnknownTimeZoneError: the zone does not exist.
         CivilTimeError: the last date is before the first, a date is out of range, or a day in this zone does not begin
-            on a quarter of an hour (in past times with local mean time instead of standard time).
+            on a quarter hour (only in past times with local mean time).
 
     Example:
         >>> day = dt.date(2026, 4, 5)

@@ -39,8 +39,8 @@ Variable = str | int | float
 class HitmeshError(Exception):
     """Base class of all errors that hitmesh raises on purpose.
 
-    `reason` is stable; `message` names value, rule and remedy. `variables` holds the variable parts of the message
-    under the keys that hitmesh.api.error.v1.ErrorReason documents, so that no program has to parse the message.
+    `reason` is stable; `message` names value, rule and remedy. `variables` holds the variable parts of the message, so
+    that no program has to parse the message. The keys are documented in hitmesh.api.error.v1.ErrorReason.
     """
 
     reason: Reason = ErrorReason.INTERNAL

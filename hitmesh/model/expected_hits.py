@@ -1,8 +1,8 @@
 """The raw hits that a settled site-day must have according to its ledger entry and the stream's ledger (rule D5). Pure.
 
-The two sources are independent: settlement counts the raw hits that it reads, and the stream counts the hits that it
-takes from the log. If either source has more hits than the raw store, hits are missing. There is one exception. If the
-raw hits equal the hits in the stream's ledger, no hit is missing; instead, the site-day's ledger entry is damaged.
+The two sources are independent. Settlement counts the raw hits that it reads; the stream counts the hits that it takes
+from the log. If either source has more hits than the raw store, hits are missing. There is one exception. If the raw
+hits equal the hits in the stream's ledger, no hit is missing; instead, the site-day's ledger entry is damaged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A report's filter as a frozen tree: the reporter validates the filter and metric stores apply the filter to rows.
 
-This module defines only the form of a filter. Dimension values are compared as strings. A dimension's null is compared
-as the text "(not set)", and a null in `source` as "(direct)", so that a filter can select null.
+This module defines only the form of a filter. Dimension values are compared as strings. A filter can also select null.
+A null in `source` is compared as the text "(direct)", and any other null as the text "(not set)".
 """
 
 from __future__ import annotations

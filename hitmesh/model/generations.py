@@ -1,4 +1,4 @@
-"""Dirty site-days, generations and settlement results, as used by the settler and by reports."""
+"""Types for dirty site-days, generations and settlement results. The settler and reports use these types."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class MarkRange:
 
 @dataclass(frozen=True, slots=True)
 class DirtySiteDay:
-    """A site-day that waits to be settled, with the dirty marks that it had when `DirtyDays.take` returned it.
+    """A site-day that waits to be settled, with its dirty marks at the time of `DirtyDays.take`.
 
     A site-day that waited only until the day closed has no dirty marks.
     """
@@ -127,8 +127,7 @@ class Drift:
         rows_differ: whether any row differs, according to the digest over all rows. If a partial's digest was made
             without the mesh secret, `rows_differ` compares the sums of the measures instead. `rows_differ` is also true
             if `row_measures` is not empty.
-        sketch_provisional: whether a visitor moved to other dimensions and remains in the old sketch, because sketches
-            cannot remove a visitor (rule S8).
+        sketch_provisional: whether a visitor moved to other dimensions but remains in the old sketch (rule S8).
         measures: nonzero differences (settled − stream) by measure, summed over the rows of all hits, excluded or not.
             The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
             whole-order refunds.

@@ -1,8 +1,8 @@
 """The published entries of a site-day over time, and the generations that are kept after they were replaced. Pure.
 
 A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries are kept
-longer than the rows of their generations. If the entries were removed with the rows, an expired version would look like
-a day that was not settled yet.
+longer than the rows of their generations. If the entries were removed together with the rows, an expired version would
+look like a day that was never settled.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def partition_of(
 def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Array, excluded: BoolArray) -> U64Array:
     """Return each hit's timeline key: a hash of site and visitor whose lowest bit marks excluded hits.
 
-    Snapshots and erasure marks depend on these keys, so this function never changes.
+    Snapshots and erasure marks depend on timeline keys, so this function must never change.
 
     Example:
         >>> site, high, low = (np.array([word], np.uint64) for word in (1, 2, 3))

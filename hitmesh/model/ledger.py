@@ -10,6 +10,7 @@ class LedgerKind(StrEnum):
 
     CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
     DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + erased + pending
+
     # `at` is the UTC day of event time: counted or excluded hits that join visits only when the day is settled (rule
     # S9)
     WAITS = "waits"

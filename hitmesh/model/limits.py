@@ -36,9 +36,9 @@ AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
 
 If only the log's clock is wrong, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
-"""Rule L4: if a day has no carry, open visits are derived from the raw hits in this time before the day begins."""
+"""Rule L4: if a day has no carry, open visits are derived from the raw hits in this time span before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000
-"""Rule L4: maximum time after a day's end for which settlement follows a visit that is open at the day's end."""
+"""Rule L4: if a visit is open at a day's end, settlement follows the visit at most this long after the day's end."""
 MAX_LEAD_MS: Final = 10 * 60_000
 """Rule L1: maximum lead of a record's log time over the latest collect time in the record."""
 COPY_WINDOW_MS: Final = 7_200_000

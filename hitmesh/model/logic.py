@@ -4,7 +4,7 @@ A version covers everything that turns raw hits into metric values. A released v
 new version. Each generation records the version that computed it. An answer can therefore name the version. A
 correction of history can be compared with the earlier result.
 
-Two versions can run side by side. V1 is the current version. V0 differs only in the gap between visits, and exists so
+Two versions can run side by side. V1 is the current version. V0 differs only in the gap between visits. V0 exists so
 that a change of logic can be rehearsed and tested.
 """
 
@@ -86,7 +86,7 @@ def logic_named(name: str) -> Logic:
 
 
 def logic_numbered(number: int) -> Logic:
-    """Return the version with this number, or the current version if the code does not contain this number any more.
+    """Return the version with this number. If the code no longer contains this version, return the current version.
 
     Example:
         >>> logic_numbered(0).name, logic_numbered(1).name

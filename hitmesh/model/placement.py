@@ -1,4 +1,4 @@
-"""The partitions that can contain a site's hits, and the version of the data derived from them (architecture A4)."""
+"""Compute the partitions that can contain a site's hits, and the version of a site's data (architecture A4)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
 
 
 def own_partitions(site: Site, progress: Progress) -> dict[PartitionId, PartitionProgress]:
-    """Return the progress in those partitions of all logs that can hold the site's hits.
+    """Return the progress, but only in the partitions that can hold the site's hits.
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")

@@ -17,8 +17,8 @@ from hitmesh.model.reprocessings import Reprocessing, State, Work
 def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
     """Return whether the work must be refused while a later reprocessing is published on the same site-days.
 
-    This holds for a rollback and for a repeated publication. A first publication is never refused for this reason:
-    between the recomputation and the first publication, other reprocessings of the same site-days are not accepted.
+    This holds for a rollback and for a repeated publication. A first publication is never refused for this reason.
+    Other reprocessings of the same site-days are not accepted between the recomputation and the first publication.
 
     Example:
         >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -44,7 +44,7 @@ def publication_time(reprocessing: Reprocessing) -> int:
 
 
 def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Reprocessing | None:
-    """Return the latest PUBLISHED reprocessing that was first published after this one on shared site-days, or None.
+    """Return the latest PUBLISHED reprocessing that shares site-days and was first published after this one; or None.
 
     Example:
         >>> site = ("merchants/demo/sites/shop",)

@@ -1,8 +1,8 @@
 """Reasons: stable UPPER_SNAKE names that say why a hit was refused, repaired or flagged, or why a call failed.
 
-Each enum defines its names once. HitReason and ErrorReason are part of the public contract:
-tests/unit/test_reasons.py compares them with hitmesh.api.collector.v1.Reason and hitmesh.api.error.v1.ErrorReason. The
-comments of these protobuf enums document when each reason occurs.
+Each enum defines its names once. HitReason and ErrorReason are part of the public contract. The test
+tests/unit/test_reasons.py compares HitReason with hitmesh.api.collector.v1.Reason, and ErrorReason with
+hitmesh.api.error.v1.ErrorReason. The comments of these protobuf enums document when each reason occurs.
 """
 
 from __future__ import annotations

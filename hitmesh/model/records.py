@@ -73,8 +73,8 @@ class Origin:
         batch_index: the hit's index in its batch; -1 for a batch that was refused whole.
         key_id: the ingest key's id; "" if the key is unknown.
         size: the number of bytes that were sent.
-        is_complete: whether all these bytes are kept; a batch's ingest key and edge data are never kept and do not
-            matter.
+        is_complete: whether all sent bytes are kept, apart from a batch's ingest key and edge data, which are never
+            kept.
         is_json: whether the kept bytes are hitmesh.model.refusals.JSON_MARK followed by JSON; if false, the kept bytes
             are protobuf.
         default_context: the batch's default context, as sent; empty for a batch that was refused whole.

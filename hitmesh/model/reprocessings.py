@@ -1,8 +1,8 @@
 """A reprocessing: site-days are recomputed, compared, published and, if necessary, rolled back (architecture A9).
 
 The control service stores a reprocessing and requests each work (RECOMPUTE, PUBLISH, …). The settler performs the work
-and changes the state. Control service and settler replace the stored value only if its `version` is unchanged since it
-was read.
+and changes the state. Control service and settler replace the stored value only if its `version` has not changed since
+the value was read.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
     Work.ROLL_BACK: frozenset({Work.ROLL_BACK, Work.PUBLISH}),
     Work.CANCEL: frozenset({Work.CANCEL}),
 }
-"""The works that can be requested after a work failed: the failed work again, or the work that undoes it.
+"""The works that can be requested after a work failed: the failed work, and the work that undoes the failed work.
 
 Undoing a failed PUBLISH or ROLL_BACK changes only the site-days that the failed work had changed.
 """
@@ -212,7 +212,7 @@ class Reprocessing:
         raw_repair: for a repair, the hits missing in the raw store that were found so far; otherwise None.
         rules: for kind RULES, the version of the exclusion rules of each site in `sites`; empty for other kinds.
         not_applicable: for kind RULES, the number of hits in the plan that cannot be compared with the site's NETWORK
-            rules. The site did not store truncated IP addresses on the days of these hits.
+            rules, because the site stored no truncated IP addresses on the days of these hits.
         published_at: the time at which the first PUBLISH began, in UTC ms; greater than the `published_at` of any
             reprocessing that was published earlier (hitmesh.model.publication_order). 0 before PUBLISH, and in values
             stored by earlier programs.

@@ -18,8 +18,10 @@ MAX_RULE_PROGRAM: Final = 150
 MATCHED_BYTES: Final = 512
 """Patterns are matched against this many bytes (UTF-8) from the start of a value; the rest is ignored."""
 PATTERN_MEMORY: Final = 1 << 16
-"""Maximum memory for a site's compiled patterns, per kind, in bytes. With a higher limit, the slowest patterns would
-take longer, because RE2 would build more states before it discards them.
+"""Maximum memory for a site's compiled patterns, per kind, in bytes.
+
+With a higher limit, RE2 would build more states before it discards the states, so the slowest patterns would take
+longer.
 """
 VALUE_STEPS: Final = 100
 """Steps that are added for each matched value, because a call of RE2 costs as much time as these steps."""

@@ -1,4 +1,4 @@
-"""Sites, keys and site-days, as the interfaces in hitmesh.ports use them."""
+"""Types for sites, keys and site-days, which the interfaces in hitmesh.ports use."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Checksums of stored values, and the error for damaged values.
 
 A sealed value consists of a format mark of four bytes, the XXH3-64 of the value, and the value. The producer seals a
-value, and the reader verifies the checksum, so that damage by a store, network or disk is detected. Values written by
+value, and the reader verifies the checksum. Damage by a store, network or disk is therefore detected. Values written by
 versions without checksums are read unverified. Readers recognise values without a checksum by the first bytes of their
 format. No single flipped bit turns the format mark of a sealed value into these bytes.
 

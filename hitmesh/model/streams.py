@@ -70,9 +70,9 @@ FIRST: Final = Stream(STREAM_GENERATION)
 class Shadow:
     """A shadow stream, which runs beside the live stream.
 
-    `started_at` is the time at which the shadow was started, and `changed_at` is the time of its last change of state,
-    both in UTC ms. While the state is ADOPTING, `stopped` has the offsets at which processes stopped the live stream,
-    by partition of both topics.
+    `started_at` is the time (UTC ms) at which the shadow was started. `changed_at` is the time (UTC ms) of the shadow's
+    last change of state. `stopped` is used in the state ADOPTING. It has the offsets at which processes stopped the
+    live stream, by partition of both topics.
     """
 
     stream: Stream

@@ -29,7 +29,7 @@ TZDB_VERSION: Final[str] = str(importlib.import_module("tzdata").IANA_VERSION)
 
 _DAY_S: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-# Maximum difference between local time and UTC, in days. Local mean times, which were used until 1970, do not exceed
+# Maximum difference between local time and UTC, in days. The local mean times that were used until 1970 do not exceed
 # this maximum.
 _MAX_OFFSET_DAYS: Final = 1
 _LAST_DAYS: Final = re.compile(r"(?:last )?([1-9][0-9]{0,4})([dwmy])")
@@ -202,8 +202,8 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
     """Return (first date, last date), both included, of a range relative to today, in the calendar of the zone.
 
     - `7d` or `last 7d` is today and the six dates before; `2w` is fourteen dates up to today.
-    - `1m` on 15 May is 16 April to 15 May; `1y` is a year up to today. Months and years are counted by civil date; if a
-      month is too short for the date, its last date is used.
+    - `1m` on 15 May is 16 April to 15 May; `1y` is a year up to today. Months and years are counted by civil date. If a
+      month is too short for the date, the last date of the month is used.
     - `today` and `yesterday` are a single date.
     - `this_month` is the range from the first of the month to today; `last_month` is the whole previous month.
 
@@ -269,8 +269,8 @@ def _year_of(instant_ms: int) -> int:
 def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     """Return pairs (instant, offset) in ms: the offset at the UTC year's start, then each change within the year.
 
-    Only one instant per day is examined, because no zone has changed its offset twice within six days since 1969 (a
-    test checks every zone).
+    Only one instant per day is examined. Since 1969, no zone has changed its offset twice within six days (a test
+    checks every zone).
     """
     tz = load_zone(zone)
     first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S

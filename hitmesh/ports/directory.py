@@ -25,7 +25,7 @@ class SiteDirectory(Protocol):
     def create_site(self, site: Site) -> Site:
         """Store a site durably and return the stored site.
 
-        Idempotent: if an equal site exists already, it is returned unchanged.
+        Idempotent: if an equal site already exists, the existing site is returned.
 
         Raises:
             AlreadyExists: a site with this name has a different time zone, currency or policy.
@@ -63,8 +63,8 @@ class SiteDirectory(Protocol):
         """Return the key with this secret, even if the key is revoked; None if there is no such key.
 
         Raises:
-            KeyNotLookedUp: the cache does not hold the key, and the store was not read, because too many recent
-                look-ups found no key. The key may exist.
+            KeyNotLookedUp: the cache does not hold the key. The store was not read, because too many recent look-ups
+                found no key. The key may exist.
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:

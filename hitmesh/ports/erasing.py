@@ -13,7 +13,7 @@ from hitmesh.model.records import LoggedRecord
 class Erasures(Protocol):
     """Stores erasure marks.
 
-    A mark is never removed, because an import or a replay may deliver the erased hits again at any time.
+    A mark is never removed. An import or a replay may deliver the erased hits a second time at any time.
     """
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
@@ -38,8 +38,8 @@ class LogEraser(Protocol):
         There is one exception: the latest collect time is reduced to the start of its 15-minute cell, like the collect
         time in a blank row. The exact time would show when an erased hit arrived. The ledger needs only this cell.
 
-        Returns False if the log cannot change records, if it no longer retains the record, or if `seen` is given and
-        differs from the stored value.
+        Returns False if the log cannot change records, or if the log no longer retains the record. Also returns False
+        if `seen` is given and differs from the stored value.
         """
 
     def overwrite(self) -> None:

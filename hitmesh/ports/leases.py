@@ -24,9 +24,10 @@ class Leases(Protocol):
         """
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend those leases that have not expired, and store their load; return the extended leases.
+        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored.
 
-        Leases that have expired, were released, or were acquired again with a greater token are not in the result.
+        The result does not contain leases that have expired, that were released, or whose name was acquired with a
+        greater token.
         """
 
     def release(self, leases: Sequence[Lease]) -> None:

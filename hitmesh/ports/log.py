@@ -7,18 +7,18 @@ and offset. The log assigns the position when the record is appended. A record p
 reused. Raw records, refusals, dirty marks and claims are therefore stored under the positions of their records. A
 second write of the same value changes nothing. A recreated topic is a new log with a new id (architecture A4).
 
-**Read position** (`LogReader.positions`) states how far a reader has read a partition. A read position consists of the
-offset of the next record and the log time of the last record that was read (`PartitionProgress`). The read position is
-kept only in the reader's memory. `poll` moves the read position forward. The read position is lost when the reader is
-closed or loses the partition. `poll` has returned every record before the read position, but the caller may not have
-applied all of these records yet.
+**Read position** (`LogReader.positions`) states how far a reader has read a partition. A read position
+(`PartitionProgress`) consists of two values: the next record's offset, and the log time of the last record that was
+read. The read position is kept only in the reader's memory. `poll` moves the read position forward. The read position
+is lost when the reader is closed or loses the partition. `poll` has returned every record before the read position, but
+the caller may not have applied all of these records yet.
 
 **Committed position** (`LogReader.committed`) states how far the consumer group has applied a partition. A committed
 position is also a `PartitionProgress`, but is stored durably. A new reader starts at the committed position. After a
-crash or a reassignment, exactly the records from the committed position on are therefore read again. The committed
-position never moves back. `LogReader.commit` stores only the position. The live stream makes rows from the records
-before a position. The rows and the position are stored in a single transaction (`Outbox.transaction`), so that neither
-exists without the other.
+crash or a reassignment, reading therefore restarts exactly at the committed position. The committed position never
+moves back. `LogReader.commit` stores only the position. The live stream makes rows from the records before a position.
+The rows and the position are stored in a single transaction (`Outbox.transaction`), so that neither exists without the
+other.
 """
 
 from __future__ import annotations

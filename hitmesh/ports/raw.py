@@ -44,8 +44,8 @@ class RawStore(Protocol):
     ) -> Iterator[RawRecord]:
         """Yield the records that hold hits on any of these sites for days in [first_day, end_day), in log order.
 
-        Unlike a `scan` for each site, this method reads a record with hits of many sites only once. The call holds the
-        positions of all records in memory.
+        This method reads a record with hits of many sites only once; a `scan` for each site reads the record several
+        times. The call holds the positions of all records in memory.
         """
 
     def salvage(
@@ -122,6 +122,6 @@ class RejectedStore(Protocol):
         """Empty the fields `original`, `message` and `hit_id` of the site's refusals that `wanted` selects.
 
         The refusals are changed durably, page by page. After each page, yields the number of changed refusals. `wanted`
-        is called for each refusal that has bytes, a message or a hit id, and returns whether to empty its fields. The
-        counts of refused hits do not change.
+        is called for each refusal that has bytes, a message or a hit id. It returns whether to empty the fields of the
+        refusal. The counts of refused hits do not change.
         """

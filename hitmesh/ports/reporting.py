@@ -21,9 +21,10 @@ class MetricStore(Protocol):
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Return a row for each group (bucket and dimension values) that has at least one matching row.
 
-        The columns are `bucket` (Int32, the index in `bucket_starts`), the dimensions (String; null means not set), the
-        measures (exact sums) and the sketches (Binary, united). Rows have no defined order. Dimension values are
-        returned exactly as they were written, including quotes, backslashes, newlines and any Unicode character.
+        The column `bucket` (Int32) is the index in `bucket_starts`. The other columns are the dimensions (String; null
+        means not set), the measures (exact sums) and the sketches (Binary, united). Rows have no defined order.
+        Dimension values are returned exactly as they were written, including quotes, backslashes, newlines and any
+        Unicode character.
 
         Raises:
             Abandoned: raised by the checkpoint, which the store calls between the steps of the query.
@@ -42,9 +43,9 @@ class MetricStore(Protocol):
     ) -> Mapping[SiteDay, Mapping[str, int]]:
         """Return the sums of the measures in ROW_SUMS over all rows in a stream's generation, for each given site-day.
 
-        The sums include the rows of both row sources and the rows of excluded hits; a site-day without rows has zeros.
-        Sums that differ from the partials reveal lost or doubled rows. Equal sums do not prove that no row was lost or
-        doubled. Sums are exact modulo 2⁶⁴.
+        The sums include the rows of both row sources, and also the rows of excluded hits. A site-day without rows has
+        zeros. Sums that differ from the partials reveal lost or doubled rows. Equal sums do not prove that no row was
+        lost or doubled. Sums are exact modulo 2⁶⁴.
 
         Raises:
             Unavailable: the store does not answer, or temporarily lacks rows that earlier answers had.

@@ -98,7 +98,7 @@ class Generations(Protocol):
         `seen_sequence` is the sequence of the entry that was current when the scan began, 0 if there was no entry.
         `seen_site_sequence` is the site's highest sequence when the scan began; None if changes of the site's other
         days are allowed. `drift` is None if the stream counted no hit on the site-day. `streams` are the generations of
-        all streams whose rows may be stored; the settlement was compared with the first of them. If the drift is
+        all streams whose rows may be stored. The settlement was compared with the first stream. If the drift is
         confirmed, the attempt wrote no rows, and the first stream's generation becomes current. If the site-day had no
         entry and `drift` is not None, all streams whose generation does not become current are superseded. The replaced
         generation becomes superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until the generation is
@@ -107,8 +107,8 @@ class Generations(Protocol):
         exclusion rules (hitmesh.model.exclusion).
 
         Raises:
-            StaleGeneration: since the scan began, an entry was published on the site-day, or on any day of the site if
-                `seen_site_sequence` is given. Nothing was written.
+            StaleGeneration: since the scan began, an entry was published on the site-day. If `seen_site_sequence` is
+                given, an entry on any day of the site counts. Nothing was written.
         """
 
     def restore(
@@ -189,7 +189,7 @@ class OrderClaims(Protocol):
 
         If a (site, kind, order_id, excluded) has no holder yet, the first claim in `claims` with these values becomes
         the holder. A holder is stored durably and never changes. A repeated call returns True for the holder again. The
-        claims must be in log order and must not include claims of duplicate hits. Settlement ignores the holders; it
+        claims must be in log order and must not include claims of duplicate hits. Settlement ignores the holders. It
         reads all stored claims to decide which claim counts.
         """
 
@@ -205,8 +205,8 @@ class OrderClaims(Protocol):
     def remove(self, claims: Sequence[OrderClaim]) -> None:
         """Remove claims durably; idempotent.
 
-        If a removed claim holds its order id in the stream, a placeholder remains, so that a replay of the log has the
-        same result. The placeholder has the order id and the claim's position, but no visitor key.
+        If a removed claim holds its order id in the stream, a placeholder remains. A replay of the log therefore has
+        the same result. The placeholder has the order id and the claim's position, but no visitor key.
         """
 
 

@@ -18,7 +18,10 @@ class Outbox(Protocol):
     """Commits rollup rows and positions in a single transaction (architecture A6). Reports read only committed rows."""
 
     def take_over(self) -> int:
-        """Fence every earlier writer; return this writer's number, which is higher than any earlier writer's number."""
+        """Fence every earlier writer.
+
+        Return this writer's number, which is higher than the number of any earlier writer.
+        """
 
     def resolve(self, writer: int) -> None:
         """Block until this writer has no pending transaction.
@@ -39,8 +42,8 @@ class Outbox(Protocol):
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, but another reader has already committed one of the positions; or a
-                partition now belongs to another reader. Nothing was written.
+            PartitionsMoved: there are rows, but another reader has already committed one of the positions. Also raised
+                if a partition now belongs to another reader. Nothing was written.
             CommitInDoubt: the outcome is unknown. When the store answers again, `committed` shows whether the positions
                 and rows were committed.
         """
@@ -97,8 +100,8 @@ class Ledger(Protocol):
     def read(self, site: str | None) -> pl.DataFrame:
         """Return LEDGER_SUMS, combined over partitions and epochs, ordered by key.
 
-        `site` None means all sites, including hits without a site. The values of `hits` are added, those of `sum64` are
-        added mod 2⁶⁴, and those of `xor64` are combined by exclusive or.
+        `site` None means all sites, including hits without a site. The values of `hits` are added. The values of
+        `sum64` are added mod 2⁶⁴, and the values of `xor64` are combined by exclusive or.
         """
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
@@ -163,7 +166,7 @@ class LogScan(Protocol):
             first_offset: offset of the first record.
             end_offset: offset after the last record.
             log_time: the log time of the record at `first_offset`, or of the record before it; 0 if neither is known.
-                Log time is a running maximum (rule L1) and continues from this value, so that the records get the same
-                log times as from a LogReader. If this log time is unknown, a store that does not store log times may
-                return log times that are too early.
+                Log time is a running maximum (rule L1) that continues from this value. The records therefore get the
+                same log times as from a LogReader. If this log time is unknown, a store that does not store log times
+                may return log times that are too early.
         """

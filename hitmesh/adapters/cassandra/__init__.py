@@ -1,1 +1,1 @@
-"""Cassandra adapters for sites and keys, raw records, settlement, series, ledger and snapshots."""
+"""Cassandra adapters for sites, keys, raw records, settlement, series, ledger and snapshots."""

@@ -81,8 +81,8 @@ class AwaitedDays:
         keys = [(site_bucket(site), site, day) for site, day in missing]
         self._session.run_by_partition(_INSERT, keys, 1)
         self._session.run_by_partition(_INSERT_BY_DAY, ((day, bucket, site) for bucket, site, day in keys), 2)
-        # The day's row is written last. While this row exists, a settler reads the day again, even if an earlier read
-        # found no site.
+        # The day's row is written last. While this row exists, settlers read the day, even if an earlier read found no
+        # site.
         self._session.run_by_partition(_INSERT_DAY, sorted({(bucket, day) for bucket, _, day in keys}), 1)
         self._written.note(missing)
         self._none_before = None

@@ -57,7 +57,8 @@ class CassandraOrderClaims:
     def claim(self, claims: Sequence[OrderClaim]) -> None:
         """Store claims durably.
 
-        A separate column holds the verdict (duplicate or not), so storing a claim again does not change its verdict.
+        A separate column holds the verdict (duplicate or not). Storing a claim a second time therefore does not change
+        its verdict.
         """
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]

@@ -126,7 +126,7 @@ class CassandraSiteDirectory:
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site.
 
-        If the site exists with the same zone, currency and policy, return it.
+        If the site exists with the same zone, currency and policy, return the existing site.
 
         Raises:
             AlreadyExists: a site with this name has another zone, currency or policy.
@@ -137,8 +137,8 @@ class CassandraSiteDirectory:
         )
         rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
         (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
-        # These two rows are written even if the site exists, because the process that created the site may have failed
-        # before it wrote them.
+        # These two rows are written even if the site exists. The process that created the site may have failed before
+        # it wrote these rows.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )
@@ -201,8 +201,8 @@ class CassandraSiteDirectory:
                 (rules_value(rules), rules.version, site, stored.version or None),
             )
             stored = site_of(self._session.run(query, (site,), serial=True)[0]).rules
-        # A repeated call invalidates the caches again, because the earlier call may have failed before it invalidated
-        # them.
+        # A repeated call also invalidates the caches, because the first call may have failed before it invalidated the
+        # caches.
         if stored == rules:
             self._note_change()
         self._sites.pop(site, None)
@@ -245,7 +245,8 @@ class CassandraSiteDirectory:
         if not self._session.apply(
             f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", key_values(key)
         ):
-            # A concurrent caller created the key with another secret, so this secret must not give access to that key.
+            # A concurrent caller created the key with another secret. This call's secret must therefore not give access
+            # to the key.
             self._session.apply(
                 "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
                 (digest, key.merchant, key.key_id),
@@ -314,14 +315,14 @@ class CassandraSiteDirectory:
             "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
         )
         with self._lock:
-            # A check in progress may still read the previous version, so the next call must check again.
+            # A check in progress may still read the previous version. The next call must therefore check the version.
             self._checked_at, self._checker = None, None
 
     def _refresh(self) -> None:
         """Drop the cache if the directory has changed; check at most twice a second.
 
-        A background thread reads the version. The call that starts this thread waits up to 0.25 s; other calls use the
-        cache at once.
+        A background thread reads the version. The call that starts the thread waits up to 0.25 s for the version. Other
+        calls use the cache at once.
 
         Raises:
             Unavailable: Cassandra has been unavailable for longer than the cache is valid.

@@ -3,8 +3,8 @@
 A publication is atomic, because each site-day has a single row. The row holds the entry, its ledger entry, the
 reference to the carry, and the replaced generations. The row and the site's highest sequence are written in one batch.
 The batch takes effect only if the row's version has not changed since the row was read. The carry itself is written
-earlier, under the attempt number. A restore stores its carry under a new attempt number, so the current entry's carry
-is never stored under the number of a superseded generation. The module hitmesh.adapters.shared.publication decides
+earlier, under the attempt number. A restore stores its carry under a new attempt number. The current entry's carry is
+therefore never stored under a superseded generation's number. The module hitmesh.adapters.shared.publication decides
 which generation becomes current and which generations are superseded.
 """
 
@@ -301,9 +301,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # After this change of the row, a concurrent publication fails and reads the row again. The
-                    # publication then stores the site-day in `replaced_site_days` again, with a later timestamp than
-                    # this deletion has.
+                    # After this change, a concurrent publication fails and reads the row a second time. The publication
+                    # then stores the site-day in `replaced_site_days`, with a later timestamp than this deletion has.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)

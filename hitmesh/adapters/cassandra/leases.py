@@ -51,7 +51,7 @@ class CassandraLeases:
         return [lease for lease, is_applied in zip([*taken, *taken_over], applied, strict=True) if is_applied]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend those leases that have not expired, and store their load; return the extended leases.
+        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

@@ -28,7 +28,8 @@ class _Declared:
 class DeclaredLogs:
     """The mesh's logs.
 
-    Thread-safe. The registry is read at first use, and again when a caller asks for a log that is not known yet.
+    Thread-safe. The registry is read at first use. It is read again if a caller asks for a log that the registry did
+    not contain.
     """
 
     def __init__(self, session: CassandraSession) -> None:

@@ -1,6 +1,6 @@
 """Apply numbered migrations (the CQL files in hitmesh.adapters.cassandra.migrations) and record them in the keyspace.
 
-Migrations are applied in ascending order, and an applied file must never change. An interrupted migration runs again
+Migrations are applied in ascending order, and an applied file must never change. An interrupted migration is repeated
 from its first statement, so each statement must contain IF NOT EXISTS.
 """
 

@@ -42,7 +42,7 @@ def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> lis
     """Return the rows of the first site-days, ordered by (site, day).
 
     If more than `limit` site-days exist, the result covers more than `limit` site-days. The result has all rows of each
-    returned site; only if a site has more than `limit` days, some of its rows may be missing.
+    returned site. There is one exception: if a site has more than `limit` days, some of the site's rows may be missing.
 
     Args:
         begin: for each source, the site at which the read begins.

@@ -231,7 +231,7 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces; return None if the first piece, which is written last, is missing.
 
-    The first piece holds the number of pieces. If there are more pieces, an earlier and longer value has left them.
+    The first piece holds the number of pieces. Additional pieces belong to an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None

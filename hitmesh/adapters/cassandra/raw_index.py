@@ -31,7 +31,7 @@ from hitmesh.model.sites import SiteDay
 
 SPAN_BITS: Final = 10  # a Cassandra partition of raw records holds 1,024 offsets
 _BUCKETS: Final = 256
-_MAX_ENTRIES: Final = 32_768  # maximum number of entries per row; they take 448 KiB
+_MAX_ENTRIES: Final = 32_768  # maximum number of entries per row; a full row takes 448 KiB
 _DAYS_AHEAD: Final = 4
 _ENTRY: Final = np.dtype([("site", "<u4"), ("offset", "<u2"), ("log_time", "<i8")])
 _SELECT: Final = "SELECT log, partition, first_offset, digest, records FROM raw_index WHERE day = ? AND bucket = ?"
@@ -65,7 +65,10 @@ class _Group(NamedTuple):
 
 
 class RawIndex:
-    """Adds and finds index entries. A second addition of the same entries writes the same row again."""
+    """Adds and finds index entries.
+
+    Adding the same entries a second time changes nothing, because the row is the same.
+    """
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

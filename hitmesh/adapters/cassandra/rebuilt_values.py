@@ -1,8 +1,8 @@
 """Store recomputed site-days as values on Cassandra, in pieces that fit a table cell.
 
 A value is written under a new version. A row in `rebuilt_site_days` then makes this version visible, so a reader never
-joins pieces of two values. The row's write timestamp exceeds the replaced row's timestamp, so that a later write takes
-effect even if the writers' clocks differ.
+joins pieces of two values. The row's write timestamp exceeds the replaced row's timestamp. A later write therefore
+takes effect even if the writers' clocks differ.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class RebuiltValues:
         self._session.run("DELETE FROM rebuilt_site_days USING TIMESTAMP ? WHERE reprocessing = ?", (until_us, id_))
 
     def _read_again(self, id_: str, row: Row, pieces: int) -> bytes | None:
-        """Read a value again after pieces were missing; return None if the value was removed meanwhile."""
+        """Read a value a second time, because pieces were missing. Return None if the value was removed meanwhile."""
         for _ in range(_MAX_TRIES):
             found = self._session.run(_VISIBLE, (id_, row.site, row.day))
             if not found or found[0].version is None:

@@ -1,8 +1,8 @@
 """Store refused hits on Cassandra, and count them by cell of collect time (step 6 of the journey, rule D5).
 
 A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
-rejected_cells, the site "*" stands for all sites. A list for all sites reads first the cells, and then the sites of
-each cell from rejected_sites.
+rejected_cells, the site "*" stands for all sites. A list for all sites first reads the cells. It then reads the sites
+of each cell from rejected_sites.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
 _ALL_SITES: Final = "*"  # no site has this name
-# Maximum number of (site, cell) pairs that a page reads. The number must be at least 2, because a page first reads the
-# last pair of the previous page again.
+
+# Maximum number of (site, cell) pairs that a page reads. The number must be at least 2, because a page begins with the
+# last pair of the previous page.
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -51,7 +52,9 @@ _CELLS: Final = "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND
 
 
 class CassandraRejectedStore:
-    """Implements the port RejectedStore with a table of refused hits by site and cell, and tables that list the cells.
+    """Implements the port RejectedStore.
+
+    A table holds the refused hits by site and cell, and other tables list the cells.
 
     Attributes:
         keep_bytes_days: days for which a refused hit's bytes are kept after they were written.

@@ -52,7 +52,10 @@ class CassandraStateStore:
         )
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Make a snapshot visible, then delete older snapshots' chunks; return whether the snapshot became visible."""
+        """Make a snapshot visible; return whether it became visible.
+
+        Afterwards, delete the chunks of older snapshots.
+        """
         for _ in range(_MAX_TRIES):
             there = self._manifest(manifest.partition)
             if there == manifest:

@@ -15,7 +15,7 @@ class Written(Generic[T]):
     """An LRU cache of written rows. The rows consist only of a key and never change. Thread-safe.
 
     Args:
-        max_kept: maximum number of rows. A row that was evicted is written once more when it is next needed.
+        max_kept: maximum number of rows. An evicted row is written once more when it is needed.
     """
 
     def __init__(self, max_kept: int = _MAX_KEPT) -> None:

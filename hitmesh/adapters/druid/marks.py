@@ -117,7 +117,10 @@ class Marks:
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
-        """Return the intervals to search: all days if a partition has no mark, else the days since the oldest mark."""
+        """Return the intervals to search.
+
+        If a partition has no mark, all days are searched. Otherwise, only the days since the oldest mark are searched.
+        """
         with self._lock:
             counted = self._counted
         known = [counted[partition] for partition in declared if partition in counted]
@@ -143,7 +146,7 @@ class Marks:
             except HitmeshError as error:
                 logger().warning("progress_marks_not_read", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
-            except Exception as error:  # this thread must survive, because without it no report would become fresher
+            except Exception as error:  # this thread must survive, because otherwise no report would become fresher
                 logger().error("progress_marks_not_read", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)

@@ -128,8 +128,8 @@ class DruidMetricStore:
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # The question is answered without this check. Its generations were current a moment ago, so probably none
-            # of them has been dropped.
+            # The question is answered without this check. The question's generations were current a moment ago, so
+            # probably no generation has been dropped.
             logger().warning("dropped_generations_not_read", message=error.message)
             return question
         kept = {

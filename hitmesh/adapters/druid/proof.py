@@ -2,9 +2,9 @@
 
 Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). An
 answer that lacks any of these marks is rejected. A mark is the last row in a transaction and is stored with the
-transaction's rows. If the broker does not see the server that holds these rows, both the rows and the mark are missing
-from the answer. A separate query for marks, before or after this query, could not detect that the server was invisible
-only for a moment.
+transaction's rows. If the broker does not see the server that holds the rows, the answer lacks both the rows and the
+mark. A separate query for marks, before or after this query, could not detect that the server was invisible only for a
+moment.
 """
 
 from __future__ import annotations

@@ -123,8 +123,8 @@ class DruidRollupSink:
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return whether Druid has all rows that this process sent for the generation.
 
-        Many settlements wait at the same time, so the same query also counts the rows of other waiting generations of
-        the day.
+        Many settlements wait at the same time. The same query therefore also counts the rows of the day's other waiting
+        generations.
         """
         requested = (site_day, generation)
         if requested not in self._sent:

@@ -25,15 +25,15 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# Sketches have the size of a union, both at ingestion and after folding. If folded rows had the smaller sketch size of
-# cells, the estimate of a folded row would differ from the union of the rows that it replaces.
+# Sketches have the size of a union, both at ingestion and after folding. With the smaller sketch size of cells, a
+# folded row's estimate would differ from the estimate for the union of the original rows.
 UNION_SIZE: Final = 1 << LG_K_UNION
 # Limits on the rows that a task holds in memory before it writes them to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
 # Encoding of the intermediate segments that a task writes to disk before it merges them. With compression, each column
-# of each intermediate segment would take 64 KiB of direct memory during the merge. A task that has read many rows would
-# then fail at handover, and its successor would fail too.
+# of each intermediate segment would take 64 KiB of direct memory during the merge. A task with many rows would then
+# fail at handover. The next task would fail too.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
@@ -75,8 +75,8 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are ingested as dimensions. If they were metrics, a task would create a sum object for each number in
-        # each row, and these objects would take most of the task's time and memory.
+        # Numbers are ingested as dimensions. If numbers were metrics, a task would create a sum object for each number
+        # in each row. These objects would take most of the task's time and memory.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {

@@ -1,11 +1,11 @@
 """Merge the stream's rows in small steps: many small chunks, which transactions wrote, become few blobs.
 
-This module decides when and which chunks and blobs are merged. Chunks become level-1 blobs; each blob has the rows for
-a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore reads few
-chunks and blobs, and each row is rewritten only a logarithmic number of times. When a day no longer changes, all its
-rows in a bucket are merged into a single blob. Rows of dropped site-days are removed. The module shared.stream_rows
-decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit waits only for a few
-statements.
+This module decides when chunks and blobs are merged, and which are merged. Chunks become level-1 blobs; each blob has
+the rows for a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore
+reads few chunks and blobs. Each row is rewritten only a logarithmic number of times. When a day no longer changes, all
+rows of the day in a bucket are merged into a single blob. Rows of dropped site-days are removed. The module
+shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit
+waits only for a few statements.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from hitmesh.model.sites import SiteDay
 MAX_BATCHES: Final = 32  # maximum number of transactions with unmerged chunks
 MAX_ROWS: Final = 100_000  # maximum number of rows in unmerged chunks
 FAN: Final = 8  # number of blobs on a level that are merged into a blob on the next level
+
 # Maximum number of chunk rows per merge. The merge of blobs after a transaction stops at half this number of rows.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
 # The number of days, counted back from the newest day of event time, on which rows may still change. A day's hits may
@@ -212,7 +213,7 @@ class _Blob(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Blobs with the same day, bucket and source, and their total row count."""
+    """A group of blobs with the same day, bucket and source, and the total row count of the group."""
 
     place: _DayBucket
     source: RowSource

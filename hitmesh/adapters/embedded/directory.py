@@ -90,7 +90,7 @@ class EmbeddedSiteDirectory:
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site.
 
-        If the site exists with the same zone, currency and policy, return it.
+        If the site exists with the same zone, currency and policy, return the existing site.
 
         Raises:
             AlreadyExists: a site with this name has another zone, currency or policy.
@@ -264,7 +264,10 @@ class EmbeddedSiteDirectory:
         return salt
 
     def _forget_salts(self, site: str, today: date) -> None:
-        """Remove destroyed salts from memory: this site's salt at once, and the salts of other sites once a day."""
+        """Remove destroyed salts from memory.
+
+        This site's salt is removed at once; the salts of other sites are removed once a day.
+        """
         self._salts.pop((site, oldest_salted_anywhere(today)), None)
         if today > self._forgot_on:
             oldest = oldest_salted_anywhere(today)

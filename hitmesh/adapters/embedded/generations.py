@@ -244,7 +244,7 @@ def _newest(transaction: Transaction, site_day: SiteDay) -> Newest | None:
 
 
 def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> int | None:
-    """Raise StaleGeneration if the attempt is outdated; else return the current generation (None without an entry)."""
+    """Return the current generation; None if there is no entry. Raise StaleGeneration if the attempt is outdated."""
     newest = transaction.first(
         _Numbers,
         "SELECT sequence, generation FROM generations WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1",

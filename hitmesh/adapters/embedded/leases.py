@@ -55,7 +55,7 @@ class EmbeddedLeases:
         return [lease for lease in found if lease is not None]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend those leases that have not expired, and store their load; return the extended leases."""
+        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored."""
         if not leases:
             return []
         with self._database.writing() as transaction:

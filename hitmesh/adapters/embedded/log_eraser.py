@@ -27,7 +27,10 @@ class EmbeddedLogEraser:
         self._files = files
 
     def record(self, position: Position) -> LoggedRecord | None:
-        """Return the retained record at a position; None if it was trimmed or belongs to another store's log."""
+        """Return the retained record at a position.
+
+        Return None if the record was trimmed or belongs to another store's log.
+        """
         log, number, offset = position
         try:
             topic = self._catalogue.topic_of(log)

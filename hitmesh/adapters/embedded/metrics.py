@@ -1,8 +1,8 @@
 """Answer questions on one machine, from segments and from the stream's rows (step 8 of the journey).
 
-This module selects the columns and files to read, and caches recently used columns; shared.answers computes the answer.
-Another process may merge and delete files during a read. If a stream produced the requested generation, the module
-hitmesh.adapters.embedded.stream_rows reads the rows.
+This module selects the columns and files to read, and caches recently used columns. The module shared.answers computes
+the answer. Another process may merge and delete files during a read. If a stream produced the requested generation, the
+module hitmesh.adapters.embedded.stream_rows reads the rows.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class EmbeddedMetricStore:
     def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:
         """Return the settled rows in the requested generations.
 
-        A merge or a drop may delete a file after the manifest was read; the manifest is then read again. A file is
+        If a merge or a drop deletes a file after the manifest was read, the manifest is read a second time. A file is
         deleted only after it was removed from the manifest. If the manifest still names the missing file, the file is
         lost.
 

@@ -128,7 +128,7 @@ class EmbeddedRawStore:
                 _insert(transaction, record, _REPLACE)
 
     def mend_index(self, site_day: SiteDay) -> None:
-        """Restore a site-day's index entries; this scans the whole table for records with hits on the site-day."""
+        """Restore a site-day's index entries. The call scans the whole table for records with hits on the site-day."""
         with self._database.writing() as transaction:
             transaction.run(
                 """INSERT OR IGNORE INTO raw_index SELECT ?1, ?2, record FROM raw_records

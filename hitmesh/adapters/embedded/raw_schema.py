@@ -148,7 +148,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL
         )""",
         "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
-        # Dropped site-days. Chunks and blobs may still contain the rows of these site-days, but no reader returns such
+        # Dropped site-days. Chunks and blobs may still contain the rows of these site-days, but no reader returns the
         # rows.
         """CREATE TABLE stream_dropped (
             site TEXT NOT NULL,

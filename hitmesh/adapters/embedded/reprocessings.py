@@ -1,7 +1,7 @@
 """Store reprocessings and their recomputed site-days on one machine, in settled.db.
 
 The control service and the processor both write these tables. SQLite never runs two write transactions at once. A
-replacement reads and compares the stored version in its transaction, so the version cannot change before the
+replacement compares the stored version inside its transaction. The version therefore cannot change before the
 replacement is committed.
 """
 

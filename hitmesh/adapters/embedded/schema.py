@@ -20,7 +20,7 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
             log_id TEXT NOT NULL UNIQUE,
             partitions INTEGER NOT NULL
         ) WITHOUT ROWID""",
-        # A partition's end is in a table of its own, because it must remain when all records are trimmed.
+        # A partition's end is in a separate table, because the end must remain when all records are trimmed.
         """CREATE TABLE ends (
             topic TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -143,8 +143,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
     (
-        # All entries that ever became current; reports at an earlier data version need them. The table `generations`
-        # has only one entry per generation.
+        # This table holds all entries that ever became current. Reports at an earlier data version need these entries.
+        # The table `generations` has only one entry per generation.
         """CREATE TABLE past_entries (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,

@@ -1,7 +1,7 @@
 """Write settled rows to segments, on one machine.
 
-This module first writes the files, then syncs their directory, then adds the files to the manifest. This module also
-decides when small files are merged.
+This module first writes the files. It then syncs the directory, and at last adds the files to the manifest. This module
+also decides when small files are merged.
 """
 
 from __future__ import annotations
@@ -169,9 +169,9 @@ class EmbeddedRollupSink:
 def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
     """Return the slices in the files to merge, which together have at most `MAX_MERGED_ROWS` rows.
 
-    First, the smaller half of the site's files is chosen. Further files are added in order of size, as long as the next
-    file has at most as many rows as all chosen files together. A row is therefore rewritten only a logarithmic number
-    of times, however many days the site has.
+    First, the smaller half of the site's files is chosen. Further files are added in order of size. The choice ends
+    before a file that has more rows than all chosen files together. A row is therefore rewritten only a logarithmic
+    number of times, however many days the site has.
     """
     sizes: dict[str, int] = {}
     for file_slice in slices:

@@ -272,7 +272,7 @@ def _meaning(error: sqlite3.Error, path: Path) -> HitmeshError | None:
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Set WAL mode.
 
-    The PRAGMA is retried, because it ignores the busy time-out if two processes create the file at the same time.
+    The PRAGMA is retried: if two processes create the file at the same time, the PRAGMA ignores the busy time-out.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:

@@ -1,7 +1,7 @@
 """Run calls of the client library with a deadline, because some calls hang forever despite their own time-outs.
 
-If a call hangs, the caller stops waiting and abandons the call with its thread, because nothing can interrupt the call.
-For example, librdkafka's send_offsets_to_transaction can wait forever if the coordinator dies during the call.
+If a call hangs, nothing can interrupt the call. The caller stops waiting and abandons the call together with its
+thread. For example, librdkafka's send_offsets_to_transaction can wait forever if the coordinator dies during the call.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
         )
     if _is_member_fenced(found):
         # Either another process has this instance's name, or this client joined the group a second time while Kafka was
-        # unavailable. Before a caller opens a new reader, it must make sure that no newer writer exists.
+        # unavailable. Before a caller opens a new reader, the caller must make sure that no newer writer exists.
         return Unavailable(
             f"the {doing} was rejected by Kafka ({found.name()}), because another member took over this reader's "
             "place in the consumer group",

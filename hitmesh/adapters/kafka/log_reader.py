@@ -181,7 +181,10 @@ class KafkaLogReader:
             raise unavailable(error, f"commit of {self._kafka_topic}") from error
 
     def close(self) -> None:
-        """Close the consumer; it remains a group member until its session times out. A second call changes nothing."""
+        """Close the consumer. The consumer remains a group member until its session times out.
+
+        A second call changes nothing.
+        """
         if not self._is_closed:
             self._is_closed = True
             self._members.leave(self._topic, self._group, self._consumer)
@@ -205,7 +208,10 @@ class KafkaLogReader:
                 )
 
     def _accept(self) -> None:
-        """Let transactions use this reader's membership. Call this only if the reader's user knows the assignment."""
+        """Let transactions use this reader's membership.
+
+        Must be called only if the reader's user knows the assignment.
+        """
         if not self._has_moved and not self._is_closed:
             self._members.join(self._topic, self._group, self._consumer)
 
@@ -281,7 +287,10 @@ class KafkaLogReader:
             )
 
     def _fetch(self, max_hits: int, timeout_s: float) -> None:
-        """Wait up to `timeout_s` for a message, then read further messages that need no wait, up to the limits."""
+        """Wait up to `timeout_s` for a message.
+
+        Then read more messages, up to the limits, as long as no wait is needed.
+        """
         messages = self._consumed(1, timeout_s)
         while messages:
             for message in messages:

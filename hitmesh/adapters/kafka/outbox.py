@@ -233,7 +233,7 @@ class KafkaOutbox:
         """Publish progress. If the call fails, log the error; the next transaction publishes these positions too.
 
         The transaction has already committed, so a failure must not be raised. The next transaction must publish the
-        positions, because a partition of refused hits may have no further record for a long time.
+        positions. A partition of refused hits may have no further record for a long time.
         """
         self._unpublished |= positions
         try:

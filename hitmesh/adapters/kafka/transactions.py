@@ -4,8 +4,8 @@ The class of the client's error decides how a failed transaction ends. If the er
 transaction is aborted. After a time-out or any other error, the producer is discarded. The client cannot end the
 transaction any more, because the client has no KIP-890 support. The next producer with the same id fences the old
 producer and ends the transaction: Kafka completes a commit or abort that was in progress, and aborts the transaction
-otherwise. Calls that wait for a coordinator have an additional deadline here, because some calls wait forever when the
-coordinator dies during the call.
+otherwise. Calls that wait for a coordinator have an additional deadline here. If the coordinator dies during the call,
+some calls wait forever.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ class TransactionalProducer:
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "acks": "all",
-                # With zstd, rows would take two thirds of the space that they take with lz4, but compression would take
-                # four times as long.
+                # With zstd, rows would take two thirds of the space. Compression would take four times as long.
                 "compression.type": "lz4",
                 "linger.ms": 2,
                 "batch.size": 1 << 20,

@@ -47,7 +47,9 @@ class MemorySiteDirectory:
             return [self._sites[name] for name in names[:limit]]
 
     def create_site(self, site: Site) -> Site:
-        """Create a site; return the new site. If the site exists with the same zone, currency and policy, return it.
+        """Create a site; return the new site.
+
+        If the site exists with the same zone, currency and policy, return the existing site.
 
         Raises:
             AlreadyExists: a site with this name has another zone, currency or policy.

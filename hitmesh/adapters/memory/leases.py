@@ -35,7 +35,7 @@ class MemoryLeases:
             return acquired
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend those leases that have not expired, and store their load; return the extended leases."""
+        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored."""
         with self._lock:
             now = self._clock.now()
             renewed = [lease for lease in leases if _is_same(self._held(lease.name, now), lease)]

@@ -1,6 +1,6 @@
 """Compute the answer to a question from rows in memory, without a query engine (step 8 of the journey).
 
-This module filters the rows, assigns them to buckets, sums them and unites their sketches, with polars and
+This module filters rows, assigns the rows to buckets, sums them and unites their sketches. It uses polars and
 hitmesh.model.sketches. Callers must pass only rows from the requested generations.
 """
 
@@ -54,7 +54,7 @@ def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str
 
 
 def settled_columns(columns: Sequence[str]) -> list[str]:
-    """Return those needed columns that settled rows have; only the stream's rows have MOVED_VISITORS."""
+    """Return the needed columns without MOVED_VISITORS, because only the stream's rows have this column."""
     return [column for column in columns if column != MOVED_VISITORS]
 
 
@@ -219,7 +219,7 @@ class _Conditions:
         r"""Return the values that each of the dimension's patterns matches; all patterns are evaluated together.
 
         Google RE2 matches each distinct value once. Polars' own regex engine is not used, because its \d, \w and \b
-        match Unicode characters, whereas in RE2 they match only ASCII characters.
+        also match Unicode characters. In RE2, \d, \w and \b match only ASCII characters.
         """
         if dimension not in self._matches:
             patterns = patterns_of(self._question.filter, dimension)

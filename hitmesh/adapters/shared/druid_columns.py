@@ -1,8 +1,8 @@
 """The columns that Druid's data sources have in addition to the row columns (hitmesh.model.rows.rollup_rows).
 
 Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in settled
-rows, and can therefore be added up like the counts. A count is never below 0 when it is summed over all rows of a key.
-A key, or a group of keys, therefore has presence 0 exactly when its rows cancel out.
+rows. Values of `presence` can therefore be added up like counts. A count is never below 0 when it is summed over all
+rows of a key. A key, or a group of keys, therefore has presence 0 exactly when its rows cancel out.
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ _WRAP: Final = 1 << 64
 
 
 def whole_amounts(rows: pl.DataFrame) -> pl.DataFrame:
-    """Join the two halves of each amount into one Int128 column, in rows or in sums of rows; null becomes 0.
+    """Join the two halves of each amount into a single Int128 column.
 
-    If the sum of the low halves as doubles (`ABOUT`) is present, it shows how often the int64 sum has wrapped. The
-    error of this sum stays far below half of 2^64 for any number of rows that Druid can hold.
+    The input has rows or sums of rows; null becomes 0. If the sum of the low halves as doubles (`ABOUT`) is present,
+    this sum shows how often the int64 sum has wrapped. The error of this sum stays far below half of 2^64 for any
+    number of rows that Druid can hold.
     """
     amounts = [name for name, high in HIGH.items() if high in rows.columns]
     return rows.with_columns(

@@ -49,8 +49,8 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
         source: the row source.
 
     Raises:
-        ValueError: a row's cell is not in the row's day. Druid would lose such a row, because queries find rows by the
-                cell's day.
+        ValueError: a row's cell is not in the row's day. Druid would lose the row, because queries find rows by the
+            cell's day.
     """
     if (rows["cell"] // DAY_MS != rows["day"]).any():
         raise ValueError("a row's cell is outside the row's UTC day")
@@ -142,8 +142,8 @@ def _messages(rows: pl.DataFrame) -> list[bytes]:
 
 
 def _has_content(column: pl.Series) -> bool:
-    # The columns are checked one by one, because a single query over all columns costs twice as much for the 500 rows
-    # in a message.
+    # The columns are checked one by one. A single query over all columns costs twice as much for the 500 rows in a
+    # message.
     if column.name in _ALWAYS:
         return True
     if column.dtype == pl.String:

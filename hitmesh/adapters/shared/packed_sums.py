@@ -1,8 +1,8 @@
 """Pack a partial's sums into a blob, so that rows stay small and a new sum needs no new column.
 
 The narrow layout is a version byte, followed by the sums as little-endian int64 in PARTIAL_SUMS order. The wide layout
-is used if an amount exceeds int64. The wide layout stores the lower 64 bits of each amount in the amount's place, and
-appends the upper 64 bits in AMOUNT_MEASURES order. The version states the layout, and whether the partial's digest was
+is used if an amount exceeds int64. The wide layout stores the lower 64 bits of each amount in the amount's place. The
+upper 64 bits are appended in AMOUNT_MEASURES order. The version states the layout, and whether the partial's digest was
 computed with the mesh secret. Versions 1 (narrow) and 2 (wide) have digests without the secret; versions 3 (narrow) and
 4 (wide) have digests with the secret. A change of the sums or of their order requires a new version.
 """

@@ -1,7 +1,7 @@
 """Combine partials and ledger entries, which are totals that a redo overwrites (architecture A6, rule D5).
 
-This module decides which of two values with the same key is kept, how values add up over epochs and partitions, and
-which rows may be stored as settled series.
+This module decides which of two values with the same key is kept, and how values add up over epochs and partitions. It
+also decides which rows may be stored as settled series.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = 
         source: the row source.
         whole: true if these keys have no rows older than `rows`. If true, a key whose measures are all 0 has no hit,
             and its sketch is removed too. If false, `rows` may retract an earlier visitor's hits and add a new
-            visitor's hits, so a row with a sketch must be kept.
+            visitor's hits; a row with a sketch must then be kept.
         stream: the generation of the rows.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]

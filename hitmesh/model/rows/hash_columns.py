@@ -23,9 +23,9 @@ def hash64_column(values: pl.Series) -> pl.Series:
     """Return each string's hash64 as UInt64, in the same order; null stays null.
 
     If a value is shorter than 128 bytes, its length prefix consists of ASCII bytes. Prefix and value can then be joined
-    as strings, and all such values are hashed in one vectorised pass. Longer values are rare and are hashed
-    individually. The values of a short column are hashed individually too, because a vectorised pass takes 0.5 ms even
-    for few values.
+    as strings. All values shorter than 128 bytes are hashed in a single vectorised pass. Longer values are rare and are
+    hashed individually. In a short column, all values are hashed individually, because a vectorised pass takes 0.5 ms
+    even for few values.
 
     Example:
         >>> hash64_column(pl.Series(["/shoes", None])).to_list() == [hash64("/shoes"), None]

@@ -1,4 +1,4 @@
-"""Count a site-day's hits in raw records and in records of the log; this reads fewer columns than a settlement."""
+"""Count a site-day's hits in raw records and in records of the log. Counting reads fewer columns than a settlement."""
 
 from __future__ import annotations
 

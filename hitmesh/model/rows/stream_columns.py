@@ -29,7 +29,7 @@ EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 MOVED_VISITORS: Final = "moved_visitors"
 
 # The number of partials whose digest was computed by an earlier version, without the mesh secret. Settlement must not
-# use such a digest to confirm the stream's rows.
+# use a digest without the secret to confirm the stream's rows.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {

@@ -29,9 +29,10 @@ _HASHES_PER_SORT: Final = 16  # below this mean number per group, a single sort 
 
 
 def exact_limit(lg_k: int = LG_K_CELL) -> int:
-    """Return the number of distinct keys up to which a cell's sketch is exact; with more keys, it is a sample.
+    """Return the number of distinct keys up to which a cell's sketch is exact. With more keys, the sketch is a sample.
 
-    An update sketch with lg k 12 has 8,192 slots and starts sampling when more than 15/16 of them are full.
+    An update sketch with lg k 12 has 8,192 slots. The sketch starts sampling when more than 15/16 of its slots are
+    full.
 
     Example:
         >>> exact_limit()
@@ -197,10 +198,10 @@ def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 
 
 def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Sort by group, then hash, with a single sort of words that hold the group number and the hash's upper bits.
+    """Sort by group, then hash, with a single sort. The sorted words hold the group number and the hash's upper bits.
 
-    If two hashes of a group differ only in their lower bits, their order may be wrong. In this case, everything is
-    sorted again by group and full hash.
+    If two hashes of a group differ only in their lower bits, their order may be wrong. In this case, all hashes are
+    sorted a second time, by group and full hash.
     """
     group_bits = max(n_groups - 1, 0).bit_length()
     packed = hashes >> _U64(group_bits)
@@ -219,8 +220,8 @@ def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 def _sample_as_updated(hashes: U64Array, lg_k: int) -> tuple[int, U64Array]:
     """Return (theta, sorted hashes) of an update sketch that was updated with `hashes` in this order.
 
-    Whenever the sketch has more than `exact_limit(lg_k)` hashes, it keeps the 2**lg_k smallest hashes, and the next
-    larger hash becomes theta.
+    Whenever the sketch has more than `exact_limit(lg_k)` hashes, it keeps the 2**lg_k smallest hashes. The next larger
+    hash becomes theta.
     """
     nominal, limit = 1 << lg_k, exact_limit(lg_k)
     first_seen = np.sort(np.unique(hashes, return_index=True)[1])
