@@ -1,4 +1,4 @@
-"""Leases. A lease gives its owner the exclusive right to work on a named thing until the lease expires."""
+"""Leases. A lease gives its owner the exclusive right to a name until the lease expires."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease that an owner holds.
+    """The lease that an owner holds on a name.
 
     Attributes:
-        name: the thing's name.
+        name: the leased name.
         owner: the holder's name; unique among running holders, and the same after a restart.
-        token: the fencing token; greater than the token of every earlier lease on the thing.
+        token: the fencing token; greater than the token of every earlier lease on the name.
         load: a number that the owner stores and other owners read.
     """
 

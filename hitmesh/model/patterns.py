@@ -1,8 +1,8 @@
 """Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
-Two limits bound the cost: the RE2 instructions in all patterns, and these instructions times the characters in all
-values. The limits bound the time, because RE2 needs time that is at most proportional to this product. An error names
-the exceeded limit. The checkpoint is called between blocks of values.
+Two limits bound the cost. The first limit is the number of RE2 instructions in all patterns. The second limit is this
+number times the number of characters in all values. The limits bound the time, because RE2 needs time that is at most
+proportional to this product. An error names the exceeded limit. The checkpoint is called between blocks of values.
 """
 
 from __future__ import annotations

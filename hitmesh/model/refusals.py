@@ -72,7 +72,7 @@ class RefusalRange(NamedTuple):
 class RefusalPage(NamedTuple):
     """Refusals in list order, and the key after which the list continues; None at the end of the list.
 
-    A store may end a page early, even without a refusal, to bound its work.
+    A store may end a page early, even without a refusal, to limit the time of a call.
     """
 
     hits: list[RejectedHit]

@@ -121,7 +121,7 @@ class StreamTable:
 
     @property
     def live(self) -> Stream:
-        """The stream that stores raw records, marks, claims and the ledger.
+        """The stream that stores raw records, dirty marks, claims and the ledger.
 
         Example:
             >>> StreamTable(adopted=(Stream(-1),)).live.generation

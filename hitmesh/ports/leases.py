@@ -12,9 +12,9 @@ class Leases(Protocol):
     """Stores leases. At any time, a name has at most one lease that has not expired.
 
     The clocks of the callers never decide whether a lease has expired; the store decides. A holder must measure the
-    length of its lease from a moment before its call of `acquire` or `renew`. A holder that was suspended does not
-    notice that its lease has expired. A lease therefore avoids duplicate work, but results must still be stored by
-    conditional writes.
+    lease's length from a time before the call of `acquire` or `renew`. A holder that was suspended does not notice that
+    its lease has expired. A lease therefore avoids duplicate work, but results must still be stored by conditional
+    writes.
     """
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:

@@ -28,7 +28,7 @@ class RawStore(Protocol):
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order.
+        """Yield, in log order, the records with hits of the site on days in [first_day, end_day).
 
         A record may also hold hits of other sites and days, which the caller must filter out. `before` gives end
         offsets of partitions. Only records below their partition's end offset are returned. Partitions without an end
@@ -42,7 +42,7 @@ class RawStore(Protocol):
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on any of these sites for days in [first_day, end_day), in log order.
+        """Yield, in log order, the records with hits of any of these sites on days in [first_day, end_day).
 
         This method reads a record with hits of many sites only once; a `scan` for each site reads the record several
         times. The call holds the positions of all records in memory.
@@ -56,11 +56,11 @@ class RawStore(Protocol):
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield the records that `scan` finds, with their positions; a lost record is None. Never raises StoreCorrupt.
+        """Yield position and record for each record that `scan` finds. A lost record is None.
 
-        The records are ordered by position. Only positions that follow `after` are yielded, so that a caller can
-        continue later. A record that cannot be read is also None; the value of a yielded record may still be damaged.
-        If a record and its index entry are both lost, its position is not yielded.
+        Never raises StoreCorrupt. The records are ordered by position. Only positions that follow `after` are yielded,
+        so that a caller can continue later. A record that cannot be read is also None; the value of a yielded record
+        may still be damaged. If a record and its index entry are both lost, its position is not yielded.
         """
 
     def restore(self, records: Sequence[RawRecord]) -> None:

@@ -93,18 +93,19 @@ class Generations(Protocol):
         rules_version: int = 0,
         streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
-        """Make a generation current, atomically with its ledger entry and the carry for the next day.
+        """Make a generation current.
 
-        `seen_sequence` is the sequence of the entry that was current when the scan began, 0 if there was no entry.
-        `seen_site_sequence` is the site's highest sequence when the scan began; None if changes of the site's other
-        days are allowed. `drift` is None if the stream counted no hit on the site-day. `streams` are the generations of
-        all streams whose rows may be stored. The settlement was compared with the first stream. If the drift is
-        confirmed, the attempt wrote no rows, and the first stream's generation becomes current. If the site-day had no
-        entry and `drift` is not None, all streams whose generation does not become current are superseded. The replaced
-        generation becomes superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until the generation is
-        superseded, `restore` can make it current again. If more than MAX_KEPT_GENERATIONS would be kept, the generation
-        that would be superseded first becomes superseded at `now`. `rules_version` is the version of the site's
-        exclusion rules (hitmesh.model.exclusion).
+        The generation, its ledger entry and the carry for the next day take effect together. `seen_sequence` is the
+        sequence of the entry that was current when the scan began, 0 if there was no entry. `seen_site_sequence` is the
+        site's highest sequence when the scan began; None if changes of the site's other days are allowed. `drift` is
+        None if the stream counted no hit on the site-day. `streams` are the generations of all streams whose rows may
+        be stored. The settlement was compared with the first stream. If the drift is confirmed, the attempt wrote no
+        rows, and the first stream's generation becomes current. If the site-day had no entry and `drift` is not None,
+        all streams whose generation does not become current are superseded. The replaced generation becomes superseded
+        at `now` or at `keep_until` (UTC ms), whichever is later. Until the generation is superseded, `restore` can make
+        it current again. If more than MAX_KEPT_GENERATIONS would be kept, the generation that would be superseded first
+        becomes superseded at `now`. `rules_version` is the version of the site's exclusion rules
+        (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: since the scan began, an entry was published on the site-day. If `seen_site_sequence` is
@@ -120,11 +121,12 @@ class Generations(Protocol):
         now: int,
         keep_until: int,
     ) -> GenerationEntry:
-        """Make a replaced generation current again, atomically with its ledger entry and carry.
+        """Make a replaced generation current again.
 
-        `seen_sequence` is the sequence of the current entry. The generation that was current becomes superseded at
-        `keep_until` (UTC ms) or at `now`, whichever is later. Stored drifts do not change. While the restored entry is
-        current, a repeated call returns this entry, even with another `now`.
+        The generation, its ledger entry and its carry take effect together. `seen_sequence` is the sequence of the
+        current entry. The generation that was current becomes superseded at `keep_until` (UTC ms) or at `now`,
+        whichever is later. Stored drifts do not change. While the restored entry is current, a repeated call returns
+        this entry, even with another `now`.
 
         Raises:
             StaleGeneration: the current entry has another sequence, or the generation is no longer kept at `now`;
@@ -172,7 +174,7 @@ class Generations(Protocol):
         """
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Delete a superseded generation's entry, after its rows were dropped; do nothing for any other generation."""
+        """Delete a superseded generation's entry after its rows were dropped. For any other generation, do nothing."""
 
 
 class OrderClaims(Protocol):

@@ -35,7 +35,7 @@ class Outbox(Protocol):
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commit rows and positions durably, all or nothing; positions may belong to both topics of the log.
+        """Commit rows and positions durably, all or nothing. The positions may belong to both topics of the log.
 
         Each partition with rows must have a position. If there are rows, every position must be beyond the committed
         position. If there are no rows, a position that is not beyond the committed position changes nothing.
@@ -110,7 +110,7 @@ class Ledger(Protocol):
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return a page of the rows that `read(None)` returns.
 
-        A page has all rows of its sites; the store chooses the order of sites.
+        A page has all rows of its sites. The store chooses the order of sites.
 
         Hits without a site are treated as hits of a site with an empty name.
 

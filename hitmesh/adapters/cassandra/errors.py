@@ -50,7 +50,7 @@ _PASSING: Final = (
     ServerError,
     OSError,
 )
-# The list includes built-in errors of Python, which the driver raises for values that do not fit their column.
+# The list includes built-in errors of Python. The driver raises these errors for values that do not fit their column.
 EXPECTED: Final = (
     *_PASSING,
     DriverException,

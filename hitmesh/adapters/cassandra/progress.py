@@ -41,7 +41,7 @@ class CassandraProgress:
         self._shadow = shadow
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish that all records before these positions are applied and committed; ignore older positions."""
+        """Publish that all records before these positions are applied and committed. Older positions are ignored."""
         self._session.run_many(
             "INSERT INTO progress (log, partition, next_offset, log_time) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
             [

@@ -104,7 +104,7 @@ class CassandraRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order.
+        """Yield, in log order, the records with hits of the site on days in [first_day, end_day).
 
         Records that are stored after the caller requested the first record are not returned. A few records are read
         ahead.
@@ -119,7 +119,7 @@ class CassandraRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on any of the sites for days in [first_day, end_day), in log order.
+        """Yield, in log order, the records with hits of any of the sites on days in [first_day, end_day).
 
         The index is read once per day and bucket, not once per site.
         """
@@ -128,7 +128,7 @@ class CassandraRawStore:
         yield from self._records(self._index.find(sites, days, before), wanted)
 
     def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
-        """Yield the candidates' records that hold hits on wanted site-days."""
+        """Yield those records of the candidates that have hits on wanted site-days."""
         found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
@@ -174,7 +174,7 @@ class CassandraRawStore:
     def mend_index(self, site_day: SiteDay) -> None:
         """Restore the site-day's damaged index rows, and the row which states that the site has hits on the day.
 
-        A damaged row is replaced by entries for all records in its span that are still stored.
+        A damaged row is replaced by entries for all records that are still stored in the row's span.
         """
         self._session.run(_INSERT_DAY, site_day)
         for damaged in self._index.damaged(site_day):
@@ -229,9 +229,10 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 
 
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
-    """Assemble the record from its pieces; return None if the first piece, which is written last, is missing.
+    """Assemble the record from its pieces.
 
-    The first piece holds the number of pieces. Additional pieces belong to an earlier, longer value.
+    Return None if the first piece is missing, because this piece is written last. The first piece holds the number of
+    pieces. Additional pieces belong to an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None

@@ -87,7 +87,7 @@ class RawIndex:
     def find_intact(
         self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
     ) -> list[Found]:
-        """Return the same records as `find`, except those whose entries are in damaged rows."""
+        """Return the same records as `find`, but without records whose entries are in damaged rows."""
         return self._find(sites, days, before, lambda row: not is_damaged(row))
 
     def damaged(self, site_day: SiteDay) -> list[Row]:
@@ -96,7 +96,10 @@ class RawIndex:
         return [row for row in self._session.run(_SELECT, (site_day.day, bucket)) if is_damaged(row)]
 
     def replace(self, site_day: SiteDay, damaged: Row, records: Iterable[Indexed]) -> None:
-        """Replace a damaged row by new entries for the records in its span, for all sites of its bucket and day."""
+        """Replace a damaged row by new entries for the records in the row's span.
+
+        The entries cover all sites of the row's bucket and day.
+        """
         bucket, _ = _hashed(site_day.site)
         span = damaged.first_offset >> SPAN_BITS
         group = _Group(site_day.day, bucket, damaged.log, damaged.partition, span)
@@ -117,7 +120,7 @@ class RawIndex:
     def find(
         self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
     ) -> list[Found]:
-        """Return the records below the offsets `before` that may hold the sites' hits on these days, in log order.
+        """Return, in log order, the records that may hold the sites' hits on these days, below the offsets `before`.
 
         Raises:
             StoreCorrupt: a row is damaged.

@@ -74,7 +74,7 @@ class CassandraReprocessings:
         return self._get(reprocessing.id, serial=True) == reprocessing
 
     def remove(self, id_: str) -> None:
-        """Remove a reprocessing with its recomputed site-days, which are removed first; idempotent."""
+        """Remove a reprocessing and its recomputed site-days. The site-days are removed first. Idempotent."""
         self._values.remove(id_)
         self._session.apply("DELETE FROM reprocessings WHERE zero = 0 AND id = ? IF EXISTS", (id_,))
 

@@ -67,7 +67,7 @@ class CassandraSeriesStore:
         for _ in range(_MAX_TRIES):
             rows = self._rows(site, first_day, end_day, generation, versions)
             before, versions = versions, self._versions(site, first_day, end_day, generation)
-            # If a version was replaced during the read, some of its rows may be missing.
+            # If a version was replaced during the read, some rows of the version may be missing.
             if before == versions:
                 return series(_frame(site, rows)) if rows else NO_SERIES.clone()
         raise Unavailable(f"days of {site} were settled again during every read; try again", site=site)
@@ -131,8 +131,8 @@ class CassandraSeriesStore:
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
         """Replace version `before` if it is still current; return whether the write succeeded.
 
-        The write is conditional, so of two concurrent writers one fails, even if their clocks differ. The writer that
-        fails does not remove rows that readers still use.
+        The write is conditional. If two writers write at the same time, one of them fails, even if their clocks differ.
+        The writer that fails does not remove rows that readers still use.
         """
         if before is None:
             return self._session.apply(

@@ -1,4 +1,4 @@
-"""Store the stream table on Cassandra, in a single row that is replaced only if its version is unchanged."""
+"""Store the stream table on Cassandra, in a single row. The row is replaced only if its version is unchanged."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ _RETRY_S: Final = 2.0
 # twice.
 _FOLLOW: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=2)
 _TOO_LARGE: Final = "Resource limit exceeded"
-# Druid reports exceptions of its query parser as server errors; this prefix identifies these exceptions.
+# Druid reports exceptions of its query parser as server errors. This prefix identifies an exception of the query
+# parser.
 _NOT_UNDERSTOOD: Final = "com.fasterxml.jackson."
 
 

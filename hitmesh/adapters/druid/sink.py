@@ -112,8 +112,8 @@ class DruidRollupSink:
                     _add(sent, counted)
                     self._producer.send(_by_site(stored))
         except BaseException:
-            # No caller waits for these rows, but `_arrived` must hold the generation, so that no call writes the
-            # generation again.
+            # No caller waits for these rows. `_arrived` must still hold the generation, so that no call writes the
+            # generation a second time.
             self._arrived |= dict.fromkeys(sent)
             _forget_oldest(self._arrived)
             raise

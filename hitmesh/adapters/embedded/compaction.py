@@ -260,7 +260,7 @@ def _value(transaction: Transaction, kind: str, number: int) -> bytes:
 
 
 def _rows_of(transaction: Transaction, blobs: Sequence[_Blob], source: RowSource) -> pl.DataFrame:
-    """Return all rows of those blobs that belong to this source."""
+    """Return all rows of the blobs that belong to this source."""
     parts = [unpacked(_value(transaction, "blob", blob.number), source) for blob in blobs if blob.source == source]
     return _joined(parts, source)
 

@@ -36,7 +36,7 @@ _INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 16)})"
 
 @dataclass(slots=True)
 class _Waiting:
-    """A record that waits for its commit, and its future."""
+    """A record that waits for its commit, with the future that the commit resolves."""
 
     topic: Topic
     partition: int
@@ -194,7 +194,7 @@ class EmbeddedLog:
                 self._changed.notify_all()
 
     def _settle(self, taken: list[_Waiting]) -> None:
-        """Commit records and resolve their futures: all with positions, or all with the same error."""
+        """Commit records and resolve their futures. All futures get positions, or all futures get the same error."""
         try:
             positions = self._commit(taken)
         except DiskFull as error:

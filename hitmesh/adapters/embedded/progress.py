@@ -1,4 +1,4 @@
-"""Read the processor's progress on one machine, which is its committed positions."""
+"""Read the processor's progress on one machine. The progress consists of the committed positions."""
 
 from __future__ import annotations
 

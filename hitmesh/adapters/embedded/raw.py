@@ -68,7 +68,7 @@ class EmbeddedRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order.
+        """Yield, in log order, the records with hits of the site on days in [first_day, end_day).
 
         Records that are stored after the caller requested the first record are not returned. Values are read in small
         chunks.
@@ -82,7 +82,7 @@ class EmbeddedRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on any of the sites for days in [first_day, end_day), in log order."""
+        """Yield, in log order, the records with hits of any of the sites on days in [first_day, end_day)."""
         return self._scan(_FIND_OF_SITES, (json.dumps(sorted(set(sites))), first_day, end_day), before)
 
     def _scan(

@@ -78,7 +78,7 @@ class EmbeddedReprocessings:
         return self.get(reprocessing.id) == reprocessing
 
     def remove(self, id_: str) -> None:
-        """Remove a reprocessing with its recomputed site-days, which are removed first; idempotent."""
+        """Remove a reprocessing and its recomputed site-days. The site-days are removed first. Idempotent."""
         removed = _REMOVED_ROWS
         while removed == _REMOVED_ROWS:
             with self._database.writing() as transaction:

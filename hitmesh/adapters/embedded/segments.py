@@ -60,7 +60,7 @@ class Segments:
         return self._directory / file
 
     def named(self, source: RowSource, generations: Iterable[tuple[SiteDay, int]]) -> list[Slice]:
-        """Return the slices of these generations; for a generation without rows, there is no slice."""
+        """Return the slices of these generations; a generation without rows has no slice."""
         wanted = json.dumps([[*site_day, generation] for site_day, generation in generations])
         with self._database.reading() as transaction:
             return transaction.rows(
@@ -178,7 +178,7 @@ class Segments:
             FileNotFoundError: the file was deleted.
             StoreCorrupt: the content has changed since it was written, or a column is missing.
         """
-        named = _NAMED.search(file)  # None for a file of an older version of hitmesh, without a checksum in its name
+        named = _NAMED.search(file)  # None for a file without a checksum in its name (older versions of hitmesh)
         try:
             if named is not None and named[1] != _digest(self.path(file)):
                 raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}", file=file)

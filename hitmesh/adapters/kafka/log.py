@@ -145,7 +145,7 @@ class KafkaEventLog:
             raise unavailable(error, f"append to {topic}") from error
 
     def _give_up(self) -> None:
-        """Discard the producer and its messages, so that the futures of unacknowledged appends fail."""
+        """Discard the producer and its messages. The futures of unacknowledged appends then fail."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()

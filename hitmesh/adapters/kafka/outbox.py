@@ -230,7 +230,7 @@ class KafkaOutbox:
             return self._strangers[topic]
 
     def _publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish progress. If the call fails, log the error; the next transaction publishes these positions too.
+        """Publish progress. If the call fails, log the error. The next transaction then also publishes these positions.
 
         The transaction has already committed, so a failure must not be raised. The next transaction must publish the
         positions. A partition of refused hits may have no further record for a long time.

@@ -1,4 +1,4 @@
-"""Plan the Kafka topics of a mesh, for the log and for Druid, with their retention settings.
+"""Plan the Kafka topics of a mesh: topics for the log and for Druid, with retention settings.
 
 This module finds settings that differ from the wanted settings. The module decides which settings may be changed. The
 number of hits partitions never changes, because a site's partition depends on this number (architecture A4). A newly
@@ -209,7 +209,10 @@ def _declare(servers: Servers, wanted: Wanted) -> None:
 
 
 def _known(servers: Servers, wanted: Wanted) -> _There:
-    """Wait until Kafka returns the topic, and return its state; a new topic reaches all brokers only after a while."""
+    """Wait until Kafka returns the topic; return the topic's state.
+
+    A new topic reaches all brokers only after a while.
+    """
     deadline = time.monotonic() + _CALL_S
     while True:
         there = _there(_admin(servers), wanted)

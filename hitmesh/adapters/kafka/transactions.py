@@ -110,8 +110,8 @@ class TransactionalProducer:
                     cause=str(error),
                 ) from error
             except KafkaException as error:
-                # The call is retried while a restarted coordinator loads its log, or while the previous transaction is
-                # still ending.
+                # The call is retried while a restarted coordinator loads its log. It is also retried while the previous
+                # transaction is still ending.
                 if not error_of(error).retriable() or time.monotonic() > deadline:
                     calls.end()
                     raise unavailable(error, f"takeover of {self.transactional_id}") from error

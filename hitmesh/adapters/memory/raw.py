@@ -41,7 +41,7 @@ class MemoryRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on the site for days in [first_day, end_day), in log order."""
+        """Yield, in log order, the records with hits of the site on days in [first_day, end_day)."""
         return self.scan_sites((site,), first_day, end_day, before)
 
     def scan_sites(
@@ -51,7 +51,7 @@ class MemoryRawStore:
         end_day: int,
         before: Mapping[PartitionId, int] | None = None,
     ) -> Iterator[RawRecord]:
-        """Yield the records that hold hits on any of the sites for days in [first_day, end_day), in log order."""
+        """Yield, in log order, the records with hits of any of the sites on days in [first_day, end_day)."""
         wanted = frozenset(sites)
         with self._lock:
             found = [

@@ -70,7 +70,7 @@ SERIES_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, **_SUMS}
 
 _COUNTS: Final[dict[str, pl.DataType]] = {"hits": pl.Int64(), "sum64": pl.UInt64(), "xor64": pl.UInt64()}
 _LEDGER_KEY: Final[dict[str, pl.DataType]] = {
-    "site": pl.String(),  # "" if the record could not be decoded, so its site is unknown
+    "site": pl.String(),  # "" if the record could not be decoded, because the site is then unknown
     "kind": pl.String(),
     "at": pl.Int64(),
     "class": pl.String(),
