@@ -45,7 +45,7 @@ class Proof:
     intervals: tuple[str, ...]
 
     def with_marks(self, query: Native) -> Native:
-        """Return an extended query, whose answer also includes the marks."""
+        """Return the query, extended so that its answer also includes the marks."""
         if not self.marks:
             return query
         parts = query.parts

@@ -55,7 +55,9 @@ _UNCACHED: Final = {
 
 
 def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Native:
-    """Return the group-by query. A group is an array: bucket, dimensions, `sum_columns`, sketches, presence.
+    """Return the group-by query.
+
+    Each group in the answer is an array of bucket, dimensions, `sum_columns`, sketches and presence.
 
     Args:
         question: the question.
@@ -116,7 +118,10 @@ def interval(question: MetricQuery) -> str:
 
 
 def _bucket(question: MetricQuery) -> Json:
-    """Return the expression that computes a time's bucket index; each run of equally wide buckets has a division."""
+    """Return the expression that computes the index of a time's bucket.
+
+    Each run of equally wide buckets adds a division.
+    """
     starts = question.bucket_starts
     pieces = _pieces(starts)
     cases = [
@@ -145,7 +150,7 @@ def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
 
 
 def exists(question: MetricQuery, matches: Matches) -> Condition:
-    """Return the filter for the rows that count for the question."""
+    """Return the filter that selects the question's rows."""
     parts = [_of_generations(question.generations)]
     if not question.include_excluded:
         parts.append(equals_number("excluded", 0))

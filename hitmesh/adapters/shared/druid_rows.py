@@ -113,7 +113,7 @@ def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
 
 
 def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Split rows into two frames: rows without a value in any rare column, and rows with such a value."""
+    """Split rows into two frames: rows without values in rare columns, and all other rows."""
     present = {
         name: pl.col(name).is_not_null() if dtype == pl.String else pl.col(name).fill_null(0) != 0
         for name, dtype in rows.schema.items()
