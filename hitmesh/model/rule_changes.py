@@ -1,4 +1,4 @@
-"""Changes of a site's exclusion rules: check values and limits, make the next version. Pure."""
+"""Change a site's exclusion rules: check values and limits, and make the next version. Pure."""
 
 from __future__ import annotations
 

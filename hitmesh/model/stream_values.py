@@ -29,8 +29,8 @@ class SnapshotManifest:
 
     The manifest is stored last; readers ignore chunks without a stored manifest.
 
-    A snapshot does not contain kept hits. `kept_from` is the offset of the first record with kept hits, from which a
-    restore reads the log again. `chunks` is the number of chunks.
+    A snapshot does not contain kept hits. `kept_from` is the offset of the first record with kept hits. A restore reads
+    the log from this offset on. `chunks` is the number of chunks.
     """
 
     partition: PartitionId

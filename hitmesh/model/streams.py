@@ -1,4 +1,4 @@
-"""The table of streams decides which stream reports read for unsettled days: the live stream or a shadow stream.
+"""The stream table decides whether reports read the live stream or a shadow stream for unsettled days.
 
 A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation. The
 first stream has STREAM_GENERATION, and later streams have -1, -2, … Two streams therefore never share a value. The

@@ -43,9 +43,9 @@ class SiteDirectory(Protocol):
         """
 
     def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
-        """Return the names of sites whose policy changes on a day in [first_day, end_day). Always read the store.
+        """Return the names of sites whose policy changes on a day in [first_day, end_day).
 
-        The result may include a change that an interrupted call stored only in part.
+        The call always reads the store. The result may include a change that an interrupted call stored only in part.
         """
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
