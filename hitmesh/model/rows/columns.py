@@ -87,7 +87,6 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "batch_id": pl.String(),
     "batch_index": pl.UInt32(),
     "refund_id": pl.String(),  # set in REFUND hits; absent in records before schema version 2
-
     # The truncated client address (rule I1), if the site stores it; absent in records before schema version 3.
     "network": pl.String(),
 }
