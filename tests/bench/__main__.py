@@ -1,8 +1,8 @@
-"""`make bench`: measure and print one JSON document on stdout, with progress on stderr.
+"""`make bench` runs all benchmarks and prints one JSON document on stdout. Progress goes to stderr.
 
-Every measured number is printed with its aim, its floor, and `ok` (whether the number reaches the floor). The exit code
-is 1 only if stored data differs from sent data. A low number does not change the exit code. With `--small`, each
-benchmark runs just long enough to check its results, and the printed rates are meaningless.
+Each measured number is printed with its aim and its floor. `ok` tells whether the number reaches the floor. The exit
+code is 1 only if stored data differs from sent data. A low number does not change the exit code. With `--small`, each
+benchmark runs just long enough to check its results. The printed rates are then meaningless.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _cpu_name() -> str:
 
 
 def _oks(results: object) -> Iterator[bool]:
-    """Yield every value of the key `ok` in a result, at any depth of nesting."""
+    """Yield every value of the key `ok` in a result. Nested values are included."""
     if isinstance(results, dict):
         if isinstance(results.get("ok"), bool):
             yield results["ok"]

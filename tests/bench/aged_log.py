@@ -1,10 +1,10 @@
-"""Fill the empty log of a mesh on servers with hits whose times lie in the last minutes, and commit their offsets.
+"""Fill the empty log of a mesh on servers with hits of the last MINUTES minutes, and commit the log's offsets.
 
-The next processor that starts rebuilds its state from these hits, as if the mesh had been under load for MINUTES. Run
-`python -m tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes
-of load. The hits of FROM are copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh
-init` and has never run. For the copied hits, TO's series contain counts, but TO has no raw records and no rows.
-`hitmesh load` on TO therefore compares only the hits of its own run, on sites that an earlier load on TO created.
+The next processor rebuilds its state from these hits, as after MINUTES of load. Run `python -m tests.bench.aged_log
+FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes of load. The hits of FROM are
+copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh init` and has never run. For
+the copied hits, TO's series contain counts, but TO has no raw records and no rows. `hitmesh load` on TO therefore
+compares only the hits of its own run. These hits are on sites that an earlier load on TO created.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def age(source_url: str, target_url: str, minutes: int) -> int:
 
 
 def _hits(stores: Stores, number: int) -> pl.DataFrame:
-    """Return a partition's hits by collect time, without late hits, and without orders, because orders need claims."""
+    """Return a partition's hits by collect time.
+
+    Late hits are left out. Orders are left out because they need claims.
+    """
     partition = PartitionId(stores.log.log_id(Topic.HITS), number)
     frames = [
         unpack_record(logged.record.value, HITS_COLUMNS)
@@ -98,8 +101,8 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
     copies = -(-minutes * MINUTE_MS // period)
     producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 50, "queue.buffering.max.kbytes": 128 << 10})
     written = 0
-    # The last copy ends at the present. Log times never decrease, so the log times of all copies are chosen before the
-    # writing begins.
+    # The last copy ends at the present. Log times never decrease. The log times of all copies are therefore chosen
+    # before the first write.
     begin = int(time.time() * 1_000) - copies * period
     last = [0] * len(originals)
     for copy in range(copies):
@@ -117,7 +120,7 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
 
 
 def _copied(frame: pl.DataFrame, copy: int, shift_ms: int) -> pl.DataFrame:
-    """Return a copy of the hits that differs in visitors, hit ids and times."""
+    """Return a copy of the hits with other visitors, hit ids and times."""
     salt = pl.lit(hash64(str(copy)), pl.UInt64)
     times = [pl.col(name) + shift_ms for name in ("event_time", "collect_time", "edge_time")]
     named = frame.with_columns(

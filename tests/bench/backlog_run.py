@@ -1,10 +1,11 @@
-"""Measure live freshness while a backlog of history settles in the same process, with and without a bound on its CPU.
+"""Measure live freshness while the same process settles a backlog of history. The CPU for settlement may be bounded.
 
 `hitmesh load` runs against `hitmesh dev` on files, once for each `settle_cpu_share`. During the load, site-days are
-marked dirty every 0.2 s, so that the settler always has work.
+marked dirty every 0.2 s. The settler therefore always has work.
 
-Standalone: `python -m tests.bench.backlog_run 1000 30 3 4000 none 1 0.5` prints the result as JSON. The arguments are
-hits per second, seconds, days for each of 16 sites, hits per site-day, and the values of `settle_cpu_share`.
+Standalone: `python -m tests.bench.backlog_run 1000 30 3 4000 none 1 0.5` prints the result as JSON. The arguments are,
+in this order: hits per second, seconds, days per site, hits per site-day, and the values of `settle_cpu_share`. There
+are 16 sites.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _SHORTEST_DELAY: Final = ("resettle_after_ms=0", "keep_superseded_ms=0", "keep_r
 
 
 def run_backlog(backlog: Backlog) -> Result:
-    """Return freshness, acknowledgement latency and the number of settled hits for each value in `backlog.shares`."""
+    """For each value in `backlog.shares`, return freshness, acknowledgement latency and the number of settled hits."""
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-backlog-") as directory:
         filled = Path(directory, "filled")
         progress(f"backlog: filling a store with {len(SITES) * backlog.days} site-days of {backlog.hits:,} hits")
@@ -44,7 +45,7 @@ def run_backlog(backlog: Backlog) -> Result:
 
 
 def _measured(home: Path, filled: Path, backlog: Backlog, share: float | None) -> Result:
-    """Return the measurements with `settle_cpu_share` = `share`, or without a backlog if `share` is None."""
+    """Return the measurements for this value of `settle_cpu_share`. If `share` is None, there is no backlog."""
     progress(f"backlog: {'none' if share is None else f'settled with a CPU share of {share}'}")
     shutil.copytree(filled, home / "data")
     settings = (*_SHORTEST_DELAY, f"settle_cpu_share={1.0 if share is None else share}")
@@ -81,7 +82,7 @@ def _await_settled(stores: Stores, site_days: Sequence[SiteDay]) -> None:
 
 
 def _generations(stores: Stores, site_days: Sequence[SiteDay]) -> int:
-    """Return the sum of the site-days' generation numbers, which rises by 1 with each settlement."""
+    """Return the sum of the site-days' generation numbers. Each settlement increases the sum by 1."""
     return sum(_of_site_day(stores, site_day)[site_day.day].generation for site_day in site_days)
 
 

@@ -1,4 +1,4 @@
-"""Measure a collector that runs in its own process and receives full batches from this process over a real socket."""
+"""Measure a collector in its own process. This process sends full batches over a real socket."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ STREAMS = 8
 
 
 def run_collector(traffic: Traffic, scale: Scale) -> Result:
-    """Return hits per second and core, the time per stage, and whether the written hits equal the sent hits.
+    """Return the hits per second and core, and the time per stage.
+
+    Also return whether the written hits equal the sent hits.
 
     Raises:
-        ValueError: there are so few batches that a stream would resend a batch that the collector still remembers, and
-            therefore would not write again (rule D4).
+        ValueError: there are too few batches. A stream would resend a batch that the collector still remembers, and the
+            collector would not write this batch again (rule D4).
     """
     run_s, count = scale.collector_s, scale.collector_batches
     if count <= REMEMBERED_BATCHES:

@@ -1,8 +1,8 @@
-"""The process that measures the processor's core, which turns a partition's records into signed rows without a store.
+"""This process measures the processor's core. The core turns a partition's records into signed rows, without a store.
 
-The arguments are the minutes of log time before the measurement (which only fill the state), a directory on disk, and
-the hits per window. Records come on stdin. The records to measure are buffered on disk until the sender has finished.
-The answer is one JSON line on stdout.
+The arguments are the minutes of log time before the measurement, a directory on disk, and the hits per window. The
+minutes before the measurement only fill the state. Records come on stdin. The records to measure are buffered on disk
+until the sender has finished. The answer is one JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ STAGES: Final = (
 
 
 class Core:
-    """The state of a partition, and the totals of the rows that were emitted so far."""
+    """The state of a partition, with the totals of all emitted rows."""
 
     def __init__(self, cache: Path) -> None:
         self.state = LiveState(PARTITION, SpillFiles(cache).spill)
@@ -90,7 +90,7 @@ class Core:
         return stepped.rows
 
     def note(self, rows: FoldedRows) -> None:
-        """Add the rows to the totals, which are later compared with the input."""
+        """Add the rows to the totals. The totals are later compared with the input."""
         self.rows += rows.traffic.height + rows.visits.height
         for name in ("hits", "excluded_hits", "duplicate_hits", "orders"):
             self.totals[name] += int(rows.traffic[name].sum())
@@ -189,7 +189,7 @@ def _measure(
 
 
 def _array_bytes(value: object) -> int:
-    """Return the size in bytes of all NumPy arrays that an object of the live stream contains, directly or nested."""
+    """Return the size in bytes of all NumPy arrays in an object of the live stream. Nested arrays count too."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, list):
@@ -202,12 +202,15 @@ def _array_bytes(value: object) -> int:
 
 
 def _checks(core: Core, sent: int) -> dict[str, Any]:
-    """Return whether the rows contain every input hit once, either as a counted hit or as a copy."""
+    """Return whether the rows contain each input hit exactly once.
+
+    A hit is in the rows as a counted hit or as a copy.
+    """
     return {"sent": sent, **core.totals, "ok": core.totals["hits"] + core.totals["duplicate_hits"] == sent}
 
 
 def _memory() -> dict[str, int]:
-    """Return this process's resident memory in bytes, by kind (anonymous memory and mapped files are separate)."""
+    """Return this process's resident memory in bytes, by kind. For example, mapped files are a separate kind."""
     gc.collect()
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1_024 for words in lines if words[0].startswith("Rss")}

@@ -1,11 +1,11 @@
-"""Write records of a partition to stdout, like the records that a collector under load appends to the log.
+"""Write records of a partition to stdout. The records resemble those of a collector under load.
 
-The arguments are the number of open visits in the state, the minutes of log time before the measurement, and the
-minutes of log time during the measurement. The same arguments always give the same records.
+The arguments are the number of open visits, and the minutes of log time before and during the measurement. The same
+arguments always give the same records.
 
 Rows of an access log, admitted by the collector, serve as patterns. A visit consists of consecutive rows that begin at
-a random place in the log, and all its hits have the context of the first row. Visitors, hit ids, times and orders are
-generated.
+a random place in the log. All hits of a visit have the context of the first row. Visitors, hit ids, times and orders
+are generated.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _by_log_time(rate_ms: float, span_ms: int, is_bot: BoolArray) -> Iterator[Ar
 
 
 def _visits(random: np.random.Generator, first: int, visits: int, begin: int, is_bot: BoolArray) -> Arrivals:
-    """Return the hits of visits that begin within a chunk, 2 % of them late and 1 % sent twice."""
+    """Return the hits of visits that begin within a chunk. 2 % of the hits are delayed, and 1 % are sent twice."""
     lengths = random.geometric(1 / HITS_A_VISIT, visits)
     visit = np.repeat(np.arange(visits), lengths)
     number = np.arange(len(visit)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -159,7 +159,10 @@ def _visits(random: np.random.Generator, first: int, visits: int, begin: int, is
 
 
 def _first_patterns(random: np.random.Generator, visits: int, is_bot: BoolArray) -> I64Array:
-    """Choose the first pattern of each visit. 5 % are bots, because the log has more crawlers than a shop has."""
+    """Choose the first pattern of each visit.
+
+    5 % of the patterns are hits of bots, because a shop has fewer crawlers than the log.
+    """
     bots, people = np.flatnonzero(is_bot), np.flatnonzero(~is_bot)
     return np.where(random.random(visits) < BOTS, random.choice(bots, visits), random.choice(people, visits))
 

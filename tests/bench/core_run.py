@@ -1,4 +1,4 @@
-"""Measure the processor's core, which turns a partition's records into signed rows, with many open visits.
+"""Measure the processor's core with many open visits. The core turns a partition's records into signed rows.
 
 Standalone: `python -m tests.bench.core_run 10000000 107 15` prints the result as JSON. The arguments are the number of
 open visits and the minutes of log time before and during the measurement.
@@ -19,13 +19,16 @@ from tests.bench.scale import Core
 from tests.bench.stages import per_hit_us
 
 AIM: Final = 300_000
-# Space on disk per open visit; this includes the kept hits and the measured records.
+# Space on disk per open visit, for the kept hits and the measured records.
 DISK_BYTES: Final = 2_400
 MEMORY_BYTES: Final = 1_000
 
 
 def run_core(scale: Core) -> Result:
-    """Return hits per second and core, memory per open visit, time per stage, and whether the rows are correct."""
+    """Return hits per second and core, memory per open visit, and time per stage.
+
+    Also return whether the rows are correct.
+    """
     open_visits, before_min, measured_min = scale.open_visits, scale.before_min, scale.measured_min
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-core-") as directory:
         missing = _missing(open_visits, Path(directory))
@@ -37,7 +40,7 @@ def run_core(scale: Core) -> Result:
 
 
 def _missing(open_visits: int, directory: Path) -> str:
-    """Return a text that names the resource (disk or memory) that is too small, or "" if both suffice."""
+    """Return a text that names the resource that is too small, disk or memory. Return "" if both are large enough."""
     disk, memory = shutil.disk_usage(directory).free, _available_memory()
     for name, free, needed in (
         ("disk", disk, open_visits * DISK_BYTES),
@@ -54,7 +57,10 @@ def _available_memory() -> int:
 
 
 def _answer(directory: str, scale: Core) -> dict[str, Any]:
-    """Run a process that generates records and a process that consumes them, and return the consumer's measurements."""
+    """Run two processes, and return the measurements of the second.
+
+    The first process generates records, and the second consumes them.
+    """
     command = (sys.executable, "-m")
     numbers = (str(scale.open_visits), str(scale.before_min), str(scale.measured_min))
     maker = subprocess.Popen(

@@ -1,6 +1,7 @@
-"""Measure the delay of a small question by concurrent expensive questions, through the reporter's process and socket.
+"""Measure how long concurrent expensive questions delay a small question.
 
-The delay is measured twice: while all callers wait for an answer, and after all callers have cancelled.
+The questions go through the reporter's process and socket. The delay is measured twice: while all callers wait for an
+answer, and after all callers have cancelled.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ DIMENSIONS: Final = ("page_path", "hostname", "browser", "os", "device_type")
 
 
 def run_dear(store: Path, days: int, questions: int) -> Result:
-    """Return the response time of a small question that is asked while `questions` expensive questions run."""
+    """Return the response time of a small question. At the same time, `questions` expensive questions run."""
     dear, small = _dear(days), _small(days)
     with reporter_on(store) as mesh:
         progress("reports: a small and a dear question alone")
@@ -84,7 +85,10 @@ def _judged(seconds: float) -> Result:
 
 
 def _dear(days: int) -> pb.RunReportRequest:
-    """Return a question that is as expensive as the limits allow: with patterns, and many dimensions and metrics."""
+    """Return a question that is as expensive as the limits allow.
+
+    The question has patterns, many dimensions and many metrics.
+    """
     patterns = [
         pb.Filter(
             dimension_filter=pb.DimensionFilter(

@@ -35,7 +35,7 @@ _WORDS = {
 
 
 def where_the_time_goes(results: Result) -> list[str]:
-    """Return a sentence per benchmark that lists its stages from the most expensive to the cheapest."""
+    """Return a sentence for each benchmark. The sentence lists the stages from the most expensive to the cheapest."""
     sentences = [
         _sentence("collector", results["collector"]["us_per_hit"]),
         *(
@@ -58,7 +58,10 @@ def where_the_time_goes(results: Result) -> list[str]:
 
 
 def _of_mesh(mesh: Result) -> str:
-    """Return a sentence on the cores that each process used at the highest sustained rate, and the machine's cores."""
+    """Return a sentence about the highest sustained rate.
+
+    The sentence names the cores that each process used, and the machine's cores.
+    """
     held = next((run for run in mesh["runs"] if run["held"]), None)
     if held is None:
         return "mesh: no rate was held for a minute"

@@ -56,7 +56,9 @@ def main() -> None:
 
 
 def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_once: int) -> int:
-    """Admit serialised batches into the log, `batches_at_once` per record, and return the number of accepted hits.
+    """Admit serialised batches into the log, and return the number of accepted hits.
+
+    A record has the hits of `batches_at_once` batches.
 
     Raises:
         RuntimeError: a hit was not accepted.
@@ -83,7 +85,7 @@ def take_in(stores: Stores, clock: Clock) -> None:
 
     For hits of closed days, the stream stores raw records, dirty marks and claims.
 
-    A day is settled only after the day has closed for every partition, so each partition gets a heartbeat.
+    A day is settled only after every partition has closed the day. Each partition therefore gets a heartbeat.
     """
     for partition in range(stores.log.partitions(Topic.HITS)):
         stores.log.append(Topic.HITS, partition, heartbeat_record("bench", clock.now()))

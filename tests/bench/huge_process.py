@@ -1,8 +1,8 @@
-"""Fill an embedded store with a huge site-day, or settle this site-day and print the peak memory.
+"""Fill an embedded store with a huge site-day, or settle this site-day. After settlement, print the peak memory.
 
-`fill DIR HITS VISITORS` writes raw records. `settle DIR RANGE_HITS` settles as the settler does, from raw records to
-readable rows and series, and prints one JSON line. Filling and settling are separate processes, so that the memory for
-filling does not count.
+`fill DIR HITS VISITORS` writes raw records. `settle DIR RANGE_HITS` settles the site-day as the settler does, and
+prints one JSON line. Settlement begins with raw records and ends with readable rows and series. Filling and settling
+are separate processes, so that the memory for filling does not count.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _records(hits: int, visitors: int) -> Iterator[RawRecord]:
 
 
 def _columns(numbers: I64Array, visitors: int) -> dict[str, object]:
-    """Return hits as columns. A visitor has five consecutive hits, and every 10th hit is an event."""
+    """Return hits as columns. A visitor has five consecutive hits. Every 10th hit is an event."""
     mixed = numbers.astype(np.uint64) * _MIX
     visitor = (numbers // 5 % visitors + 1).astype(np.uint64) * _MIX
     pages, sources = (mixed >> np.uint64(40)) % np.uint64(_PAGES), visitor >> np.uint64(60)

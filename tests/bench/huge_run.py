@@ -19,7 +19,7 @@ _HITS_PER_VISITOR: Final = 25
 
 
 def run_huge(hits: int, range_hits: int = DEFAULT_MEMORY.range_hits) -> Result:
-    """Return the peak memory and the rate, both for many visitors and for a single visitor who has all hits."""
+    """Return the peak memory and the rate. The day has many visitors, or a single visitor who has all hits."""
     progress(f"huge site-day: {hits:,} hits of many visitors, then of one, in ranges of {range_hits:,}")
     many = _settled(hits, max(1, hits // _HITS_PER_VISITOR), range_hits)
     single = _settled(hits, 1, range_hits)

@@ -1,8 +1,8 @@
-"""Fill a store with many sites, their keys, site-days that wait for their day to close, and dirty site-days.
+"""Fill a store with many sites and keys, with awaited site-days and with dirty site-days.
 
-Records, dirty marks, awaited site-days, ledger entries and positions are written through the ports. Only sites and keys
-are written to the tables directly, because the port would create each site in a separate durable write.
-`bulk_is_like_ports` checks that these direct writes store the same rows as the port.
+An awaited site-day waits until its day closes. Records, dirty marks, awaited site-days, ledger entries and positions
+are written through the ports. Only sites and keys are written to the tables directly. The port would need a separate
+durable write for each site. `bulk_is_like_ports` checks that these direct writes store the same rows as the port.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ManySites:
     """Sizes for a store with many sites.
 
     Attributes:
-        sites: number of sites; each has a site-day that waits for its day to close.
+        sites: number of sites. Each site has a site-day that waits for its day to close.
         dirty: number of dirty site-days, all on DAY, each of a different site.
         hits: number of hits on each dirty site-day, at random times.
         sites_of_merchant: number of sites per merchant; each merchant has a server key.
@@ -77,7 +77,7 @@ def the_site(name: str) -> Site:
 
 
 def key_of_merchant(number: int) -> tuple[IngestKey, str]:
-    """Return the server key of the merchant with this number, and the key's secret."""
+    """Return the server key of the merchant with this number, with the key's secret."""
     key = IngestKey(
         key_id="server", merchant=f"merchants/m{number:08d}", kind=KeyKind.SERVER, site=None, unbounded_history=True
     )
@@ -150,10 +150,10 @@ def _rows_of(file: Path) -> list[tuple[object, ...]]:
 
 
 def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:
-    """Write the dirty site-days with their raw records, the awaited site-days and the ledger through the ports.
+    """Write dirty site-days with raw records, awaited site-days and the ledger. All writes go through the ports.
 
     Returns:
-        For each partition, the position after its last written record. The caller must commit these positions.
+        The position after the last written record of each partition. The caller must commit these positions.
     """
     log, partitions = stores.log.log_id(Topic.HITS), stores.log.partitions(Topic.HITS)
     reached = {PartitionId(log, number): PartitionProgress(0, clock.now()) for number in range(partitions)}
@@ -214,7 +214,7 @@ def _rows(names: list[str], sites: I64Array, at_ms: I64Array, first: int) -> pl.
 
 
 def _ledger(names: Iterable[str], log: str, day: int, written: int) -> pl.DataFrame:
-    """Return ledger entries that balance: each site has a single hit, which is accepted and counted."""
+    """Return ledger entries that balance. Each site has a single hit, which is accepted and counted."""
     some = list(names)
     entries = pl.DataFrame({"site": some}).join(
         pl.DataFrame({"class": [LedgerClass.ACCEPTED.value, LedgerClass.COUNTED.value]}), how="cross"

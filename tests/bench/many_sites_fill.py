@@ -1,4 +1,4 @@
-"""Fill the store at URL with SITES sites and DIRTY dirty site-days of HITS hits, in a separate process."""
+"""Fill the store at URL in a separate process. The store gets SITES sites and DIRTY dirty site-days of HITS hits."""
 
 from __future__ import annotations
 

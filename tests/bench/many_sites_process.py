@@ -1,7 +1,7 @@
-"""Measure parts of the work on a store with many sites, in a separate process, and print the results as a JSON line.
+"""Measure work on a store with many sites. This module runs as a separate process and prints one JSON line.
 
-Run `python -m tests.bench.many_sites_process URL SITES DIRTY PART:COUNT…`. The result of a part contains its seconds
-and the peak memory of the process so far. To measure a part's memory, run only this part in the process.
+Run `python -m tests.bench.many_sites_process URL SITES DIRTY PART:COUNT…`. The result of a part contains the seconds of
+this part, and the peak memory of the process so far. To measure a part's memory, run only this part in the process.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Part:
         return {"sites": found, "page_ms": spread_ms(seconds)}
 
     def look_up(self) -> Answer:
-        """Measure look-ups of uncached sites, of the same sites once they are cached, and of keys."""
+        """Measure look-ups of uncached sites, of cached sites, and of keys."""
         numbers = random.Random(0).sample(range(self.size.sites), min(self.count, self.size.sites))
         names = [site_name(number) for number in numbers]
         secrets = [key_of_merchant(number // self.size.sites_of_merchant)[1] for number in numbers]
@@ -95,7 +95,7 @@ class Part:
         return {"site_days": found, "question_ms": spread_ms(seconds)}
 
     def close_day(self) -> Answer:
-        """Take site-days to settle while the awaited day is still open, and again when the day is closed."""
+        """Take site-days to settle twice: while the awaited day is open, and after the day has closed."""
         take, limit = self.stores.dirty.take, SettlePace().take_site_days
         before: list[float] = []
         after: list[float] = []
@@ -112,7 +112,10 @@ class Part:
         }
 
     def list_dirty(self) -> Answer:
-        """Take the first dirty site-days from each half of the buckets, as two settlers do, then from all buckets."""
+        """Take the first dirty site-days from each half of the buckets, as two settlers do.
+
+        Then take site-days from all buckets.
+        """
         closed = closed_before(self.stores)
         found = 0
         seconds: list[float] = []
@@ -137,7 +140,7 @@ class Part:
         return {"sites": sites, "page_ms": spread_ms(seconds)}
 
     def settle(self) -> Answer:
-        """Settle COUNT dirty site-days or slightly more, or all if there are fewer."""
+        """Settle at least COUNT dirty site-days. If there are fewer, settle all."""
         settings = ProcessorSettings(store=self.url, resettle_after_ms=0)
         settler = build_settler(self.stores, SystemClock(), settings, threading.Event())
         done, began, used = 0, time.monotonic(), cpu_s()
@@ -153,7 +156,7 @@ class Part:
         }
 
     def _counted(self) -> Answer:
-        """Return the number of settled site-days among the first dirty ones, and the number of their counted hits."""
+        """Return how many of the first dirty site-days are settled, and how many hits of these site-days count."""
         numbers = [number * self.size.sites // self.size.dirty for number in range(min(PAGE, self.size.dirty))]
         of_day = (self.stores.generations.ledger(site_name(number), DAY, DAY + 1) for number in numbers)
         hits = [entry.counted for ledger in of_day for entry in ledger.values()]

@@ -1,4 +1,4 @@
-"""Measure a store with many sites: time and peak memory for each kind of work, on files or on servers.
+"""Measure time and peak memory for each kind of work on a store with many sites. The store is on files or on servers.
 
 `python -m tests.bench.many_sites_run SITES DIRTY SETTLED [STORE_URL]` runs this benchmark alone, and settles SETTLED of
 the DIRTY site-days. Without STORE_URL, the store is a temporary directory. The mesh at STORE_URL must be empty.
@@ -34,7 +34,7 @@ SERVICES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "control": ("control", {}),
 }
 SMALL_SERVICES: Final = ("control",)
-# Limits in seconds and MiB for each part. The limit in seconds of `settle` applies to a site-day. docs/performance.md
+# Limits in seconds and MiB for each part. For `settle`, the limit in seconds applies to a site-day. docs/performance.md
 # lists the measured numbers.
 LIMITS: Final[Mapping[str, tuple[float, int]]] = {
     "start": (30.0, 512),
@@ -90,7 +90,7 @@ def answers_of(url: str, size: ManySites, parts: Mapping[str, int]) -> Result:
 
 
 def _started(url: str, module: str, more: Mapping[str, str]) -> Result:
-    """Start a service's process, and return the seconds until it is ready, and its peak memory at that moment."""
+    """Start a service's process. Return the seconds until the process is ready, and the peak memory at that moment."""
     prefix, listen = f"HITMESH_{module.upper()}_", f"{HOST}:{any_free(1)[0]}"
     settings = {"STORE": url, "LISTEN": listen, "LOG_LEVEL": "error", "NODE": f"bench-{module}", **more}
     with tempfile.TemporaryDirectory() as cache, _process(module, prefix, settings, cache) as process:
@@ -150,7 +150,7 @@ def _judged(result: Result) -> Result:
 
 
 def _is_right(result: Result, size: ManySites, settled: int) -> bool:
-    """Return whether all sites were found, no day was due before its end, and every hit that was settled counts."""
+    """Return whether all sites were found and every settled hit counts. No day may be due before its end."""
     settle = result["settle"]
     return bool(
         result["list_sites"]["sites"] == size.sites

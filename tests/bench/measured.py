@@ -1,4 +1,4 @@
-"""Compare measured numbers with their targets, and run the processes under measurement."""
+"""Compare measured numbers with their targets. Also run the processes under measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Any
 from hitmesh.runtime.reused_memory import REUSED_MEMORY
 
 ROOT = Path(__file__).resolve().parents[2]
-# A service runs as one process per core, so a second Polars thread would only compete with the first for the core.
+# A service runs as one process per core. A second Polars thread would only compete for this core.
 ONE_CORE = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Result = dict[str, Any]
@@ -26,7 +26,7 @@ def progress(text: str) -> None:
 
 
 def judged(value: float, aim: float, floor: float, unit: str) -> Result:
-    """Return a measured number with its aim and floor, and with `ok`, which tells whether it reaches the floor."""
+    """Return a measured number with its aim, its floor and `ok`. `ok` tells whether the number reaches the floor."""
     return {"value": round(value), "unit": unit, "aim": aim, "floor": floor, "ok": value >= floor}
 
 
@@ -39,13 +39,13 @@ def run(module: str, *arguments: str) -> None:
     """Run a module in a separate process and wait for its end.
 
     Raises:
-        CalledProcessError: the process failed; its message precedes the error on stderr.
+        CalledProcessError: the process failed. The message of the process is on stderr.
     """
     subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment(), check=True)
 
 
 class Child:
-    """A process under measurement, which answers each line on stdin with a JSON line on stdout.
+    """A process under measurement. The process answers each line on stdin with a JSON line on stdout.
 
     With `settles`, the process gets the same memory settings as a settler of `hitmesh dev`.
     """

@@ -1,8 +1,8 @@
 """Measure the whole mesh: `hitmesh load` sends hits to `hitmesh dev`, with all processes on this machine.
 
-The mesh runs on embedded stores with fsync, behind Envoy. A rate is sustained if no hit is shed, 99 % of the hits are
-acknowledged within two seconds, the last acknowledgement comes within two seconds after the end of sending, reports
-show all hits within six seconds after the end of sending, and ledger and totals are correct.
+The mesh runs on embedded stores with fsync, behind Envoy. A rate is sustained under these conditions. No hit is shed.
+99 % of the hits are acknowledged within two seconds. The last acknowledgement comes within two seconds after the end of
+sending. Reports show all hits within six seconds after the end of sending. The ledger and the totals are correct.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run_mesh(scale: Scale) -> Result:
 
 @contextmanager
 def mesh(home: Path, processor_settings: Sequence[str] = ()) -> Iterator[None]:
-    """Run `hitmesh dev` in a new home, with additional settings of the processor in the form name=value."""
+    """Run `hitmesh dev` in a new home. `processor_settings` are additional settings of the form name=value."""
     settings = [text for setting in processor_settings for text in ("--processor-setting", setting)]
     process = subprocess.Popen(
         [sys.executable, "-m", "hitmesh.tools.cli", "dev", "--home", str(home), "--no-demo-data", *settings],
@@ -83,7 +83,7 @@ def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
 
 
 def offered(home: str, rate: int, duration_s: int) -> Result:
-    """Send hits at a rate, and return the measurements and whether the mesh sustained the rate."""
+    """Send hits at a rate. Return the measurements, and whether the mesh sustained the rate."""
     progress(f"mesh: {rate:,} hits/s for {duration_s} s")
     load = ("load", "--home", home, "--rate", str(rate), "--duration", str(duration_s), "--sites", str(SITES))
     mix = ("--out-of-order", "2", "--duplicates", "1", "--bots", "3", "-o", "json")

@@ -1,11 +1,11 @@
-"""The process that streams a million hits with a single visitor id, together with another site's hits (rule S9).
+"""This process streams a million hits with a single visitor id (rule S9). The process also streams another site's hits.
 
-The arguments are the number of a shop's hits, the number of its visitors, the kept hits allowed per visitor, and a
+The arguments are the shop's number of hits, the shop's number of visitors, the limit on kept hits per visitor, and a
 directory on disk. The answer is one JSON line.
 
 The shop's hits resemble those of a tag that sends the same visitor id for all people. Every other record is ten minutes
-late, so that all its hits are out of order. A hundredth of the hits are sent twice. Every tenth hit is an event, so
-that visits begin without a page view.
+late. All hits in these late records are out of order. A hundredth of the hits are sent twice. Every tenth hit is an
+event, so that visits begin without a page view.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OTHER: Final = "merchants/m/sites/other"
 
 
 def main() -> None:
-    """Process each record, and print the maximum lag of the other site's hits if a record arrived every second."""
+    """Process each record. Print the maximum lag that the other site's hits have if a record arrives every second."""
     hits, visitors, kept_of_visitor, cache = *map(int, sys.argv[1:4]), Path(sys.argv[4])
     core = Core(cache)
     core.state = LiveState(PARTITION, SpillFiles(cache).spill, Limits(kept_of_visitor=kept_of_visitor))
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _lag_s(took_s: list[float]) -> float:
-    """Return the maximum time from a record's arrival to the end of its processing, if a record arrives every second.
+    """Return the maximum time between a record's arrival and the end of its processing. A record arrives every second.
 
     `took_s` contains the CPU seconds of each record's processing.
     """

@@ -1,4 +1,4 @@
-"""Measure by how much a shop that sends all hits with a single visitor id delays other sites' hits (rule S9).
+"""Measure how much a shop delays other sites' hits (rule S9). The shop sends all hits with a single visitor id.
 
 Standalone: `python -m tests.bench.one_visitor_run 1000000` prints the result as JSON. The argument is the number of
     hits.

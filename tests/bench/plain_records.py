@@ -1,4 +1,4 @@
-"""Build records of page views that are identical except in the columns that a measurement needs to vary."""
+"""Build records of page views. The page views differ only in the columns that a measurement varies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of serialised records, which lets the process under measurement read records instead of generating them."""
+"""A file of serialised records. The process under measurement reads these records instead of generating records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure the collector's CPU cost for refused input: 1 MiB/s of each kind, from senders that never back off.
+"""Measure the collector's CPU cost for refused input. Senders that never back off send 1 MiB/s of each kind of input.
 
 Standalone: `python -m tests.bench.refused_run 20` prints the result as JSON. The argument is the number of seconds per
     kind.
@@ -85,7 +85,7 @@ _Answer = collector_pb2.SendHitsResponse | json_pb2.SendJsonHitsResponse
 
 
 class _Client:
-    """A client that sends the same message again and again at a fixed rate, whatever the server answers."""
+    """A client that repeats the same message at a fixed rate. The rate does not depend on the server's answers."""
 
     def __init__(self, endpoint: str, message: bytes, bytes_s: float, until_s: float, *, is_json: bool) -> None:
         self.sent = 0
@@ -117,7 +117,10 @@ class _Client:
 
 
 def run_refused(seconds: float, clients: int = CLIENTS) -> Result:
-    """Return the share of a core that each kind of input costs at 1 MiB/s, and whether every hit was refused."""
+    """Return the share of a core that each kind of input costs at 1 MiB/s.
+
+    Also return whether every hit was refused.
+    """
     results: Result = {}
     server = Child("tests.bench.collector_server")
     try:

@@ -17,7 +17,7 @@ from tests.reference.files import shown_path
 
 
 def compare_sample(records: Sequence[Path], batches: Sequence[bytes]) -> Result:
-    """Return the number of compared hits, and the first stored hits that differ from the sent hits."""
+    """Return the number of compared hits, and the first stored hits that differ from sent hits."""
     parsed = lru_cache(maxsize=64)(lambda number: hit_pb2.HitBatch.FromString(batches[number]))
     compared = 0
     differing = []

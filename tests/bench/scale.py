@@ -16,9 +16,9 @@ class Core:
 
     Attributes:
         open_visits: visits that are open during the measurement.
-        before_min: minutes of log time before the measurement, in which the state reaches its usual size.
+        before_min: minutes of log time before the measurement, which bring the state to its usual size.
         measured_min: minutes of log time that are measured.
-        floor: hits per second and core that a run must reach; if the result is lower, `ok` is false.
+        floor: hits per second and core that a run must reach. Below this floor, `ok` is false.
         window_hits: number of hits in each window of records.
     """
 
@@ -38,7 +38,7 @@ class Backlog:
         load_s: seconds of load.
         days: number of days in the backlog for each of 16 sites.
         hits: hits per site-day.
-        shares: the values of `settle_cpu_share` to measure; None measures without a backlog.
+        shares: the values of `settle_cpu_share` to measure. None means a measurement without a backlog.
     """
 
     rate: int
@@ -53,23 +53,25 @@ class Scale:
     """Sizes for all parts.
 
     Attributes:
-        warm_up_s, collector_s: seconds of load on the collector before the measurement, and during the measurement.
-        refused_s: seconds per kind of refused bytes and kind of sender.
-        refused_clients: concurrent clients that send refused bytes; each sends at least one message.
-        collector_batches: distinct batches of 100 hits, sent repeatedly; more than a stream remembers.
-        core, core_many: the processor's core with as many open visits as a large shop has, and with many more.
-        pages, texts_per_hour: distinct pages on a site, and the number kept apart per hour.
-        one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the number kept before hits wait.
+        warm_up_s, collector_s: seconds of load on the collector, before and during the measurement.
+        refused_s: seconds for each pair of a kind of refused bytes and a kind of sender.
+        refused_clients: concurrent clients that send refused bytes. Each client sends at least one message.
+        collector_batches: distinct batches of 100 hits, which are sent repeatedly. A stream remembers fewer batches.
+        core, core_many: sizes for the processor's core, with the open visits of a large shop and with many more.
+        pages, texts_per_hour: distinct pages on a site, and the number of pages that are kept apart per hour.
+        one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the limit on kept hits. Hits beyond the
+            limit wait.
         big_hits: hits on the settled day.
-        huge_hits, huge_range_hits: hits on the day that is settled in ranges of visitors, and in a range.
+        huge_hits, huge_range_hits: hits on the day that is settled in ranges of visitors, and hits in each range.
         backlog: live traffic while a backlog of history settles.
         series_days, series_hits: days in the reported site's series, and hits per day.
-        shared_days, shared_hits: days of each of 16 sites that two settlers share, and hits per site-day.
+        shared_days, shared_hits: days per site, and hits per site-day. Two settlers share 16 sites.
         many_sites, many_dirty, many_settled: numbers of sites in a store, of dirty site-days, and of site-days to
             settle.
         settlements, calls: number of settlements of the day, and of calls per question.
         dear_questions: concurrent expensive questions before a small question.
-        rates: hits per second offered to the mesh, ascending, until a rate cannot be sustained.
+        rates: hits per second that are offered to the mesh, in ascending order. The trials end when a rate is not
+            sustained.
         trial_s, mesh_s: seconds for each trial of a rate, and for the final run at the sustained rate.
     """
 
@@ -103,9 +105,9 @@ class Scale:
     mesh_s: int
 
 
-# After 107 minutes of log time the size of the state is stable, because all kinds of entries have begun to expire. A
-# run with ten million open visits takes a quarter of an hour. A run of one epoch with two million open visits executes
-# the same code.
+# After 107 minutes of log time, entries of all kinds have begun to expire. The size of the state is then stable. A run
+# with ten million open visits takes a quarter of an hour. A run of one epoch with two million open visits executes the
+# same code.
 FULL: Final = Scale(
     warm_up_s=4.0,
     collector_s=12.0,

@@ -1,6 +1,7 @@
-"""Measure settlement in a separate process, which runs the production settler on a filled embedded store in DIR.
+"""Measure settlement in a separate process.
 
-First settles everything. For each line on stdin, the process settles the big day again and prints the measurements.
+The process runs the production settler on the filled embedded store in DIR. First, the process settles everything. For
+each line on stdin, the process settles the big day again and prints the measurements.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def main() -> None:
         pass
     _say({"ready": True})
     for _ in sys.stdin:
-        # Before a settler settles the same day again, it waits for as long as the previous settlement took. A new
-        # settler does not wait.
+        # Before a settler settles a day again, the settler waits as long as the previous settlement took. A new settler
+        # does not wait.
         settler = build_settler(stores, clock, settings, threading.Event())
         _say({**_settle_again(stores, settler, timer), "rows": last.rows, "carry_visits": last.carry_visits})
     stores.close()

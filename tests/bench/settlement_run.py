@@ -12,7 +12,7 @@ AIM, FLOOR = 300_000, 150_000
 
 
 def run_settlement(process: Child, runs: int, hits_of_day: int) -> Result:
-    """Return hits per second and core, and the time per stage, over all runs except the first (the warm-up).
+    """Return hits per second and core, and the time per stage. The first run is a warm-up and does not count.
 
     `process` must have settled its filled store and wait for a line.
     """

@@ -1,7 +1,7 @@
 """Run a settler on the embedded store DIR, which other settlers share. The settler owns its leases under the name NAME.
 
-The process answers each line `leases` on stdin with the number of buckets that it leases. After any other line, the
-process settles until no dirty site-day is left, and prints the measurements.
+The process answers each line `leases` on stdin with the number of its leased buckets. After any other line, the process
+settles until no dirty site-day is left, and prints the measurements.
 """
 
 from __future__ import annotations

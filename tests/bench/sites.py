@@ -25,7 +25,7 @@ KEYS = tuple(KEY.format(number) for number in range(len(SITES)))
 
 
 def create_sites(directory: SiteDirectory) -> None:
-    """Create the sites and a server key for each of them, and a browser key for the first site."""
+    """Create the sites, with a server key for each site. The first site also gets a browser key."""
     for number, (site, secret) in enumerate(zip(SITES, KEYS, strict=True)):
         directory.create_site(site)
         key = IngestKey(

@@ -1,4 +1,7 @@
-"""Compare settlement with equivalent SQL in other engines, on the same hits and machine and in the same run."""
+"""Compare settlement with equivalent SQL in other engines.
+
+All measurements use the same hits and the same machine, in one run.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Measure the processor time of each stage without a profiler, by wrapping functions in the modules that call them.
+"""Measure the CPU time of each stage without a profiler. Functions are wrapped in the modules that call them.
 
-The time of a stage is the CPU time of its thread and of helper threads (Polars), without nested stages. Reading the
-clocks costs about 10 µs, so only functions called once per micro-batch or record are wrapped.
+The time of a stage is the CPU time of the stage's thread and of Polars' threads. Nested stages do not count. Reading
+the clocks costs about 10 µs. Therefore, only functions that are called once per micro-batch or per record are wrapped.
 """
 
 from __future__ import annotations

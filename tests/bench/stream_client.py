@@ -1,4 +1,7 @@
-"""A client that sends prepared batches over StreamHits as fast as credit allows, and counts acknowledged hits."""
+"""A client that sends prepared batches over StreamHits and counts acknowledged hits.
+
+The client sends as fast as credit allows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ JOIN_TIMEOUT_S = 30.0
 
 
 class StreamClient:
-    """A stream on a separate channel. Call `start` first and `finish` later, and read the counts after that."""
+    """A stream on a separate channel. Call `start` first and `finish` later. Read the counts after `finish`."""
 
     def __init__(self, endpoint: str, batches: Sequence[bytes], first: int) -> None:
         self.sent_batches = 0
@@ -83,7 +86,7 @@ class StreamClient:
             yield message
 
     def _has_room(self, size: int) -> bool:
-        """Block until the credit covers `size`, use that credit, and return True.
+        """Block until the credit covers `size`. Then use that credit, and return True.
 
         After `stop_sending`, return False.
         """

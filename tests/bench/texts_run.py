@@ -14,11 +14,14 @@ from processor.stream.live.limits import PRODUCTION
 from tests.bench.measured import Child, Result, progress
 
 SPARE_MIB: Final = 256
-"""Permitted growth of memory during the second half of the hits: a window of records, and a growing hash table."""
+"""Permitted growth of memory during the second half of the hits.
+
+A window of records and a growing hash table cause this growth.
+"""
 
 
 def run_texts(pages: int, texts_per_hour: int = PRODUCTION.texts_per_hour) -> Result:
-    """Return the memory after each tenth of the hits, and whether memory is stable in the second half."""
+    """Return the memory after each tenth of the hits. Also return whether memory is stable in the second half."""
     progress(f"texts: {pages:,} distinct pages of a site, of which {texts_per_hour:,} an hour stay")
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-texts-") as directory:
         process = Child("tests.bench.texts_process", str(pages), str(texts_per_hour), directory)

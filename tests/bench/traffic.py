@@ -1,8 +1,8 @@
-"""The traffic of the benchmarks: page views from a real access log, copied as often as needed with new visitors.
+"""The traffic of the benchmarks consists of page views from a real access log.
 
-The traffic keeps the log's distribution of pages, user agents, referrers, hits per visitor and gaps. Every 80th hit
-becomes an ORDER with two items. Copies differ in visitors, hit ids and time of day, so that no hit duplicates another.
-The same arguments always give the same hits.
+The page views are copied as often as needed, with new visitors. The traffic keeps the log's distribution of pages, user
+agents, referrers, hits per visitor and gaps. Every 80th hit becomes an ORDER with two items. Copies differ in visitors,
+hit ids and time of day, so that no hit duplicates another. The same arguments always give the same hits.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Traffic:
 
 
 def load_traffic() -> Traffic:
-    """Return the access log's traffic if available, else the generated page views with plain paths."""
+    """Return the traffic of the access log if the log exists.
+
+    Otherwise return generated page views with plain paths.
+    """
     if ACCESS_LOG.exists():
         views, _ = read_access_log(ACCESS_LOG, "")
         source = "access.log"
@@ -63,7 +66,10 @@ def load_traffic() -> Traffic:
 
 
 def _is_plain_view(hit: RefHit) -> bool:
-    """Return whether the hit is a page view whose path is stored unchanged, so that stored hits can be compared."""
+    """Return whether the hit is a page view whose path is stored unchanged.
+
+    Benchmarks can compare only unchanged paths.
+    """
     return hit.type == "PAGE_VIEW" and re.fullmatch(r"[A-Za-z0-9/_-]*", hit.page_path or "") is not None
 
 

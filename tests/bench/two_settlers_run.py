@@ -1,6 +1,7 @@
-"""Compare the time of two settlers, in two processes that share a store, with the time of a single settler.
+"""Compare the time of two settlers with the time of a single settler.
 
-`python -m tests.bench.two_settlers_run DAYS HITS` runs this benchmark alone.
+The two settlers are processes that share a store. `python -m tests.bench.two_settlers_run DAYS HITS` runs this
+benchmark alone.
 """
 
 from __future__ import annotations

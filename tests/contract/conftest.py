@@ -20,7 +20,7 @@ SERVERS = "servers"
 WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")
 SERVERS_TIMEOUT_S = 180
 LONG_ON_SERVERS = frozenset({"test_many_small_transactions_answer_as_one_large[servers-400]"})
-"""Tests on real servers that only `make test-long` runs, because `make test` runs them with smaller sizes."""
+"""Tests on real servers that only `make test-long` runs. `make test` runs these tests with smaller sizes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,7 +47,10 @@ def log_clock(request: pytest.FixtureRequest, clock: ManualClock) -> Clock:
 
 @pytest.fixture
 def taken_at(log_clock: Clock) -> int:
-    """Return the log time of a record that is collected at NOON: the log's current time, at most 10 min after NOON."""
+    """Return the log time of a record that is collected at NOON.
+
+    The log time is the log's current time, but at most 10 min after NOON.
+    """
     return min(log_clock.now(), NOON + MAX_LEAD_MS)
 
 
@@ -55,7 +58,7 @@ def taken_at(log_clock: Clock) -> int:
 def opener(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Opener]:
     """Provide a function that opens the same store again, as another process would.
 
-    The store in memory is not opened again: the function returns the same object.
+    The store in memory is not opened again. For this store, the function returns the same object.
     """
     opened: list[Stores] = []
     with_druid = request.module.__name__.rpartition(".")[2] in WITH_DRUID

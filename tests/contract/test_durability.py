@@ -1,4 +1,4 @@
-"""Test that acknowledged writes of the embedded store survive a kill, and that related writes are atomic."""
+"""Test that acknowledged writes of the embedded store survive a kill. Related writes must be atomic."""
 
 from __future__ import annotations
 

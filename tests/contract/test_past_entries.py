@@ -1,4 +1,4 @@
-"""Test the port Generations: past entries, the limit of kept generations, abandoned and retired generations."""
+"""Test the port Generations: past entries, the limit of kept generations, and abandoned and retired generations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract tests for the ports RollupSink and MetricStore: answers contain the rows that the sink has written.
+"""Contract tests for the ports RollupSink and MetricStore. Answers contain the rows that the sink has written.
 
 A store may take seconds until its answers contain written rows. The function `write` blocks until answers contain the
 rows.
@@ -59,7 +59,7 @@ CONDITIONS: Final[list[tuple[Filter, int]]] = [
     (And(()), 7),
     (Or(()), 0),
 ]
-"""Filters, each with the number of hits that it selects from three rows of 1, 2 and 4 hits."""
+"""Filters, each with the number of hits that the filter selects. The hits are in three rows of 1, 2 and 4 hits."""
 
 
 class TestRollupSinkAndMetricStore:

@@ -1,6 +1,6 @@
 """Test answers from rows that an Outbox has committed.
 
-A store may take seconds until its answers contain committed rows, so tests that read rows write them with `commit`.
+A store may take seconds until its answers contain committed rows. Tests that read rows therefore write with `commit`.
 """
 
 from __future__ import annotations

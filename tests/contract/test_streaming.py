@@ -1,6 +1,6 @@
-"""Contract tests for the port Outbox, and for the reported progress of committed rows on their way into answers.
+"""Contract tests for the port Outbox, and for the progress of rows from their commit into answers.
 
-A store may take seconds until its answers contain committed rows, so tests that read rows write them with `commit`.
+A store may take seconds until its answers contain committed rows. Tests that read rows therefore write with `commit`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shared code of the end-to-end tests: the day of the hits, and queries on the command line."""
+"""The day of the end-to-end tests' hits, and queries on the command line."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ These modules test Envoy, the command line, the client, and values that `tests/c
 SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py", "test_live_stream.py"})
 """Modules whose replays run on real servers only with the long tests.
 
-`make test` covers servers by `tests/real/paths`, which compares every path with the model, and by `tests/breaking`,
-which kills processes and servers under load.
+`make test` covers servers with other tests. `tests/real/paths` compares every path with the model. `tests/breaking`
+kills processes and servers under load.
 """
 LONGEST = "test_reprocessing.py"
 LOADS_ON_SERVERS = frozenset(
@@ -49,7 +49,7 @@ LOADS_ON_SERVERS = frozenset(
         "test_wild_hits_are_counted_as_they_were_sent",
     }
 )
-"""Tests of `hitmesh load` that `make test` runs on servers (two runs of the command).
+"""Tests of `hitmesh load` that `make test` runs on servers. These tests run the command twice.
 
 The other tests of `hitmesh load` run on servers only with the long tests.
 """
@@ -103,7 +103,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> 
 
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """Return a mesh for a single module, which may stop, kill and start the mesh."""
+    """Return a mesh for a single module. The module may stop, kill and start the mesh."""
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("own-mesh") / "home", backend=backend))
 
 

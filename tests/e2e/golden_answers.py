@@ -1,4 +1,7 @@
-"""Compare the answers of an earlier release, which are stored as tables beside its data, with today's answers."""
+"""Compare the answers of an earlier release with today's answers.
+
+The earlier answers are tables beside the release's data.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Tests that send every kind of bad input through Envoy.
 
-Only the bad hit is refused, with its reason, and the hits beside it are accepted.
+Only the bad hit is refused, with its reason. The hits beside the bad hit are accepted.
 
-Other tests send valid but difficult values, which reports must return as they were sent.
+Other tests send valid but difficult values. Reports must return these values unchanged.
 """
 
 from __future__ import annotations
@@ -131,7 +131,10 @@ class Sent:
 
 @pytest.fixture(scope="module")
 def sent(mesh: Mesh, new_site: NewSite) -> Sent:
-    """Send a batch of a good, a bad and a good hit per case, and wait until reports contain the good hits."""
+    """Send a batch per case, and wait until reports contain the good hits.
+
+    A batch has a good hit, the bad hit and another good hit.
+    """
     site = new_site("bad-input")
     numbers: dict[int, str] = {}
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
@@ -173,7 +176,7 @@ def test_refused_hits_are_counted_at_the_time_of_their_refusal(mesh: Mesh, sent:
 
 
 def _accepted(mesh: Mesh, site: str, bad: bytes) -> list[collector_pb2.HitIssue]:
-    """Send a bad message between two good hits, check that both hits are accepted, and return the issues."""
+    """Send a bad message between two good hits. Check that both good hits are accepted, and return the issues."""
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         stream.send(hit_pb2.HitBatch(hits=[good("first")]))
         stream.raw(bad)

@@ -1,4 +1,4 @@
-"""Every process is killed during an import. The import continues by itself, and every number is right."""
+"""Every process is killed during an import. The import continues by itself. All numbers are then right."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0"
 def write_log(path: Path) -> Path:
     """Write an access log of a week.
 
-    Some visitors in the log return after exactly 30 minutes, the longest pause after which a visit still continues.
+    Some visitors in the log return after exactly 30 minutes. A visit continues after this pause, but ends after a
+    longer pause.
     """
     dice = Random(5)
     visitors = [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=dice.randrange(6 * 86_400)) for _ in range(400)]

@@ -21,7 +21,7 @@ from tests.support.mesh import Mesh, environment, run_command
 from tests.support.patience import patient
 from tests.support.waiting import eventually
 
-# Shared memory pages count once, because the kernel decides how many pages of a library are resident in each process.
+# Shared memory pages count once. The kernel decides in which processes the pages of a library are resident.
 MEMORY_BYTES = 650 << 20
 CANNOT_START = 4
 
@@ -39,7 +39,7 @@ def test_an_empty_mesh_becomes_ready_in_less_than_650_mib_and_stops_cleanly(
 def _measured_start(mesh: Mesh) -> tuple[int, str]:
     """Start and stop a mesh.
 
-    Return the memory of all its processes in bytes, and a text with the memory and start time.
+    Return the memory of all processes in bytes, and a text with the memory and the start time.
     """
     began = time.monotonic()
     mesh.start()

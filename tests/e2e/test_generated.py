@@ -1,7 +1,8 @@
-"""Send a generated file with all edges of the visit rules to the real mesh, and compare with the reference model.
+"""Send a generated file to the real mesh, and compare with the reference model. The file has all edge cases of visits.
 
-The comparison is repeated after all hits are sent twice in another order, after `kill -9` of every process during
-sending, after a restart, and after a second file with hits on settled days (vectors S-k and S-l).
+The comparison is repeated four times: after all hits are sent twice in another order, after `kill -9` of every process
+during sending, after a restart, and after a second file. The second file has hits on settled days (vectors S-k and
+S-l).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test that homes from earlier releases open, are migrated, recover, and keep their numbers."""
+"""Test homes from earlier releases. The homes open, are migrated, recover, and keep their numbers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RANGES = {
     "shop": ("2026-09-28", "2026-10-06"),
     "live": ("2026-11-24", "2026-11-30"),
 }
-# In the stream, a hit that is two hours late belongs to no visit, and an exit counts only when the visit has ended.
-# Settlement adds a visit for the late hit.
+# In the stream, a hit that is two hours late belongs to no visit. An exit counts in the stream only when the visit has
+# ended. Settlement adds a visit for the late hit.
 CHANGED_BY_SETTLEMENT = ("visits", "bounces", "entries", "exits", "visit_duration_total")
 LATE_VISITS = 1
 

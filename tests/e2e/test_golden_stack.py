@@ -1,4 +1,4 @@
-"""Servers start with the data of an earlier release, the mesh migrates the data, and all numbers stay the same.
+"""Servers start with the data of an earlier release, and the mesh migrates the data. All numbers stay the same.
 
 The test starts separate servers, because the servers' stored data is under test.
 """
@@ -29,7 +29,10 @@ STACK_S = 600.0
 
 @pytest.fixture
 def old_stack(tmp_path: Path) -> Iterator[Mesh]:
-    """Return a mesh on separate servers, both not started yet. Finally stop the servers."""
+    """Return a mesh on separate servers.
+
+    Neither the mesh nor the servers are started yet. At the end, stop the servers.
+    """
     with tarfile.open(GOLDEN / "stack.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")
     mesh = Mesh(tmp_path / "home", backend=("--backend", "stack", "--stack-home", str(tmp_path / "servers")))

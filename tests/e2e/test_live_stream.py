@@ -35,13 +35,16 @@ SLACK_MS = 4 * MINUTE
 Hits that would become late or history within that time are omitted.
 """
 ENOUGH_HITS = 1_000
-# The shop's file has no user agents, so the model cannot tell which hits the mesh takes for bots.
+# The shop's file has no user agents. The model therefore cannot tell which hits the mesh classifies as bots.
 UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
 
 
 @dataclass(frozen=True)
 class Shop:
-    """A sent file: its site, its hits (the last hit has the present time), the hits' days, and the time of sending."""
+    """A sent file, with its site, its hits, the days of the hits, and the time of sending.
+
+    The last hit has the present time.
+    """
 
     site: str
     hits: Sequence[RefHit]
@@ -60,7 +63,10 @@ def around(first_ms: int, last_ms: int) -> tuple[date, date]:
 
 
 def shifted(hits: Sequence[RefHit], site: str, now: int) -> list[RefHit]:
-    """Shift the hits so that the last hit is at `now`. Omit hits that would become late or history during the test."""
+    """Shift the hits in time, so that the last hit is at `now`.
+
+    Omit hits that would become late or history during the test.
+    """
     by = now - max(hit.event_time for hit in hits)
     moved = [replace(hit, site=site, event_time=hit.event_time + by) for hit in hits]
     bounds = (V1.gap_ms, ALLOWED_LATENESS_MS)

@@ -27,7 +27,10 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True)
 class Sent:
-    """A site with three page views, a copy of the first and a refused hit, all at the present time."""
+    """A site with three page views, a copy of the first page view, and a refused hit.
+
+    All hits have the present time.
+    """
 
     site: str
     now_ms: int

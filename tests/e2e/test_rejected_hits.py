@@ -1,4 +1,4 @@
-"""List, show, mend and replay rejected hits on the command line, through Envoy. No hit may count twice."""
+"""List, show, mend and replay rejected hits on the command line. All calls go through Envoy. No hit may count twice."""
 
 from __future__ import annotations
 

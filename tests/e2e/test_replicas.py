@@ -58,7 +58,7 @@ def test_streams_of_a_killed_collector_go_on_at_the_other_and_every_hit_is_count
 
 
 def seconds_until_resumed(mesh: Mesh, senders: Senders, part: int) -> float:
-    """Kill a collector, and return the seconds until hits that are sent at that moment are acknowledged.
+    """Kill a collector and then send hits. Return the seconds until these hits are acknowledged.
 
     Before the function returns, a new collector has started.
     """

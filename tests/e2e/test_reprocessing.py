@@ -1,6 +1,6 @@
-"""Correct a bug in the visit rules while late hits arrive, repair lost values, and erase a visitor.
+"""Correct a bug in the visit rules while late hits arrive. Then repair lost values and erase a visitor.
 
-A mesh with logic v0, whose visits end after 3 minutes, counts a real day of a shop, and live traffic. A shadow stream
+A mesh with logic v0 counts a real day of a shop and live traffic. Under v0, visits end after 3 minutes. A shadow stream
 with the current logic then takes over without a restart. Settled days keep their v0 numbers until a reprocessing
 changes them.
 """
@@ -41,7 +41,10 @@ SMALL_WAITS = (
     *("--processor-setting", "keep_superseded_ms=5000"),  # no query in this file takes 5 s
     *("--processor-setting", "marks_known_ms=3000"),
 )
-"""Settings that shorten an erasure's two waits: until queries on replaced rows end, and until streams know its mark."""
+"""Settings that shorten two waits of an erasure.
+
+One wait lasts until queries on replaced rows end. The other wait lasts until streams know the erasure's mark.
+"""
 FORGOTTEN = "demo/forgotten"
 
 
@@ -68,7 +71,8 @@ def corrected(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]
 def under_load(mesh: Mesh) -> Iterator[None]:
     """Send generated traffic during the block. At the end, every hit must be counted, and every ledger must balance.
 
-    While reports read the v0 stream, `hitmesh load` may find differences in visits, which must be gone at the end.
+    While reports read the v0 stream, `hitmesh load` may find differences in visits. At the end, no difference may
+    remain.
     """
     traffic = ("--rate", "40", "--duration", str(LOAD_S), "--sites", "2", "--late", "1", "--duplicates", "1")
     with subprocess.Popen(
@@ -94,7 +98,7 @@ def under_load(mesh: Mesh) -> Iterator[None]:
 
 
 def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ...]:
-    """Return the command that queries a report of DAY, at the data version `version` if it is given."""
+    """Return the command that queries a report of DAY. If `version` is given, the report is at this data version."""
     return (
         *("query", "--site", site, "--metrics", ",".join(metrics), "--since", DAY, "--until", DAY),
         *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
@@ -103,7 +107,7 @@ def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ..
 
 
 def answer(mesh: Mesh, version: str = "") -> dict[str, Any]:
-    """Return the report of METRICS on DAY, at the data version `version` if it is given."""
+    """Return the report of METRICS on DAY. If `version` is given, the report is at this data version."""
     found: dict[str, Any] = one_json_line(mesh.cli(*query(SITE, METRICS, version)))
     return found
 
@@ -136,7 +140,7 @@ def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
 
 
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
-    """Return the numbers `known` increased by `late` views, each of a new visitor."""
+    """Return the numbers `known` plus `late` views. Each of these views is of a new visitor."""
     return (known[0] + late, known[1] + late, known[2])
 
 
@@ -223,7 +227,7 @@ def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
 
 
 def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
-    """Wait until the check finds damage in three stores (dropped rows are cached for 1 s). Return the findings."""
+    """Wait until the check finds damage in three stores. Dropped rows are cached for 1 s. Return the findings."""
     expected, stores = {"raw", "series", "metrics"}, set[str]()
 
     def found() -> dict[str, Any] | None:

@@ -46,7 +46,10 @@ def rest(mesh: Mesh) -> Rest:
 
 @pytest.fixture(scope="module")
 def sold_site(mesh: Mesh, rest: Rest, new_site: NewSite) -> str:
-    """Return a site in EUR with a visit of two hits. The hits are sent by REST, and REST reports contain them."""
+    """Return a site in EUR with a visit of two hits.
+
+    The hits are sent by REST. REST reports already contain the hits.
+    """
     site = new_site("rest", currency="EUR", time_zone="Europe/Berlin")
     view = {"hitId": "a", "type": "HIT_TYPE_PAGE_VIEW", "trueTime": NOON, "visitorId": "v", "pageView": {"url": "/p"}}
     order = {

@@ -1,4 +1,7 @@
-"""An exclusion rule excludes new hits, is applied to history, rolled back, and removed, all through Envoy."""
+"""An exclusion rule excludes new hits and is applied to history.
+
+The change of history is then rolled back, and the rule is removed.
+"""
 
 from __future__ import annotations
 

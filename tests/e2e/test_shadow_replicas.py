@@ -1,4 +1,4 @@
-"""A shadow stream with two processors: each follows its partitions, a killed processor returns, both take over."""
+"""Two processors run a shadow stream. Each follows its partitions, a killed processor returns, and both take over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SITES = tuple(f"merchants/demo/sites/beside-{number}" for number in range(3))
 SMALL_WAITS = ("--processor-setting", "keep_superseded_ms=5000")
 VISITORS = 12
 MINUTES = (38, 28, 18, 8)
-"""The ages of a visitor's views in minutes. Under v0 each view is a visit; under v1 all views are one visit."""
+"""The ages of a visitor's views in minutes. Under v0, each view is a visit. Under v1, all views are one visit."""
 WAIT_S = 120.0
 
 
@@ -87,7 +87,7 @@ def create_sites(mesh: Mesh) -> None:
 
 
 def send_views(senders: Senders, stem: str) -> None:
-    """Send the views of further visitors to each site, and wait until they are acknowledged."""
+    """Send the views of further visitors to each site, and wait until these views are acknowledged."""
     now = SystemClock().now()
     hits = [
         page_view(f"{stem}-{visitor}-{minutes}", now - minutes * 60_000, visitor=f"{stem}-{visitor}")
@@ -118,9 +118,9 @@ def shadow(mesh: Mesh, *arguments: str) -> dict[str, Any]:
 
 
 def compared(mesh: Mesh) -> tuple[int, int, int]:
-    """Return the visits of both streams, and the difference between their hits.
+    """Return the visits of both streams, and the difference in hits.
 
-    For some seconds, only one stream may have a hit.
+    For some seconds, a hit may be in only one stream.
     """
     totals = shadow(mesh, "diff")["totals"]
     return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]
@@ -138,7 +138,7 @@ def processor(mesh: Mesh, node: str) -> psutil.Process | None:
         try:
             if psutil.Process(pid).environ().get("HITMESH_PROCESSOR_NODE") == node:
                 return psutil.Process(pid)
-        except psutil.Error:  # it has just ended
+        except psutil.Error:  # the process has just ended
             continue
     return None
 
@@ -156,10 +156,13 @@ def kill(mesh: Mesh, node: str) -> None:
 
 
 def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
-    """Begin the adoption, and kill the first processor after its partitions stop and before the second's can stop."""
+    """Begin the adoption, and kill the first processor.
+
+    At the kill, the partitions of the first processor have stopped. The partitions of the second processor have not.
+    """
     other = processor(mesh, "processor-1")
     assert other is not None
-    other.suspend()  # shorter than the time after which the group gives its partitions away
+    other.suspend()  # shorter than the time-out after which the group reassigns the partitions
     try:
         assert shadow(mesh, "stop")["state"] == "ADOPTING"
 

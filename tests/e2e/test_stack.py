@@ -83,7 +83,7 @@ def up(home: Path) -> str:
 
 
 def down(home: Path) -> list[str]:
-    """Stop the servers, and return the names of the stopped servers in the order in which they had been started."""
+    """Stop the servers. Return the names of the stopped servers in the order of their start."""
     done = stack(home, "down")
     assert done.code == 0, done.err
     assert "killed" not in done.err

@@ -32,7 +32,7 @@ ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 
 
 def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
-    """Return a batch of page views; `padding` adds about that many bytes to each hit."""
+    """Return a batch of page views. `padding` adds about that many bytes to each page view."""
     views = [page_view(f"{name}-{number}", NOON_MS + number, visitor=name) for number in range(hits)]
     for view in views:
         if padding:
@@ -41,7 +41,7 @@ def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
 
 
 def error_of(stream: StreamClient) -> tuple[grpc.StatusCode, str]:
-    """Read until the stream fails, and return the error's status and reason. The reason must be present."""
+    """Read until the stream fails. Return the error's status and reason. The reason must be present."""
     with pytest.raises(grpc.RpcError) as raised:
         for _ in stream.answers():
             pass

@@ -1,4 +1,4 @@
-"""Test a running mesh's telemetry: every process serves its metrics, and the metrics match the sent hits."""
+"""Test a running mesh's telemetry. Every process serves its metrics, and the metrics match the sent hits."""
 
 from __future__ import annotations
 

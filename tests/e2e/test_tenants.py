@@ -45,7 +45,7 @@ class Tenants:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """A separate mesh for this module whose reports need a key."""
+    """A separate mesh for this module. Callers need a key for the reports of this mesh."""
     options = ("--no-demo-data", "--closed-reads")
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("closed-mesh") / "home", options, backend))
 
@@ -62,7 +62,7 @@ def tenants(mesh: Mesh, new_site: NewSite) -> Tenants:
 
 
 def status_of(call: Callable[[Any], Message], key: str | None) -> tuple[grpc.StatusCode, str]:
-    """Make a call that must fail, with the given key or without a key, and return its status and message."""
+    """Make a call that must fail, and return its status and message. The call has the given key, or no key."""
     with pytest.raises(grpc.RpcError) as raised:
         call(authorized(key) if key else ())
     return raised.value.code(), str(raised.value.details())

@@ -16,7 +16,7 @@ from tests.reference.hits import RefHit
 
 @dataclass(frozen=True)
 class Plan:
-    """The delays with which a file's hits arrive after their event times.
+    """The delays between the event times and the arrivals of a file's hits.
 
     Every hit arrives up to `shuffled_ms` after its event time. Each of the fields below is a share of all hits, from 0
     to 1. The share `delayed` arrives up to 50 minutes after its event time, which is on time. The share `far_delayed`

@@ -1,7 +1,7 @@
 """Values from which hits are generated: sites, user agents, referrers, campaigns, pages and products.
 
 Each value that a client sends is listed with the result that admission must derive from it. Some values contain quotes,
-commas, backslashes at the end, line breaks, right-to-left text or emoji, which many programs handle wrongly.
+commas, final backslashes, line breaks, right-to-left text or emoji. Many programs handle these characters wrongly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.reference.hits import NO_CAMPAIGN, Campaign, RefItem
 
 @dataclass(frozen=True)
 class Client:
-    """A user agent, and its device type, browser and operating system."""
+    """A user agent, with its device type, browser and operating system."""
 
     user_agent: str
     device_type: str
@@ -24,7 +24,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Origin:
-    """The referrer or campaign from which a visit comes, and the channel, source and medium that follow from it."""
+    """The referrer or campaign of a visit, with the resulting channel, source and medium."""
 
     referrer: str | None
     referrer_host: str | None

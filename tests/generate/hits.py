@@ -1,8 +1,8 @@
-"""The two generated files: a big file over eight days, and a later file with hits before and inside those days.
+"""Two generated files. The first file covers eight days. The later file has hits before and inside these eight days.
 
-The same seed always gives the same hits. Both files are shuffled, and positions place the hits in a single log
-partition in sending order. An order is repeated only by the same visitor, so its holder does not depend on a race
-between partitions.
+The same seed always gives the same hits. Both files are shuffled. The positions of the hits lie in a single log
+partition, in sending order. Only the same visitor repeats an order. The holder of an order therefore does not depend on
+a race between partitions.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
 
     The times of the hits lie in the eight days from FIRST_DAY, or shortly before or after these days.
 
-    Every site has all scenarios on days one, four and six, and the first site also has a visitor with more than 5,000
-    hits. The hits that are not in scenarios are copies or belong to random visitors. The scenarios alone give about
-    12,000 hits, so a lower `count` has no effect.
+    Every site has all scenarios on days one, four and six. The first site also has a visitor with more than 5,000 hits.
+    The hits that are not in scenarios are copies or belong to random visitors. The scenarios alone give about 12,000
+    hits, so a lower `count` has no effect.
     """
     maker = HitMaker("a", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=False)]
@@ -76,10 +76,11 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
 
 
 def second_file(first: Sequence[RefHit], seed: int = 2) -> list[RefHit]:
-    """Return further hits, on the days of `first` (a result of `generate_hits`) and on the two preceding days.
+    """Return further hits, on the days of `first` and on the two preceding days.
 
-    The hits join, extend (at either end) and split visits, change visits that continue over midnight (S-k, S-l), and
-    copy hits of `first`. The positions of the hits follow the positions of `first`.
+    `first` is a result of `generate_hits`. The hits join, split and extend visits. A visit may be extended at either
+    end. Some hits change visits that continue over midnight (S-k, S-l), and some copy hits of `first`. The positions of
+    the hits follow the positions of `first`.
     """
     maker = HitMaker("b", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=True)]
@@ -146,7 +147,10 @@ def _pause_ms(dice: Random) -> int:
 
 
 def _copies(dice: Random, hits: Sequence[RefHit]) -> list[RefHit]:
-    """Return exact copies, copies within two hours with other content, and hits that reuse an id after two hours."""
+    """Return exact copies, copies with other content, and hits that reuse an id.
+
+    Copies with other content come within two hours. Ids are reused after two hours.
+    """
     exact = dice.sample(hits, len(hits) // 40)
     changed = [
         replace(_with_other_content(hit), event_time=hit.event_time + dice.choice(_COPY_OFFSETS_MS))

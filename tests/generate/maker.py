@@ -1,4 +1,4 @@
-"""Make a complete hit, with payload, origin and device, from a moment in a scenario or a random visit.
+"""Make a complete hit from a moment in a scenario or in a random visit. The hit has payload, origin and device.
 
 This module decides the content of each hit type. The caller decides the visitor and the time of each hit.
 """
@@ -30,7 +30,7 @@ from tests.reference.hits import INTERACTIVE_TYPES, NO_CAMPAIGN, RefHit
 class HitMaker:
     """A maker of the hits of a file.
 
-    A hit id is the prefix and a running number, and all choices come from `random`.
+    A hit id consists of the prefix and a running number. All choices come from `random`.
     """
 
     prefix: str
@@ -93,7 +93,8 @@ class HitMaker:
     def _with_refund(self, hit: RefHit, shop: Shop, order_id: str) -> RefHit:
         """Add a refund to the hit.
 
-        The refund may lack an id, repeat an id, refund a whole order, or refer to an order that does not exist.
+        The refund may lack an id or repeat an id. The refund may be for a whole order, or for an order that does not
+        exist.
         """
         dice = self.random
         amount = dice.choice((0, dice.randint(1, 90_000_000), dice.randint(1, 90_000_000)))

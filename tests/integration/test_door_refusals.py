@@ -1,4 +1,4 @@
-"""Test calls that a real Envoy refuses itself, and the cause that Envoy reports to the caller."""
+"""Test calls that Envoy refuses itself. Envoy must report the cause to the caller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ SERVICE = "/hitmesh.api.reporter.v1.ReporterService"
 
 
 def bound_fields() -> Iterator[tuple[str, str, str, bool]]:
-    """Yield every route that binds a field in its path: method, path, field, and whether the body is the request."""
+    """Yield every route that binds a field in its path.
+
+    A route is (method, path, field, whether the body is the request).
+    """
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptors().read_bytes())
     for file in files.file:
         for method in itertools.chain.from_iterable(service.method for service in file.service):

@@ -1,4 +1,4 @@
-"""Test erasures over gRPC: who may plan an erasure, what a plan contains, and that no plan contains a visitor id."""
+"""Test erasures over gRPC: who may plan an erasure, and what a plan contains. No plan contains a visitor id."""
 
 from __future__ import annotations
 

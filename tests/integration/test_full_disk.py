@@ -1,4 +1,4 @@
-"""Test a full disk: the errors while there is no space, and recovery without a restart once space is free again."""
+"""Test a full disk. Writes fail while there is no space, and succeed without a restart once space is free again."""
 
 from __future__ import annotations
 

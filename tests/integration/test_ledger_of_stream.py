@@ -50,7 +50,10 @@ def classes(day: Day) -> tuple[int, int, int, int]:
 
 
 def a_mesh() -> SmallMesh:
-    """Return a mesh that has streamed five hits on one day: three counted hits (one late), a copy and a bot's hit."""
+    """Return a mesh that has streamed five hits on one day: three counted hits, a copy and a bot's hit.
+
+    One counted hit is late.
+    """
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit("h1"), a_hit("h2", NOON + MINUTE), a_hit("bot", excluded=True)])
     mesh.send([a_hit("h1"), a_hit("late", NOON - 2 * HOUR, "v2")], partition=0)
@@ -116,7 +119,10 @@ def test_hits_that_wait_are_counted_on_days_that_are_not_listed_too() -> None:
 
 
 class SettlesMeanwhile:
-    """Dirty marks; when a caller reads the marks, the mesh first settles, although other stores are already read."""
+    """Dirty marks.
+
+    The mesh settles each time before a caller reads the marks, although the caller has already read other stores.
+    """
 
     def __init__(self, mesh: SmallMesh) -> None:
         self._mesh = mesh
@@ -150,7 +156,7 @@ def test_a_hit_that_was_lost_behind_the_acknowledgement_is_missed() -> None:
 
 
 def inspection_of(mesh: SmallMesh, hit_id: str, date: str) -> list[tuple[int, int, int | None]]:
-    """Return the verdict, the number of hits in the visit, and the generation, for each copy of a hit."""
+    """For each copy of a hit, return the verdict, the number of hits in the visit, and the generation."""
     stores = mesh.stores
     found = inspect_hit(
         InspectStores(

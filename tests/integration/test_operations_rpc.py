@@ -61,7 +61,10 @@ def put_ledger(mesh: Mesh, site: str, *rows: tuple[str, int, str, Count]) -> Non
 
 
 def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) -> None:
-    """Store the ledger of a day with three accepted hits: a copy, and two counted hits, of which `lost` are missing."""
+    """Store the ledger of a day with three accepted hits: a copy and two counted hits.
+
+    Of the counted hits, `lost` are missing.
+    """
     put_ledger(
         mesh,
         site,

@@ -1,4 +1,7 @@
-"""Tests on a real server: a question ends when its caller cancels, and a queued question then never begins."""
+"""Test on a real server that a question ends when its caller cancels.
+
+A queued question never begins if its caller cancels.
+"""
 
 from __future__ import annotations
 
@@ -191,7 +194,7 @@ def test_cheap_questions_are_answered_while_reports_take_every_call() -> None:
 
 
 def _is_refused(mesh: Mesh) -> bool:
-    """Return whether a report is refused at once, because as many calls as allowed already run or wait."""
+    """Return whether a report is refused at once because the maximum number of calls already runs or waits."""
     try:
         mesh.reporter.RunReport(a_question("hits"), timeout=0.5)
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""Test the budget for refused bytes, which charges unpacked sizes before and while hits are read."""
+"""Test the budget for refused bytes. The budget charges unpacked sizes, both before and while hits are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests with lost or damaged values in files: the check names the site-day, and a repair restores the same report."""
+"""Lose or damage values in files. The check then names the site-day, and a repair restores the same report."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ HITS = [a_hit(0), a_hit(10), an_order(20), a_hit(700, "w"), *map(a_hit, (1_430, 
 
 @pytest.fixture(scope="module")
 def settled_homes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Path, int, list[RefHit]]]:
-    """Return, for each kind of mesh, the home with its settled stores, the time of its clock, and its hits.
+    """For each kind of mesh, return the home with the settled stores, the time of the clock, and the hits.
 
     In the kind "history" all hits arrive as history. In the kind "confirmed" settlement confirms the stream's rows.
     """
@@ -137,7 +137,7 @@ def close(mesh: SmallMesh) -> None:
 
 
 def found(mesh: SmallMesh) -> dict[SiteDay, set[str]]:
-    """Return, for each damaged site-day, the stores whose values do not add up."""
+    """For each damaged site-day, return the stores whose values do not add up."""
     every = problems(mesh.stores, mesh.clock, ["merchants/demo/sites/-"])
     return {SiteDay(each.site, day_of("utc_date", each.utc_date)): stores_of(each) for each in every}
 

@@ -1,4 +1,4 @@
-"""Test the answers and errors of the reporter's services over gRPC, on in-memory stores."""
+"""Test the answers and errors of the reporter's services, over gRPC and on in-memory stores."""
 
 from __future__ import annotations
 

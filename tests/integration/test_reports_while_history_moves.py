@@ -1,7 +1,7 @@
 """Reports run while corrected days are published and rolled back.
 
-Each day in an answer has either all its old numbers or all its new numbers. Reports at an earlier data version have the
-same bytes all the time.
+Each day in an answer has either all its old numbers or all its new numbers. Reports at an earlier data version always
+have the same bytes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FIRST = dt.date(1970, 1, 1) + dt.timedelta(days=DAY)
 def hits_of(day: int) -> list[RefHit]:
     """Return hits of a day, 10 minutes apart.
 
-    Under v0 each hit is a visit; under the current logic all are one visit.
+    Under v0, each hit is a visit. Under the current logic, all hits are one visit.
     """
     times = [(DAY + day) * DAY_MS + minute * MINUTE for minute in range(0, 60 + 10 * day, 10)]
     return [RefHit(SITE, f"v{day}", f"{day}-{time}", time, page_path="/") for time in times]
@@ -64,7 +64,7 @@ def by_day() -> Question:
 
 
 def answer_at(reporter: Faulty, site: Site, version: str = "") -> Answer:
-    """Answer the question about every day, at the data version `version` if it is given."""
+    """Answer the question about every day. If `version` is given, the answer is at this data version."""
     pin = pin_in(version, (site,), site.name) if version else None
     return answer(reporter.backend, by_day(), (site,), site.currency, (), pin)
 

@@ -1,4 +1,7 @@
-"""Test over gRPC that a later published reprocessing prevents work on an earlier one, and the refusal's message."""
+"""Test over gRPC that a later published reprocessing prevents work on an earlier one.
+
+Also test the refusal's message.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A shadow stream beside the live stream, in files: it is started, compared, published, rolled back, and takes over.
+"""Test a shadow stream beside the live stream, in files.
 
-The processor runs in threads. The functions of control and reporter are called without a network. Every report, at any
-time, has the numbers of one of the two streams.
+The shadow stream is started, compared, published and rolled back, and takes over. The processor runs in threads. The
+functions of control and reporter are called without a network. At any time, every report has the numbers of a single
+stream.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ MOVES = 10
 
 
 def views(visitor: str, count: int = 4, at: int = NOW - 40 * MINUTE) -> list[RefHit]:
-    """Return page views 10 minutes apart. Under v0 each page view is a visit; under v1 all page views are one visit."""
+    """Return page views 10 minutes apart.
+
+    Under v0, each page view is a visit. Under v1, all page views are one visit.
+    """
     times = [at + number * 10 * MINUTE for number in range(count)]
     return [RefHit(SITE, visitor, f"{visitor}-{time}", time, page_path="/") for time in times]
 

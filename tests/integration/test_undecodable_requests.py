@@ -1,4 +1,7 @@
-"""Test requests that do not decode: every method of every process refuses them with DECODE and counts them."""
+"""Test requests that do not decode.
+
+Every method of every process counts these requests and refuses them with DECODE.
+"""
 
 from __future__ import annotations
 

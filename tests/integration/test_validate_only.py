@@ -1,4 +1,7 @@
-"""Test a stream that only validates (StreamOpen): it decides like a real stream, but appends nothing to the log."""
+"""Test a stream that only validates (StreamOpen).
+
+This stream decides like a real stream, but appends nothing to the log.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Properties of admission: a hit's result depends on no other hit, all hits are counted, and nothing raises."""
+"""Properties of admission. A hit's result depends on no other hit, all hits are counted, and nothing raises."""
 
 from __future__ import annotations
 
@@ -120,7 +120,10 @@ def frames(draw: st.DrawFn, hits: st.SearchStrategy[bytes] = any_hits) -> Frame:
 
 
 def merged(parts: Sequence[Admitted], column: str) -> pl.DataFrame:
-    """Merge the results of frames that were admitted separately, in the form that a common admission gives."""
+    """Merge the results of frames that were admitted separately.
+
+    The merged result has the form that a common admission gives.
+    """
     tables: list[pl.DataFrame] = [
         getattr(part, column).with_columns(pl.lit(number, pl.UInt32()).alias("frame"))
         for number, part in enumerate(parts)

@@ -1,4 +1,7 @@
-"""The reasons for a difference add up to the difference in visits, for any hits and any versions of the logic."""
+"""The reasons for a difference add up to the difference in visits.
+
+This holds for any hits and any versions of the logic.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ LATER = MIDNIGHT_MS + 100 * DAY_MS
 
 
 def known(each: Rebuilt) -> ChangeReasons:
-    """Return the reasons. A site-day that changed must have reasons, which must add up to its change."""
+    """Return the reasons. A changed site-day must have reasons. The reasons must add up to the change."""
     is_changed = each.before.ledger != each.after.ledger or any(
         change.old != change.new for change in each.changes.values()
     )

@@ -126,7 +126,7 @@ def test_values_without_a_checksum_are_read_and_none_is_taken_for_sealed() -> No
 def complaint_about(damaged: bytes) -> str:
     """Read a record that has no checksum, and return the error message.
 
-    The read may succeed. If the read fails, even by a panic, it must raise StoreCorrupt.
+    The read may succeed. A read that fails must raise StoreCorrupt, even after a panic.
     """
     try:
         read_rows(damaged, READ_COLUMNS)

@@ -2,8 +2,8 @@
 
 The work is bounded, and the result does not depend on how records are divided into steps.
 
-For example, a shop's tag sends the visitor id `undefined` for every visitor. All hits of such a shop belong to one
-timeline, and any of them may arrive out of order.
+For example, a shop's tag sends the visitor id `undefined` for every visitor. All hits of this shop belong to one
+timeline. Any hit may arrive out of order.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def first_published(mesh: SmallMesh, order: list[str]) -> None:
 
 
 def ask(mesh: SmallMesh, work: Work, id_: str) -> bool:
-    """Request work on a reprocessing, run it to its end, and return whether the request was accepted."""
+    """Request work on a reprocessing, and finish the work. Return whether the request was accepted."""
     mesh.clock.advance(1)
     before = stored(mesh, id_)
     try:

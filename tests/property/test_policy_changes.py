@@ -27,7 +27,10 @@ SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 
 
 def drawn_changes(dice: Random, days: Sequence[int]) -> dict[str, list[PolicyChange]]:
-    """Return random policy changes per site; each takes effect on a day in `days` or on the day after such a day."""
+    """Return random policy changes per site.
+
+    Each change takes effect on a day in `days`, or on the day after a day in `days`.
+    """
     near = sorted({day + by for day in days for by in (0, 1)})
     return {
         site: [
@@ -136,7 +139,7 @@ def test_equal_policies_in_pieces_build_the_visits_of_the_whole(hits: list[RefHi
 
 
 def start_of(visit_of: I64Array, visits: Summaries, row: int) -> tuple[int, int] | None:
-    """Return the start and the first hit of the visit to which a hit belongs, or None if the hit is an orphan."""
+    """Return the start and the first hit of the hit's visit. Return None if the hit is an orphan."""
     number = int(visit_of[row])
     return None if number == ORPHAN else (int(visits.start[number]), int(visits.first[number]))
 

@@ -1,4 +1,4 @@
-"""Settlement in ranges of visitors and pieces of time, with any limits, has the same result as in a single pass."""
+"""Settlement in ranges of visitors and pieces of time gives the same result as a single pass, with any limits."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def a_window(hits: Sequence[RefHit], dice: Random) -> Window:
 
 
 def ruled(window: Window, dice: Random) -> Window:
-    """Return the window with random exclusions by current rules, and other random exclusions by earlier rules."""
+    """Return the window with random exclusions. Current rules cause some exclusions, and earlier rules cause others."""
     by_rule = [dice.random() < 0.3 for _ in range(window.rows.height)]
     flags = pl.when(pl.Series(by_rule, dtype=pl.Boolean)).then(int(HitFlag.RULE_PAGE)).otherwise(0)
     flags = pl.when(pl.col("excluded")).then(int(HitFlag.BOT_UA)).otherwise(flags)
@@ -86,7 +86,7 @@ def ruled(window: Window, dice: Random) -> Window:
 
 
 def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
-    """Return the inputs with the claims and earlier exclusions that follow from rule versions 1 (old) and 2 (new)."""
+    """Return the inputs with claims and earlier exclusions. Both follow from rule versions 1 (old) and 2 (new)."""
     before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
     claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)
     return replace(inputs, claims=claims, excluded_before=excluded_before)
@@ -129,9 +129,9 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
-    """Settle each of three days twice, once as a whole and once in ranges, and compare the results.
+    """Settle each of three days as a whole, then in ranges. Compare the two results.
 
-    A day is settled with or without the carry from the day before, under random logic and rules.
+    A day is settled with or without the carry from the previous day. Logic and rules are random.
     """
     dice = Random(seed)
     window, logic = a_window(hits, dice), dice.choice(LOGICS)

@@ -1,7 +1,7 @@
-"""Replays of rejected hits give the same reports as hits that are correct at first, however often a hit is replayed.
+"""Replays of rejected hits give the same reports as hits that are correct at first.
 
-The hits go through the real collector, over gRPC, with the client's sender. The ledger counts each replay as a new
-receipt.
+A hit may be replayed several times. The hits go through the real collector, over gRPC, with the client's sender. The
+ledger counts each replay as a new receipt.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CURE = edits_of([], ["visitor=visitorId"], [])
 class Wanted(NamedTuple):
     """The random choices for a hit.
 
-    `minutes` counts back from noon; `is_refused` hits are wrong when they are first sent.
+    `minutes` counts back from noon. A hit with `is_refused` is wrong when it is first sent.
     """
 
     visitor: int
@@ -80,7 +80,7 @@ def _text(seconds: int) -> str:
 
 
 class Doors(NamedTuple):
-    """A mesh, and the calls with which senders reach its collector."""
+    """A mesh, with the calls by which senders reach its collector."""
 
     small: SmallMesh
     collector: json_pb2_grpc.JsonCollectorServiceStub
@@ -100,7 +100,7 @@ class Doors(NamedTuple):
         return replay(self.mesh(key), made)
 
     def reports(self, site: str) -> Rows:
-        """Return a site's rows, without counts that depend on the times and the number of a hit's arrivals."""
+        """Return a site's rows. Counts that depend on the times or the number of a hit's arrivals are left out."""
         found: Rows = {}
         for (source, excluded, of_site, cell, dimensions), values in self.small.rows().items():
             kept = {name: value for name, value in values.items() if name not in OF_ARRIVALS}

@@ -1,4 +1,4 @@
-"""Test the send window with a model of a collector: acks, credits, refusals and lost streams in any order."""
+"""Test the send window with a model of a collector. Acks, credits, refusals and lost streams come in any order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FATES = st.sampled_from(["accept", "accept", "reject", "retry"])
 
 @dataclass
 class Stream:
-    """The collector's state of a stream: batches that arrived, granted credit, and freed bytes without new credit."""
+    """The collector's state of a stream: arrived batches, granted credit, and freed bytes that gave no credit yet."""
 
     due: int
     room: int

@@ -22,8 +22,8 @@ from tests.support.settled_rows import RowsStore, a_question, ask, sketch_of, ta
 # Tests in this file are slow, because every example draws a random store and asks several questions.
 pytestmark = pytest.mark.timeout(120)
 
-# Each zone has a special day in the fortnight that begins on this date: a day of 23, 24.5, 25 or 24 hours, or a day
-# that begins at 01:00.
+# Each zone has a special day in the fortnight that begins on this date. The special day has 23, 24, 24.5 or 25 hours,
+# or begins at 01:00.
 ZONES = {
     "Europe/Berlin": "2026-03-20",
     "Australia/Lord_Howe": "2026-03-28",
@@ -39,7 +39,7 @@ RANGE_DAYS = 14
 
 @st.composite
 def stores(draw: st.DrawFn, since: str = "2015-05-17") -> RowsStore:
-    """Draw a store with up to 12 rows per source, in the fortnight from `since` or within a day of it."""
+    """Draw a store with up to 12 rows per source. The rows are in the fortnight from `since`, or at most a day away."""
     start = int(dt.datetime.fromisoformat(f"{since}T00:00:00+00:00").timestamp()) * 1_000
     cells = st.integers(-96, (RANGE_DAYS + 1) * 96).map(lambda index: start + index * CELL_MS)
     amounts = st.integers(0, 9)
@@ -192,7 +192,7 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
 
 @given(stores())
 def test_excluded_hits_only_add(store: RowsStore) -> None:
-    """Of invariant P14, reports can only show that including excluded hits never lowers a number."""
+    """Reports can show only one part of invariant P14: including excluded hits never lowers a number."""
     until = until_of("2015-05-17")
     default = sums(ask(store, a_question("hits,visits,orders", until=until)))
     everything = sums(ask(store, a_question("hits,visits,orders", until=until, include_excluded=True)))

@@ -1,4 +1,4 @@
-"""Settled rows must equal the reference, and keep those invariants in rules.md §10 that concern settled rows."""
+"""Settled rows must equal the reference. Settled rows must also keep the invariants of settled rows in rules.md §10."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NOW = MIDNIGHT_MS + DAY_MS
 SEEDS = st.integers(0, 2**16)
 ANY_LOGIC = st.sampled_from(LOGICS)
 FEW = examples(4)
-"""Few examples, for properties whose examples settle several days on two sites."""
+"""Settings with few examples, for properties whose examples settle several days on two sites."""
 
 
 def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
@@ -57,7 +57,7 @@ def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
 
 
 def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
-    """Return a mesh to which the hits were appended in this order, in random records, and then settled."""
+    """Return a mesh that has settled the hits. The hits were appended in this order, in random records."""
     dice = Random(seed)
     mesh = SmallMesh(NOW, policy, SITES, logic, sort_site_days=dice.choice((1, 64)))
     send(mesh, hits, dice)
@@ -175,7 +175,7 @@ def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
 def test_visits_follow_the_version_of_the_day_on_which_they_begin(
     hits: list[RefHit], policy: RefPolicy, cut: int, versions: tuple[Logic, Logic], seed: int
 ) -> None:
-    """A new version settles only new days; a day that is already settled is settled again under its first version."""
+    """A new version settles only new days. A settled day is settled again under its first version."""
     first, second = versions
     mesh, dice = SmallMesh(NOW, policy, SITES, first), Random(seed)
     send(mesh, hits[:cut], dice)
@@ -267,8 +267,8 @@ def test_excluded_and_included_hits_add_up_to_all(hits: list[RefHit]) -> None:
         for key, row in settled([hit for hit in hits if hit.excluded == excluded]).rows().items():
             for name, value in row.items():
                 parts[key][name] += value
-    # Two numbers do not add up: a visitor may occur in both parts, and a hit that is late in one mesh may be on time in
-    # another.
+    # Two numbers do not add up. A visitor may occur in both parts. A hit that is late in one mesh may be on time in
+    # another mesh.
     apart = ("visitors", "late_hits")
     both, added = settled(hits).rows(), {key: dict(row) for key, row in parts.items()}
     assert with_excluded(without(added, *apart)) == with_excluded(without(both, *apart))

@@ -1,4 +1,4 @@
-"""Several settlers, whose leases may end at any time, erase visitors of two sites from shared raw records."""
+"""Several settlers erase visitors of two sites from shared raw records. The settlers' leases may end at any time."""
 
 from __future__ import annotations
 

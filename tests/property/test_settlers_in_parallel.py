@@ -1,4 +1,4 @@
-"""Several settlers with interleaved steps, whose leases may end at any time, give the same rows as a single settler."""
+"""Several settlers with interleaved steps give the same rows as a single settler. The leases may end at any time."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Settling:
     """Several settlers that share the stores of a mesh.
 
     A settler's local clock stands still between two renewals. The settler may therefore treat an expired lease as
-    valid, like a process that is suspended between a check of its lease and a write.
+    valid. A real process does so if it is suspended between a lease check and a write.
     """
 
     def __init__(self, mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SMALL_PORTIONS) -> None:
         self.mesh, self._dice, self._number, self._pace = mesh, dice, 0, pace
         self._keepers: dict[str, LeaseKeeper] = {}
-        self._seen: dict[str, int] = {}  # time that each settler last read from the clock
+        self._seen: dict[str, int] = {}  # the time that each settler last read from the clock
         self.processes = [self._a_process(f"settler-{number}") for number in range(count)]
 
     def step(self) -> None:
-        """Take a random step: a settler makes calls or renews its leases, time passes, or a settler is replaced."""
+        """Take a random step. A settler makes calls or renews its leases, time passes, or a settler is replaced."""
         process = self._dice.choice(self.processes)
         match self._dice.randrange(20):
             case 0:

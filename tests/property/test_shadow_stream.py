@@ -1,4 +1,4 @@
-"""The shadow stream must equal the reference beside the live stream, when published, and as the live stream."""
+"""The shadow stream must equal the reference beside the live stream, after publication, and as the live stream."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def of_days(rows: Rows, first_day: int) -> Rows:
 
 
 def check_both(mesh: TwoStreams, stream: Stream) -> None:
-    """Check that each stream has the same rows as if its logic had run from the start, and that the ledger balances."""
+    """Check that each stream has the same rows as if its logic had run from the start. The ledger must balance."""
     mesh.idle(beat_ms=BEAT_MS)
     mesh.runner.flush()
     mesh.follow()
@@ -318,7 +318,7 @@ def test_a_process_that_must_wait_stands_still_once_another_does() -> None:
 
 
 def ready_to_be_adopted(mesh: TwoStreams) -> None:
-    """Start a shadow, let it catch up, and ask for its adoption."""
+    """Start a shadow stream, let it catch up, and ask for its adoption."""
     mesh.arrive(views("a", 0))
     mesh.step()
     mesh.start()
@@ -327,7 +327,10 @@ def ready_to_be_adopted(mesh: TwoStreams) -> None:
 
 
 def views(visitor: str, minute: int) -> list[Arrival]:
-    """Return page views 10 minutes apart. Under v0 each page view is a visit; under v1 all page views are one visit."""
+    """Return page views 10 minutes apart.
+
+    Under v0, each page view is a visit. Under v1, all page views are one visit.
+    """
     times = [START + (minute + 10 * number) * 60_000 for number in range(4)]
     hits = [RefHit(SITES[0], visitor, f"{visitor}-{time}", time, page_path="/") for time in times]
     return [Arrival(hit.event_time, hit) for hit in hits]

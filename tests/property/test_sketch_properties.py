@@ -12,8 +12,8 @@ from hitmesh.model.sketches.unions import cell_sketches, merge_by_group
 from tests.support.examples import examples
 from tests.support.unions import estimate, union, union_by_group
 
-# A part is a range in a fixed sequence of keys. Parts may overlap or be empty, and some sizes are just at the limit up
-# to which a sketch is exact.
+# A part is a range in a fixed sequence of keys. Parts may overlap or be empty. Some sizes are just at the limit up to
+# which a sketch is exact.
 runs = st.tuples(
     st.integers(0, 30_000),
     st.one_of(st.integers(0, 5), st.integers(0, 3_000), st.sampled_from([7_680, 7_681, 20_000])),

@@ -2,9 +2,9 @@
 
 The sketches are so small that a row of 31 visitors is a sample.
 
-The content of a sample depends on how hits are divided into windows, so an estimate has several correct values. Every
-sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has at
-least 2**lg_k visitors.
+The content of a sample depends on how hits are divided into windows. An estimate therefore has several correct values.
+Every sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has
+at least 2**lg_k visitors.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ CAMPAIGNS = (("shop", "email", "spring", ""), ("shop", "cpc", "", "click"))
 def crowds(draw: st.DrawFn) -> list[RefHit]:
     """Draw the hits of 10 to 48 visitors in a cell. Some visitors return the next day.
 
-    All visitors are in the same partition, or they are in random partitions.
+    The visitors are all in the same partition, or in random partitions.
     """
-    # Hypothesis first tries the example in which all draws are simplest, so this example has the most visitors, all in
-    # a single partition.
+    # Hypothesis first tries the example with the simplest draws. This example therefore has the most visitors, all in a
+    # single partition.
     names = visitors_of(48 - draw(st.integers(0, 38)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
@@ -149,7 +149,7 @@ def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> Non
 
 
 def check_rows(seen: Seen, entries: list[Entry]) -> None:
-    """Compare the rows with the reference, and the sketches with the reference's sets of visitors."""
+    """Compare the rows with the reference's rows, and the sketches with the reference's sets of visitors."""
     assert seen.changed(Seen(folded_rows(entries), frozenset())) == set()
     for key, visitors in visitors_by_row(entries).items():
         check_sketch(seen.sketches[key], visitors, provisional=key in seen.provisional)
@@ -205,7 +205,7 @@ def without_visitors(answer: Answer) -> Answer:
 
 
 def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
-    """Check that a number without bounds is exact, and that a number with bounds comes from a sample of valid size."""
+    """Check that a number without bounds is exact. A number with bounds must come from a sample of valid size."""
     question, lower, upper = rows.question, column.lower, column.upper
     assert lower is not None
     assert upper is not None
@@ -230,13 +230,13 @@ def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
             assert column.numerators[place] == value == len(known)
             continue
         assert len(known) > NOMINAL
-        # The threshold of a sample is the hash of a visitor, and the sample contains all hashes below its threshold.
+        # The threshold of a sample is the hash of a visitor. The sample contains all hashes below this threshold.
         assert value in {kept / (float(known[kept]) / float(MAX_THETA)) for kept in range(NOMINAL, len(known))}
         assert lower[place] <= value <= upper[place]
 
 
 def check_live_and_settled(mesh: Stream, hits: Sequence[RefHit], dice: Random) -> None:
-    """Check rows and answers before and after settlement, and that a second settlement changes nothing."""
+    """Check rows and answers before and after settlement. A second settlement must change nothing."""
     feed_through_crashes(mesh, with_delays(hits, dice, dice.choice(DELAYS)), dice)
     for site in SITES:
         check_rows(mesh.seen(site), entries_of(mesh, site, settled=False))
@@ -351,7 +351,10 @@ def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...]
 
 
 def check_settled(found: dict[tuple[object, ...], bytes], day: int, entries: list[Entry]) -> None:
-    """Check that the sketch of a settled row is exact up to the limit and a sample beyond it."""
+    """Check that the sketch of a settled row is exact up to the limit.
+
+    Beyond the limit, the sketch must be a sample.
+    """
     expected: dict[tuple[object, ...], set[str]] = {
         (cell, False, *dimensions): visitors
         for (_, with_excluded, _, cell, dimensions), visitors in visitors_by_row(entries).items()

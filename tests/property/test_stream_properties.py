@@ -45,7 +45,7 @@ MAX_HITS = 40
 DAY = 24 * HOUR
 FEW = examples(4)
 FEWER = examples(3)
-"""Few examples, for properties that start many runners or settle several days."""
+"""Settings with few examples, for properties that start many runners or settle several days."""
 
 ON_TIME_MS = (0, 0, 0, 1, SECOND, 5 * MINUTE, 29 * MINUTE, 40 * MINUTE)
 ANY_MS = (

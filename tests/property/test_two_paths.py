@@ -52,14 +52,17 @@ def a_fixed_question(dice: Random, days: Sequence[dt.date]) -> Question:
 
 
 def days_around(hits: Sequence[RefHit]) -> list[dt.date]:
-    """Return the UTC dates of the hits, and for each date also the previous and the next date."""
+    """Return the UTC dates of the hits. Each date comes with the previous date and the next date."""
     dates = {dt.datetime.fromtimestamp(hit.event_time / 1_000, dt.UTC).date() for hit in hits}
     around = {date + dt.timedelta(days=shift) for date in dates for shift in (-1, 0, 1)}
     return sorted(around or {dt.date(2026, 3, 5)})
 
 
 def answers_of_both_paths(mesh: Stream, question: Question, site: Site) -> tuple[Answer, Answer]:
-    """Return the answer from the series store, and the answer from the metric store (with a silent series store)."""
+    """Return the answer from the series store and the answer from the metric store.
+
+    For the second answer, the series store is unavailable.
+    """
     from_series = answer(Faulty(mesh.stores, mesh.clock).backend, question, (site,), site.currency, ())
     without = Faulty(mesh.stores, mesh.clock)
     without.series.is_silent = True

@@ -1,7 +1,7 @@
 """Test the stream on extreme hits: one visitor or many, any order, every type, and amounts at their limits.
 
-The tests run in memory and on files. The limits are so small that few hits already cause the work that many hits cause
-in production.
+The tests run in memory and on files. The limits are small. Few hits therefore cause the work that many hits cause in
+production.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def wild_hits(dice: Random, visitors: int) -> list[RefHit]:
 
 
 def _with_twins(hit: RefHit, dice: Random) -> RefHit:
-    # A copy must equal its original, because the order of arrival decides which of the two counts.
+    # A copy must equal its original, because the order of arrival decides which of them counts.
     hit_id = dice.choice(IDS) if hit.type == "IDENTIFY" else hit.hit_id
     return replace(with_twins(hit, dice, (*TEXTS, "refund_id", "order_id")), hit_id=hit_id)
 

@@ -1,7 +1,7 @@
-"""The reference model: an independent implementation of rules.md, slow and simple, with which the product is compared.
+"""The reference model: an independent, slow and simple implementation of rules.md.
 
-The reference imports nothing from the product, so that reference and product cannot share a misreading of the rules.
-All code is plain Python and handles one hit at a time, however slow that is.
+Tests compare the product with this model. The reference imports nothing from the product, so that reference and product
+cannot share a misreading of the rules. All code is plain Python and handles one hit at a time, however slow that is.
 
 `hits` defines a hit, and `visits` builds visits. `settled` settles sites, and lists the contribution of each hit and
 visit to a report. `streamed` counts as the stream does before settlement. `civil` divides time into buckets, and

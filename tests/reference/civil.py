@@ -27,7 +27,10 @@ def label(instant_ms: int, zone: ZoneInfo) -> str:
 
 @lru_cache(maxsize=4_096)
 def day_start(day: date, zone: ZoneInfo) -> int:
-    """Return the first instant (UTC ms) whose local date is `day`, or a later date if the zone skipped `day` (Z2)."""
+    """Return the first instant (UTC ms) whose local date is `day`.
+
+    If the zone skipped `day`, the local date is later (Z2).
+    """
     midnight_utc = round((datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH).total_seconds()) * 1000
     return next(
         instant
@@ -38,10 +41,11 @@ def day_start(day: date, zone: ZoneInfo) -> int:
 
 @lru_cache(maxsize=256)
 def bucket_starts(grain: str, zone_name: str, first: date, last: date) -> tuple[int, ...]:
-    """Return the starts of the buckets on the civil dates from `first` to `last`, both included, in UTC ms.
+    """Return the starts of the buckets in UTC ms.
 
-    The last number is the end of the last bucket. The grain NONE gives a single bucket. Weeks start on Monday. The
-    first week and month are cut at the range's start.
+    The buckets cover the civil dates from `first` to `last`, both included. The last number is the end of the last
+    bucket. The grain NONE gives a single bucket. Weeks start on Monday. The first week and month are cut at the range's
+    start.
     """
     zone = ZoneInfo(zone_name)
     days = [first + timedelta(days=index) for index in range((last - first).days + 1)]

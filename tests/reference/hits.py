@@ -1,6 +1,6 @@
 """The hit of the reference, the lists of interactive types and view types, and the hash that breaks ties.
 
-A hit of the reference is already admitted: its time, its visitor and the class of its user agent are decided. Admission
+A hit of the reference is already admitted. Its time, its visitor and the class of its user agent are decided. Admission
 is not modelled.
 """
 

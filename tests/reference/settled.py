@@ -1,7 +1,7 @@
-"""Contributions of settled hits and visits to a report: rules D3, D5, M1, M6, and the ● metrics in rules.md §8.
+"""Contributions of settled hits and visits to a report (rules D3, D5, M1, M6, and the ● metrics in rules.md §8).
 
-Every counted hit, ordered item, copy and visit becomes an `Entry`, which has an instant, dimension values, and amounts
-for additive metrics. The module `report` applies buckets, filters and ratios.
+Every counted hit, ordered item, copy and visit becomes an `Entry`. An entry has an instant, dimension values, and
+amounts for additive metrics. The module `report` applies buckets, filters and ratios.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
 
 
 def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_are_known: bool) -> None:
-    """Let the first claim on (site, refund id) deduct its amount; repeats deduct nothing (D3).
+    """Let the first claim on (site, refund id) deduct its amount. Repeats deduct nothing (D3).
 
-    An amount of 0 means the total of the order, if `orders_are_known`.
+    If `orders_are_known`, an amount of 0 means the total of the order.
     """
     is_pending = {id(hit) for hit in pending}
     orders = {(hit.site, hit.order_id, hit.excluded): hit for hit in settled.winners}
@@ -171,7 +171,7 @@ def _entries_of_one(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator
 
 
 def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int]) -> Entry:
-    """Return an entry of a data quality metric, which is marked as not excluded.
+    """Return an entry of a data quality metric. The entry is marked as not excluded.
 
     Data quality metrics count excluded hits in every report.
     """
@@ -204,7 +204,7 @@ def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
 
 
 def _hit_dimensions(hit: RefHit, visit: RefVisit | None) -> dict[str, str | None]:
-    """Return the hit's own dimensions and those of its visit. A copy has no visit."""
+    """Return the dimensions of the hit and of its visit. A copy has no visit."""
     return {
         **(_visit_dimensions(visit) if visit else {}),
         "site": hit.site,

@@ -1,8 +1,8 @@
 """The numbers of the stream before settlement: rules T4 and S7, and the stream's version of rules D1 to D3.
 
 This module applies the rules of `settled` to the hits that the stream may use. Hits on closed days are pending, and
-late hits belong to no visit. A copy is recognised only within 90 minutes of log time, and a visit is counted in two
-steps: while it is open, and when it ends. Drift is the settled number minus the streamed number.
+late hits belong to no visit. A copy is recognised only within 90 minutes of log time. A visit is counted in two steps:
+while it is open, and when it ends. Drift is the settled number minus the streamed number.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SiteDay = tuple[str, int]
 class Streamed(Settled):
     """The result of the stream.
 
-    Hits in `pending` do not count yet; hits in `late` and `waiting` count outside visits.
+    Hits in `pending` do not count yet. Hits in `late` and `waiting` count outside visits.
     """
 
     pending: list[RefHit] = field(default_factory=list)
@@ -53,12 +53,13 @@ def stream(
     texts_per_hour: int | None = None,
     kept_of_visitor: int = KEPT_OF_VISITOR,
 ) -> Streamed:
-    """Return the result for all sites after all records up to `log_time`, or at the end if `log_time` is None.
+    """Return the result for all sites after all records up to `log_time`.
 
-    At the end, all visits have ended.
+    If `log_time` is None, return the result at the end. At the end, all visits have ended.
 
     The order of `hits` is irrelevant, because `position` gives the time and order of arrival. Hits that were logged
-    after `log_time` are ignored. Texts beyond `texts_per_hour` are folded (S10); with None, there is no limit.
+    after `log_time` are ignored. Texts beyond `texts_per_hour` are folded (S10). If `texts_per_hour` is None, no text
+    is folded.
     """
     came = sorted((_as_logged(hit) for hit in hits), key=lambda hit: hit.position)
     came = [hit for hit in came if log_time is None or hit.position[0] <= log_time]
@@ -92,8 +93,9 @@ def _as_logged(hit: RefHit) -> RefHit:
 def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
     """Return the copies that the stream recognises among hits that are not history, in log order (D1, D2).
 
-    A hit is a copy if an earlier record in log order has the same site, visitor and hit id, an event time at most two
-    hours and a log time at most 90 minutes away, even if that record is itself a copy.
+    A hit is a copy of an earlier hit in log order under three conditions. Both hits have the same site, visitor and hit
+    id. The event times differ by at most two hours. The log times differ by at most 90 minutes. The earlier hit may
+    itself be a copy.
     """
     seen: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
     copies = []
@@ -113,9 +115,9 @@ def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor
     """Return the hits that belong to no visit until settlement (S9).
 
     `known` must be in log order, without history hits. Only hits that are on time, not copies and not offline can wait.
-    Such a hit waits if two conditions hold: an earlier record contains another such hit of the same timeline with the
-    same or a later event time, and earlier records in the epochs of the last 90 minutes contain at least
-    `kept_of_visitor` hits of the visitor.
+    A hit waits if two conditions hold. First, an earlier record contains another hit that can wait, of the same
+    timeline, with the same or a later event time. Second, earlier records in the epochs of the last 90 minutes contain
+    at least `kept_of_visitor` hits of the visitor.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}
@@ -163,7 +165,10 @@ def _visit_entries(streamed: Streamed) -> Iterator[Entry]:
 
 
 def _at_once(entry: Entry) -> Entry:
-    """Return the contribution of an open visit, without its exit page and the measures that its end decides (S7)."""
+    """Return the contribution of an open visit (S7).
+
+    The exit page is left out, as are the measures that the visit's end decides.
+    """
     adds = {name: value for name, value in entry.adds.items() if name in AT_ONCE}
     return replace(entry, dimensions={**entry.dimensions, "exit_page": None}, adds=adds)
 
@@ -171,7 +176,7 @@ def _at_once(entry: Entry) -> Entry:
 def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
     """Return the drift (settled − streamed) per site-day and measure, without zeros (A8).
 
-    Amounts of refunds of whole orders are not drift, because the stream cannot determine them (D3).
+    Amounts of refunds of whole orders are not drift, because the stream cannot determine these amounts (D3).
     """
     after, before = totals(settled), totals(streamed)
     for site_day, micros in full_refunds(settled).items():

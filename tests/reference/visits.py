@@ -20,7 +20,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True)
 class RefPolicy:
-    """A visit policy; the defaults are policy v1 (rules.md §4). `midnight_zone` matters only with the midnight flag."""
+    """A visit policy. The defaults are policy v1 (rules.md §4). `midnight_zone` matters only with the midnight flag."""
 
     gap_ms: int = 30 * 60 * 1000
     cap_ms: int = 24 * 60 * 60 * 1000
@@ -40,7 +40,7 @@ PolicyByDay = Mapping[tuple[str, int], RefPolicy]
 
 @dataclass
 class RefVisit:
-    """A visit, which has at least one hit. The hits are in order, and the first hit is interactive."""
+    """A visit with at least one hit. The hits are in order, and the first hit is interactive."""
 
     hits: list[RefHit] = field(default_factory=list)
     bot_behaviour: bool = False
@@ -62,7 +62,7 @@ class RefVisit:
 
     @property
     def duration_ms(self) -> int:
-        """Time from the first hit to the last hit, which is 0 for a visit with a single hit."""
+        """Time from the first hit to the last hit. The time is 0 for a visit with a single hit."""
         return self.last - self.start
 
     @property
@@ -97,8 +97,8 @@ class RefVisit:
 def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
     """Return the copies (D1, D2), in log order.
 
-    A hit is a copy if an earlier record in log order has the same site, visitor and hit id and an event time at most
-    two hours away, even if that record is itself a copy.
+    A hit is a copy of an earlier hit in log order under two conditions. Both hits have the same site, visitor and hit
+    id. The event times differ by at most two hours. The earlier hit may itself be a copy.
     """
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     copies = []
@@ -113,10 +113,10 @@ def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
 def visits_of_one(
     hits: Sequence[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None
 ) -> tuple[list[RefVisit], list[RefHit]]:
-    """Build the visits of one visitor, and return them with the orphans, which belong to no visit (S0 to S5).
+    """Build the visits of one visitor, and return visits and orphans (S0 to S5). Orphans belong to no visit.
 
-    All hits must belong to one site and visitor, must not be copies, and must be all excluded or all not excluded.
-    `policy` applies to visits that begin on days without a policy in `by_day`.
+    All hits must belong to one site and visitor. No hit may be a copy. Either all hits are excluded, or none. `policy`
+    applies to visits that begin on days without a policy in `by_day`.
     """
     visits: list[RefVisit] = []
     orphans: list[RefHit] = []

@@ -1,1 +1,4 @@
-"""Code that all layers of tests share, because no layer imports another: builders, meshes, servers, waiting."""
+"""Code that all layers of tests share: builders, meshes, servers and waiting.
+
+No layer of tests imports another layer.
+"""

@@ -1,4 +1,4 @@
-"""Builders of hits, batches and grants for admission tests, and a function that admits batches."""
+"""Build hits, batches and grants for admission tests, and admit batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 
 NOW = 1_700_000_000_000
-"""2023-11-14T22:13:20Z, the collect time of every frame unless a test sets another."""
+"""The collect time of every frame unless a test sets another: 2023-11-14T22:13:20Z."""
 SITE = Site("merchants/m/sites/s", "Europe/Berlin", "EUR", secret=b"secret of a test")
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:25.0) Gecko/20100101 Firefox/25.0"
 CHROME = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
@@ -43,7 +43,7 @@ def grants(site: Site = SITE) -> dict[tuple[str, str], Grant | Refusal]:
 
 
 def a_hit(hit_id: str = "h1", *, at: int | None = None, true_time: int | None = None, **fields: Any) -> hit_pb2.Hit:
-    """Return a hit of visitor v, which is a page view unless `fields` name another type."""
+    """Return a hit of visitor v. The hit is a page view unless `fields` name another type."""
     hit = hit_pb2.Hit(hit_id=hit_id, visitor_id=fields.pop("visitor_id", "v"))
     if not fields.keys() & {"type"}:
         hit.type = hit_pb2.HIT_TYPE_PAGE_VIEW

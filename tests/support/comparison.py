@@ -1,4 +1,4 @@
-"""Compare reports. The mesh's answers over gRPC are put into the form of the reference model's answers."""
+"""Compare reports. Put the mesh's answers over gRPC into the form of the reference model's answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Question:
 class Model:
     """The answers of the reference model for some hits. All hits are history, and therefore late.
 
-    If `counted` is given, the model uses it and does not settle the hits.
+    If `counted` is given, the model uses `counted` and does not settle the hits.
     """
 
     def __init__(self, hits: Sequence[RefHit], counted: Settled | None = None) -> None:
@@ -150,8 +150,8 @@ def questions(
 ) -> Iterator[Question]:
     """Yield all questions about a site: all metrics by day and hour in four zones, and by dimensions.
 
-    If `with_excluded` is None, questions by day are asked with and without excluded hits, and all other questions only
-    without.
+    If `with_excluded` is None, questions by day are asked with and without excluded hits. All other questions are then
+    asked only without excluded hits.
     """
     plain = Question(site, first, last, currency=currency)
     for excluded in (False, True) if with_excluded is None else (with_excluded,):

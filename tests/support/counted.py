@@ -1,4 +1,4 @@
-"""Wait until all hits in the log are committed, flushed and visible in answers, and no history hit waits."""
+"""Wait until all hits in the log are counted: committed, flushed and visible in answers. No history hit may wait."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_committed(stores: Stores, ends: Ends) -> bool:
 def is_counted(stores: Stores, ends: Ends) -> bool:
     """Return whether all records before these offsets are committed, flushed and in answers, and no day is dirty.
 
-    If a server is unavailable, for example because it was killed, the function returns False.
+    If a server is unavailable, for example after a kill, the function returns False.
     """
     try:
         flushed = stores.series.flushed()
@@ -56,7 +56,7 @@ def is_counted(stores: Stores, ends: Ends) -> bool:
 
 
 def progress(stores: Stores) -> object:
-    """Return sums of committed, flushed and ingested offsets, which change as long as the stream makes progress."""
+    """Return sums of committed, flushed and ingested offsets. The sums change as long as the stream makes progress."""
     try:
         known = (stores.outbox.committed(), stores.series.flushed(), stores.metrics.ingested_through())
     except RetryError:

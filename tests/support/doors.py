@@ -53,7 +53,7 @@ def spoken(at: Address, request: bytes) -> bytes:
 
 
 def running_door(run: Path) -> Iterator[Door]:
-    """Run an Envoy with its files in `run`, which accepts MAX_CONNECTIONS connections.
+    """Run an Envoy that has its files in `run` and accepts MAX_CONNECTIONS connections.
 
     The site SITE has a settled day.
     """

@@ -1,4 +1,4 @@
-"""Erasures on a small mesh. Tests plan an erasure as the control service does, and the reprocessor runs it."""
+"""Erasures on a small mesh. Tests plan an erasure as the control service does. The reprocessor runs the erasure."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def erasing_reprocessor(mesh: SmallMesh, pace: ReprocessPace = PACE) -> Reproces
 
 
 def without(hits: Iterable[RefHit], visitor: str, until: int = 1 << 60) -> Sequence[RefHit]:
-    """Return the hits without those of the visitor before `until`."""
+    """Return the hits, except the visitor's hits before `until`."""
     return [hit for hit in hits if hit.visitor != visitor or hit.event_time >= until]
 
 

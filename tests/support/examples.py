@@ -1,4 +1,4 @@
-"""The number of examples that a property tries: the number in the test times the environment variable EXAMPLES.
+"""The number of examples of a property is the number in the test times the environment variable EXAMPLES.
 
 `make test` tries few examples, to be fast. `make test-long` sets EXAMPLES, so that properties try many more examples.
 """
@@ -11,7 +11,10 @@ from hypothesis import settings
 
 TIMES = float(os.environ.get("EXAMPLES") or 1)
 FEWEST = 2
-"""The first example of Hypothesis is the simplest, which shows little, so every property has at least two examples."""
+"""Hypothesis tries the simplest example first, which shows little.
+
+Every property therefore has at least two examples.
+"""
 
 
 def examples(count: int) -> settings:

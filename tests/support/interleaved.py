@@ -1,6 +1,6 @@
 """Simulated processes whose steps a test interleaves.
 
-Each process is a thread, and only the thread that the test has chosen runs.
+Each process is a thread. Only the thread that the test has chosen runs.
 
 A process pauses before each call of a port. A test lets a process make some calls, or kills the process at its pause.
 """
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Killed(BaseException):
     """Raised in a process that the test kills.
 
-    The class is no Exception, so that the code of the process does not handle it.
+    The class does not derive from Exception, so that no code of the process handles the error.
     """
 
 
@@ -31,8 +31,8 @@ class Process:
 
     Args:
         name: name of the process.
-        work: a function that takes the process and returns the function that the process repeats. The repeated function
-            must use the process's views of ports.
+        work: a function of the process. This function returns the function that the process repeats. The repeated
+            function must use the process's views of ports.
     """
 
     def __init__(self, name: str, work: Callable[[Process], Callable[[], object]]) -> None:
@@ -61,7 +61,7 @@ class Process:
                 raise self._error
 
     def kill(self) -> None:
-        """End the process before its next call; idempotent."""
+        """End the process before its next call. A repeated call of this function has no effect."""
         self._is_killed = True
         self._go.release()
         self._thread.join()
@@ -76,7 +76,7 @@ class Process:
         return type(stores)(**ports)
 
     def pause(self, call: str) -> None:
-        """Wait until the test lets the process continue. Only the process's thread calls this function.
+        """Wait until the test lets the process continue. Only the thread of the simulated process calls this function.
 
         Raises:
             Killed: the test killed the process.

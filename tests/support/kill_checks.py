@@ -1,7 +1,7 @@
-"""Check, after a process died, that the log contains each hit once, and that rows, partials and ledger are correct.
+"""Check the stores after a process died. The log must contain each hit once. Rows, partials and ledger must be correct.
 
-The reference computes the expected values from the log, because only the log shows which hits were accepted and in
-which order. Rows are read from the store that reports read.
+The reference computes the expected values from the log. Only the log shows which hits were accepted, and in which
+order. Rows are read from the store that reports read.
 """
 
 from __future__ import annotations
@@ -71,10 +71,13 @@ def refusals_in_log(stores: Stores) -> Counter[tuple[str, int]]:
 
 
 def check_acknowledged(sent: Sequence[RefHit], logged: Logged, resent: int) -> int:
-    """Check that the log contains every hit as often as it is in `sent`, and at most `resent` additional copies in all.
+    """Check that the log contains every hit as often as `sent` does.
+
+    At most `resent` additional copies are allowed in all.
 
     Returns:
-        The number of additional copies, which come from batches that were sent again after a lost acknowledgement.
+        The number of additional copies. These copies come from batches that were sent again after a lost
+        acknowledgement.
     """
     taken = Counter(key_of(hit) for hits in logged.values() for hit in hits)
     wanted = Counter(map(key_of, sent))
@@ -180,7 +183,10 @@ def _of_days(entries: Iterable[Entry], days: set[int], *, inside: bool) -> list[
 
 
 def partial_sums(stores: Stores, site: str, settled: set[int]) -> dict[int, dict[str, int]]:
-    """Return the sums of the partials per cell and measure, on days that are not settled, including excluded hits."""
+    """Return the sums of the partials per cell and measure.
+
+    Only days that are not settled count; excluded hits are included.
+    """
     sums = (
         stores.series.read(site, *ALL_DAYS, STREAM_GENERATION)
         .filter(~pl.col("day").is_in(list(settled)))

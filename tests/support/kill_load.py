@@ -1,8 +1,8 @@
 """Generate traffic for kill tests from a seed: recent hits of three sites, with all difficult cases of counting.
 
 This module decides when hits happen and which hits are sent twice. `HitMaker` decides the content of the hits. About
-half of the hits are on time, and all other hits are late or history. The traffic contains bots, copies, repeated orders
-and hits out of order.
+half of the hits are on time. All other hits are late or history. The traffic contains bots, copies, repeated orders and
+hits out of order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _TYPES = {"PAGE_VIEW": 9, "PRODUCT_VIEW": 3, "EVENT": 2, "ENGAGEMENT": 2, "CART_
 
 
 def hits_of_now(seed: int, now: int, visitors: int) -> list[RefHit]:
-    """Return hits from the three hours before `now` and from an old day, about ten per visitor, in random order."""
+    """Return hits in random order, about ten per visitor.
+
+    The hits are from the three hours before `now` and from an old day.
+    """
     maker = HitMaker("k", Random(seed), count())
     dice = maker.random
     hits: list[RefHit] = []
@@ -109,7 +112,10 @@ def _walk(maker: HitMaker, shop: Shop, visitor: str, begin: int, orders_of: str 
 
 
 def _copies(dice: Random, hits: Sequence[RefHit]) -> list[RefHit]:
-    """Return exact copies of some hits, and copies of some page views that have another page under the same id."""
+    """Return exact copies of some hits, and inexact copies of some page views.
+
+    An inexact copy has the same id and another page.
+    """
     exact = dice.sample(hits, len(hits) // 12)
     views = [hit for hit in hits if hit.type == "PAGE_VIEW"]
     changed = [

@@ -1,6 +1,6 @@
 """Wrap the stores of a runner so that the n-th write fails.
 
-The write fails either before or after it takes effect, and the writer cannot tell which. All writes before the n-th
+The write fails before or after its effect. The writer cannot tell which of the two happened. All writes before the n-th
 take effect in the real store.
 """
 
@@ -30,7 +30,10 @@ WRITES = frozenset(
 
 
 class Killed(BaseException):
-    """The simulated death of a process. The class derives from BaseException, so that no error handler catches it."""
+    """The simulated death of a process.
+
+    The class derives from BaseException, so that no error handler catches the error.
+    """
 
 
 @dataclass
@@ -40,8 +43,8 @@ class Fuse:
     Attributes:
         chances: number of counts left before the failure.
         error: creates the exception to raise.
-        only: names of the write methods that count; if empty, all methods count.
-        blown: "before" or "after" with the name of the write that failed; empty before the failure.
+        only: names of the write methods that count. If `only` is empty, all write methods count.
+        blown: "before" or "after" with the name of the write that failed. The text is empty before the failure.
     """
 
     chances: int

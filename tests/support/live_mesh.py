@@ -1,7 +1,7 @@
 """Collector, processor and settler on a single store, with a clock that follows the arrival of hits.
 
-`LiveMesh` admits reference hits with the real micro-batcher, streams with the real runner, settles with the real
-settler, and remembers each hit's log position for the reference model. No work happens in the background.
+`LiveMesh` admits reference hits with the real micro-batcher, streams with the real runner, and settles with the real
+settler. `LiveMesh` also remembers each hit's log position for the reference model. No work happens in the background.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ The time is so short that a hit with a delay of 50 minutes is still on time.
 """
 CLOSES_AFTER_MS = 51 * HOUR
 CLOSING_BEAT_MS = 17 * HOUR  # so long that every heartbeat is a separate window
-"""Time from a hit until its day is certainly closed: 24 h until the day ends, 26 h until it closes, 1 h in reserve."""
+"""Time from a hit until its day is certainly closed.
+
+The day ends within 24 h, and closes 26 h later. 1 h is reserve.
+"""
 OUTCOME_S = 60.0
 SMALLEST = Limits(
     tidy_from=1,
@@ -87,7 +90,7 @@ SentKey = tuple[str, str, int, str, str | None]
 
 
 class LiveMesh:
-    """A mesh in this process. The mesh is a context manager, which releases runner and stores at exit.
+    """A mesh in this process. The mesh is a context manager that releases runner and stores at exit.
 
     Args:
         url: store URL.
@@ -96,7 +99,7 @@ class LiveMesh:
         sites: sites to create, each with a server key that accepts hits of any age.
         policy: visit policy for all sites.
         partitions: number of partitions for hits.
-        limits: limits for the runners, whose sketch size also applies to the settler.
+        limits: limits for the runners. The sketch size also applies to the settler.
         logic: version of the logic for the runners and the settler.
     """
 
@@ -169,7 +172,7 @@ class LiveMesh:
         outcomes: list[Future[BatchOutcome]] = [Future() for _ in frames]
         for frame, outcome in zip(frames, outcomes, strict=True):
             batcher.submit(Waiting(frame, outcome.set_result))
-        # The batcher starts last, so that its thread finds all batches waiting and handles them as one micro-batch.
+        # The batcher starts last. Its thread then finds all batches waiting and handles them as one micro-batch.
         batcher.start()
         batcher.stop()
         return [outcome.result(OUTCOME_S) for outcome in outcomes]
@@ -268,12 +271,12 @@ class LiveMesh:
         return {SiteDay(site, day) for site in self.logged for day in self.stores.generations.current(site, *ALL_DAYS)}
 
     def seen(self, site: str, *days: int, stream: int | None = None) -> Seen:
-        """Return all rows that reports can find for a site, on the days with hits, settled days and `days`."""
+        """Return all rows that reports can find for a site, on days with hits, on settled days and on `days`."""
         return seen(self.stores, site, {*days, *(hit.event_time // DAY_MS for hit in self.logged[site])}, stream)
 
 
 def partition_of(hit: RefHit) -> int:
-    """Return the partition to which tests append a visitor's hits when they use no collector (decision A4)."""
+    """Return the partition for a visitor's hits, in tests without a collector (decision A4)."""
     return hash64(hit.site, hit.visitor) % PARTITIONS
 
 
@@ -312,7 +315,7 @@ def _batches(part: Sequence[Arrival]) -> Iterator[tuple[str, list[RefHit], int]]
 
 
 def _rows_of(logged: LoggedRecord) -> Iterator[tuple[SentKey, dict[str, object]]]:
-    """Yield each hit in a record: its key, and the values that the log adds (position, lateness and classes)."""
+    """Yield the key of each hit in a record, and the values that the log adds: position, lateness and classes."""
     if logged.record.kind != RecordKind.HITS:
         return
     log, partition, offset = logged.position

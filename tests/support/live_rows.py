@@ -30,7 +30,10 @@ _DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_D
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows as reports find them, the keys of rows with provisional visitors (rule S8), and the sketches of visitors."""
+    """Rows as reports find them, with sketches of visitors.
+
+    `provisional` has the keys of rows with provisional visitors (S8).
+    """
 
     rows: Rows
     provisional: frozenset[Key]
@@ -69,7 +72,7 @@ def _without_visitors(row: Mapping[str, int]) -> dict[str, int]:
 def seen(stores: Stores, site: str, days: Iterable[int], stream: int | None = None) -> Seen:
     """Return all rows that reports can find for a site, on `days` and on every settled day.
 
-    `stream` is the generation to read on days that are not settled. If `stream` is None, the generation is the
+    `stream` is the generation to read on days that are not settled. If `stream` is None, the function reads the
     generation that reports read.
     """
     table = stores.streams.read()
@@ -129,7 +132,10 @@ def _rows_of_source(
 
 
 def ledger_faults(entries: pl.DataFrame) -> list[str]:
-    """Return a line for each cell and day of a site whose ledger does not balance (rule D5), in hits or checksums."""
+    """Return a line for each cell and day whose ledger does not balance (rule D5), in hits or checksums.
+
+    All these cells and days are of one site.
+    """
     whole = {LedgerKind.CELL: LedgerClass.RECEIVED, LedgerKind.DAY: LedgerClass.ACCEPTED}
     parts = {
         LedgerKind.CELL: (LedgerClass.REJECTED, LedgerClass.ACCEPTED),

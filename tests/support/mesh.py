@@ -294,7 +294,7 @@ class Mesh:
 
 
 def _shortened(line: str) -> str:
-    """Remove the middle of a long line, and keep the event at its beginning and the cause at its end."""
+    """Remove the middle of a long line. The event at the beginning and the cause at the end remain."""
     return line if len(line) <= LOG_COLUMNS else f"{line[: LOG_COLUMNS // 3]} ... {line[-LOG_COLUMNS * 2 // 3 :]}"
 
 

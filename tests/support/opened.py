@@ -1,4 +1,7 @@
-"""The time at which the contract tests take place, and the type of functions that open a store like another process."""
+"""The time at which the contract tests take place.
+
+This module also defines the type of functions that open a store like another process.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find a mesh's processes, and determine whether the processes are alive, and their memory use."""
+"""Find a mesh's processes. Determine which processes are alive, and how much memory they use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_alive(pid: int) -> bool:
 
 
 def kill_at_once(pids: list[int]) -> None:
-    """Send SIGKILL to all processes; ignore processes that have already ended."""
+    """Send SIGKILL to all processes. Ignore processes that have already ended."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -43,7 +43,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def proportional_bytes(pid: int) -> int:
-    """Return a process's proportional set size (PSS) in bytes, which divides each shared page among its processes."""
+    """Return a process's proportional set size (PSS) in bytes. The PSS divides each shared page among its processes."""
     return int(psutil.Process(pid).memory_full_info().pss)
 
 

@@ -50,7 +50,7 @@ def a_site(name: str = SITE, zone: str = "UTC", currency: str = "USD") -> Site:
 
 @dataclass
 class Mesh:
-    """A running reporter and a running control service, their stores, and stubs for their RPCs."""
+    """A running reporter and a running control service, with their stores and with stubs for their RPCs."""
 
     stores: Stores
     clock: ManualClock
@@ -172,7 +172,7 @@ def numbered_tokens() -> Iterator[str]:
 def control_backend(
     stores: Stores, clock: Clock, *, open_reads: bool, limits: ReprocessingLimits = PRODUCTION
 ) -> ControlBackend:
-    """Return the backend of a control service on these stores, whose tokens are numbered."""
+    """Return the backend of a control service on these stores. The tokens of the backend are numbered."""
     tokens = numbered_tokens()
     return ControlBackend(
         directory=stores.directory,

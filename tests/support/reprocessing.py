@@ -1,6 +1,6 @@
 """Reprocessings on a small mesh.
 
-Tests store and request a reprocessing as the control service does, and run it in portions.
+Tests store and request a reprocessing as the control service does. The reprocessing runs in portions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.small_mesh import SmallMesh, settler_stores
 
 MAX_PORTIONS = 200
 SMALL_PORTIONS = ReprocessPace(portion_ms=-1, page_site_days=1, wave_site_days=1, unavailable_ms=0)
-"""A pace with one site-day per portion, page and wave, and without a delay after a store was unavailable."""
+"""A pace with one site-day per portion, page and wave. After an unavailable store, there is no delay."""
 
 
 def plan(
@@ -73,7 +73,7 @@ def work_off(mesh: SmallMesh, reprocessor: Reprocessor, id_: str = "r") -> Repro
 
 
 def done(mesh: SmallMesh, work: Work, id_: str = "r", pace: ReprocessPace | None = None) -> Reprocessing:
-    """Request work, run it to its end, and return the reprocessing."""
+    """Request work on a reprocessing, finish the work, and return the stored reprocessing."""
     request(mesh, work, id_)
     return work_off(mesh, reprocessor_of(mesh, pace), id_)
 

@@ -1,8 +1,8 @@
 """Real Kafka, Cassandra and Druid for tests. The servers are started once, and each test may get a separate mesh.
 
-If HITMESH_TEST_SERVERS contains the store URL of existing servers, the tests use these. Otherwise `hitmesh stack`
-starts servers whose home is HITMESH_TEST_STACK_HOME, by default a directory in the repository. The next run of the
-tests uses the same home.
+If HITMESH_TEST_SERVERS contains the store URL of existing servers, the tests use these servers. Otherwise `hitmesh
+stack` starts servers. The home of these servers is HITMESH_TEST_STACK_HOME, by default a directory in the repository.
+The next run of the tests uses the same home.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from tests.support.removal import remove_keyspace, remove_sources, remove_topics
 
 VARIABLE: Final = "HITMESH_TEST_SERVERS"
 HOME: Final = Path(os.environ.get("HITMESH_TEST_STACK_HOME") or Path(__file__).parents[2] / ".stack")
-# A progress mark counts only after this margin. The Druid tests show why the margin is needed.
+# A progress mark counts only after it has been visible for this time in both data sources. The Druid tests show why the
+# margin is needed.
 MARK_MARGIN_MS: Final = 300
 OPTIONS: Final = SchemaOptions(hits_partitions=4, rollups_partitions=2)
 # Number of meshes that are made in advance, without and with Druid's data sources. Druid takes 4 s to start reading,
@@ -38,7 +39,7 @@ AHEAD: Final = {False: 1, True: 2}
 
 @lru_cache(maxsize=1)
 def running() -> Servers:
-    """Return the addresses of the servers, which are started if they do not run."""
+    """Return the addresses of the servers. Servers that do not run are started."""
     given = os.environ.get(VARIABLE)
     if given:
         return replace(parse_servers(given), mark_margin_ms=MARK_MARGIN_MS)
@@ -60,9 +61,10 @@ def a_name() -> str:
 
 
 class Meshes:
-    """A pool that creates meshes in advance and removes them in the background, because servers take long for both.
+    """A pool of meshes.
 
-    Keyspaces are emptied and used again, because creating their tables takes seconds.
+    Meshes are created in advance and removed in the background, because servers take long for both. Keyspaces are
+    emptied and used again, because creating their tables takes seconds.
     """
 
     def __init__(self) -> None:
@@ -74,7 +76,10 @@ class Meshes:
         self._removed: list[Future[None]] = []
 
     def fresh(self, *, with_druid: bool) -> Servers:
-        """Return an empty mesh, with data sources in Druid if `with_druid`, and begin to create the next meshes."""
+        """Return an empty mesh, and begin to create the next meshes.
+
+        With `with_druid`, the mesh has data sources in Druid.
+        """
         ahead = self._ahead[with_druid]
         while len(ahead) <= AHEAD[with_druid]:
             ahead.append(self._workers.submit(self._make, with_druid=with_druid))

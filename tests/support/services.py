@@ -1,4 +1,4 @@
-"""Run a collector and a processor as separate processes on a shared store, for tests that kill and restart them."""
+"""Run a collector and a processor as separate processes on a shared store. Tests kill and restart these processes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ class Service:
         return self.wait_ended()
 
     def wait_ended(self) -> int:
-        """Block until the process ends, and return its exit code, which is negative if a signal ended it."""
+        """Block until the process ends, and return its exit code.
+
+        The code is negative if a signal ended the process.
+        """
         assert self.process is not None
         return self.process.wait(patient(READY_S))
 
@@ -149,7 +152,7 @@ class Cluster:
         return processor
 
     def a_reporter(self) -> Service:
-        """Return a reporter with open reads, which is not started yet, and set `reporter_address`."""
+        """Return a reporter with open reads, and set `reporter_address`. The reporter is not started yet."""
         self.reporter_address = f"{tcp_ports.HOST}:{tcp_ports.any_free(1)[0]}"
         settings = {"STORE": self.store_url, "LISTEN": self.reporter_address, "NODE": "reporter", "OPEN_READS": "true"}
         reporter = Service("reporter", self.home / "reporter", settings)

@@ -56,7 +56,7 @@ def apply_rules(mesh: SmallMesh, site: str, days: tuple[int, int] = (0, 10**6), 
 
 
 def excluded_where(hits: Iterable[RefHit], matches: Callable[[RefHit], bool]) -> list[RefHit]:
-    """Return all hits; hits that a rule matches are marked as excluded."""
+    """Return all hits. Hits that a rule matches are marked as excluded."""
     return [replace(hit, excluded=hit.excluded or matches(hit)) for hit in hits]
 
 

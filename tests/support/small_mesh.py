@@ -1,8 +1,8 @@
 """The product's path from log to rows, and the rows that the reference expects.
 
-`SmallMesh` appends the reference's hits as packed records, streams and settles with the real runner and settler, and
-reads rows as reports do. `expected_rows` folds the reference's entries into rows of the same form, and `differences`
-compares expected with actual rows.
+`SmallMesh` appends the reference's hits as packed records. `SmallMesh` streams and settles with the real runner and
+settler, and reads rows as reports do. `expected_rows` folds the reference's entries into rows of the same form.
+`differences` compares expected with actual rows.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class SmallMesh:
         self.sent += placed(hits, self.stores.log.append(Topic.HITS, partition, record).result())
 
     def heartbeat(self, partitions: Iterable[int] = range(PARTITIONS)) -> None:
-        """Append a heartbeat to partitions, whose log time becomes the clock's time."""
+        """Append a heartbeat to partitions. The log time of these partitions becomes the clock's time."""
         for partition in partitions:
             self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
 
@@ -266,7 +266,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
 
 
 def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
-    """Return the hits with their log positions, and marked as late if the log time requires it (T4)."""
+    """Return the hits with their log positions. Hits are marked as late if the log time requires it (T4)."""
     (log, partition, offset), log_time = at
     return [
         replace(

@@ -61,7 +61,7 @@ def commit(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset
 
 
 def transact(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int | None = None) -> None:
-    """Commit rows and a position of partition 0, by default the offset after the committed one."""
+    """Commit rows and a position of partition 0. By default, the position is the offset after the committed offset."""
     partition = a_partition(stores)
     if next_offset is None:
         next_offset = stores.outbox.committed()[partition].next_offset + 1

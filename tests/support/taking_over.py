@@ -1,4 +1,4 @@
-"""The take-over of the open days by a shadow stream, as an operator does it with commands."""
+"""A shadow stream takes over the open days, as an operator does it with commands."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def shadow(mesh: Mesh, *arguments: str) -> dict[str, Any]:
 
 
 def live_views(mesh: Mesh, file: Path, visitor: int) -> None:
-    """Import four views of a visitor in the last 40 minutes, and wait until both streams have counted them."""
+    """Import four views of a visitor in the last 40 minutes, and wait until both streams have counted the views."""
     now = datetime.now(UTC)
     times = [now - timedelta(minutes=minutes) for minutes in (38, 28, 18, 8)]
     with file.open("w", newline="") as output:
@@ -82,7 +82,10 @@ def take_over(mesh: Mesh, folder: Path) -> None:
 
 
 def compared(mesh: Mesh) -> tuple[int, int, int]:
-    """Return both streams' visits and the difference of their hits; for seconds, hits may be in a single stream."""
+    """Return the visits of both streams, and the difference in hits.
+
+    For some seconds, a hit may be in only one stream.
+    """
     totals = shadow(mesh, "diff", "--site", SITE)["totals"]
     return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]
 

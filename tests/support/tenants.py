@@ -16,7 +16,10 @@ def authorized(key: str) -> tuple[tuple[str, str], ...]:
 
 
 def new_merchant(mesh: Mesh, merchant: str, *sites: Site) -> str:
-    """Create a merchant directly in the stores, because no RPC does, and return a server key for its sites."""
+    """Create a merchant, and return a server key for its sites.
+
+    No RPC creates merchants, so the merchant is stored directly.
+    """
     clock = SystemClock()
     secret = f"hms_{secrets.token_urlsafe(32)}"
     stores = open_stores(mesh.store_url, clock)

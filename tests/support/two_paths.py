@@ -26,7 +26,10 @@ SERVED_BY = {Path.SERIES: pb.STORE_CASSANDRA, Path.METRICS: pb.STORE_DRUID}
 
 @dataclass
 class Silent:
-    """A port whose calls raise Unavailable while `is_silent` is true; `refused` lists the names of these calls."""
+    """A port whose calls raise Unavailable while `is_silent` is true.
+
+    `refused` lists the names of the refused calls.
+    """
 
     port: Any
     is_silent: bool = False
@@ -46,7 +49,7 @@ class Silent:
 
 @dataclass
 class Faulty:
-    """A reporter on stores, each of which may be silent."""
+    """A reporter on stores. A test can make each store raise Unavailable."""
 
     stores: Stores
     clock: Clock
@@ -76,9 +79,9 @@ class Faulty:
         )
 
     def silence_cassandra(self, *, silent: bool = True) -> None:
-        """Silence every port whose data is in Cassandra, or let all answer again.
+        """Let every port with data in Cassandra raise Unavailable, or let all these ports answer again.
 
-        The directory is not silenced, because its adapter caches sites.
+        The directory always answers, because its adapter caches sites.
         """
         for port in (self.series, self.dirty, self.generations, self.progress):
             port.is_silent = silent

@@ -23,11 +23,11 @@ def union(sketches: Iterable[bytes]) -> Theta:
 def union_by_group(
     sketches: pa.Array | pa.ChunkedArray | pl.Series, group_ids: npt.NDArray[np.integer], n_groups: int
 ) -> tuple[npt.NDArray[np.float64], BoolArray]:
-    """Return, for each group, the distinct count of the union, and whether this count is exact."""
+    """For each group, return the distinct count of the union, and whether this count is exact."""
     merged = merge_by_group(sketches, group_ids, n_groups)
     return merged.estimates, merged.exact
 
 
 def estimate(sketch: Theta) -> float:
-    """Return the distinct count, which is the number of hashes divided by the sampled fraction theta / MAX_THETA."""
+    """Return the distinct count: the number of hashes divided by the sampled fraction theta / MAX_THETA."""
     return len(sketch.hashes) / (float(sketch.theta) / float(MAX_THETA))

@@ -24,7 +24,7 @@ class Seen:
     """The answers that were observed in a phase of a test.
 
     Attributes:
-        answers: for each kind of question, the number of answers by store and of errors by reason.
+        answers: for each kind of question, the number of answers per store and the number of errors per reason.
         states: number of answers per freshness state.
         max_lag_s: maximum lag of `complete_through`.
         fell_back: whether `complete_through` ever decreased.

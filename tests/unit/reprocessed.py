@@ -10,7 +10,7 @@ from tests.support.reprocessing import SMALL_PORTIONS, reprocessor_of, request, 
 from tests.support.small_mesh import SmallMesh
 from tests.unit.settling import DAY, SITE, TODAY, TOMORROW, a_hit, a_mesh
 
-# Under v1, each day has one visit with both of its hits. Under v0, which ends a visit after 3 minutes, it has two
+# Under v1, each day has one visit with both of its hits. Under v0, a visit ends after 3 minutes, so each day has two
 # visits.
 HITS = [a_hit(10), a_hit(20), a_hit(1_500), a_hit(1_510), a_hit(3_000), a_hit(3_010)]
 DAYS = [TODAY, TOMORROW, SiteDay(SITE, DAY + 2)]
@@ -41,7 +41,7 @@ def arrive(mesh: SmallMesh, *hits: RefHit) -> None:
 
 
 def in_small_portions(mesh: SmallMesh, work: Work) -> None:
-    """Run the work with a new reprocessor for each site-day, as if its process had been restarted."""
+    """Run the work with a new reprocessor for each site-day, as if the reprocessor's process had been restarted."""
     request(mesh, work)
     while stored(mesh).state is State.RUNNING:
         reprocessor_of(mesh, SMALL_PORTIONS).run_once()

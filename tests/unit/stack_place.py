@@ -1,4 +1,4 @@
-"""Home and ports of servers whose configuration is rendered, but which are never started."""
+"""Home and ports of servers. Tests render the configuration of these servers, but never start them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ PORTS = {name: 20_000 + number for number, name in enumerate(NAMES)}
 
 
 def rendered(root: Path = Path("/srv/mesh"), **ports: int) -> dict[str, Server]:
-    """Return every server of a home. The key of an argument in `ports` is a server's name (with `_` for `-`)."""
+    """Return all servers that belong to the home `root`.
+
+    An argument in `ports` has the name of a server, with `_` for `-`.
+    """
     chosen = {**PORTS, **{name.replace("_", "-"): port for name, port in ports.items()}}
     return all_servers(StackHome(root), Path("/cache/servers"), "/usr/bin/java", chosen)

@@ -1,4 +1,4 @@
-"""Test access logs in every format: parsing, detection of the format, the client's address, and ids."""
+"""Test access logs in every format: parsing, detection of the format, the client's address, and the ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test a stream's acks: their size is bounded, and a batch is acknowledged only after all its issues."""
+"""Test a stream's acks. The size of an ack is bounded, and a batch is acknowledged only after all its issues."""
 
 from __future__ import annotations
 

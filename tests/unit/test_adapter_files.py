@@ -1,4 +1,4 @@
-"""Every adapter is in a file that has the name of the port that it implements."""
+"""The file of an adapter has the name of the port that the adapter implements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of every released schema version stay readable, and admission gives the same rows for the same bytes.
+"""Records of every released schema version stay readable. Admission gives the same rows for the same bytes.
 
 The files in tests/golden are never changed. For a new schema version, `write_golden` writes additional files.
 """

@@ -76,7 +76,8 @@ def test_without_an_id_network_agent_and_host_identify_for_a_local_day() -> None
 
 
 def test_the_salt_is_that_of_the_local_date_of_the_event() -> None:
-    # Midnight in Berlin is at 23:00 UTC, which is 46 min 40 s after NOW and 23 h 13 min 20 s before NOW.
+    # Midnight in Berlin is at 23:00 UTC. The next midnight is 46 min 40 s after NOW, and the last midnight is 23 h 13
+    # min 20 s before NOW.
     midnight = NOW - (23 * 3600 + 13 * 60 + 20) * 1000
     hits = [
         a_hit("before", visitor_id="", context=AGENT, at=midnight - 1),
@@ -106,7 +107,10 @@ def test_a_cookieless_hit_sent_again_after_local_midnight_keeps_its_visitor() ->
 
 
 def test_a_cookieless_hit_sent_again_from_another_network_is_of_another_visitor() -> None:
-    """The hits come from different addresses and thus different visitors (rule I1), so they are no copies (rule D1)."""
+    """The hits come from different addresses, so they belong to different visitors (rule I1).
+
+    The hits are therefore no copies (rule D1).
+    """
     networks = ("203.0.113.77", "203.0.113.200", "198.51.100.1")
     rows = [admitted(at_edge(a_hit(visitor_id="", context=AGENT), ip=ip)).hits.row(0, named=True) for ip in networks]
     assert key_of(rows[0]) == key_of(rows[1]) != key_of(rows[2])

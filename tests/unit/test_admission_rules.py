@@ -1,6 +1,6 @@
 """Test exclusion rules in admission.
 
-The log records the decision, and networks are stored only if the site allows.
+The log records the decision. Networks are stored only if the site allows it.
 """
 
 from __future__ import annotations

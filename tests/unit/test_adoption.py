@@ -1,4 +1,4 @@
-"""Test when the live stream continues as the shadow, with positions of several processes and without hits."""
+"""Test when the live stream continues as the shadow stream. Several processes have positions, and no hits arrive."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TwoPartitions:
 
 @dataclass(frozen=True)
 class NotIngested:
-    """The stores of a mesh whose reports cannot read all rows of the shadow in a partition yet."""
+    """The stores of a mesh. Reports cannot read all rows of the shadow stream in one partition yet."""
 
     stores: Stores
     late: PartitionId
@@ -67,7 +67,7 @@ class NotIngested:
 
 
 def adopted(mesh: TwoPartitions, stores: HasStreams | None = None, wait_s: float = 0.3) -> bool:
-    """Let a process stand still in `mine`; return whether the shadow is adopted."""
+    """Let a process stand still in `mine`. Return whether the shadow stream is adopted."""
     live, standing = mesh.table.live, {mesh.mine: 3}
     return adopt(stores or mesh.stores, live, lambda: standing, mesh.clock, threading.Event(), wait_s=wait_s)
 

@@ -1,4 +1,4 @@
-"""Test sums of money that exceed an int64: in additions, rows, encoded bytes and answers (rule M1)."""
+"""Test sums of money beyond an int64: in additions, rows, encoded bytes and answers (rule M1)."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
     scene.stream(3)
 
     class Waiting:
-        """Dirty marks of a store; after each read of the marks, a settlement is published and clears the marks."""
+        """Dirty marks of a store. After each read of the marks, a settlement is published and clears the marks."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(scene.stores.dirty, name)
@@ -319,7 +319,10 @@ def test_visits_are_provisional_while_the_ledger_is_unavailable(scene: Scene) ->
 
 
 def of_hits(scene: Scene) -> Exactness:
-    """Return the exactness of `hits` while hits wait: exact in total, but provisional per channel of the visit."""
+    """Return the exactness of `hits` while hits wait.
+
+    The total is exact, but numbers per channel of the visit are provisional.
+    """
     return Exactness.VISITS_PROVISIONAL if scene.path is Path.METRICS else Exactness.EXACT
 
 

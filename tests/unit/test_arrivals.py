@@ -1,4 +1,4 @@
-"""Test arrival plans: delays and copies are determined by the seed."""
+"""Test arrival plans. The seed determines delays and copies."""
 
 from __future__ import annotations
 

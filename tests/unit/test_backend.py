@@ -1,4 +1,4 @@
-"""Test that a home keeps its first back end, and that `hitmesh init` has the schema's defaults."""
+"""Test that a home keeps its first back end. `hitmesh init` has the schema's defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test that ledger entries which do not balance are found and reported by site (rule D5)."""
+"""Test that ledger entries that do not balance are found, and reported by site (rule D5)."""
 
 from __future__ import annotations
 

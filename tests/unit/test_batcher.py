@@ -1,4 +1,4 @@
-"""Test that many batches become few records, and that a batch gets a single outcome, once its records are durable."""
+"""Test that many batches become few records. A batch gets a single outcome, once its records are durable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test the thread beside the live stream: it continues after errors, and ends and removes what nobody needs."""
+"""Test the thread beside the live stream.
+
+The thread continues after errors. The thread ends streams that nobody needs, and removes their data.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ STARTED = StreamTable().started(STREAM, NOON)
 
 
 class Looking:
-    """A runner that looks once whether it must stop, after another process has changed the stream table."""
+    """A runner that checks once whether it must stop. Before the check, another process changes the stream table."""
 
     def __init__(self, change: Callable[[], object] = lambda: None) -> None:
         self._change = change
@@ -53,7 +56,7 @@ def changed(stores: Stores, *tables: StreamTable) -> None:
 
 
 def looked(stores: Stores, clock: ManualClock, pace: BesidePace = PACE, *tables: StreamTable) -> Looking:
-    """Run the shadow until it has looked, while another process stores tables."""
+    """Run the shadow stream until it has checked whether it must stop. Meanwhile, another process stores tables."""
     runner = Looking(lambda: changed(stores, *tables))
     Beside(stores, lambda _: cast("Runner", runner), "v0", clock, pace).run_once(threading.Event())
     assert runner.is_closed
@@ -99,7 +102,7 @@ def test_a_store_that_is_unavailable_does_not_end_the_runner() -> None:
 def test_a_shadow_that_nobody_changes_is_stopped_or_adopted_after_its_time(state: ShadowState) -> None:
     clock, pace = ManualClock(NOON), replace(PACE, keep_shadow_ms=1_000)
     stores = open_stores("memory:", clock)
-    clock.advance(5_000)  # the time counts from the last change of the state, not from the start
+    clock.advance(5_000)  # the time counts from the last change of the state
     changed(stores, STARTED, table := STARTED.moved(state, NOON + 5_000))
     clock.advance(1_000)
     looked(stores, clock, pace)

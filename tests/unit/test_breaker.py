@@ -10,7 +10,7 @@ from tests.support.clock import ManualClock
 
 
 class Store:
-    """A store that fails or answers, as the test sets, and counts its calls."""
+    """A store that fails or answers, as the test decides. The store counts its calls."""
 
     def __init__(self) -> None:
         self.error: Exception | None = Unavailable("timed out", retry_after_s=5.0)

@@ -1,4 +1,4 @@
-"""Test the budget for bytes in flight: its limit, waiting for it, and its release."""
+"""Test the budget for bytes in flight: its limit, waiting for bytes, and their release."""
 
 from __future__ import annotations
 

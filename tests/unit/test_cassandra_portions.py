@@ -1,4 +1,4 @@
-"""Test that a request to Cassandra has few rows, all of one partition, and that no row is left out."""
+"""Test that a request to Cassandra has few rows, all of one partition. No row is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A check of a site-day that continues over several pages gives the same result as on a single page."""
+"""A check of a site-day may continue over several pages. The result is the same as on a single page."""
 
 from __future__ import annotations
 

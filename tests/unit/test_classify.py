@@ -1,4 +1,4 @@
-"""Test the classifier as admission uses it: columns in and out have the same order, and memory is bounded."""
+"""Test the classifier as admission uses it. Columns in and out have the same order, and memory is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test output to a terminal: clients' control characters and invisible characters are escaped in every format."""
+"""Test output to a terminal. Clients' control characters and invisible characters are escaped in every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test how the client finds a mesh, a key and sites, and waits until hits can be queried."""
+"""Test how the client finds a mesh, a key and sites, and how it waits until hits can be queried."""
 
 from __future__ import annotations
 

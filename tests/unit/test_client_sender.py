@@ -77,7 +77,7 @@ def test_sending_no_hits_opens_no_stream(mesh: ScriptedMesh) -> None:
 
 
 def breaking(mesh: ScriptedMesh, code: grpc.StatusCode) -> Script:
-    """Acknowledge batch 1, accept batch 2 without an acknowledgement, and end the stream with an error."""
+    """Acknowledge batch 1, and accept batch 2 without an acknowledgement. End the stream with an error."""
 
     def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
         yield ready()

@@ -1,4 +1,4 @@
-"""Test a clock that was ahead for a while: log times, freshness, and hits with correct times, which join visits."""
+"""Test a clock that was ahead for a while: log times and freshness. Hits with correct times join visits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOG = PartitionId("log", 3)
 
 
 class AheadOnce(LiveMesh):
-    """A mesh in files, to which a collector appends whose clock is ahead."""
+    """A mesh in files. A collector whose clock is ahead appends to the log of this mesh."""
 
     def __init__(self, home: Path) -> None:
         self.url = f"embedded:{home}/data"

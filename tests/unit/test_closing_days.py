@@ -1,4 +1,4 @@
-"""Test that a day closes only when the stream has stored all its partials of the day (decisions A6 and A8)."""
+"""Test that a day closes only when the stream has stored all partials of this day (decisions A6 and A8)."""
 
 from __future__ import annotations
 

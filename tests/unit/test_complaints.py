@@ -1,4 +1,7 @@
-"""Test log lines about refused calls, whose rate is limited. Withheld lines are written later as one line."""
+"""Test log lines about refused calls.
+
+The rate of these lines is limited. Withheld lines are written later as one line.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ RESOURCE = re.compile(
     r"\{(?:parent|name|site|site\.name)="
     r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?|(?:reprocessings|rejectedHits)/\*)\}"
 )
-# A path is a noun or the name of a resource (`{}`), optionally with a collection and with a verb after a colon.
+# A path is a noun or the name of a resource (`{}`). A collection and a verb after a colon are optional.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
 VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings

@@ -1,4 +1,4 @@
-"""A damaged carry or series does not prevent the settlement or repair that replaces this value."""
+"""A damaged carry or series does not prevent its replacement by a settlement or a repair."""
 
 from __future__ import annotations
 

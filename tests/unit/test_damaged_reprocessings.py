@@ -1,4 +1,4 @@
-"""If a stored reprocessing does not decode, the error names it, and all other reprocessings still work."""
+"""If a stored reprocessing does not decode, the error names it. All other reprocessings still work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test the generated shop: it is determined by seed and time, has the documented size, and keeps the contract."""
+"""Test the generated shop. The shop depends only on seed and time, has the documented size, and keeps the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""No bytes of a hit are kept if its visitor denied consent, even if the hit or its batch does not decode (rule I4)."""
+"""If a visitor denied consent, no bytes of the visitor's hits are kept (rule I4).
+
+This holds for undecodable hits too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test how settlers divide the buckets of sites among themselves."""
+"""Test how several settlers divide the buckets of sites."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Test that documents name only paths, functions, links, targets, commands and tables that exist, and no machine.
+"""Test that documents name only paths, functions, links, targets, commands and tables that exist.
 
-The tests parse code without importing it. Only the command line and the tables of the stores are imported.
+Documents name no machine. The tests parse code without importing it. Only the command line and the tables of the stores
+are imported.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 PACKAGES = ("hitmesh", "collector", "processor", "reporter", "control", "tests", "dev")
 TOP = "|".join((*PACKAGES, "envoy", "proto", "docs", "k8s", "requirements"))
 
-# A path in backticks that begins in the repository's root. `:name` names a definition in the file; `*` and `**` are as
+# A path in backticks that begins in the repository's root. `:name` names a definition in the file. `*` and `**` are as
 # in globs.
 PATH = re.compile(rf"`((?:{TOP})/[\w./*-]*)(?::([A-Za-z_][\w.]*))?`")
-# A Python file in backticks, of which only the end of the path is given, such as `cli/exits.py`.
+# A Python file in backticks, with only the end of its path, such as `cli/exits.py`.
 PYTHON_FILE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)(?::[\w.]+)?`")
 MODULE = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)

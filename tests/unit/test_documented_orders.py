@@ -40,7 +40,7 @@ MOVED = (
     ("duplicate flags", "claims.set_duplicates"),
     ("the new entry's sequence", "_reprocessings.put"),
 )
-# The functions of a step of the stream that the page names, in the order of `apply`.
+# The functions of a step of the stream, in the order of `apply`. The page names these functions.
 STREAM_STEP = ("advance", "with_wins", "folded_traffic", "folded_visits", "ledger_of")
 
 
@@ -76,7 +76,7 @@ def calls_of(name: str, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
 
 
 def places(text: str, words: Sequence[str]) -> list[int]:
-    """Return the positions of the words in the text. Each word is searched after the position of the previous word."""
+    """Return the positions of the words in the text. The search for each word begins after the previous word."""
     found: list[int] = []
     for word in words:
         at = text.find(word, found[-1] + 1 if found else 0)

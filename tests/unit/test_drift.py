@@ -20,7 +20,7 @@ ROWS = SettledRows.in_memory(TRAFFIC, VISITS)
 
 
 def streamed(**added: int) -> pl.DataFrame:
-    """Return the stream's series, which agree with the settlement except for `added` in the first cell."""
+    """Return the stream's series. The series agree with the settlement except for `added` in the first cell."""
     cells = settled_series(ROWS)
     first = pl.int_range(pl.len()) == 0
     return cells.with_columns(

@@ -1,4 +1,4 @@
-"""Test Druid's answers over HTTP: how they are read, which marks are valid, and whether sent rows have arrived."""
+"""Test Druid's answers over HTTP. The tests cover reading, valid marks, and whether sent rows have arrived."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ class TestMarks:
 
 
 class Kept:
-    """A store that remembers the written rows and the dropped generations."""
+    """A store that remembers all written rows and all dropped generations."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, Mapping[RowSource, pl.DataFrame]]] = []

@@ -93,14 +93,14 @@ class TestChecked:
 
 
 class OneServer:
-    """A Druid with a single data server, which the broker does not see in some questions."""
+    """A Druid with a single data server. In some questions, the broker does not see this server."""
 
     def __init__(self) -> None:
         self.lacks_it = False
         self.queries: list[Mapping[str, Any]] = []
 
     def __call__(self, method: str, path: str, body: Any) -> Answer:
-        # A check for marks always finds the server. The broker may lack the server between two checks.
+        # A check for marks always finds the server. Between two checks, the broker may lack the server.
         if body["dimensions"] == ["mark"]:
             return 200, orjson.dumps([[f"hits.x/{number}", 7, START] for number in range(2)])
         self.queries.append(body)

@@ -1,4 +1,4 @@
-"""Test questions as native Druid queries: the query that is sent, and the bucket of each cell."""
+"""Test questions as native Druid queries: the sent query, and the bucket of each cell."""
 
 from __future__ import annotations
 

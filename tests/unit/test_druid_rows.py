@@ -1,4 +1,4 @@
-"""Test how rows and marks are sent to Druid, and how Druid's answers are read."""
+"""Test how rows and marks are sent to Druid. Also test how Druid's answers are read."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def a_question(**values: Any) -> MetricQuery:
 
 
 class TestAmounts:
-    """An amount is in two columns. Neither column of an amount leaves an int64 when Druid adds up amounts."""
+    """An amount is in two columns. When Druid adds up amounts, neither column of an amount overflows an int64."""
 
     AMOUNTS = (0, 1, -1, SMALL - 1, SMALL, -SMALL, -SMALL - 1, 10**18, -(10**18), 2**62, -(2**63), 2**63 - 1)
 
@@ -173,9 +173,9 @@ class TestAmounts:
 
     @pytest.mark.parametrize("values", [AMOUNTS, [10**18] * 40, [-(10**18)] * 40, [2**62 - 1, -(2**62)] * 9])
     def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
-        """Older rows, which have a single column for an amount, are also summed exactly.
+        """Older rows have a single column for an amount. The sums of older rows are exact too.
 
-        Druid's int64 sum of this column may overflow, and a sum of doubles shows the number of overflows.
+        Druid's int64 sum of this column may overflow. A sum of doubles shows the number of overflows.
         """
         names = ("gross_revenue", HIGH["gross_revenue"])
         for one_column in (False, True):
@@ -265,7 +265,7 @@ class TestScanned:
 
 
 def as_druid_gives(rows: pl.DataFrame, question: MetricQuery) -> list[dict[str, Any]]:
-    """Return sent rows in the form in which a scan returns them, with empty sketches for missing ones."""
+    """Return sent rows in the form in which a scan returns them. A missing sketch becomes an empty sketch."""
     columns = scan_query(question, "mesh_traffic", lambda _: []).json()["columns"]
     sent = [row | {"__time": row["t"]} for row in lines(encoded(rows, question.source))]
     events = [[row.get(name) or (EMPTY if name == "visitors" else row.get(name)) for name in columns] for row in sent]

@@ -77,10 +77,10 @@ def test_no_hits_have_no_copies() -> None:
 
 
 def nearest(times: list[int], window_ms: int) -> list[int]:
-    """Return, for each hit, the row of which the hit is a copy, or −1 for a hit that is no copy.
+    """For each hit, return the row of which the hit is a copy. Return −1 for a hit that is no copy.
 
-    There are two candidates among the rows with lower numbers: the row with the next earlier time, and the row with the
-    same or next later time. The original is the candidate with the lower number among those within the window.
+    There are two candidates among the rows with lower numbers. One has the next earlier time, and the other has the
+    same or the next later time. The original is the candidate within the window that has the lower number.
     """
     found = []
     for row, time in enumerate(times):

@@ -1,4 +1,4 @@
-"""After an erasure, the remaining claims on orders and refunds count, and their days are settled again."""
+"""After an erasure, the remaining claims on orders and refunds count. The days of these claims are settled again."""
 
 from __future__ import annotations
 

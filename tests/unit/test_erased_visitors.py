@@ -30,7 +30,7 @@ from tests.unit.settling import DAY, MINUTE, NOON, OTHER, SITE, a_hit, an_order
 def a_mesh() -> SmallMesh:
     """Return a settled mesh.
 
-    Visitor v has hits on two days, a visit over midnight, and an order that visitor w repeats.
+    Visitor v has hits on two days, a visit over midnight, and an order. Visitor w repeats this order.
     """
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit(4), a_hit(20), a_hit(5, "w"), an_order(30, "o"), a_hit(1_436), a_hit(1_444)])

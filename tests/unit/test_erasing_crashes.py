@@ -1,4 +1,7 @@
-"""Test an erasure that crashes at any effect: the restart repeats work but changes no result; the receipt is exact."""
+"""Test an erasure that crashes at any effect.
+
+The restart repeats work but changes no result, and the receipt is exact.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.unit.settling import NOON, SITE, a_hit, an_order
 from tests.unit.test_reprocessing_crashes import Crash, Failing
 
 ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "erase_texts")
-"""The methods with effects, except those that every search of the stores repeats."""
+"""The methods with effects. Methods that every search of the stores repeats are left out."""
 MANY = 60
 PORTIONS = 25
 STEP = 6

@@ -39,7 +39,7 @@ ORIGIN = Origin("b", 0, "", 1, True, False, b"context", NOON, 0, True)
 
 
 class Suspended:
-    """A port whose first call of `put` lets other processes work before the write, as if its process were suspended."""
+    """A port whose first call of `put` lets other processes work before the write. Its own process seems suspended."""
 
     def __init__(self, port: Any, meanwhile: Callable[[], None]) -> None:
         self._port = port
@@ -56,7 +56,7 @@ class Suspended:
 
 
 def begin(mesh: SmallMesh, digests: list[str] | None = None) -> None:
-    """Plan and recompute an erasure of visitor v, and request its publication."""
+    """Plan and recompute an erasure of visitor v. Then request its publication."""
     plan_erasure(mesh, SITE, "v", digests=digests)
     done(mesh, Work.RECOMPUTE, "e")
     request(mesh, Work.PUBLISH, "e")

@@ -1,4 +1,4 @@
-"""Refused hits whose texts an erasure has removed keep their share of the ledger when the log is read again."""
+"""Erasures remove texts of refused hits. When the log is read again, these hits keep their share of the ledger."""
 
 from __future__ import annotations
 

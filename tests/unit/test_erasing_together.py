@@ -1,4 +1,4 @@
-"""Test erasures of several sites that are published together: each ends, and other work continues."""
+"""Test erasures of several sites that are published together. Each erasure ends, and other work continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAITING = replace(PACE, marks_known_ms=60_000, proof_wait_ms=5_000)
 
 
 def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
-    """Return a mesh in which an erasure of each site is to be published, and another site is to be recomputed.
+    """Return a mesh in which an erasure of each site is to be published. Another site is to be recomputed.
 
     The other site has `days` days.
     """
@@ -68,7 +68,7 @@ def ends(mesh: SmallMesh, reprocessors: Sequence[Reprocessor], ids: Sequence[str
 
     Return the ids of the reprocessings in the order in which they end.
 
-    The recomputation of the other site has the id `r`.
+    `r` is the id of the recomputation of the other site.
     """
     settler = a_settler(mesh)
     ended: list[str] = []

@@ -38,7 +38,10 @@ WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 
 
 class Raised(NamedTuple):
-    """A call that creates an error. If a function is called that creates the error, `made` is its call of the class."""
+    """A call that creates an error.
+
+    If a called function creates the error, `made` is that function's call of the error class.
+    """
 
     place: str
     call: ast.Call
@@ -163,7 +166,7 @@ def missing_in(each: Raised) -> set[str]:
 def names_in(node: ast.AST) -> set[str]:
     """Return the names in an expression that stand for values.
 
-    Of a dotted name, this is the last part; of a call, these are names in the arguments.
+    A dotted name gives its last part. A call gives the names in its arguments.
     """
     called = {id(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
     owners = {id(each.value) for each in ast.walk(node) if isinstance(each, ast.Attribute) and id(each) not in called}
@@ -189,7 +192,7 @@ def parts_of(message: ast.AST, each: Raised, given: set[str]) -> Iterator[ast.ex
 
 
 def _text_in(name: str, each: Raised) -> ast.expr | None:
-    """Return the text that the function assigned to a name last before the call, or None."""
+    """Return the text that the function last assigned to a name before the call, or None."""
     assigned = [
         node
         for node in ast.walk(each.inside)

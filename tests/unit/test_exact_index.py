@@ -1,4 +1,4 @@
-"""Test numbers for texts and tuples whose hashes collide (rule D0), by intent or because few bits are used."""
+"""Test numbers for texts and tuples whose hashes collide (rule D0). Collisions are forced, or come from few bits."""
 
 from __future__ import annotations
 

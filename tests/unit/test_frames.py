@@ -1,4 +1,4 @@
-"""Test that an envelope is read without its hits, and that reading never raises for any bytes (contract item 6)."""
+"""Test that an envelope is read without its hits. Reading never raises, whatever the bytes (contract item 6)."""
 
 from __future__ import annotations
 

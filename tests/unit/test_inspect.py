@@ -1,4 +1,7 @@
-"""Test a hit's trace: the verdict on each copy (under the rules of its day), visits, orders, and limits of reads."""
+"""Test a hit's trace: verdicts on copies, visits, orders, and limits of reads.
+
+A verdict follows the rules of the copy's day.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Test JSON batches, which are parsed hit by hit.
 
-A hit that does not parse is refused, and no other hit is lost.
+A hit that does not parse is refused. No other hit is lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test that guessed keys cause a bounded number of look-ups in the store, and never lock out a valid key."""
+"""Test that guessed keys cause a bounded number of look-ups in the store. Guessed keys never lock out a valid key."""
 
 from __future__ import annotations
 

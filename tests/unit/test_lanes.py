@@ -1,4 +1,4 @@
-"""Test that expensive questions have separate slots, and that a question's shape decides whether it is expensive."""
+"""Test that expensive questions have separate slots. A question's shape decides whether the question is expensive."""
 
 from __future__ import annotations
 

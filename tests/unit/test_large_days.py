@@ -1,4 +1,4 @@
-"""Test a day that is settled in ranges of visitors, from raw records to published rows."""
+"""Test a day that is settled in ranges of visitors. The tests begin with raw records and end with published rows."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def worked_off(mesh: SmallMesh, work: Work, id_: str, memory: SettleMemory) -> N
 
 
 def numbers_of(rebuilt: Rebuilt) -> Sequence[object]:
-    """Return all values of a recomputed day except positions in the log, which differ between meshes."""
+    """Return all values of a recomputed day. Positions in the log are left out, because they differ between meshes."""
     sides = (rebuilt.before, rebuilt.after)
     decided = (rebuilt.reasons, rebuilt.not_applicable, sorted(rebuilt.flags.values()), rebuilt.disturbed_days)
     return [rebuilt.site_day, rebuilt.changes, decided, *((side.ledger, side.carry) for side in sides)]

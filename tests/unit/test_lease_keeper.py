@@ -20,7 +20,10 @@ HALF = SITE_BUCKETS // 2
 
 
 class Settlers:
-    """Lease keepers that share a store of leases. Each has an idle settler, which begins a pass after each turn."""
+    """Lease keepers that share a store of leases.
+
+    Each lease keeper has an idle settler. The settler begins a pass after each turn.
+    """
 
     def __init__(self) -> None:
         self.clock = ManualClock(1_000_000)

@@ -1,4 +1,4 @@
-"""Test that each number of the rules and each type of array is defined once, and that a number cites its rule."""
+"""Test that each number of the rules and each type of array is defined once. A number must cite its rule."""
 
 from __future__ import annotations
 

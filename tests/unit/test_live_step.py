@@ -141,7 +141,10 @@ def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream
 
 @pytest.mark.parametrize("orphan_first", [False, True])
 def test_first_view_moves_no_orphan_that_lies_inside_the_visit(stream: Stream, orphan_first: bool) -> None:
-    """A non-interactive hit with another campaign stays outside the visit, even between the visit's hits (S2)."""
+    """A non-interactive hit with another campaign stays outside the visit.
+
+    This holds even between the visit's hits (S2).
+    """
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     quiet: dict[str, Any] = {"type": "ENGAGEMENT", "interactive": False, "page_path": None}
     orphan = a_hit(600 if orphan_first else 605, "orphan", campaign=("mail", "email", "", ""), **quiet)
@@ -172,7 +175,8 @@ def test_day_is_closed_26_hours_after_its_end_and_not_a_millisecond_sooner(strea
 def test_copy_is_found_for_90_minutes_of_log_time_and_two_hours_of_event_time(stream: Stream) -> None:
     stream.at(600, a_hit(600, "same"))
     assert stream.at(690, a_hit(690, "same", page_path="/600")) == {"duplicate_hits": 1, "visit_views": 1, "exits": 1}
-    # The hit comes 180 minutes after the first hit, but only 90 minutes after the copy, so it is a copy of the copy.
+    # The hit comes 180 minutes after the first hit, but only 90 minutes after the copy. The hit is therefore a copy of
+    # the copy.
     assert stream.at(780, a_hit(719, "same")) == {"duplicate_hits": 1}
     assert stream.at(870.001, a_hit(840, "same"))["hits"] == 1
     assert stream.counts.copies == 2

@@ -40,7 +40,8 @@ def test_index_finds_every_key_and_no_other() -> None:
 
 
 def test_index_distinguishes_keys_that_hash_to_the_same_slot() -> None:
-    # The upper bits of a key choose its slot. All these keys belong to the last slot, so the search wraps around.
+    # The upper bits of a key choose its slot. All these keys belong to the last slot. The search therefore wraps
+    # around.
     keys = np.arange(2**64 - 500, 2**64, dtype=np.uint64)
     index = HashIndex()
     index.add(keys, np.arange(500))
@@ -177,5 +178,5 @@ def test_kept_hits_of_a_visitor_are_found_in_memory_and_in_files(tmp_path: Path,
     assert len(kept) == 280
     kept.forget_before(20)
     assert (kept.first_offset(), len(kept)) == (140, 140)
-    # The files are already unlinked, so no file remains, however the process ends.
+    # The files are already unlinked. However the process ends, no file remains.
     assert not list(tmp_path.glob("cache/*"))

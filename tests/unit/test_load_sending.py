@@ -1,4 +1,4 @@
-"""Test how `hitmesh load` sends, with a small server on a real socket that follows a script."""
+"""Test how `hitmesh load` sends. A small server on a real socket follows a script."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         began_s = time.monotonic()
         loop, tally, expected, stream = offer(door, frames)
         assert loop.wait(patient(10))
-        # All frames were sent on time, the last 0.995 s after the start, although none was answered.
+        # All frames were sent on time, the last 0.995 s after the start. No frame had been answered.
         assert time.monotonic() - began_s < 3
         assert tally.progress.offered == 200
         assert tally.progress.acknowledged == 0
@@ -306,7 +306,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         assert stream.wait(patient(10))
         stream.close()
     assert tally.progress.acknowledged == 200
-    # The first frame was due 0.045 s after the start, and was acknowledged only after the last frame was due.
+    # The first frame was due 0.045 s after the start. This frame was acknowledged only after the last frame was due.
     assert tally.latencies_s[0] > 0.9
     assert expected.is_complete
 

@@ -1,4 +1,4 @@
-"""Test that a record has the same log time whenever and from whatever position it is read (rule L1).
+"""Test that a record always has the same log time, from whatever position a reader begins (rule L1).
 
 Kafka does not store log times. The adapter derives log times from the records, as a running maximum. These tests pass
 messages of Kafka's client to the adapter.
@@ -67,7 +67,7 @@ def test_log_times_are_the_same_from_any_record_on(
 
 
 class KafkaLikeScan:
-    """A LogScan over a log in memory that derives log times again, as the adapter does for Kafka's messages."""
+    """A LogScan over a log in memory. The scan derives log times again, as the adapter does for Kafka's messages."""
 
     def __init__(self, mesh: LiveMesh) -> None:
         self._scan: Any = mesh.stores.log_scan
@@ -104,10 +104,10 @@ def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
 
 
 def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, object]:
-    """Return the rows and series of a log with bursts of records that were collected long before they were appended.
+    """Return the rows and series of a log with bursts of records that are appended long after their collect time.
 
-    One collector cannot append to the log for an hour, while another collector can. The hits of the first collector are
-    then late, because log time decides. By their collect time, these hits would be on time.
+    For an hour, only one of two collectors can append to the log. The hits of the other collector are then late,
+    because log time decides. By their collect time, these hits would be on time.
     """
     with LiveMesh("memory:", home, START, [SITE], partitions=1) as mesh:
         scan = KafkaLikeScan(mesh)
@@ -125,7 +125,7 @@ def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, obj
         if restart:
             mesh.runner.close()
             mesh.runner = mesh.a_runner(replace(stream_stores(mesh.stores), log_scan=scan))
-        for visitor in range(2):  # the first hit is on time; the second hit is earlier, so the visit is built again
+        for visitor in range(2):  # the first hit is on time; the second is earlier, so the visit is rebuilt
             scan.append(a_record(visitor, f"last-{visitor}", now - MINUTE, now))
             scan.append(a_record(visitor, f"before-{visitor}", now - 59 * MINUTE, now))
             mesh.step()
@@ -146,7 +146,7 @@ def test_state_made_again_among_old_records_changes_no_number(snapshot: bool, tm
 
 
 def test_records_behind_a_later_log_time_are_taken_at_that_time() -> None:
-    """A position that another tool committed has no log time, so its reader begins with log time 0."""
+    """A position that another tool committed has no log time. A reader at this position begins with log time 0."""
     beats = [LoggedRecord(Position("log", partition, 0), START, a_beat(START)) for partition in range(2)]
     first, second = PartitionId("log", 0), PartitionId("log", 1)
     raised = never_back(beats, {first: START + HOUR, second: START - HOUR})

@@ -1,4 +1,4 @@
-"""Test versions of the logic in settlement: a settled day keeps its version, and a visit follows its first day."""
+"""Test versions of the logic in settlement. A settled day keeps its version, and a visit follows its first day."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.unit.settling import (
 )
 
 GAP = 10
-"""Minutes between two hits. Under V1 the hits are one visit; under V0 each hit is a visit."""
+"""Minutes between two hits. Under V1, the hits are one visit. Under V0, each hit is a visit."""
 
 
 def a_mesh(logic: Logic, now: int = NOON) -> SmallMesh:
@@ -64,7 +64,7 @@ def an_attempt(
     logic: Logic | None = None,
     fallback: Logic = CURRENT,
 ) -> Attempt:
-    """Return an attempt to settle a site-day that reads all committed records."""
+    """Return an attempt to settle a site-day. The attempt reads all committed records."""
     through = {
         partition: reached.next_offset for partition, reached in mesh.stores.progress.progress(Topic.HITS).items()
     }
@@ -207,7 +207,7 @@ def test_change_of_version_marks_the_next_day_only_if_a_visit_is_open_between_th
     mesh.send([a_hit(-1), a_hit(20), a_hit(600), a_hit(1_500)])
     mesh.settle()
     before, today = (an_attempt(mesh, day, logic=V0) for day in (YESTERDAY, TODAY))
-    # Under V0 too, the visit of 23:59 is open at midnight, but it does not contain the hit of 00:20.
+    # Under V0 too, the visit of 23:59 is open at midnight. This visit does not contain the hit of 00:20.
     assert before.disturbed_days(settled_by(before)) == {DAY}
     assert today.disturbed_days(settled_by(today)) == set()
     same = an_attempt(mesh, YESTERDAY)

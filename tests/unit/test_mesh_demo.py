@@ -1,4 +1,4 @@
-"""Test that `hitmesh dev` loads the generated shop once, and that a retry after a failure uses the same time."""
+"""Test that `hitmesh dev` loads the generated shop once. A retry after a failure uses the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test a filter's patterns: matched together, they give the same result as alone, and the work is bounded."""
+"""Test a filter's patterns. Matched together, the patterns give the same result as alone, and the work is bounded."""
 
 from __future__ import annotations
 

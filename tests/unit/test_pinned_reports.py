@@ -1,4 +1,7 @@
-"""Test reports at an earlier data version: whatever is settled later, their bytes stay equal until they expire."""
+"""Test reports at an earlier data version.
+
+The bytes of a report stay equal until the data version expires, whatever is settled later.
+"""
 
 from __future__ import annotations
 

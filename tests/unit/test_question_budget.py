@@ -1,6 +1,6 @@
 """Test the limit on a question's work.
 
-The question ends when its caller cancels, and the message of a refusal shows how the work is computed.
+A question ends when its caller cancels. The message of a refusal shows how the work is computed.
 """
 
 from __future__ import annotations

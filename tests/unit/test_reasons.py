@@ -1,4 +1,4 @@
-"""Test that the vocabulary and the contract have the same reasons, and that statuses contain them."""
+"""Test that the vocabulary and the contract have the same reasons. Statuses must contain the reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test how a state is recovered after a start: from a usable snapshot if there is one, otherwise from the log."""
+"""Test how a state is recovered after a start. A usable snapshot is preferred; without it, the log is read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def recovered(stores: StreamStores, cache: Path, logic: Logic = CURRENT) -> Reco
 
 
 def after_a_crash(mesh: SmallMesh, home: Path) -> Rows:
-    """Let another runner take over, send a further hit of each visitor, and return all rows."""
+    """Let another runner take over, and send a further hit of each visitor. Return all rows."""
     mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home)
     mesh.send(
         [RefHit(SITE, f"v{number}", f"last-{number}", mesh.clock.now(), page_path="/last") for number in range(3)]
@@ -89,7 +89,7 @@ def test_snapshot_saves_reading_the_log_from_its_beginning(tmp_path: Path) -> No
     mesh = a_mesh()
     found = recovered(stream_stores(mesh.stores), tmp_path)
     assert found.hits[first_partition(mesh)].next_offset == HITS
-    assert found.replayed < HITS  # only kept hits from before the snapshot and later hits are replayed
+    assert found.replayed < HITS  # only the kept hits from before the snapshot, and all later hits, are replayed
     assert after_a_crash(mesh, tmp_path) == undisturbed()
 
 
@@ -137,7 +137,7 @@ def test_series_and_rows_agree_before_and_after_a_change_of_the_logic(tmp_path: 
 def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
     """Continue under a version of the logic.
 
-    After the change, hits arrive in the same epoch and in a later epoch, and all visits end.
+    After the change, hits arrive in the same epoch and in a later epoch. At the end, all visits end.
     """
     mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home, logic=logic)
     for minute in (0, 1, 20, 60):
@@ -155,7 +155,10 @@ def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
 
 
 def test_values_that_were_not_flushed_before_a_change_of_the_logic_are_stored(tmp_path: Path) -> None:
-    """The runner of the other version has died after a commit in the next epoch and before its flush."""
+    """The runner of the other version has died after a commit in the next epoch.
+
+    The flush of this commit was still to come.
+    """
     mesh = SmallMesh(NOON - 1_000, sites=[SITE], logic=V0)
     mesh.runner.snapshot()
     for number in range(2):
@@ -240,7 +243,7 @@ class PutPartials(MemorySeriesStore):
         super().put_partials(partials)
 
     def without_currencies(self) -> pl.DataFrame:
-        """Return the partials that an earlier program without currencies would have written, without sketches."""
+        """Return the partials of an earlier program that knew no currencies. The partials have no sketches."""
         partials = newest(pl.concat(self.put), PARTIAL_COLUMNS)
         key = [
             name for name in PARTIAL_COLUMNS if name not in (*PARTIAL_SUMS, "currency", "written", "digest", "visitors")

@@ -26,7 +26,7 @@ def a_hit(
     type: str = "PAGE_VIEW",
     **fields: object,
 ) -> RefHit:
-    """Return a hit whose event time is at `minute`, and whose log time is at `came` (by default also at `minute`)."""
+    """Return a hit with the event time `minute` and the log time `came`. By default, `came` equals `minute`."""
     at_ms, came_ms = (MIDNIGHT + round(minutes * MINUTE) for minutes in (minute, minute if came is None else came))
     hit = RefHit(SITE, "visitor", hit_id or f"hit-{at_ms}-{type}", at_ms, type)
     hit = replace(hit, position=(came_ms, "log", 0, came_ms, 0), is_late=came_ms - at_ms > 60 * MINUTE)

@@ -25,7 +25,7 @@ SMALL = replace(SMALL_PORTIONS, examined_positions=1, log_records=1)
 
 
 def a_settled_mesh() -> SmallMesh:
-    """Return a mesh with three settled days, in which each hit is a separate record."""
+    """Return a mesh with three settled days. Each hit is a separate record."""
     mesh = a_mesh()
     for hit in [*HITS, an_order(30, "o"), an_order(1_520, "o")]:
         mesh.send([hit])

@@ -19,7 +19,7 @@ from tests.unit.test_repair import lose, raw_of, repair
 
 
 def a_mesh() -> SmallMesh:
-    """Return a settled mesh. Visitor v has hits on two days and an order; visitor w pauses for 5 minutes in a visit."""
+    """Return a settled mesh. Visitor v has hits on two days and an order. Visitor w pauses for 5 minutes in a visit."""
     mesh = SmallMesh(NOON, sites=[SITE, OTHER])
     mesh.send([a_hit(4), a_hit(5, "w"), a_hit(10, "w"), an_order(30, "o"), a_hit(1_436)])
     mesh.send([a_hit(1_444), an_order(1_500, "o", "w")], partition=1)
@@ -31,7 +31,7 @@ def a_mesh() -> SmallMesh:
 def an_erased_mesh() -> SmallMesh:
     """Return the mesh after the erasure of visitor v.
 
-    The log still contains the hits, as if it could not change records.
+    The log still contains the erased hits, as if the log could not change records.
     """
     mesh = a_mesh()
     logged = [found for position, _, _ in contents(mesh) if (found := mesh.stores.log_eraser.record(position))]

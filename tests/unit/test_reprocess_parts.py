@@ -1,4 +1,7 @@
-"""Test the parts into which work on a reprocessing is divided: begun, continued by other settlers, and finished."""
+"""Test the parts into which work on a reprocessing is divided.
+
+Other settlers may continue a part that one settler began.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def cancel(mesh: SmallMesh) -> None:
 
 
 def is_cancelled(mesh: SmallMesh) -> bool:
-    """Return whether the reprocessing is cancelled and the series (and thus the rows) of its site-days are dropped."""
+    """Return whether the reprocessing is cancelled and the recomputed series are dropped."""
     generations = {each.site_day: each.after.generation for each in rebuilt(mesh)}
     series = [mesh.stores.series.read(SITE, day.day, day.day + 1, number) for day, number in generations.items()]
     return stored(mesh).state is State.CANCELLED and all(each.is_empty() for each in series)

@@ -42,7 +42,7 @@ THEN: dict[Work, list[Work]] = {
 
 
 class Crash(BaseException):
-    """The simulated end of the process. The class is no Exception, so that no code handles it."""
+    """The simulated end of the process. The class does not derive from Exception, so that no code handles the error."""
 
 
 def unavailable() -> Unavailable:
@@ -118,7 +118,11 @@ def work_with_error(mesh: SmallMesh, reprocessor: Reprocessor) -> bool:
 
 @dataclass(frozen=True)
 class Variant:
-    """The error, whether it comes after the effect, and whether the settler settles all dirty days after the error."""
+    """An error and two flags.
+
+    `after` tells whether the error comes after the effect. With `settles`, the settler settles all dirty days after the
+    error.
+    """
 
     error: Error
     after: bool

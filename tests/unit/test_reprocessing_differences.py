@@ -245,7 +245,10 @@ def test_reasons_are_added_up_over_the_site_days_that_are_explained() -> None:
 
 @pytest.fixture
 def cell_rows() -> MetricStore:
-    """Return a store with generations 1 and 2 of two days of SITE, ten days apart, and of a day of BLOG."""
+    """Return a store with generations 1 and 2 of a day of BLOG and two days of SITE.
+
+    The days of SITE are ten days apart.
+    """
     stores = open_stores("memory:", ManualClock(0))
     far = MIDNIGHT + 10 * DAY
     for generation, count in {1: 5, 2: 3}.items():

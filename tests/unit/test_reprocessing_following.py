@@ -1,6 +1,6 @@
-"""Test later days than the planned days, if visits on these later days change too.
+"""Test days after the planned days, if visits on these later days change too.
 
-All these days are recomputed, published and rolled back together.
+Planned days and later days are recomputed, published and rolled back together.
 """
 
 from __future__ import annotations

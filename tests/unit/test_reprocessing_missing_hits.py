@@ -1,4 +1,4 @@
-"""Test that published numbers stay if a publication or rollback must recompute a site-day and raw hits are missing."""
+"""Test publications and rollbacks that must recompute a site-day whose raw hits are missing. Published numbers stay."""
 
 from __future__ import annotations
 

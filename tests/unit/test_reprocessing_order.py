@@ -23,7 +23,7 @@ ADMIN = replace(a_hit(1_512), page_path="/admin")
 
 
 def ask(mesh: SmallMesh, work: Work, id_: str) -> Reprocessing:
-    """Request work through the control service, and run it to its end."""
+    """Request work through the control service, and finish the work."""
     mesh.clock.advance(1)
     request_work(mesh.stores.reprocessings, id_, work, mesh.clock.now)
     return work_off(mesh, reprocessor_of(mesh), id_)

@@ -29,7 +29,7 @@ from tests.unit.settling import DAY, MIDNIGHT, MINUTE, SITE, a_hit, a_mesh
 
 
 def reasons(mesh: SmallMesh, logic: str = "", pace: ReprocessPace | None = None) -> dict[int, ChangeReasons | None]:
-    """Recompute all days under `logic`, or repair the days if `logic` is empty, and return the reasons by day."""
+    """Recompute all days under `logic`, and return the reasons by day. If `logic` is empty, repair the days instead."""
     plan(mesh, [SITE], kind=Kind.LOGIC if logic else Kind.REPAIR, logic=logic)
     done(mesh, Work.RECOMPUTE, pace=pace)
     return {each.site_day.day: each.reasons for each in rebuilt(mesh)}
@@ -124,7 +124,7 @@ def test_rollback_that_recomputes_exchanges_the_sides() -> None:
 
 
 def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
-    """Settle DAY; return the inputs of this settlement, and its result as one side of a comparison."""
+    """Settle DAY. Return the inputs of this settlement, and the result as one side of a comparison."""
     mesh = mesh or settled(*(a_hit(minute) for minute in (10, 12, 14, 16, 60)))
     bounds = {name: offset + 99 for name, offset in entries(mesh)[DAY].read_through.items()}
     worked = Attempt(settler_stores(mesh.stores), SiteDay(SITE, DAY), bounds, bounds).work()

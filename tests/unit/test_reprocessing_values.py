@@ -1,4 +1,4 @@
-"""Test stored reprocessings: every field is restored, and a value that is stored under another key is damaged."""
+"""Test stored reprocessings. Every field is restored. A value that is stored under another key counts as damaged."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Test rows that reports no longer read.
 
-The generation of such rows is listed as retired until the settler removes the rows.
+The generation of these rows is listed as retired until the settler removes the rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def retired(mesh: SmallMesh) -> list[RetiredGeneration]:
 
 
 def stored_series(mesh: SmallMesh, site_day: SiteDay) -> set[int]:
-    """Return the generations of a site-day for which a series is stored."""
+    """Return those generations of a site-day that have a stored series."""
     site, day = site_day
     return {number for number in range(1, 20) if not mesh.stores.series.read(site, day, day + 1, number).is_empty()}
 
@@ -121,7 +121,7 @@ def test_cancel_also_removes_rows_that_a_killed_process_left() -> None:
     done(mesh, Work.RECOMPUTE)
     left = {
         site_day: mesh.stores.generations.begin(site_day) for site_day in DAYS
-    }  # the process died after it had begun these generations and before it stored the site-days as recomputed
+    }  # the process died after these generations had begun, and before the site-days were stored as recomputed
     done(mesh, Work.CANCEL, pace=SMALL_PORTIONS)
     assert stored(mesh).done == len(DAYS)
     found = {(each.site_day, each.generation) for each in retired(mesh)}

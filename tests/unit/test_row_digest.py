@@ -1,4 +1,4 @@
-"""Test row digests (decision A8, rule D0): they are linear and keyed, and a sender can force no collisions."""
+"""Test row digests (decision A8, rule D0). Digests are linear and keyed, and a sender cannot force collisions."""
 
 from __future__ import annotations
 

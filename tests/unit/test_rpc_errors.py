@@ -18,11 +18,11 @@ FAILED = "the server failed: report this to the operator; the cause is in the se
 
 
 class Panic(BaseException):
-    """A panic such as Rust libraries raise, which is not an Exception."""
+    """A panic such as Rust libraries raise. The class does not derive from Exception."""
 
 
 def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcError]:
-    """Return a call's responses, of which the given number succeed before the call fails."""
+    """Return a call's responses. The given number of responses succeed before the call fails."""
 
     def stream(_: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         context.send_initial_metadata((("x-first", "yes"),))

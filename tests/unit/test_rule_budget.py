@@ -1,6 +1,6 @@
 """Test the budget of steps for a site's exclusion rules.
 
-Hits beyond the budget are sent again, and no other site waits.
+Hits beyond the budget must be sent again. No other site waits.
 """
 
 from __future__ import annotations

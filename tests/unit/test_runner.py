@@ -1,4 +1,4 @@
-"""Test the content of the stores after a window of the log, and a runner whose stores do not answer."""
+"""Test the content of the stores after a window of the log. Also test a runner whose stores do not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test the order within a stream: numbers, repeated batches, undecodable frames, and bytes (rule D4)."""
+"""Test the order within a stream (rule D4): numbers, repeated batches, undecodable frames, and bytes."""
 
 from __future__ import annotations
 

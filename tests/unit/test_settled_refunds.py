@@ -1,4 +1,7 @@
-"""Test refunds with literal times (rule D3), in the stream and settled: repeats, and refunds of whole orders."""
+"""Test refunds with literal times (rule D3), both streamed and settled.
+
+The tests cover repeats and refunds of whole orders.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +125,7 @@ def test_order_that_comes_after_the_day_of_its_refund_was_settled_settles_it_aga
 
 
 def test_order_that_is_found_by_another_processor_settles_the_day_of_its_refund_again() -> None:
-    """Order and refund arrive at the same moment, so only the order's settlement marks the day of the refund."""
+    """Order and refund arrive at the same moment. Only the order's settlement therefore marks the day of the refund."""
     mesh = settled([a_refund(60, micros=0)])
     mesh.send([an_order(3 * DAY_MINUTES, "o", 70)])
     mesh.stream()

@@ -114,7 +114,10 @@ def test_no_settled_rows_give_an_empty_series_of_the_same_columns() -> None:
 
 
 def test_visitors_of_a_cell_are_exact_beyond_what_a_small_sketch_holds() -> None:
-    """A cell has 600 visitors on two pages, in several records. The number is more than 256 and less than 4,096."""
+    """A cell has 600 visitors on two pages, in several records.
+
+    The number of visitors is more than 256 and less than 4,096.
+    """
     mesh = SmallMesh(MIDNIGHT + 600 * MINUTE, sites=[SITE])
     for first in range(0, 600, 200):
         visitors = range(first, first + 200)

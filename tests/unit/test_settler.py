@@ -1,4 +1,4 @@
-"""Test when a site-day is settled, and which dirty marks are cleared."""
+"""Test when a site-day is settled. Also test which dirty marks are cleared."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
 
 
 class BehindAtFirst:
-    """A metric store that reports at the first question that nothing is ingested.
+    """A metric store whose first answer is that nothing is ingested.
 
     The sums of the store may be read only after the second question.
     """
@@ -249,7 +249,7 @@ class Panic(pl.exceptions.PanicException):
 
 
 class BrokenFor:
-    """A port that has a method which fails for one site."""
+    """A port with a method that fails for one site."""
 
     def __init__(self, port: Any, method: str, site: str, error: Callable[[], BaseException]) -> None:
         self._port, self._method, self.site, self._error = port, method, site, error

@@ -24,7 +24,7 @@ EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear"
 
 
 class Crash(BaseException):
-    """The simulated end of the process. The class is no Exception, so that no code handles it."""
+    """The simulated end of the process. The class does not derive from Exception, so that no code handles the error."""
 
 
 class Crashing:
@@ -73,8 +73,8 @@ def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
         whole.send(hits)
         whole.settle()
     expected = whole.rows()
-    # Only every other effect is tried, because a crash after an effect leaves the stores in the same state as a crash
-    # before the next effect.
+    # Only every other effect is tried. A crash after an effect leaves the stores in the same state as a crash before
+    # the next effect.
     for effects in range(int(after), 40, 2):
         mesh = SmallMesh(NOON, sites=[SITE])
         for hits in ROUNDS:

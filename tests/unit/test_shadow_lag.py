@@ -1,4 +1,4 @@
-"""Test the lag of a shadow stream if Druid's ingested positions are known only some time after the first question."""
+"""Test the lag of a shadow stream. Druid's ingested positions are known only some time after the first question."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Reached = Mapping[PartitionId, PartitionProgress]
 
 
 def books_with(answers: list[int], shadow_at: int) -> Bookkeeping:
-    """Return a store at offset 9 with a shadow at `shadow_at`; each call for ingested positions takes an answer."""
+    """Return a store at offset 9 with a shadow stream at `shadow_at`.
+
+    Each call for ingested positions takes an answer.
+    """
     stores = open_stores("memory:", ManualClock(NOON))
     partitions = list(stores.progress.progress(Topic.HITS))
     stores.outbox.transaction(stores.outbox.take_over(), [], dict.fromkeys(partitions, PartitionProgress(9, NOON)))

@@ -35,7 +35,10 @@ OPERATOR = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
 
 
 class Mesh:
-    """A mesh with two partitions of hits, each with a record before, at and after BEGAN."""
+    """A mesh with two partitions of hits.
+
+    Each partition has a record before BEGAN, a record at BEGAN and a record after it.
+    """
 
     def __init__(self) -> None:
         self.clock = ManualClock(BEGAN - 1)

@@ -1,4 +1,4 @@
-"""Test the stores of a stream beside the live stream: what it reads and when, and which rows it writes."""
+"""Test the stores of a stream beside the live stream: the records that it reads, the time of reading, and its rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STARTED = StreamTable().started(STREAM, NOON)
 
 
 class MovedReader(MemoryLogReader):
-    """A reader in a consumer group that may take its partitions away, which the reader reports once."""
+    """A reader in a consumer group. The group may take partitions away, and the reader reports this once."""
 
     beats = 0
     is_moved = False
@@ -55,7 +55,7 @@ class MovedReader(MemoryLogReader):
 
 
 class Beside:
-    """A shadow beside a live stream, over a log with a partition that has heartbeats."""
+    """A shadow stream beside a live stream. The log has one partition of hits, and this partition has heartbeats."""
 
     def __init__(self, stream: Stream = STREAM, records: int = 3) -> None:
         self.clock = ManualClock(NOON)
@@ -75,7 +75,10 @@ class Beside:
         outbox.transaction(outbox.take_over(), [], {self.at: PartitionProgress(offset, NOON + offset)})
 
     def opened(self, log_scan: LogScan | None = None, progress: Callable[[], None] = lambda: None) -> StreamStores:
-        """Return the shadow's stores; `progress` is called before each read of the live stream's progress."""
+        """Return the stores of the shadow stream.
+
+        `progress` is called before each read of the live stream's progress.
+        """
         base, live = stream_stores(self.stores), self.stores.progress
 
         class Live:

@@ -1,4 +1,4 @@
-"""Test shop exports, row by row: the hits that result, and rows that are skipped for a reason."""
+"""Test shop exports, row by row. A row becomes hits, or is skipped for a reason."""
 
 from __future__ import annotations
 

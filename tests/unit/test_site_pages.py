@@ -1,4 +1,4 @@
-"""Test that the first site-days of several sorted sources are found in pages, with few rows read."""
+"""Test that the first site-days of several sorted sources are found in pages. Few rows must be read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.examples import examples
 
 
 class Sources:
-    """Several sources of sorted rows, which count the rows that are read."""
+    """Several sources of sorted rows. The sources count the rows that are read."""
 
     def __init__(self, rows: Mapping[int, list[SiteDay]]) -> None:
         self._rows = {source: sorted(of_source) for source, of_source in rows.items()}

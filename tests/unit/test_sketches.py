@@ -1,4 +1,4 @@
-"""Test theta sketches: they have the library's bytes and unions, and other bytes are refused."""
+"""Test theta sketches. Sketches have the library's bytes and unions. Other bytes are refused."""
 
 import base64
 import hashlib

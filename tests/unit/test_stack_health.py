@@ -1,4 +1,4 @@
-"""Test health checks with a listener that answers with bytes of real servers."""
+"""Test health checks. A listener answers with bytes of real servers."""
 
 from __future__ import annotations
 

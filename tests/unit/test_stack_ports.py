@@ -1,4 +1,4 @@
-"""Test the ports of local servers: they are kept as long as they are free, and chosen again otherwise."""
+"""Test the ports of local servers. A port is kept as long as it is free, and chosen again otherwise."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Test processes that outlive the process that started them.
 
-Such processes are found again, stopped, and killed if they hang.
+These processes are found again, stopped, and killed if they hang.
 
-No other process is mistaken for such a process.
+No other process is mistaken for one of these processes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hitmesh.tools.stack.processes import Note
 from tests.support.waiting import eventually
 
 SLEEPS = ("/bin/sleep", "60")
-# A process that ignores SIGTERM, and prints a line as soon as it does.
+# A process that ignores SIGTERM. The process prints a line as soon as SIGTERM has no effect.
 DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 
 

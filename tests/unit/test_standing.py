@@ -1,4 +1,4 @@
-"""Test the cache of sites' standings: it returns the newest entry that covers the days, and is bounded."""
+"""Test the cache of sites' standings. The cache is bounded, and returns the newest entry that covers the days."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test which stream, and which version of the logic, the stream table names when streams follow one another."""
+"""Test which stream and which version of the logic the stream table names, when streams follow one another."""
 
 from __future__ import annotations
 

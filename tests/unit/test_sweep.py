@@ -1,4 +1,4 @@
-"""Test that no process outlives a test run, whatever process group it is in."""
+"""Test that no process outlives a test run, in whatever process group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test the registry of metrics, their wire format, and the place where each metric is counted."""
+"""Test the registry of metrics, the wire format, and the place where each metric is counted."""
 
 from __future__ import annotations
 

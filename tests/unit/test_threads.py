@@ -1,4 +1,4 @@
-"""Test that a failing thread first logs the failure, and that the process then ends or the thread recovers."""
+"""Test that a failing thread first logs the failure. The process then ends, or the thread recovers."""
 
 from __future__ import annotations
 

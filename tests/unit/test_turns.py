@@ -1,4 +1,7 @@
-"""Test when states are saved (decision 0034): one after the other, as often as set, in at most 2 % of the time."""
+"""Test when states are saved (decision 0034): one after the other, as often as set.
+
+Saves take at most 2 % of the time.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ EVERY_MS = 180_000
 
 
 def saved_at(every_ms: int, took_ms: int, until_ms: int, step_ms: int = 500) -> list[tuple[int, PartitionId]]:
-    """Return the times at which states are saved, if turns are checked every `step_ms` and a save takes `took_ms`."""
+    """Return the times at which states are saved. Turns are checked every `step_ms`, and a save takes `took_ms`."""
     turns, now, saved = Turns(every_ms), 0, []
     turns.begin(PARTITIONS, now)
     while now < until_ms:

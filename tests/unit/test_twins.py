@@ -1,4 +1,4 @@
-"""Test different texts with the same hash64 (rule D0): they stay distinct from the log to settled rows."""
+"""Test different texts with the same hash64 (rule D0). These texts stay distinct from the log to settled rows."""
 
 from __future__ import annotations
 

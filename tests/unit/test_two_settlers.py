@@ -82,7 +82,7 @@ def test_attempt_is_stale_only_if_a_partition_that_both_know_was_read_further() 
 class OvertakenGenerations:
     """A store of generations.
 
-    Another settler works after the first attempt has read and before it begins a generation.
+    After the first attempt has read, and before it begins a generation, another settler works.
     """
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
@@ -184,7 +184,7 @@ def test_day_that_another_settler_publishes_during_its_recomputation_is_recomput
 
 
 class EndingShare(WholeShare):
-    """A settler's share of sites whose lease ends after a number of checks."""
+    """A settler's share of sites. The lease ends after a number of checks."""
 
     def __init__(self, looks: int) -> None:
         self._looks = looks
@@ -251,7 +251,7 @@ def test_day_that_was_settled_before_the_flags_that_it_depends_on_is_settled_aga
 
 
 class Died(BaseException):
-    """The simulated end of the process. The class is no Exception, so that no code handles it."""
+    """The simulated end of the process. The class does not derive from Exception, so that no code handles the error."""
 
 
 INTENT_MS = 3_600_000

@@ -1,4 +1,4 @@
-"""Test how visits are built: the vectors S-a to S-j in rules.md §11, on the fast path and on the slow path."""
+"""Test how visits are built, on the fast path and on the slow path: the vectors S-a to S-j in rules.md §11."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def frame(hits: list[RefHit]) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Seen:
-    """The values of a visit that tests compare: the minutes of its first and last hit, and its number of hits."""
+    """The compared values of a visit: the minutes of its first and last hit, and its number of hits."""
 
     first: float
     last: float

@@ -23,14 +23,14 @@ NOON = DAY * DAY_MS + 12 * HOUR
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[LiveMesh]:
-    """Return a mesh three days before NOON in which out-of-order hits wait if their visitor has three kept hits."""
+    """Return a mesh three days before NOON. Out-of-order hits wait if their visitor has three kept hits."""
     limits = replace(SMALLEST, kept_of_visitor=3)
     with LiveMesh("memory:", tmp_path, NOON - 3 * DAY_MS, [SITE], partitions=1, limits=limits) as made:
         yield made
 
 
 def views(mesh: LiveMesh, visitor: str, *minutes: int) -> None:
-    """Append a record of page views that happened the given numbers of minutes before the clock's current time."""
+    """Append a record of page views. `minutes` are the ages of the page views."""
     times = [mesh.clock.now() - ago * MINUTE for ago in minutes]
     mesh.append([RefHit(SITE, visitor, f"{visitor}-{at}", at, page_path="/") for at in times], 0)
 

@@ -1,4 +1,4 @@
-"""Test the protobuf decoder's behaviour on which admission relies."""
+"""Test those properties of the protobuf decoder on which admission relies."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Faults that affect a single mesh on real servers. Each hit must still count once, and memory must stay flat."""
+"""Faults that affect a single mesh on real servers.
+
+In spite of the fault, each hit must count once. Memory must stay flat.
+"""

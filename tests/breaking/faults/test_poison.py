@@ -1,4 +1,4 @@
-"""Records in the topic of hits that do not decode are skipped and counted, and later records are still processed."""
+"""Undecodable records in the topic of hits are skipped and counted. Later records are still processed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Two processors share the log's partitions.
 
-One processor is slow and another dies; every hit is counted exactly once.
+One processor is slow, and another processor dies. Every hit is counted exactly once.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ def test_partitions_move_between_processors_while_one_is_slow_and_when_one_dies(
 
 
 def partitions_of(processor: Service) -> list[str]:
-    """Return the partitions of hits that a processor recovered last, according to its log output."""
+    """Return the partitions that a processor recovered last, according to its log output.
+
+    The log output lists only partitions of hits.
+    """
     last: list[str] = []
     for line in processor.log.read_text(errors="replace").splitlines():
         entry = json.loads(line) if line.startswith("{") else {}

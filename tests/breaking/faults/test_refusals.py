@@ -1,4 +1,4 @@
-"""Cassandra refuses every request for half a minute while hits keep arriving: no hit is lost, and memory stays flat."""
+"""Cassandra refuses every request for half a minute while hits keep arriving. No hit is lost, and memory stays flat."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ REFUSED_S: Final = 20.0
 HITS_PER_S: Final = 2_000
 WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
-"""Time from the first refusal until memory must stay flat; by then, memory includes the decoded current window."""
+"""From this time after the first refusal, memory must stay flat.
+
+By then, memory includes the decoded current window.
+"""
 GROWTH_BYTES: Final = 64 << 20
 """Maximum growth of a process after `SETTLES_S`. A process that kept all later hits in memory would grow far more."""
 ON_THEIR_WAY_RECORDS: Final = 8
-"""Number of records that may already have been read when the refusals begin: a heartbeat and a record per partition."""
+"""Maximum number of records that are read before the refusals begin: a heartbeat and a record per partition."""
 COUNTED_S: Final = 120.0
 PATH: Final = "/a-page-whose-name-is-as-long-as-names-of-pages-in-real-shops-are" * 4
 REPLICAS_THAT_ARE_NOT_THERE: Final = 3

@@ -2,15 +2,15 @@
 
 The tests cover these failures:
 
-- `test_steps`: the processor dies right after a step of its commit, once for each of the steps raw, marks, claims,
-  transaction, state, partials, chunks and manifest. `tests/unit/test_fail_points.py` shows that the setting FAIL_AT
-  kills the process at the named step.
+- `test_steps`: the processor dies right after a step of its commit. Each run kills the processor after a different
+  step: raw, marks, claims, transaction, state, partials, chunks or manifest. `tests/unit/test_fail_points.py` shows
+  that the setting FAIL_AT kills the process at the named step.
 - `test_random`: processor, collector or both die at random under load.
 - `test_doubt`: a commit is aborted, or its outcome is unknown.
-- `test_zombies`: a processor is suspended after any of the steps above, and another processor takes over, either in the
-  same process or in a second process.
-- `test_partials`: a redo groups an epoch's records differently than the run that wrote partials before the crash.
+- `test_zombies`: a processor is suspended after a step of its commit, and another processor takes over. The other
+  processor is in the same process or in a second process.
+- `test_partials`: a run writes partials and crashes. The redo then groups the epoch's records in another way.
 
-After each failure, `tests/support/kill_checks.py` checks that the ledger is exact, every acknowledged hit is counted
-once, and the rows equal those of the reference.
+After each failure, `tests/support/kill_checks.py` checks three facts: the ledger is exact, every acknowledged hit is
+counted once, and the rows equal the rows of the reference.
 """

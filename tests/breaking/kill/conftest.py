@@ -11,10 +11,10 @@ from processor.stream.commit import CommitStep
 from tests.support.servers import Meshes
 
 STEP_OF_EVERY_RUN = (CommitStep.TRANSACTION,)
-"""The steps after which `make test` kills a processor on real servers: at that point only the partials are missing.
+"""The steps after which `make test` kills a processor on real servers.
 
-On files, `make test` kills the processor after each step in turn. Kills after other steps on servers are tested only by
-the long tests.
+After these steps, only the partials are missing. On files, `make test` kills the processor after each step in turn.
+Only the long tests kill a processor on servers after other steps.
 """
 
 
@@ -22,7 +22,7 @@ LONG_ON_SERVERS = frozenset({"test_random.py", "test_zombies.py"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark kills after any other step as `long`, and on real servers also random kills and the tests with zombies."""
+    """Mark kills after any other step as `long`. On real servers, also mark random kills and the tests with zombies."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         on_servers = parameters.get("store_url") == "servers"

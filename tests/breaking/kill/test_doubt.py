@@ -1,6 +1,6 @@
 """Test commits that are aborted or have an unknown outcome.
 
-The runner that made such a commit finds its outcome and continues.
+The runner finds the outcome of its commit and continues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ NOW = 1_743_854_400_000
 VISITORS = 9
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
-"""The values of `Fuse.chances` that let a commit fail before the transaction, or after the transaction."""
+"""Values of `Fuse.chances`.
+
+With BEFORE, a commit fails before the transaction. With AFTER, a commit fails after the transaction.
+"""
 
 
 @pytest.mark.timeout(120)

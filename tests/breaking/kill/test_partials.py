@@ -57,7 +57,10 @@ def a_view(minute: float, origin: Origin = DIRECT) -> RefHit:
 
 
 def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tmp_path: Path) -> None:
-    """The redo processes both records in a single step, in which the visit never ends and the cell does not change."""
+    """The redo processes both records in a single step.
+
+    In this step, the visit never ends and the cell does not change.
+    """
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.append([a_view(0), a_view(1)], 0)
         mesh.step()
@@ -109,7 +112,7 @@ def test_every_cell_that_a_record_could_have_left_something_in_is_known_to_any_r
 
 
 def in_the_log(hits: Sequence[RefHit], dice: Random) -> list[LoggedRecord]:
-    """Return a record for each hit, in order of arrival after random delays, with heartbeats in between."""
+    """Return a record for each hit, with heartbeats in between. The hits arrive with random delays."""
     sent = sorted(((hit.event_time + dice.choice(DELAYS_MS), hit) for hit in hits), key=lambda timed: timed[0])
     records: list[LoggedRecord] = []
     for log_time, hit in sent:
@@ -126,7 +129,7 @@ def written_by(
 ) -> Iterator[tuple[int, list[tuple[Cell, bool]]]]:
     """Process the records in steps of the given sizes. After each step, yield the epoch and its cells.
 
-    Each cell comes with a flag that tells whether it has counts.
+    Each cell comes with a flag that tells whether the cell has counts.
     """
     state = LiveState(PARTITION, SpillFiles(cache).spill)
     rules = SiteRules(visit_policy(policy), policy.midnight_zone)

@@ -69,7 +69,7 @@ def wait_for_progress(cluster: Cluster, dice: Random) -> None:
 
 
 def kill(victims: list[Service], cluster: Cluster, senders: Senders) -> bool:
-    """Kill services, start them again, and return whether records were pending at the kill."""
+    """Kill services and start them again. Return whether records were pending at the kill."""
     had_work = not senders.are_done or not is_committed(cluster.stores, log_ends(cluster.stores))
     for victim in victims:
         assert victim.is_running, victim.log_tail()

@@ -1,4 +1,4 @@
-"""The processor is killed right after each step of a commit, under load, and its successor continues."""
+"""Under load, the processor is killed right after each step of a commit. A new processor continues."""
 
 from __future__ import annotations
 
@@ -72,7 +72,10 @@ def test_processor_killed_after_a_step_loses_and_doubles_nothing(
 
 
 def feed(cluster: Cluster, senders: Senders, portion: Portion) -> None:
-    """Send one batch per site, and the next batches when the processor has counted these batches or has died."""
+    """Send one batch per site.
+
+    Send the next batches when the processor has counted the previous batches or has died.
+    """
     for number in range(max(map(len, portion.values()))):
         senders.give({site: batches[number : number + 1] for site, batches in portion.items()})
         senders.wait_acknowledged()

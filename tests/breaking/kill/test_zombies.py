@@ -1,4 +1,7 @@
-"""A runner is suspended between two steps, and another runner takes over: the first must change nothing, and end."""
+"""A runner is suspended between two steps, and another runner takes over.
+
+The first runner must change nothing, and end.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ Visible = tuple[
 
 
 class Sleeper:
-    """Suspend the runner when it first completes the given step, and run other actions before it continues."""
+    """Suspend the runner when it first completes the given step. Run other actions before the runner continues."""
 
     def __init__(self, step: CommitStep, meanwhile: Callable[[], None]) -> None:
         self._step = step
@@ -103,9 +106,9 @@ def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step:
 
 
 def a_zombie(stores: Stores, mesh: LiveMesh, home: Path, sleeper: Sleeper) -> Runner:
-    """Return a runner that takes over the stream, until `sleeper` suspends it.
+    """Return a runner that takes over the stream until `sleeper` suspends this runner.
 
-    It has separate connections and files.
+    The runner has separate connections and files.
     """
     meter = StreamMeter(unmeasured(), sleeper)
     return Runner(stream_stores(stores), mesh.clock, EVERYTHING_AT_ONCE, home=home, meter=meter)
@@ -121,8 +124,8 @@ def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
 def visible(mesh: LiveMesh) -> Visible:
     """Return all state that a writer could have changed.
 
-    The number of visitors who left a cell is omitted. This number depends on how records are divided into steps, and
-    readers only check whether it is 0.
+    The number of visitors who left a cell is omitted. This number depends on how records are divided into steps.
+    Readers only check whether the number is 0.
     """
     stores = mesh.stores
     partials = [

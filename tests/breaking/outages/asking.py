@@ -1,4 +1,4 @@
-"""Ask questions of servers that have just restarted. If a question is refused with a retry delay, it is sent again."""
+"""Ask questions of servers that have just restarted. A question that is refused with a retry delay is sent again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.support.waiting import eventually
 
 
 def check_counted_when_answered(cluster: Cluster, logged: Logged, timeout_s: float) -> None:
-    """Check that the log's hits are counted once, as in the reference model, and that the ledger balances.
+    """Check that the log's hits are counted once, as in the reference model. The ledger must balance.
 
-    Half a minute after an indexer dies, ZooKeeper expires the indexer's session, and Druid does not see the new indexer
-    for a moment. Questions at that moment are refused.
+    Half a minute after an indexer dies, ZooKeeper expires the indexer's session. Druid then does not see the new
+    indexer for a moment. Questions at that moment are refused.
     """
 
     def is_right() -> bool:

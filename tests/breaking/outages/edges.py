@@ -1,6 +1,7 @@
 """Edges that send hits to a collector, on a test clock. Each edge sends a window of batches and buffers further hits.
 
-The collector is the production micro-batcher with the real log, so a batch is acknowledged once Kafka has stored it.
+The collector is the production micro-batcher with the real log. A batch is acknowledged once Kafka has stored the
+batch.
 """
 
 from __future__ import annotations

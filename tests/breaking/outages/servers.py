@@ -37,7 +37,7 @@ class Control:
         eventually(lambda: not is_alive(pid), f"{name} is dead", ENDED_S)
 
     def kill_all(self, also: Sequence[Service] = ()) -> None:
-        """Kill every server, and services with them, at the same moment."""
+        """Kill every server, and the services in `also`, at the same moment."""
         pids = list(processes(self.home).values())
         mine = [service.process for service in also if service.process is not None]
         kill_at_once([*pids, *(process.pid for process in mine)])
@@ -46,7 +46,7 @@ class Control:
         eventually(lambda: not any(map(is_alive, pids)), "all servers are dead", ENDED_S)
 
     def start_all(self) -> None:
-        """Start every dead server, in order, and block until all are healthy."""
+        """Start every dead server, in order. Block until all servers are healthy."""
         ensure_up(self.home, _silent)
 
     def pause(self, name: str) -> None:
@@ -59,7 +59,7 @@ class Control:
 
 
 def control() -> Control:
-    """Return control over the servers that this run started; skip if another run started the servers."""
+    """Return control over the servers that this run started. Skip the test if another run started the servers."""
     if os.environ.get(servers.VARIABLE):
         pytest.skip(f"the servers named by {servers.VARIABLE} are not ours to kill")
     servers.running()

@@ -1,4 +1,7 @@
-"""A power cut: every service and every server is killed at the same moment, while hits arrive, and is restarted."""
+"""A power cut kills every service and every server at the same moment, while hits arrive.
+
+Every service and every server is then restarted.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Kafka is down for twenty minutes of simulated time. The edges buffer hits, and afterwards every hit counts on time.
+"""Kafka is down for twenty minutes of simulated time.
 
-The clock of collector and edges lies in the past, so a record's log time is its collect time + 10 minutes (rule L1).
-The clock of the readers must therefore be 10 minutes ahead of the clock of collector and edges.
+The edges buffer hits during the outage. After the outage, every hit counts on time. The clock of the collector and the
+edges is in the past. A record's log time is therefore its collect time + 10 minutes (rule L1). The clock of the readers
+must therefore be 10 minutes ahead of the clock of collector and edges.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ PACE: Final = StreamPace(flush_ms=0, snapshot_ms=5 * MINUTE)
 
 @dataclass
 class FastMesh:
-    """A mesh whose processor runs in the background, while the test advances the shared clock by a minute at a time."""
+    """A mesh whose processor runs in the background. The test advances the shared clock by a minute at a time."""
 
     stores: Stores
     clock: ManualClock
@@ -91,7 +92,7 @@ class FastMesh:
         eventually(self.is_counted, "everything is counted", DONE_S)
 
     def is_counted(self) -> bool:
-        """Return whether every hit in the log is counted, and settle dirty days."""
+        """Settle dirty days, and return whether every hit in the log is counted."""
         self.settler.run_once()
         return is_counted(self.stores, log_ends(self.stores))
 
@@ -183,7 +184,7 @@ def test_kafka_is_down_for_twenty_minutes_and_what_edges_buffered_is_on_time(
 
 
 def check_on_time(logged: Logged, arrivals: Sequence[Arrival]) -> None:
-    """Check that every hit that reached an edge within half an hour after its event time is on time."""
+    """Check that a hit is on time if it reached an edge within half an hour after its event time."""
     delays = {key_of(arrival.hit): 0 for arrival in arrivals}
     for arrival in arrivals:  # a hit with two copies has the delay of the later copy
         key = key_of(arrival.hit)

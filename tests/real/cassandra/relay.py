@@ -12,7 +12,7 @@ _CHUNK = 65_536
 class Relay:
     """A relay that passes bytes between client and server in both directions.
 
-    While the relay is silent, it buffers all bytes that arrive.
+    While the relay passes no bytes on, it buffers all bytes that arrive.
     """
 
     def __init__(self, host: str, port: int) -> None:

@@ -71,7 +71,7 @@ def carries_of(session: CassandraSession, site: str) -> set[int]:
 
 
 class WatchedSession(CassandraSession):
-    """A session that remembers the site-days whose rows were last read by `run_each`."""
+    """A session that remembers the site-days whose rows `run_each` read last."""
 
     def run_each(self, cql: str, rows: Iterable[Values], *, serial: bool = False) -> list[list[Row]]:
         keys = list(rows)

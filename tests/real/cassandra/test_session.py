@@ -113,7 +113,7 @@ def test_silence_is_unavailable_and_passes(servers: Servers, relay: Relay) -> No
 
 
 def _until_answered(session: CassandraSession) -> int:
-    """Repeat a query until Cassandra answers, and return the number of rows; the queried site has no rows."""
+    """Repeat a query until Cassandra answers, and return the number of rows. The queried site has no rows."""
     while True:
         try:
             return len(session.run(DAYS, ("none",)))

@@ -1,4 +1,7 @@
-"""Compare Druid's answers with a direct evaluation of the rows: both unions of sketches, values, marks and schema."""
+"""Compare Druid's answers with a direct evaluation of the rows.
+
+The tests cover unions, values, marks and the schema.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ from tests.support.waiting import eventually
 
 SITE, DAY, DAY_MS, CELL_MS = "merchants/m/sites/shop", 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS
-LARGE = 30_000  # number of visitors, so large that their sketch is an estimate
+LARGE = 30_000  # so many visitors that their sketch is an estimate
 
 
 def a_sketch(first: int, count: int) -> bytes:
@@ -214,7 +217,7 @@ def stored_rows(client: DruidClient, source: str, site: str) -> int:
 
 
 def merge(client: DruidClient, servers: Servers) -> None:
-    """Hand off the rows of all tasks, merge segments as Druid does after two days, and block until both are done."""
+    """Hand off the rows of all tasks, and merge segments as Druid does after two days. Block until both are done."""
     source, spec = servers.data_source(RowSource.TRAFFIC), compaction(servers, RowSource.TRAFFIC)
     supervisor = f"/druid/indexer/v1/supervisor/{source}"
     reading = client.coordinator("GET", f"{supervisor}/status")["payload"]["activeTasks"]

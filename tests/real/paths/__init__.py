@@ -1,1 +1,1 @@
-"""Tests that ask each question of both stores of a mesh on real servers, a mesh in memory, and the reference model."""
+"""Ask both stores of a mesh on real servers the same questions as a mesh in memory and the reference model."""

@@ -63,7 +63,7 @@ class SiteQuestion:
 
 
 class Dice:
-    """A generator of random questions, which filter mostly by values that occur in the entries."""
+    """A generator of random questions. The filters mostly use values that occur in the entries."""
 
     def __init__(self, seed: int, sites: Sequence[str], entries: Sequence[Entry]) -> None:
         self._dice = Random(seed)
@@ -78,7 +78,7 @@ class Dice:
     def ad_hoc(self) -> SiteQuestion:
         """Return a random question that the series store cannot answer."""
         dice = self._dice
-        # Most questions use no item dimensions, because these allow few metrics.
+        # Most questions use no item dimensions, because item dimensions allow few metrics.
         pool = tuple(DIMENSIONS) if dice.random() < 0.4 else tuple(set(DIMENSIONS) - {"product", "category", "brand"})
         while True:
             dimensions = tuple(dice.sample(sorted(pool), dice.choice((0, 1, 1, 1, 2, 2, 3))))
@@ -149,7 +149,7 @@ def _matching(values: set[str]) -> tuple[str, ...]:
 
 
 def keeps(tree: Filter) -> Callable[[Mapping[str, str]], bool]:
-    """Return the filter as the reference needs it, a predicate on displayed values."""
+    """Return the filter in the form of the reference: a predicate on displayed values."""
     match tree:
         case Comparison(name, Operator.RE2, (pattern,)):
             compiled = re.compile(pattern, re.ASCII)

@@ -1,8 +1,9 @@
-"""Traffic of a weekend on two sites: some thousand hits, with extreme values of every kind, in order of arrival.
+"""Traffic of a weekend on two sites, in order of arrival.
 
-Visitors and bots walk through a shop. The names of its pages, products and campaigns contain unusual characters, and
-some different names have the same hash64. Hits arrive in random order. Some hits arrive late, after their day has
-closed, or twice. Orders are in the sites' currency and in other currencies.
+The traffic has some thousand hits and extreme values of every kind. Visitors and bots walk through a shop. The names of
+the shop's pages, products and campaigns contain unusual characters. Some different names have the same hash64. Hits
+arrive in random order. Some hits arrive late, some after their day has closed, and some twice. Orders are in the sites'
+currency and in other currencies.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.support.twins import with_twins
 
 SEED: Final = 20_250_405
 START: Final = MIDNIGHT_MS
-"""The UTC midnight before the moment at which Australia/Lord_Howe sets its clocks back, 2025-04-05T15:00:00Z."""
+"""The UTC midnight before Australia/Lord_Howe sets its clocks back at 2025-04-05T15:00:00Z."""
 FIRST_DAY: Final = START // DAY_MS
 END: Final = START + 2 * DAY_MS + 3 * HOUR
 """The end of the traffic, an hour after the first day has closed.
@@ -85,7 +86,7 @@ def _arrives(arrival: Arrival, dice: Random) -> int:
 
 
 def _at_the_edges(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
-    """Yield the hits of all scenarios of the visit rules, including those of the second file."""
+    """Yield the hits of all scenarios of the visit rules, including the hits of the second file."""
     for scenario in SCENARIOS:
         for at in (*scenario.first, *scenario.second):
             yield maker.hit(shop, f"{shop.hostname}-{scenario.name}", at, AWAKE[0][0], PEOPLE[0], DIRECT)

@@ -1,7 +1,8 @@
-"""A mesh on servers and a mesh in memory that append the same hits, at the same log times, to the same partitions.
+"""A mesh on servers and a mesh in memory. Both append the same hits at the same log times to the same partitions.
 
-The hits' collect times lie far in the past, so in Kafka their log time is the collect time + 10 minutes (rule L1). In
-memory, log time is the time of the mesh's clock. The clock of the mesh in memory is therefore 10 minutes ahead.
+The collect times of the hits lie far in the past. In Kafka, a hit's log time is therefore its collect time + 10 minutes
+(rule L1). In memory, log time is the time of the mesh's clock. The clock of the mesh in memory is therefore 10 minutes
+ahead.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
 """Time span per record.
 
-The span is so short that hits are on time, although shuffling and the log may each delay them by ten minutes.
+The span is so short that hits are on time. Shuffling and the log may each delay a hit by ten minutes.
 """
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
@@ -46,7 +47,7 @@ BEAT_MS: Final = 6 * HOUR
 class Twin(LiveMesh):
     """One of the two meshes.
 
-    A step of a mesh ends when all appended records are committed, which takes some time on servers.
+    A step of a mesh ends when all appended records are committed. A commit takes some time on servers.
     """
 
     def __init__(self, url: str, home: Path, lead_ms: int = 0) -> None:
