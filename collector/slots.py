@@ -45,7 +45,7 @@ class SlotLimits:
 
 
 class ShownKey(NamedTuple):
-    """The key that a stream has shown, whether this key is secret, and whether `open` lacked a key."""
+    """The key that a stream has shown, whether the key is secret, and whether the message `open` had no key."""
 
     key: str
     is_secret: bool
@@ -70,7 +70,7 @@ class StreamSlots(Generic[StreamT]):
         return [*self._proven, *self._unproven]
 
     def enter(self, stream: StreamT) -> StreamT | None:
-        """Add an unproven stream. If another stream must end to make room, return this other stream.
+        """Add an unproven stream. If another stream must end to make room, return the other stream.
 
         Raises:
             RetryError: streams with a key use all slots (TOO_MANY_STREAMS).

@@ -1,8 +1,8 @@
 """Removes erased visitors from a partition's state (kind ERASE).
 
-The rows that the stream emitted for these visitors remain until their day is settled. Kept hits are not removed here.
-After the removal, the stream recovers: the files with kept hits are deleted, and the hits are read again from the log
-without the erased hits.
+The rows that the stream emitted for an erased visitor remain until the rows' day is settled. Hits in the files of kept
+hits are not removed here. After the removal, the stream recovers: it deletes the files of kept hits, and reads the kept
+hits from the log again. The log no longer contains the erased hits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processor.erase.visitors import ErasedVisitors
 from processor.stream.live.state import LiveState
 
 _MAX_AGE_MS: Final = 2 * DAY_MS
-"""A timeline in a state began at most this long before the state's log time: 24 h (rule S5) plus the allowed lateness.
+"""The maximum age of a timeline in a state, before the state's log time: 24 h (rule S5) plus the allowed lateness.
 """
 
 
