@@ -69,7 +69,7 @@ def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisit
 
 
 def rows_of_erased(table: pl.DataFrame, names: Sequence[str], visitors: ErasedVisitors) -> BoolArray:
-    """Return for each visit or hit in a table whether it belongs to the erased hits of an erased visitor (n,)."""
+    """Return a boolean array (n,): True if the visit or hit in a row belongs to an erased visitor's erased hits."""
     if "event_time" in table.columns:
         return _erased(table, names, visitors, "event_time")
     if "seen" in table.columns:

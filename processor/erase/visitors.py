@@ -54,7 +54,8 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return the instant (UTC ms) from which each timeline's hits are accepted, 0 for a visitor not erased (n,)."""
+        """Return the instant (UTC ms) from which a timeline's hits are accepted (n,): 0 if the visitor was not erased.
+        """
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)

@@ -137,7 +137,10 @@ def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
 
 
 def _begins(side: Side, rows: I64Array) -> BoolArray:
-    """Return for each hit in `rows` whether it is the first in `rows` of a visit that is not a carried-in visit."""
+    """Return a boolean array: True for hits that begin a visit.
+
+    A hit begins a visit if it is the visit's first hit in `rows` and the visit was not carried in.
+    """
     first = np.full(len(side.start), -1, np.int64)
     first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # reversed: the first hit of a visit is stored last
     begins = np.zeros(len(rows), np.bool_)

@@ -262,8 +262,8 @@ class Rebuilder:
         A rollback needs both to restore the generation.
 
         Raises:
-            StaleGeneration: another settler has published the site-day since the attempt began, so that the stored
-            ledger entry and carry belong to the other generation.
+            StaleGeneration: another settler has published the site-day since the attempt began. The stored ledger entry
+            and carry belong to the other settler's generation.
         """
         site, day = attempt.site_day
         entry = attempt.current

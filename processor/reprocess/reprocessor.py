@@ -58,7 +58,7 @@ class _Steps(Protocol):
     """Executes a kind of work."""
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return where the work continues: at the given chain, or after further site-days."""
+        """Return the chain with which the work continues: the given chain, or a chain with further site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Work on at least one site-day. Return the chain with which the work continues, and whether the work is done.
@@ -301,7 +301,7 @@ class Reprocessor:
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
     def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
-        """Return whether the progress belongs to a stored part whose buckets are all still leased.
+        """Return whether the progress belongs to a stored part, and this settler still leases all the part's buckets.
 
         A new request removes all unfinished parts, so parts are claimed anew for each request.
         """

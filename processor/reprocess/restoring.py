@@ -68,7 +68,7 @@ class _SiteLedger:
 
 @dataclass(slots=True)
 class _Progress:
-    """The state of the work: site-days to examine, incomplete site-days, the rest of the log, and results."""
+    """The state of the work: site-days to examine, incomplete site-days, the unread part of the log, and results."""
 
     id: str
     to_examine: Iterator[SiteDay]

@@ -110,7 +110,7 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
 
 
 def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
-    """Return each visit's `CARRIED_DIMENSIONS`: the first hit's dimensions, and the first view's page (rule S6)."""
+    """Return each visit's `CARRIED_DIMENSIONS` (rule S6): the first hit's dimensions and the first view's page."""
     of_first = tuple(name for name in CARRIED_DIMENSIONS if name != "landing_page")
     landing = hits["page_path"].gather(np.maximum(visits.landing, 0)) if hits.height else None
     pages = (

@@ -69,7 +69,7 @@ class DayRules:
 
         Raises:
             FatalError: the patterns need too many steps (FILTER_TOO_DEAR). The error is raised before any pattern is
-            matched, because a site's rules must not hold up the settlement of other sites.
+            matched. A site's rules must not delay the settlement of other sites.
         """
         if not self.decide_anew or rows.is_empty():
             return rows

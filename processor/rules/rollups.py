@@ -215,7 +215,7 @@ def visit_contributions(
 
 
 def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contribution of each hit to its row, without the data-quality measures of excluded hits."""
+    """Return each hit's contribution to its row. The data-quality measures of excluded hits are left out."""
     hit_type = pl.col("hit_type")
     wins = pl.col("wins_order")
     included = ~pl.col("excluded")
@@ -244,7 +244,7 @@ def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
     """Return the data-quality measures of excluded hits.
 
-    These measures belong to rows that are not marked as excluded.
+    The data-quality measures belong to rows that are not marked as excluded.
     """
     flags = pl.col("flags")
     measures = {
@@ -266,7 +266,7 @@ def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl
 
 
 def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contributions of items in winning orders, each under the product, category and brand of the item."""
+    """Return the contributions of items in winning orders. Each item has its own product, category and brand."""
     ordered = counted.filter(pl.col("wins_order") & (pl.col("items").list.len() > 0))
     item = pl.col("items").struct
     return (
@@ -293,7 +293,7 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
 def refusal_contributions(rejected: Mapping[int, int]) -> pl.DataFrame:
     """Return the contributions of refused hits.
 
-    Refused hits are in the cell of the collect time, and have no dimensions.
+    A refused hit belongs to the cell of its collect time. A refused hit has no dimensions.
     """
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
@@ -319,12 +319,12 @@ def hit_type_name() -> pl.Expr:
 
 
 def with_texts(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows, in which VISIT_DIMENSIONS replace their number `dims`."""
+    """Return the rows. VISIT_DIMENSIONS replace their number `dims`."""
     return rows.drop(DIMS).with_columns(*texts[rows[DIMS]])
 
 
 def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) -> pl.DataFrame:
-    """Return one row per key, with the sums of its contributions.
+    """Return one row per key. Each row has the sums of its contributions.
 
     The input may also be rows from an earlier call of this function. Rows of traffic keep the list of their visitors. A
     dimension without values may be missing.
@@ -356,7 +356,7 @@ def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
 def complete_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order. Missing dimensions and measures are filled in, and reserved words are escaped."""
+    """Return all columns in order. Missing dimensions and measures are filled in. Reserved words are escaped."""
     return with_escaped_names(filled_rows(folded, fixed, columns))
 
 

@@ -1,6 +1,6 @@
-"""Checks the ledger of all sites, up to 1,000 sites at a time, as long as the processor runs (rule D5).
+"""Checks the ledger of all sites while the processor runs (rule D5). Up to 1,000 sites are checked at a time.
 
-Unbalanced entries are read again before an error is logged, because another process may be writing them.
+Unbalanced entries are read again before an error is logged. Another process may be writing them.
 `processor.stream.balance` defines when a ledger balances.
 """
 
