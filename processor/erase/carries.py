@@ -15,7 +15,7 @@ from hitmesh.ports import Reprocessings
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.carry import Carry
 
-_PAGE: Final = 32  # Each recomputed site-day has two carries, which may take megabytes.
+_PAGE: Final = 32  # each recomputed site-day has two carries, which may take megabytes
 
 
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:

@@ -25,7 +25,7 @@ from processor.settle.window import read_rows
 # The limit of records applies to each reading. The limit of time applies to both readings together.
 MAX_RECORDS: Final = 50_000
 MAX_MS: Final = 10_000
-MAX_VISITORS: Final = 20  # If more visitors share an id, the id does not identify a hit.
+MAX_VISITORS: Final = 20  # if more visitors share an id, the id does not identify a hit
 
 READ_COLUMNS: Final = (
     "site",

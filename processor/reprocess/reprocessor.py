@@ -249,7 +249,7 @@ class Reprocessor:
 
     def _do_portion(self, reprocessing: Reprocessing) -> int:
         begun = self._progress
-        assert begun is not None  # The caller has claimed a part.
+        assert begun is not None  # the caller has claimed a part
         ends_at = self._clock.now() + self._pace.portion_ms
         steps, part = self._steps_of(reprocessing, begun.part.work), narrowed(reprocessing, begun.part)
         of_buckets = {site_bucket(site): site for site in part.sites}.values()

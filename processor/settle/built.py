@@ -32,7 +32,7 @@ from processor.settle.window import chosen
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The day's hits, later hits that may continue the day's visits, and the visits built from both.
+    """The day's hits, later hits that may continue the day's visits, and the visits that are built from both.
 
     Attributes:
         hits: the hits without copies, with the window columns (n,).
@@ -231,7 +231,7 @@ def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
 
 def full_refunds(built: Built) -> int:
     """Return the sum (micros) that the day's refunds took from their orders."""
-    return sum(built.completed[built.in_day].tolist())  # Python integers are summed, because an int64 would wrap
+    return sum(built.completed[built.in_day].tolist())  # Python integers do not wrap as an int64 would
 
 
 def is_complete(built: Built, inputs: DayInputs) -> bool:

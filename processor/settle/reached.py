@@ -14,7 +14,8 @@ from processor.stream.stores import HasStreams
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """The bounds of a scan: each partition's offset at which the scan ends (exclusive), for hits and for all topics."""
+    """The bounds of a scan: the offset at which the scan ends in each partition (exclusive), for hits and all topics.
+    """
 
     hits: Mapping[PartitionId, int]
     all: Mapping[PartitionId, int]

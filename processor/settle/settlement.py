@@ -41,7 +41,7 @@ from processor.settle.site_window import Window
 from processor.settle.verdicts import decided_orders, disturbed_days, erased_in_day, ledger_of, lies_in_day, places
 from processor.settle.window import chosen
 
-MAX_COLLISIONS: Final = 1_000  # otherwise, a sender that reuses an id could fill the memory and the store
+MAX_COLLISIONS: Final = 1_000  # otherwise, senders that reuse an id could fill memory and store
 
 
 @dataclass(frozen=True, slots=True)

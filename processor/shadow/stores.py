@@ -1,4 +1,4 @@
-"""The stores of a stream that began in the middle of the log, or runs beside the live stream (architecture A9).
+"""The stores of a stream that began in the middle of the log or runs in parallel to the live stream (architecture A9).
 
 Such a stream has its own generation. It writes no rows for days before its first day, and reads no record before its
 start. A shadow also never reads ahead of the live stream. For all records that a shadow applies, raw records, marks and
