@@ -41,8 +41,7 @@ class Slice(Generic[OwnerT]):
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """The frames with rows in this slice. Frames in `summed` are included, although sums have replaced their rows.
-        """
+        """The frames with rows in this slice, including frames in `summed` (sums have replaced their rows)."""
         return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 

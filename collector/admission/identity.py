@@ -132,8 +132,7 @@ def _local_date(millis: int, zone: ZoneInfo) -> date:
 
 
 def _denied(known: Identities) -> BoolArray:
-    """Return whether each row's visitor denied consent. For a hit without a consent state, the site's default counts.
-    """
+    """Return whether each row's visitor denied consent. Hits without a consent state follow the site's default."""
     silent_is_denied = _fact(known, lambda site: not site.consent_by_default)
     if known.consent is None:
         return silent_is_denied

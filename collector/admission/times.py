@@ -104,8 +104,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
 
 
 def _without_skew(found: EventTimes, collected: I64Array, verdicts: Verdicts) -> EventTimes:
-    """Apply rule T2: a time over 5 minutes ahead becomes the collect time, and a time over 24 hours ahead is refused.
-    """
+    """Apply rule T2: times over 5 minutes ahead become the collect time; times over 24 hours ahead are refused."""
     if not found.skewed.any():
         return found
     for at_fault, field in _by_field(found.values - collected > MAX_AHEAD_MS, found.source):

@@ -54,8 +54,7 @@ def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
 
 
 def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[str, Rebuilt]]:
-    """Yield the site's recomputed site-days in all reprocessings. Each site-day comes with the id of its reprocessing.
-    """
+    """Yield the site's recomputed site-days in all reprocessings. Each comes with the id of its reprocessing."""
     for reprocessing in reprocessings.all():
         if site in reprocessing.sites:
             for rebuilt in rebuilt_of(reprocessings, reprocessing.id, site):

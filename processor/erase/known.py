@@ -9,8 +9,7 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""Each read begins this much earlier than the last read. Other processes' clocks differ, and their writes take time.
-"""
+"""Each read begins this long before the last read. Other processes' clocks differ, and their writes take time."""
 
 _NO_VISITORS: Final = ErasedVisitors(b"")
 

@@ -1,8 +1,8 @@
 """Recognises the hits of erased visitors with the help of erasure marks. Pure.
 
 A mark contains only the visitor's hash. On a site with marks, each distinct visitor is therefore hashed. A hash takes
-about 1 µs. Visitors of other sites are not hashed. Live traffic comes after the `until` of all marks. The visitor of
-such a hit is not hashed either.
+about 1 µs. Visitors of other sites are not hashed. A hit that comes after the `until` of all the site's marks is an
+exception: its visitor is not hashed. Live traffic consists of such hits.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return the instant (UTC ms) from which a timeline's hits are accepted (n,): 0 if the visitor was not erased.
-        """
+        """Return the instant (UTC ms) from which a timeline's hits are accepted (n,): 0 for visitors not erased."""
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)

@@ -64,7 +64,7 @@ _VISITOR: Final = ["visitor_hi", "visitor_lo"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The search result: All hits of the visitors that have a hit with the id. Each hit occurs once (INSPECT_COLUMNS).
+    """The search result: all hits of the visitors that have a hit with the id. Each hit occurs once (INSPECT_COLUMNS).
 
     May be empty. `truncated` is true if a reading stopped at a limit. It is also true if more than MAX_VISITORS
     visitors have a hit with the id.
@@ -86,8 +86,7 @@ class _Reading:
         self._ends_at = clock.now() + MAX_MS
 
     def records(self, site: str, days: Iterable[int]) -> Iterator[RawRecord]:
-        """Yield the site's records on these days. The newest day comes first; within a day, records are in log order.
-        """
+        """Yield the site's records on these days. The newest day comes first; each day is in log order."""
         seen: set[Position] = set()
         for day in sorted(days, reverse=True):
             for record in self._raw.scan(site, day, day + 1):

@@ -47,8 +47,7 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether `last` is the day before a site-day and changes that day's settlement by its carry (rule L4).
-        """
+        """Return whether `last` is the day before a site-day and its carry changes that day's settlement (rule L4)."""
         if self.last is None or self.hands_on is None or self.instead_of is None:
             return False
         is_next = (self.last.site, self.last.day + 1) == site_day

@@ -24,9 +24,7 @@ def changes_of(old: pl.DataFrame, new: pl.DataFrame) -> dict[str, Change]:
 
     Returns:
         The sums are exact, except for `visitors`. For `visitors`, the result is the rounded distinct count. Measures
-        that are 0 in
-            both generations are left
-        out.
+        that are 0 in both generations are left out.
     """
     of_old, of_new = _sums(old), _sums(new)
     both = {name: Change(of_old[name], of_new[name]) for name in MEASURES}

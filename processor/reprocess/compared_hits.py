@@ -25,8 +25,7 @@ class Together(Protocol):
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return each hit's record, whether the new side excludes each hit, and whether the old side excludes each hit.
-        """
+        """Return each hit's record, and whether the new side and the old side exclude each hit."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
         """Return the window's columns and a boolean array: True for hits that the old side excludes.

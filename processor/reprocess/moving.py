@@ -1,13 +1,13 @@
 """Makes recomputed generations current (PUBLISH), or makes the replaced generations current again (ROLL_BACK).
 
 Site-days are moved one by one, in ascending order of days. Usually a site-day's entry is still the entry that the
-reprocessing stored or found last. In this case, one conditional write publishes or restores the wanted generation. The
-settler may have settled the site-day again in the meantime, for example because late hits arrived. The wanted
-generation does not contain these hits. In this case, the site-day is recomputed from the raw hits under the wanted
-logic. Both generations and the ledger then contain these hits.
+reprocessing stored or found last. If the entry is unchanged, one conditional write publishes or restores the wanted
+generation. The settler may have settled the site-day again in the meantime, for example because late hits arrived. The
+wanted generation does not contain these hits. A site-day that was settled again is recomputed from the raw hits under
+the wanted logic. Both generations and the ledger then contain the late hits.
 
-If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. In this case, the
-work fails and the site-day keeps its current generation.
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. If raw hits are
+missing, the work fails and the site-day keeps its current generation.
 """
 
 from __future__ import annotations

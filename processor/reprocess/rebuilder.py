@@ -236,8 +236,7 @@ class Rebuilder:
         *,
         has_series: bool,
     ) -> ChangeReasons | None:
-        """Return the reasons why the numbers differ. Return None if the numbers are equal or the reasons are not known.
-        """
+        """Return the reasons why the numbers differ; None if the numbers are equal or the reasons are not known."""
         is_equal = current.ledger == worked.settled.ledger
         if is_equal and all(change.old == change.new for change in changes.values()):
             return None

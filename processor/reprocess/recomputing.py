@@ -1,8 +1,8 @@
 """Selects the site-days that a reprocessing must recompute (step RECOMPUTE).
 
 The module `rebuilder` recomputes each of these site-days. After the plan's last day, the work continues with the
-settled days that follow. It ends when a recomputation no longer changes the visits that a day hands to the next day
-(rule L4). Days outside the plan that change only because of these visits are therefore included in the difference.
+settled days that follow. The work ends when a recomputation no longer changes the visits that a day hands to the next
+day (rule L4). Days outside the plan that change only because of these visits are therefore included in the difference.
 """
 
 from __future__ import annotations

@@ -61,8 +61,7 @@ class _Steps(Protocol):
         """Return the chain with which the work continues: the given chain, or a chain with further site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Work on at least one site-day. Return the chain with which the work continues, and whether the work is done.
-        """
+        """Work on at least one site-day. Return the chain with which the work continues, and whether it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +190,7 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the erasures that are waiting. Forget the progress of erasures on which this process no longer works.
-        """
+        """Return the erasures that are waiting. Forget the progress of erasures that this process no longer does."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}

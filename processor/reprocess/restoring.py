@@ -169,8 +169,7 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """Mend the index of a site-day whose raw hits are incomplete. If hits are still missing, return the findings.
-        """
+        """Mend the index of a site-day with incomplete raw hits. If hits are still missing, return the findings."""
         if self._examined(site_day) is None:
             return None
         self._stores.raw.mend_index(site_day)

@@ -40,8 +40,7 @@ def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Rep
 
 
 def removable(stored: Iterable[Reprocessing], expired_before: int, finished_before: int) -> Sequence[Reprocessing]:
-    """Return the plans that expired before one time, and the reprocessings that finished before another time (UTC ms).
-    """
+    """Return plans that expired before one time, and reprocessings that finished before another time (UTC ms)."""
     before = {State.EXPIRED: expired_before} | dict.fromkeys(_FINISHED, finished_before)
     return [
         reprocessing

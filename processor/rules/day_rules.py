@@ -86,8 +86,7 @@ class DayRules:
         return rows.with_columns(pl.Series("flags", flags, pl.UInt32))
 
     def not_applicable(self, rows: pl.DataFrame, day: int) -> int:
-        """Return how many of the day's hits have no stored network. If no rule of the day compares networks, return 0.
-        """
+        """Return the number of the day's hits without a stored network; 0 if no rule of the day compares networks."""
         rules = self.rules.at(self.versions.get(day, AS_COLLECTED))
         if not any(rule.kind is RuleKind.NETWORK for rule in rules):
             return 0

@@ -40,8 +40,7 @@ def claims_refund() -> pl.Expr:
 
 
 def takes_total() -> pl.Expr:
-    """Return an expression that is true for a refund without an amount. A foreign record may have null in place of 0.
-    """
+    """Return an expression that is true for a refund without an amount: 0, or null in a foreign record."""
     has_none = pl.col("refund_amount").fill_null(0) == 0
     return (pl.col("hit_type") == HitType.REFUND) & has_none & pl.col("order_id").is_not_null()
 

@@ -3,8 +3,8 @@
 Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
 were open before the first hit. Nearly every timeline can be split into visits by comparing neighbouring hits. Comparing
 neighbours is not exact if a visit reaches a cap or another local date. It is not exact either if a non-interactive hit
-has another campaign. In these cases, `timeline.walk` goes through the timeline hit by hit. If comparing neighbours is
-exact, both methods give the same visits.
+has another campaign. If comparing is not exact, `timeline.walk` goes through the timeline hit by hit. If comparing
+neighbours is exact, both methods give the same visits.
 
 All times are UTC ms.
 

@@ -1,7 +1,7 @@
 """An attempt to settle a site-day.
 
-It reads the inputs (window of hits, claims, incoming carry) and settles the site-day. The only value that an attempt
-writes is its reserved generation number (`Generations.begin`). The module `settler` performs all other effects.
+An attempt reads the inputs (window of hits, claims, incoming carry) and settles the site-day. The only value that an
+attempt writes is its reserved generation number (`Generations.begin`). The module `settler` performs all other effects.
 """
 
 from __future__ import annotations

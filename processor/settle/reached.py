@@ -14,8 +14,7 @@ from processor.stream.stores import HasStreams
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """The bounds of a scan: the offset at which the scan ends in each partition (exclusive), for hits and all topics.
-    """
+    """The bounds of a scan: each partition's end offset (exclusive), for hits and for all topics."""
 
     hits: Mapping[PartitionId, int]
     all: Mapping[PartitionId, int]

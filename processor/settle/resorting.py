@@ -22,10 +22,10 @@ from processor.settle.wave import covered_by
 class Resorting:
     """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
-    The re-sorted hits are within the bounds of the scan that read them. In three cases, a site-day therefore reads its
-    records directly. The site-day has dirty marks beyond these bounds, settlement itself marked it, or an earlier day
-    of the site was settled directly in the same pass. In the last two cases, the site-day may depend on a settlement
-    that has read hits beyond the bounds.
+    The re-sorted hits are within the bounds of the scan that read them. A site-day reads its records directly if it has
+    dirty marks beyond these bounds. It also does so if settlement itself marked it, or if an earlier day of the site
+    was settled directly in the same pass. In the last two cases, the site-day may depend on a settlement that has read
+    hits beyond the bounds.
 
     Args:
         raw: the raw records.

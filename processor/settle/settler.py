@@ -163,8 +163,7 @@ class Settler:
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
     def _in_turn(self, taken: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-        """Return the site-days grouped by site, in ascending order of days. The site that was settled last comes last.
-        """
+        """Return the site-days by site, in ascending order of days. The site that was settled last comes last."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
     def _compute_if_possible(
@@ -283,8 +282,7 @@ class Settler:
         stores.series.put_settled(site_day, computed.generation, series)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        # An open day need not be marked, because it is settled when it closes. Until then, answers use the stream's
-        # rows.
+        # An open day need not be marked: it is settled when it closes. Until then, answers use the stream's rows.
         disturbed = {day for day in computed.attempt.disturbed_days(settled) if day < this.closed_before}
         if disturbed:
             marks = self._marks.on(site_day.site, disturbed)
@@ -323,10 +321,7 @@ class Settler:
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty. If another settler published first, retry immediately.
-
-        Otherwise, retry after a growing delay.
-        """
+        """Leave a site-day dirty. Retry immediately if another settler published first, or else after a growing delay."""
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)

@@ -77,8 +77,9 @@ class SpilledWindow:
 
     Attributes:
         spill: the hits with `WINDOW_COLUMNS` and EXCLUDED_BEFORE (never null). Each group is in log order. All hits of
-        a visitor are in the same group. positions, start, end, erased, not_applicable: as in `Window`. claiming: the
-        hits that may have claims, with `CLAIMING_COLUMNS`.
+            a visitor are in the same group.
+        positions, start, end, erased, not_applicable: as in `Window`.
+        claiming: the hits that may have claims, with `CLAIMING_COLUMNS`.
     """
 
     spill: Spill

@@ -73,8 +73,7 @@ def forget_followers(stores: CleaningStores) -> None:
 
 
 def _streamed_days(stores: CleaningStores, gone: GoneStream) -> Iterator[SiteDay]:
-    """Yield the site-days from the stream's first day onwards. Leave out site-days with an entry that names the stream.
-    """
+    """Yield the site-days from the stream's first day onwards, except those with an entry that names the stream."""
     last = ""
     while sites := stores.directory.sites(None, last, _PAGE):
         for site in sites:

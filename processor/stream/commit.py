@@ -116,8 +116,8 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
     """Yield dirty marks for closed days with a refund that takes its amount from a newly claimed order (rule D3).
 
-    If another partition stores a refund at the same time, this refund may be missed. In this case, the settlement of
-    the order's day marks the refund's day.
+    If another partition stores a refund at the same time, this refund may be missed. The settlement of the order's day
+    marks the day of a refund that was missed.
     """
     orders: dict[str, list[OrderClaim]] = {}
     for claim in made:

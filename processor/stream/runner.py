@@ -160,10 +160,7 @@ class Runner:
             is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
 
     def heartbeat(self) -> None:
-        """Send heartbeats. Heartbeats continue while polled records are not processed.
-
-        If partitions moved, the next step begins a recovery.
-        """
+        """Send heartbeats, even while polled records wait. If partitions moved, the next step begins a recovery."""
         try:
             for reader in self._readers.values():
                 reader.heartbeat()

@@ -1,5 +1,4 @@
-"""The live stream's stores (steps 4 to 6 of the journey), and functions that look up site rules and claims on orders.
-"""
+"""The live stream's stores (steps 4 to 6 of the journey), and functions that look up site rules and order claims."""
 
 from __future__ import annotations
 
@@ -79,8 +78,7 @@ class HasStreams(Protocol):
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:
-    """Return the row digest, keyed with the mesh secret. Digests from stream and settlement are therefore comparable.
-    """
+    """Return the row digest, keyed with the mesh secret. Digests from stream and settlement can thus be compared."""
     return _digest(directory.mesh_secret())
 
 

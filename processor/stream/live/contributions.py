@@ -43,8 +43,7 @@ class Contributions:
         where visitors may have moved to another row. A smaller step may have added a value that a later step retracted.
         For example, the smaller step counted the end of a visit, and a later hit then continued the visit. Or the
         smaller step counted a visit in a cell, and an earlier hit then moved the visit's start. This step may add
-        nothing to such a cell. The smaller step's value may have been stored. In this case, the value must be
-        overwritten.
+        nothing to such a cell. If the smaller step's value was stored, the value must be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [

@@ -18,7 +18,7 @@ class Limits:
     """Limits that decide when a partition's tables grow, are spilled to files and are tidied.
 
     Attributes:
-        tidy_from: a table with fewer texts or tuples is never tidied.
+        tidy_from: a table with fewer texts or tuples than this is never tidied.
         tidy_ratio: a table is tidied if its number of texts or tuples is at least this multiple of the number that
             visits may use.
         spill_rows: if this many kept hits are in memory, they are written to a file.

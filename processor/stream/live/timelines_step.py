@@ -154,8 +154,8 @@ class _Begin:
     """The first hit from which each timeline is rebuilt (k,). The timelines are sorted by key.
 
     A timeline may take the slow path only because a visit's first view arrives. Its new hits are then later than all
-    processed hits, and no other visit changes. In this case, rebuilding starts at this visit. The visitor may have a
-    million earlier hits.
+    processed hits, and no other visit changes. If only a first view arrives, rebuilding starts at this visit. The
+    visitor may have a million earlier hits.
 
     Attributes:
         keys: timeline keys, in ascending order.
