@@ -1,8 +1,8 @@
 """Determines the visitor of a hit (rules I1, I4).
 
 Decides which value identifies a hit's visitor: a user id, a visitor id or a salted hash. The salted hash of network,
-user agent and host is valid for a day. Also decides which of these values may be used after the visitor denied consent.
-Each distinct identifier is hashed only once.
+user agent and host is valid for a day. Also decides which of these values may be used under the visitor's consent. Each
+distinct identifier is hashed only once.
 """
 
 from __future__ import annotations

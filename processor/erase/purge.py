@@ -2,7 +2,7 @@
 
 The rows that the stream emitted for an erased visitor remain until the rows' day is settled. Hits in the files of kept
 hits are not removed here. After the removal, the stream recovers: it deletes the files of kept hits, and reads the kept
-hits from the log again. The log no longer contains the erased hits.
+hits from the log again. Erased hits are left out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Decides which of a site's hits are erased and which are excluded, while the hits are read (settlement).
 
-Both decisions depend only on the hit. They are therefore the same for a part of a window as for the whole window.
+Both decisions depend only on the hit, so they are the same in a part of a window as in the whole window.
 """
 
 from __future__ import annotations

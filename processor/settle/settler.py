@@ -321,7 +321,7 @@ class Settler:
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty. Retry immediately if another settler published first, or else after a growing delay."""
+        """Leave a site-day dirty. Retry immediately if another settler published first, else after a growing delay."""
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
