@@ -1,1 +1,1 @@
-"""The collector: receives hits, admits or refuses each, and acknowledges them once the log has stored them."""
+"""The collector receives hits, and accepts or refuses each hit. It acknowledges hits after the log has stored them."""

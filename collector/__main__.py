@@ -1,4 +1,4 @@
-"""The collector's composition root: settings from the environment, real adapters, one gRPC server."""
+"""Starts the collector: reads the settings from the environment, builds the adapters and runs one gRPC server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ EXIT_CONFIG = 3
 
 
 def main() -> int:
-    """Run a collector until SIGTERM. Return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
+    """Run a collector until SIGTERM.
+
+    Return the exit code: 0 if the collector was stopped, 1 if it failed, 3 if its settings are wrong.
+    """
     stop = stop_on_signals()
     try:
         settings = load(CollectorSettings, os.environ)

@@ -1,8 +1,8 @@
-"""Splits a stream's acknowledgements into messages that every client can read: a gRPC client accepts 4 MiB by default.
+"""Splits a stream's acknowledgements into messages that every client can read. By default, gRPC clients accept 4 MiB.
 
 A batch's issues, its receipts and its number share a message if they fit. If they do not fit, they are spread over
-several messages, and the last message contains the number. A client that has received the number therefore has received
-every issue and receipt of the batch.
+several messages, and the last message contains the number. A client that has received the number has therefore received
+all of the batch's issues and receipts.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collector.sequence import Progress
 from hitmesh.api.collector.v1 import collector_pb2
 
 MAX_ACK_BYTES: Final = 3 << 20
-# In a message, a tag and a length precede each issue or receipt. For a part of up to 2 MiB, both take at most this many
-# bytes.
+# In a message, each issue or receipt has a tag and a length in front. For an issue or receipt of up to 2 MiB, tag and
+# length take at most this many bytes.
 _FRAMING_BYTES: Final = 4
 
 _Part = collector_pb2.HitIssue | collector_pb2.Receipt

@@ -1,9 +1,9 @@
-"""Admits the batches of all streams and calls together, appends records and reports outcomes (architecture A2).
+"""Admits the batches of all streams and calls together, appends records, and reports outcomes (architecture A2).
 
-A single thread decodes and admits together all batches that arrived within the linger time, splits the hits by
-partition and appends records. Waiting for more batches adds no delay, because a record waits for the linger time
-anyway. A hit in a micro-batch of thousands needs a fraction of the CPU time that a hit in a micro-batch of a hundred
-needs. A batch's outcome is reported only when all records that contain its hits or its refusals are durable.
+A single thread decodes and admits all batches that arrived within the linger time. The thread then splits the hits by
+partition and appends records. Waiting for more batches adds no delay, because each record waits for the linger time
+anyway. In a micro-batch of thousands, a hit needs a fraction of the CPU time that it needs in a micro-batch of a
+hundred. A batch's outcome is reported when all records that contain the batch's hits or refusals are durable.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from hitmesh.runtime.telemetry import Metrics, unmeasured
 
 MICRO_BATCH_BYTES = 8 << 20
 # When this many bytes are queued, admission starts without waiting for more. The limit is half of a stream's default
-# credit, so that a single stream keeps both client and collector busy.
+# credit. A single stream thus keeps both client and collector busy.
 ENOUGH_BYTES = 1 << 20
 IDLE_WAIT_S = 0.5
 
@@ -92,7 +92,7 @@ class MicroBatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Admit and append the batches in the queue, end the thread, then flush the log for at most `drain_s`."""
+        """Admit and append the batches in the queue, and end the thread. Then flush the log for at most `drain_s`."""
         with self._arrived:
             self._stopping = True
             self._arrived.notify()
@@ -106,8 +106,8 @@ class MicroBatcher:
     def submit(self, waiting: Waiting) -> None:
         """Queue a batch.
 
-        `waiting.on_outcome` gets the outcome later. If the thread has ended, `on_outcome` gets the outcome "retry" at
-        once.
+        `waiting.on_outcome` gets the outcome later. If the thread has ended, `on_outcome` gets the outcome "retry"
+        immediately.
         """
         with self._arrived:
             taken = not self._ended
@@ -148,7 +148,10 @@ class MicroBatcher:
                     return
 
     def _take(self) -> list[Waiting]:
-        """Wait until enough bytes are queued, or a batch or record is `linger_ms` old; return the batches to admit."""
+        """Wait until enough bytes are queued, or until a batch or record is `linger_ms` old.
+
+        Return the batches to admit.
+        """
         with self._arrived:
             while not self._stopping and (wait_s := self._wait_s()) > 0:
                 self._arrived.wait(wait_s)
@@ -214,7 +217,7 @@ class MicroBatcher:
         return self._is_awaited(batch)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
-        """Admit batches that are all trials, or all no trials. The outcomes of trials are reported at once."""
+        """Admit batches that are all trials, or all no trials. The outcomes of trials are reported immediately."""
         waiting = [batch for batch, _ in part]
         frames = [batch.frame for batch in waiting]
         try:
@@ -233,7 +236,7 @@ class MicroBatcher:
         """Handle an error in admission; call from the `except` block.
 
         On RetryError, every batch gets the outcome "retry". On any other error, a single batch gets the outcome
-        "retry", and several batches are admitted again one by one.
+        "retry". If there are several batches, each is admitted again alone.
         """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
@@ -265,7 +268,7 @@ class MicroBatcher:
         )
 
     def _put_off(self, site: str, batches: int) -> BatchOutcome:
-        """Return the outcome for batches of a site whose exclusion rules cost too much.
+        """Return the outcome for batches whose site has exclusion rules that cost too much.
 
         Log the site, at a bounded rate.
         """
@@ -370,7 +373,7 @@ class MicroBatcher:
 def _monotonic_ms() -> int:
     """Return the monotonic time in ms.
 
-    Changes of the system clock affect neither this time nor the decisions that depend on it, such as when a record is
+    Changes to the system clock do not affect this time. They therefore do not affect decisions such as when a record is
     cut.
     """
     return int(time.perf_counter() * 1000)

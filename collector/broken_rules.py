@@ -16,7 +16,7 @@ class BrokenRules:
     """Logs each site's broken rules once per version of the site's rules. An instance must be used by one thread only.
 
     Args:
-        seldom: the rate limit for log lines. If the limit does not allow a line for a site, the site is logged when a
+        seldom: the rate limit for log lines. If the limit does not allow a line for a site, the line is written when a
             later batch arrives.
         max_checked: the maximum number of pairs (site, rules version) that are remembered as checked.
     """

@@ -1,4 +1,4 @@
-"""The byte budget for batches in flight, shared by all streams and calls, so that memory is bounded."""
+"""The byte budget for batches in flight. All streams and calls share the budget, so memory is bounded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     def take(self, size: int, timeout_s: float | None = None) -> bool:
-        """Wait until `size` bytes fit into the budget, take them and return True.
+        """Wait until `size` bytes fit into the budget, then take these bytes and return True.
 
         After the time-out, return False and take nothing.
         """

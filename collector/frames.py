@@ -1,4 +1,4 @@
-"""Reads the envelope of a message without parsing the hits: the message's kind, and a batch's number, bytes and id."""
+"""Reads a message's envelope without parsing the hits: the message's kind, and a batch's number, bytes and id."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hitmesh.internal.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80
-# The largest batch number. The field `batch_seq` can hold numbers up to twice this maximum, so the number after the
-# maximum still fits.
+# The largest batch number. The field `batch_seq` can hold numbers up to twice this maximum. The number after the
+# maximum therefore fits.
 MAX_BATCH_SEQ = (1 << 63) - 1
 
 
@@ -69,8 +69,8 @@ def read_unary_frame(message: bytes) -> bytes | None:
 def batch_id_of(batch: bytes) -> str:
     """Return the batch_id of an unparsed HitBatch, or "" if the batch has no id or does not parse.
 
-    Serialisers write field 1 first, so the id is usually at the front. If the id is not at the front, the whole batch
-    is parsed.
+    Serialisers write field 1 first, so the id is usually at the batch's beginning. If the id is not at the beginning,
+    the whole batch is parsed.
     """
     if not batch or (batch[0] == _BATCH_ID_TAG and len(batch) > 1 and batch[1] < _ONE_BYTE_VARINT):
         return batch[2 : 2 + batch[1]].decode("utf-8", "replace") if batch else ""

@@ -1,7 +1,8 @@
-"""The gate in front of admission: refuses senders whose refused hits have recently cost too much work.
+"""The gate before admission. The gate refuses senders whose refused hits have recently cost too much work.
 
-The decision depends only on key and client address, and is made before hits are read. Server and edge keys are secret,
-so their senders are not limited. While the directory is unavailable, the gate lets every sender pass.
+The decision is made before hits are read, and depends only on the key and the client address. Server keys and edge keys
+are secret, so senders with these keys are not limited. While the directory is unavailable, the gate lets every sender
+pass.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Gate:
 
     @contextmanager
     def held(self, key: str, address: str, size: int) -> Iterator[None]:
-        """Reserve budget for `size` bytes. Until the `with` block ends, these bytes count as refused work.
+        """Reserve budget for `size` bytes. Until the `with` block ends, these bytes count as work on refused hits.
 
         Raises:
             RetryError: the sender's budget is exhausted by refused work, or reserved by calls in progress (QUOTA).
@@ -65,9 +66,9 @@ class Gate:
                 self._budget.let_go(sender, units)
 
     def check_again(self, frame: Frame, key: str | None, address: str) -> None:
-        """Check again, right before admission, whether the sender of a batch may send.
+        """Check immediately before admission whether a batch's sender may still send.
 
-        Each batch has passed a first check on arrival.
+        The sender has passed a first check when the batch arrived.
 
         Args:
             frame: the batch, from which the key is read if `key` is None.
@@ -96,8 +97,8 @@ class Gate:
             share = outcome.rejected / hits if hits else 1.0
             of_hits = sum(sizes[index] for index in set(refusals) if 0 <= index < len(sizes))
             work = max(size * share, (size - sum(sizes)) * share + of_hits)
-            # A key that admission did not find is not looked up again, because that would double the cost of an unknown
-            # key.
+            # A key that admission did not find is not looked up again. A second look-up would double the cost of an
+            # unknown key.
             known = "" if outcome.issues[0].reason in _NO_KEY else key
             self.charge_units(known, address, work + len(refusals) * HIT_UNITS)
 
@@ -133,7 +134,7 @@ class Gate:
     def require(self, key: str) -> IngestKey:
         """Return a key that may send hits.
 
-        If the key is invalid or cannot be looked up, charge the sender for one call.
+        If the key is invalid or cannot be looked up, the sender is charged for one call.
 
         Raises:
             Unauthenticated: the key is unknown or revoked (UNKNOWN_KEY, KEY_REVOKED).
@@ -161,7 +162,7 @@ class Gate:
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
         try:
             found = self._directory.key(key) if key else None
-        except KeyNotLookedUp:  # without budget for a look-up, the key is treated as unknown
+        except KeyNotLookedUp:  # if the budget does not allow a look-up, the key is treated as unknown
             return KEYLESS
         except RetryError:
             return None

@@ -1,4 +1,4 @@
-"""Resolves senders: looks up a key and a site header in the directory, and returns a grant or a refusal."""
+"""Looks up a sender's key and site header in the directory. Returns a grant or a refusal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sender = tuple[str, str]  # (key secret, site header)
 def resolve(senders: Iterable[Sender], directory: SiteDirectory) -> dict[Sender, Grant | Refusal]:
     """Return each sender's grant or refusal.
 
-    A site of another merchant is refused in the same way as an unknown site.
+    A site that belongs to another merchant is refused in the same way as an unknown site.
     """
     return {sender: _resolve_one(*sender, directory) for sender in senders}
 
@@ -63,7 +63,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     site = directory.site(named) if allowed else None
     if site is None:
         # The sender chose the site's name, and the site may belong to another merchant. Therefore the refused hits are
-        # not stored as hits of this site.
+        # not stored under this site.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the header hitmesh-site"
         if key.site is not None and named != key.site:
             message = f"key {key.key_id} is not for {named}: leave out the header hitmesh-site, or use another key"

@@ -1,4 +1,4 @@
-"""Appends heartbeats, which are empty records, so that idle partitions do not hold the watermark back (rule L1)."""
+"""Appends heartbeats, which are empty records. They keep idle partitions from holding the watermark back (rule L1)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Heartbeat:
         self._thread.join()
 
     def failed(self) -> str | None:
-        """Return why the thread has ended unexpectedly, or None while the thread runs and after `stop`."""
+        """Return the reason why the thread ended unexpectedly. Return None while the thread runs, and after `stop`."""
         return None if self._thread.is_alive() or self._stop.is_set() else "the thread that appends heartbeats ended"
 
     def _partitions(self) -> range:

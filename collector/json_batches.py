@@ -1,8 +1,8 @@
-"""Converts a JSON HitBatch to bytes, hit by hit, so that a hit that does not parse does not affect the other hits.
+"""Converts a JSON HitBatch to bytes, hit by hit. A hit that does not parse does not affect the other hits.
 
-This module only checks whether a hit's JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
-followed by the hit's JSON, at the same index. Admission refuses that hit like any undecodable hit, names the field at
-fault and keeps the JSON. Unknown fields are ignored, as in Envoy's transcoder. In JSON, an item's quantity may have
+This module checks only whether a hit's JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
+followed by the hit's JSON, at the same index. Admission refuses this hit like any undecodable hit, names the faulty
+field and keeps the JSON. Unknown fields are ignored, as in Envoy's transcoder. In JSON, an item's quantity may have
 decimals. In protobuf, such quantities have a separate field.
 """
 
@@ -27,12 +27,12 @@ from hitmesh.model.reasons import ErrorReason, HitReason
 
 # The tag of a field with number 0 and wire type 7. Protobuf allows neither.
 _UNDECODABLE: Final = b"\x07"
-# The bytes of an empty hit in a HitBatch, in place of a hit that was counted but not read.
+# The bytes of an empty hit in a HitBatch. They replace a hit that was counted but not read.
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
-# The faulty field is searched for in at most DETAILED_HITS hits per batch, and only in hits with at most DETAILED_BYTES
-# of JSON.
+# The faulty field is searched for in at most DETAILED_HITS hits per batch. Hits with more than DETAILED_BYTES of JSON
+# are not searched.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
 # The maximum size of a body in bytes. Envoy has the same limit.
@@ -40,7 +40,7 @@ MAX_JSON_BYTES: Final = 2 << 20
 
 
 class JsonBatch(NamedTuple):
-    """A HitBatch as protobuf bytes, with facts about the original JSON that these bytes do not show.
+    """A HitBatch as protobuf bytes, and facts about the original JSON that the bytes do not show.
 
     Attributes:
         batch: the HitBatch as protobuf bytes.
@@ -174,7 +174,7 @@ class _HitReader:
 
 
 def _id_and_consent(hit: object) -> bytes:
-    """Return a serialized Hit that contains only the consent and, if it is valid, the id."""
+    """Return a serialized Hit that contains only the consent and the id. An invalid id is left out."""
     sent = (hit.get("hitId") or hit.get("hit_id")) if isinstance(hit, dict) else None
     found = view_pb2.HitView()
     found.context.consent.analytics = state_of_json(hit)

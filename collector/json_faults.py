@@ -1,7 +1,8 @@
-"""Describes why a hit's JSON does not parse: the path and value of the faulty field, the rule and the remedy.
+"""Describes why a hit's JSON does not parse.
 
-To find the faulty field, each field is parsed separately. Only hits that failed to parse are examined, and the caller
-bounds their number. This module does not decide whether a hit is accepted.
+The message has the faulty field's path and value, the rule and the remedy. To find the faulty field, each field is
+parsed separately. Only hits that failed to parse are examined. The caller bounds their number. This module does not
+decide whether a hit is accepted.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Wrong(NamedTuple):
 
 
 def wrong_in(hit: object) -> Wrong:
-    """Return the fault of a hit that does not parse. The search takes a few times as long as parsing the hit."""
+    """Return the fault of a hit that does not parse. The search takes a few times longer than parsing the hit."""
     if not isinstance(hit, dict):
         return Wrong("", f"the hit is {_shown(hit)}: write an object")
     found = _wrong_field(hit, hit_pb2.Hit.DESCRIPTOR, "")
@@ -139,7 +140,7 @@ def _shown(value: Any) -> str:
 
 
 class _Json(str):
-    """A JSON text. Messages show such a text unchanged, because control characters in it are already escaped."""
+    """A JSON text. Messages show this text unchanged, because its control characters are already escaped."""
 
     __slots__ = ()
 

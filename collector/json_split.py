@@ -1,7 +1,7 @@
 """Splits a JSON batch into its fields, its hits and each hit's text.
 
-This module checks only whether the batch is JSON. The length of each hit's text is recorded, so that a hit's size as
-sent is known even if the hit is refused.
+This module checks only whether the batch is JSON. The length of each hit's text is recorded. The size of a refused hit
+is therefore known as well.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def _name(text: str, at: int) -> tuple[str, int]:
 
 
 def _next(text: str, at: int, end: str) -> tuple[int, bool]:
-    """Return (start of the next member or element, True).
+    """If another member or element follows, return (its start, True).
 
-    If there is none, return (position after the closing bracket, False).
+    Otherwise, return (position after the closing bracket, False).
     """
     at = _after_space(text, at)
     if text[at : at + 1] == end:

@@ -1,4 +1,4 @@
-"""The collector's metrics, which are updated per micro-batch, batch and record, but never per hit."""
+"""The collector's metrics. They are updated per micro-batch, batch and record, but never per hit."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A micro-batch: batches that are admitted together, and whose outcomes are reported when their records are durable.
+"""A micro-batch consists of batches that are admitted together.
 
-A micro-batch counts its outstanding records, and reports the outcome of each batch exactly once.
+Outcomes are reported when the batches' records are durable. A micro-batch counts the records that are not durable yet,
+and reports each batch's outcome exactly once.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ OnOutcome = Callable[[BatchOutcome], None]
 class Waiting:
     """A queued batch. `on_outcome` is called exactly once, from any thread.
 
-    `let_pass` is called right before admission, and raises RetryError if the sender's budget of refused work has been
-    exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left, the deadline
-    has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is true, nothing
-    from the batch is stored.
+    `let_pass` is called immediately before admission. It raises RetryError if the sender's budget for refused work has
+    been exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left, the
+    deadline has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is true,
+    nothing from the batch is stored.
     """
 
     frame: Frame
@@ -42,14 +43,14 @@ class Waiting:
 
     @property
     def arrived_ms(self) -> int:
-        """The batch's arrival time in ms, on the monotonic clock that also decides when records are cut."""
+        """The batch's arrival time in ms. The same monotonic clock decides when records are cut."""
         return int(self.arrived_s * 1000)
 
 
 class MicroBatch:
-    """Batches that were admitted together, and the number of their records that are not durable yet.
+    """Batches that were admitted together, and the number of records that are not durable yet.
 
-    `put_off` contains the outcomes of batches that must wait. Batches that must wait are not admitted, and so have no
+    `put_off` contains the outcomes of batches that must wait. Batches that must wait are not admitted, so they have no
     records.
     """
 
@@ -71,7 +72,7 @@ class MicroBatch:
         self._lock = threading.Lock()
 
     def expect(self, records: int) -> None:
-        """Wait for `records` more records, because a slice was cut into several records."""
+        """Wait for `records` more records. A slice was cut into several records."""
         with self._lock:
             self._records += records
 
@@ -132,7 +133,7 @@ def report_all(
 ) -> None:
     """Count the batches, then report the outcomes.
 
-    A caller that gets an outcome thus finds the batch already counted in the metrics.
+    When a caller gets an outcome, the metrics have therefore counted the batch.
     """
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):

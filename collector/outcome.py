@@ -1,4 +1,4 @@
-"""The outcomes of batches as the service reports them: itemised issues, receipts and counts."""
+"""The outcomes of batches as the service reports them: issues, receipts and counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BatchOutcome:
     """The outcome of a batch.
 
     If `retry_s` is set, the client must send the batch again after this many seconds. If `is_free` is true, the sender
-    is not charged: the batch must wait because of its site's quota for exclusion rules, and no hit was refused.
+    is not charged. The batch must wait because its site's quota for exclusion rules is used up, and no hit was refused.
     """
 
     issues: tuple[Issue, ...] = ()

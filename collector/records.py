@@ -1,10 +1,10 @@
-"""Decides when a partition's rows become a log record: at a number of rows, or at an age (architecture A2).
+"""Decides when a partition's rows become a log record. This depends on their number and age (architecture A2).
 
 If a record would be larger than the log accepts, its rows are divided among several records.
 
 A record's header states the number of hits and two checksums over the hits' ids. If a consumer loses a hit and counts
-another hit twice, the number of hits is right, but the checksums reveal the error (rule D5). Pure: the batcher supplies
-the time, and appends the slices that `due` returns.
+another hit twice, the number of hits is right. The checksums show the error (rule D5). This module is pure. The batcher
+supplies the time, and appends the slices that `due` returns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Slice(Generic[OwnerT]):
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """The frames with rows in this slice, including the frames in `summed`, whose rows were replaced by sums."""
+        """The frames with rows in this slice, including frames in `summed` (sums have replaced their rows)."""
         return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 
@@ -84,7 +84,7 @@ class RecordCutter(Generic[OwnerT]):
 def cut_by_bytes(
     slices: Sequence[Slice[OwnerT]], max_bytes: int, record_of: Callable[[pl.DataFrame], Record]
 ) -> Iterator[tuple[Sequence[Slice[OwnerT]], Record]]:
-    """Yield the slices in groups, in order, each group with the record that contains its rows.
+    """Yield groups of slices in order. Each group comes with the record that contains the group's rows.
 
     A record has at most `max_bytes`, unless it has a single row. Slices are split if necessary, so an owner may have
     slices in several groups.
@@ -135,8 +135,8 @@ def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> 
 def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
     """Return the log record of refused hits. There must be at least one row.
 
-    A row may stand for several hits, such as all hits in a batch that was refused as a whole. The checksums include
-    each row once; an unknown id counts as "".
+    A row may stand for several hits, for example for all hits in a batch that was refused as a whole. The checksums
+    include each row once; an unknown id counts as "".
     """
     rows = rows.drop(_NOT_STORED, strict=False)
     sum64, xor64 = _checksums(hash64_column(rows["hit_id"].fill_null("")).to_numpy())

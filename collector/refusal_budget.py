@@ -1,8 +1,9 @@
-"""The budget for work on refused hits: each sender has a token bucket, drained by refused bytes, hits and calls.
+"""The budget for work on refused hits. Each sender has a token bucket; refused bytes, hits and calls drain the bucket.
 
-A unit is the work for one refused byte. All senders without a known key share a bucket, because all their hits are
-refused. A browser key is public, so each client address that uses the key has its own bucket. All browser keys also
-share a bucket. The charge does not depend on the reason for a refusal. The budget is thread-safe.
+A unit is the work for one refused byte. All senders without a known key share a bucket, because all hits from these
+senders are refused. A browser key is public. Each client address that uses a browser key therefore has its own bucket.
+All browser keys share a further bucket. The charge does not depend on the reason for a refusal. The budget is
+thread-safe.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from collector.token_buckets import TokenBuckets
 # Units of work that a call and a hit cost, in addition to their bytes. By measurement, a unit takes about 0.2 µs.
 CALL_UNITS: Final = 4_096
 HIT_UNITS: Final = 256
-# A bucket's capacity (BURST_S) and its maximum debt (MAX_DEBT_S), both in seconds of refill: a value of 1 means
-# `units_s` units.
+# A bucket's capacity (BURST_S) and maximum debt (MAX_DEBT_S), both in seconds of refill. A value of 1 means `units_s`
+# units.
 BURST_S: Final = 4.0
 MAX_DEBT_S: Final = 30.0
 MAX_SENDERS: Final = 4_096
@@ -50,14 +51,14 @@ class RefusalBudget:
 
     @property
     def any_debt(self) -> bool:
-        """Whether any bucket may be below 0, so that a sender may have to wait. No lock is taken."""
+        """Whether any bucket may be below 0. If so, a sender may have to wait. No lock is taken."""
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:
         """Return the number of seconds that a sender must wait before further work; 0 = no wait.
 
-        When the bucket shared by all browser keys is below 0, a sender with a browser key waits only if the sender's
-        own bucket is less than half full.
+        While the bucket that all browser keys share is below 0, a sender with a browser key waits if the sender's own
+        bucket is less than half full.
         """
         with self._lock:
             return self._wait_s(sender)
@@ -66,8 +67,8 @@ class RefusalBudget:
         """Reserve units for work that is not done yet.
 
         Return 0 if reserved, otherwise the seconds that the sender must wait. Nothing is reserved for a sender whose
-        reservations already exceed the bucket's level. After the work, the caller must call `let_go`, and must call
-        `charge` for the refused part.
+        reservations already exceed the bucket's level. After the work, the caller must call `let_go`. For the refused
+        part, the caller must call `charge`.
         """
         with self._lock:
             wait_s = self._wait_s(sender)

@@ -1,7 +1,7 @@
-"""Chooses the refusals whose bytes are kept. Every refusal is counted, but a flood of refusals must not fill a disk.
+"""Chooses the refusals whose bytes are kept. Every refusal is counted, but many refusals must not fill a disk.
 
-A site's first refusals are kept with their bytes: up to the cap per UTC day, and up to a quarter of this cap per hour.
-All other refusals are written to the log as sums, without bytes. Each collector applies the caps separately.
+A site's first refusals are kept with their bytes. The caps are a number per UTC day, and a quarter of this number per
+hour. All other refusals are written to the log as sums, without bytes. Each collector applies the caps separately.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-# An hour may use at most a quarter of the day's cap, so that a flood in the morning leaves room for the evening.
+# An hour may use at most a quarter of the day's cap. A flood in the morning thus leaves room for the evening.
 _HOURS_PER_DAY: Final = 4
 _KEYS: Final = ("site", "reason", "field", "key_id")
 

@@ -1,9 +1,9 @@
-"""The budget for matching exclusion rules: a token bucket per site, drained by RE2 steps (instructions × bytes).
+"""The budget for matching exclusion rules. Each site has a token bucket, which RE2 steps (instructions × bytes) drain.
 
-All sites share the collector's thread, and a merchant chooses both the patterns and the hits. Without a budget, many
+All sites share the collector's thread. A merchant chooses both the patterns and the hits. Without a budget, many
 batches of a site with slow patterns would delay the hits of all other sites. If the level of a site's bucket is above
-0, the site's next batch passes, and all its steps are charged. Every batch, whatever its size, therefore passes sooner
-or later, and a bucket's debt is at most the steps of a single batch. An instance must be used by one thread only.
+0, the site's next batch passes, and all its steps are charged. Every batch, whatever its size, therefore passes at some
+time. A bucket's debt is at most the steps of a single batch. An instance must be used by one thread only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RuleBudget:
         self._buckets: TokenBuckets[str] = TokenBuckets(steps_s, BURST_S, max_sites, now_s)
 
     def passing(self, site: str, steps: Sequence[int]) -> int:
-        """Charge a site's batches in order until the budget is exhausted; return the number of batches that pass.
+        """Charge a site's batches in order until the budget is exhausted. Return the number of batches that pass.
 
         Args:
             site: full resource name.
@@ -61,7 +61,7 @@ class RuleBudget:
     def refusal(self, site: str) -> RetryError:
         """Return the error for a batch that does not pass.
 
-        The error states site, limit, cure, and when to send the batch again.
+        The error states the site, the limit, the remedy, and the time after which to send the batch again.
         """
         wait_s = max(_MIN_WAIT_S, self.wait_s(site))
         limit = int(self._steps_s)

@@ -1,6 +1,6 @@
-"""Keeps the order of a stream's batches: the next number, acknowledgements, and unacknowledged bytes (collector.proto).
+"""Keeps the order of a stream's batches: the next number, acknowledgements and unacknowledged bytes (collector.proto).
 
-The state is pure, without locks, threads or time. Only one call at a time is allowed.
+The state has no locks, no threads and no time. Only one call at a time is allowed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
-# The batch number 0 means that the client did not number the batch. If a garbage frame is found to have no number, its
+# The batch number 0 means that the client did not number the batch. If a garbage frame turns out to have no number, its
 # acknowledgement also contains 0.
 UNNUMBERED = 0
 
@@ -37,7 +37,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The batches that can be acknowledged now, in order, and the bytes of credit that their acknowledgement frees."""
+    """The batches that can be acknowledged now, in order, and the credit in bytes that the acknowledgement frees."""
 
     acked_through: int
     outcomes: tuple[tuple[int, BatchOutcome], ...]
@@ -53,8 +53,8 @@ class Sequence:
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
         # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by (number, is
-        # garbage), because a garbage frame may have the same number as a batch. `_repeats` contains the repeats of each
-        # pending batch, keyed by batch id.
+        # garbage). A garbage frame may have the same number as a batch. `_repeats` contains the repeats of each pending
+        # batch, keyed by batch id.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
         self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
@@ -63,10 +63,10 @@ class Sequence:
     def arrive(self, batch_seq: int, batch_id: str, size: int) -> Verdict:
         """Register a batch. If the result is TAKE, the caller must submit the batch and later call `finish`.
 
-        A batch with the id of a remembered or pending batch is a repeat, whatever its number. A repeat gets the same
-        receipts, and nothing new is written (rule D4). A batch without a number is always a GAP. The client may have
-        given numbers to some, all or none of the garbage frames before a batch, and the batch's number is accepted if
-        it is right in any of these cases.
+        A batch is a repeat, whatever its number, if its id is the id of a remembered or pending batch. A repeat gets
+        the same receipts, and nothing new is written (rule D4). A batch without a number is always a GAP. The client
+        may have numbered some, all or none of the garbage frames before a batch. The batch's number is accepted if it
+        is right in any of these cases.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

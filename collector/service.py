@@ -1,7 +1,8 @@
 """The collector's gRPC service: StreamHits, SendHits and SendJsonHits (collector.proto).
 
-Messages arrive unparsed, so that a frame that does not decode does not break the stream or affect other frames. The
-service decides how many streams may be open, and how a refused batch ends a unary call. Admission decides about hits.
+Messages arrive unparsed. A frame that does not decode thus affects neither the stream nor other frames. The service
+decides how many streams may be open. It also decides how a refused batch ends a unary call. Admission decides about
+hits.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ from hitmesh.runtime.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECT
 SERVICE = "hitmesh.api.collector.v1.CollectorService"
 JSON_SERVICE = "hitmesh.api.collector.v1.JsonCollectorService"
 SITE_METADATA = "hitmesh-site"
-# The trailer of every call states how many hits were accepted and acknowledged in the call. Envoy adds this number to a
-# counter.
+# The trailer of every call states the number of hits that were accepted and acknowledged in the call. Envoy adds this
+# number to a counter.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 UNARY_TIMEOUT_S = 10.0
 # The maximum size of a gRPC message in bytes. A larger message breaks the call. If a smaller message contains a batch
@@ -99,7 +100,8 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # The jitter prevents streams that were opened together after a restart from all moving at once.
+            # After a restart, many streams are opened at the same time. The jitter prevents these streams from all
+            # moving at once.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:
@@ -188,7 +190,7 @@ class CollectorService:
         message: bytes,
         context: grpc.ServicerContext,
     ) -> BatchOutcome:
-        """Return the outcome of a unary call's batch; abort the call if the batch was refused whole."""
+        """Return the outcome of a unary call's batch. If the batch was refused as a whole, abort the call."""
         try:
             outcome = send(message, context)
         except HitmeshError as error:
@@ -203,10 +205,10 @@ class CollectorService:
         return outcome
 
     def _complain(self, error: HitmeshError) -> None:
-        """Log that whole calls, streams or batches are refused, with at most one line per reason and interval.
+        """Log that whole calls, streams or batches are refused. At most one line is written per reason and interval.
 
-        The log line contains the error's message only if the error is a RetryError, because the message of any other
-        refusal may quote the client's data.
+        The log line contains an error's message only if the error is a RetryError. The message of any other refusal may
+        quote the client's data.
         """
         self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
 
@@ -247,8 +249,8 @@ class CollectorService:
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            # The batch's bytes are returned to the budget, and the sender is charged, only here, because the call may
-            # be cancelled before the outcome is known.
+            # Only here are the batch's bytes returned to the budget and the sender charged. The call may be cancelled
+            # before the outcome is known.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)
@@ -277,7 +279,7 @@ class CollectorService:
 
 
 class _Sent:
-    """A batch in a unary call, and the data that are needed to charge its sender.
+    """A batch in a unary call, with the data for charging its sender.
 
     Args:
         batch: the HitBatch bytes.
@@ -355,7 +357,10 @@ def _metadata(context: grpc.ServicerContext, wanted: str) -> str:
 
 
 def _address(context: grpc.ServicerContext) -> str:
-    """Return the client's address: the last x-forwarded-for entry, which Envoy adds, or else the peer's address."""
+    """Return the client's address: the last x-forwarded-for entry, which Envoy adds.
+
+    Without this entry, return the peer's address.
+    """
     forwarded = _metadata(context, "x-forwarded-for").rpartition(",")[2].strip()
     return forwarded or str(context.peer()).rpartition(":")[0]
 

@@ -9,16 +9,16 @@ from hitmesh.model.limits import HEARTBEAT_S
 from hitmesh.runtime.config import ServiceSettings
 
 # A thread keeps the interpreter lock for at most this many seconds while other threads wait. With Python's default of 5
-# ms, stream threads preempt the micro-batcher in the middle of a step; with 20 ms, a collector at full load needed 15 %
-# less time per hit.
+# ms, stream threads interrupt the micro-batcher within a step. With 20 ms, a collector at full load needed 15 % less
+# time per hit.
 SWITCH_INTERVAL_S = 0.02
 
 
 class CollectorSettings(ServiceSettings):
     """The limits of the collector.
 
-    The batches in flight use at most `inflight_bytes` of memory. The Arrow tables that are made from these batches need
-    additional memory.
+    The batches in flight use at most `inflight_bytes` of memory. The Arrow tables that are made from batches in flight
+    need additional memory.
     """
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_COLLECTOR_", extra="forbid", frozen=True)

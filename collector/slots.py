@@ -1,10 +1,10 @@
 """Slots for open streams.
 
-Limits apply to all streams, to each key, to streams without a key in `open`, and to unproven streams. A stream is
-unproven until it has shown a known key. Few unproven streams may be open. Beyond this limit, a new stream ends the
-oldest unproven stream, so clients that open streams without sending anything cannot lock out other clients. Browser
-keys are public, so some slots are reserved for secret keys. The state is pure. Only one call at a time is allowed,
-which the service ensures.
+Separate limits apply to all streams, to each key, to streams without a key in `open`, and to unproven streams. A stream
+is unproven until it has shown a known key. Few unproven streams may be open. If too many unproven streams are open, a
+new stream ends the oldest unproven stream. Clients that open streams without sending anything therefore cannot lock out
+other clients. Browser keys are public, so some slots are reserved for secret keys. The state is pure. Only one call at
+a time is allowed. The service ensures this.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SlotLimits:
 
 
 class ShownKey(NamedTuple):
-    """The key that a stream has shown, whether this key is secret, and whether `open` lacked a key."""
+    """The key that a stream has shown, whether the key is secret, and whether the message `open` had no key."""
 
     key: str
     is_secret: bool
@@ -70,7 +70,7 @@ class StreamSlots(Generic[StreamT]):
         return [*self._proven, *self._unproven]
 
     def enter(self, stream: StreamT) -> StreamT | None:
-        """Add an unproven stream. If another stream must end to make room, return this other stream.
+        """Add an unproven stream. If another stream must end to make room, return the other stream.
 
         Raises:
             RetryError: streams with a key use all slots (TOO_MANY_STREAMS).

@@ -1,7 +1,7 @@
-"""An open stream. Reads batches as fast as credit allows, and sends acks as outcomes arrive (collector.proto).
+"""An open stream. Reads batches as fast as credit allows. Sends acks when outcomes arrive (collector.proto).
 
-Two threads share a stream: the reader, which blocks on the client's messages, and the gRPC handler, which yields
-responses. A condition variable guards all state.
+Two threads share a stream. The reader thread blocks on the client's messages; the gRPC handler yields responses. A
+condition variable guards all state.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Age:
 
     Args:
         max_s: age in seconds at which the client is asked to open another stream; None = never.
-        drain_s: seconds that the client then has to finish.
+        drain_s: seconds that the client has to finish after it was asked.
     """
 
     def __init__(self, max_s: float | None, drain_s: float) -> None:
@@ -51,7 +51,7 @@ class Age:
     def left_s(self) -> float | None:
         """Seconds until the client must be asked to open another stream, or None if there is no limit.
 
-        After the client was asked, the seconds until this stream must end.
+        After the client was asked, return the seconds until this stream must end.
         """
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
@@ -62,7 +62,7 @@ class Age:
 
 
 class HitStream:
-    """A client's stream, which consists of the `open` message and then batches until the end.
+    """A client's stream: the message `open`, followed by batches until the stream ends.
 
     Args:
         site_header: site in the call's metadata.
@@ -109,7 +109,7 @@ class HitStream:
         self._age = age or Age(None, 0.0)
 
     def opened(self, timeout_s: float) -> OpenFrame:
-        """Wait until `read` has received the first message; return the message.
+        """Wait for the first message from `read`, and return the message.
 
         Raises:
             HitmeshError: no message came in time, the message was not `open`, or the stream was ended to make room for
@@ -132,7 +132,8 @@ class HitStream:
         """Accept batches from now on.
 
         Args:
-            opened: the first message. If `opened` has no key, a batch with a known key must arrive in time.
+            opened: the first message. If `opened` has no key, a batch with a known key must arrive within
+                `prove_within_s`.
             prove_within_s: seconds within which that batch must arrive.
             proved: called with the known key, in the reader's thread. If `proved` raises HitmeshError, the stream ends.
         """
@@ -149,7 +150,7 @@ class HitStream:
             self._changed.notify_all()
 
     def read(self, messages: Iterator[bytes]) -> None:
-        """Read messages until the client half-closes or disconnects, or a message breaks the protocol.
+        """Read messages until the client half-closes the stream or disconnects, or until a message breaks the protocol.
 
         Must be called in the reader thread.
         """
@@ -178,12 +179,14 @@ class HitStream:
                 self._changed.notify_all()
 
     def responses(self) -> Iterator[collector_pb2.StreamHitsResponse]:
-        """Yield `ready`, then acks and the credit that each ack frees, until every batch that was read is acknowledged.
+        """Yield `ready`, then acks and the credit that each ack frees.
+
+        End when every batch that was read is acknowledged.
 
         Raises:
             HitmeshError: reading failed, for example because a batch number was out of sequence. All good batches
                 before the error are acknowledged first. The stream ends early if no known key arrives in time, or if
-                its slot is needed; the client must then send the unacknowledged batches again.
+                another stream needs its slot. The client must then send the unacknowledged batches again.
         """
         ready = collector_pb2.StreamReady(
             acked_through=self._sequence.acked_through,
@@ -221,7 +224,7 @@ class HitStream:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """End the stream at once, because the client has disconnected or the drain is over."""
+        """End the stream immediately, because the client has disconnected or the time to drain is over."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -254,7 +257,10 @@ class HitStream:
         self._changed.notify_all()
 
     def _let_pass(self, batch: bytes) -> None:
-        """Check a batch's sender if the stream has not shown a known key yet, or if any sender may have to wait."""
+        """Check the batch's sender if the stream has not shown a known key yet.
+
+        Also check it if any sender may have to wait.
+        """
         if self._proved is None and not self._gate.is_watchful:
             return
         key = read_envelope(Frame(batch, self._key, "", 0)).sender.key
@@ -268,7 +274,7 @@ class HitStream:
     def _grow_old(self) -> None:
         """If the stream is too old, ask the client to open another.
 
-        If the client does not do so in time, end the stream.
+        If the client does not open another stream in time, end this stream.
         """
         if self._age.left_s != 0.0:
             return
@@ -341,7 +347,10 @@ class HitStream:
         self._batcher.submit(waiting)
 
     def _wait_for_room(self, size: int) -> None:
-        """Block while the client exceeds its credit. Meanwhile, further messages wait in gRPC's flow-control window."""
+        """Block while the client exceeds its credit.
+
+        While this method blocks, further messages wait in gRPC's flow-control window.
+        """
         with self._changed:
             self._changed.wait_for(
                 lambda: (

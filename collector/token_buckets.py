@@ -1,4 +1,4 @@
-"""Token buckets, one per key: a bucket's level is the amount of a resource that the key may still use.
+"""Token buckets, one per key. A bucket's level is the amount of a resource that the key may still use.
 
 Buckets are refilled continuously, and their level may be negative.
 """

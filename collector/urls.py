@@ -1,8 +1,8 @@
 """Computes the normal form of a URL's path and of a host. Equal addresses have the same normal form.
 
 Reports show the normal form, which follows RFC 3986 section 6.2.2. A character stays readable if it cannot be mistaken
-for another character. Two addresses have the same normal form if and only if this RFC treats them as equal, so the
-normal form identifies an address. Normalising is idempotent. Pure.
+for another character. Two addresses have the same normal form if and only if this RFC treats the addresses as equal.
+The normal form therefore identifies an address. Normalising is idempotent. Pure.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _MARKED: Final = "xn--"
 _LATIN: Final = "LATIN"
 # Scripts that may occur together in one label of a host.
 _WRITTEN_TOGETHER: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL"})
-# Non-Latin letters that look like Latin letters. A label that consists of such letters stays in ASCII.
+# Non-Latin letters that look like Latin letters. A label that consists only of such letters stays in ASCII.
 _LOOK_LATIN: Final = frozenset("аеосрхуіјѕԁһԛԝӏεορυνχικατ")  # look-alikes on purpose
 
 
 def normal_path(path: str) -> str:
     """Return the normal form of a path that begins with "/".
 
-    Percent-encodings get upper-case digits. Encodings of unreserved characters and of visible non-ASCII characters are
-    decoded; other encodings stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded,
-    and so is a "%" that does not begin an encoding. Dot segments are removed.
+    Percent-encodings get upper-case digits. Encoded unreserved characters and encoded visible non-ASCII characters are
+    decoded. All other encodings stay, so `/a%2Fb` does not become `/a/b`. Characters that a URL must not contain are
+    encoded. A "%" that does not begin an encoding is encoded too. Dot segments are removed.
     """
     text = _ODD.sub(_readable, path[:_MAX_READ_CHARS])
     if _DOT_SEGMENT.search(text):
@@ -63,7 +63,10 @@ def normal_host(host: str) -> str:
 
 
 def ascii_host(host: str) -> str:
-    """Return a host, converted to ASCII by IDNA (UTS 46, non-transitional), in lower case without a final dot."""
+    """Return a host in lower case without a final dot.
+
+    The host is converted to ASCII by IDNA (UTS 46, non-transitional).
+    """
     if "%" in host and not host.startswith("["):
         host = unquote(host)
     lower = host.lower()

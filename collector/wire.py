@@ -1,11 +1,11 @@
 """Decodes protobuf bytes into Arrow columns (step 2 in docs/walk.md). Only this module uses ptars, the decoder.
 
 This module converts messages to a table, and reports which messages are damaged. The content is not interpreted.
-Strings must be valid UTF-8. As in protobuf, a field that is unknown or has the wrong wire type is skipped, and if a
-field occurs several times, the last value counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
+Strings must be valid UTF-8. As in protobuf, a field is skipped if it is unknown or has the wrong wire type. If a field
+occurs several times, the last value counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
 
-ptars does not bound the nesting depth: deeply nested groups overflow the stack and end the process. Google's decoder
-stops at a depth of 100, so every message must pass Google's decoder before ptars.
+ptars does not bound the nesting depth. Deeply nested groups overflow the stack and end the process. Google's decoder
+stops at a depth of 100. Every message must pass Google's decoder before ptars decodes the message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Undecodable(ValueError):
 
 
 def is_sound(message: bytes, kind: type[Message]) -> bool:
-    """Return whether bytes are a valid message of this type, at most 100 levels deep, with all strings in UTF-8."""
+    """Return whether bytes are a valid message of this type.
+
+    Messages may have 100 levels, and all strings must be UTF-8.
+    """
     try:
         kind.FromString(message)
     except DecodeError:
@@ -39,8 +42,8 @@ def is_sound(message: bytes, kind: type[Message]) -> bool:
 class MessageReader:
     """Decodes many messages of the same type at once. Thread-safe.
 
-    Scalars that are not set have their default value, also inside a message that is not set. Messages, `optional`
-    fields and members of a `oneof` that are not set are null.
+    Scalars that are not set have their default value. This also applies inside a message that is not set. Messages,
+    `optional` fields and members of a `oneof` that are not set are null.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
@@ -48,22 +51,21 @@ class MessageReader:
         self._kind: type[Message] = GetMessageClass(descriptor)
 
     def read(self, messages: Sequence[bytes] | pa.BinaryArray, *, sound: bool = False) -> pa.RecordBatch:
-        """Return a table with a row per message, in order, and a column per field of the message type.
+        """Return a table with a row per message, in order. Each field of the message type has a column.
 
         Args:
             messages: messages of this reader's type.
             sound: whether the caller has checked each message, or the message that contains it, with `is_sound`.
 
         Raises:
-            Undecodable: a message does not decode. The method `undecodable` returns which messages.
+            Undecodable: a message does not decode. The method `undecodable` returns the messages that do not decode.
         """
         if not sound and self.undecodable(messages):
             raise Undecodable("a message is damaged or nested too deeply")
         try:
             return self._read(messages)
         except ValueError:
-            # ptars rejects some damage in unknown fields that Google's decoder accepts, so retry without unknown
-            # fields.
+            # ptars rejects some damage in unknown fields that Google's decoder accepts. Retry without unknown fields.
             try:
                 return self._read([self._known_fields(message) for message in _bytes_of(messages)])
             except (ValueError, DecodeError) as error:
@@ -88,5 +90,5 @@ class MessageReader:
 
 
 def _bytes_of(messages: Sequence[bytes] | pa.BinaryArray) -> Sequence[bytes]:
-    """Return messages as a list, in which a null becomes an empty message."""
+    """Return messages as a list. A null becomes an empty message."""
     return [message or b"" for message in messages.to_pylist()] if isinstance(messages, pa.Array) else messages

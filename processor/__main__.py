@@ -1,4 +1,4 @@
-"""The processor's composition root: connects settings, adapters, stream, settler, trace service and health checks.
+"""Starts a processor: connects settings, adapters, stream, settler, trace service and health checks.
 
 A process runs the stream, the settler or both (`role`). Every process serves the trace service.
 """
@@ -53,7 +53,7 @@ ADOPT_AGAIN_S = 60.0
 
 
 class Worker:
-    """A processor thread. If the thread fails, it logs the cause and stops all other threads."""
+    """A processor thread. If the thread fails, it logs the cause, and all other threads stop."""
 
     def __init__(self, name: str, work: Callable[[], None], stop: threading.Event) -> None:
         self.cause: str | None = None
@@ -75,9 +75,9 @@ class Worker:
 def run_stream(
     stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
 ) -> None:
-    """Recover, then run the stream until stopped; retry while a store is unavailable.
+    """Recover the stream's state, then run the stream until the process stops. Retry while a store is unavailable.
 
-    When a shadow is adopted, it becomes the live stream, and a new runner continues from its state.
+    When a shadow stream is adopted, it becomes the live stream. A new runner continues from the shadow's state.
     """
     while not stop.is_set():
         try:
@@ -97,7 +97,7 @@ def run_stream(
 def run_until_replaced(
     stores: Stores, live: Stream, runner: Runner, clock: Clock, stop: threading.Event, again_s: float = ADOPT_AGAIN_S
 ) -> None:
-    """Run the live stream until stopped, or until another stream is live; pause while a shadow is adopted."""
+    """Run the live stream until the process stops or another stream is live. Pause while a shadow stream is adopted."""
     begins_at = 0.0
 
     def must_end() -> bool:
@@ -113,7 +113,7 @@ def run_until_replaced(
 
 
 def stood_still(stores: Stores, live: Stream, runner: Runner, clock: Clock, stop: threading.Event) -> bool:
-    """Pause the runner until the shadow is adopted; return False if the runner must continue with its stream."""
+    """Pause the runner until the shadow stream is adopted. Return False if the runner must continue with its stream."""
     is_over = False
     while not stop.is_set():
         try:
@@ -149,7 +149,7 @@ class SettlerThreads:
 def settler_names(settings: ProcessorSettings) -> list[str]:
     """Return the names of this process's settlers.
 
-    A settler owns its leases under this name, which is also the node name of its stores.
+    A settler owns its leases under this name. The settler's stores use the name as their node name.
     """
     return [settings.node, *(f"{settings.node}-settler-{number}" for number in range(1, settings.settlers))]
 
@@ -183,7 +183,7 @@ def _settler_threads(
 
 
 def observe_leases(keepers: Sequence[LeaseKeeper], metrics: Metrics) -> None:
-    """Register a gauge that shows the number of buckets of sites that this process's settlers lease."""
+    """Register a gauge that shows the number of site buckets that this process's settlers lease."""
     gauge = PROCESSOR_LEASED_BUCKETS
     metrics.observe(gauge, lambda: [gauge.of(sum(len(keeper.buckets()) for keeper in keepers))])
 
@@ -191,9 +191,9 @@ def observe_leases(keepers: Sequence[LeaseKeeper], metrics: Metrics) -> None:
 def trim_log(
     stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event, *, keep_refused_days: int = 30
 ) -> None:
-    """Delete old log records that are stored as raw records, and the bytes of old refusals.
+    """Delete old log records that are already stored as raw records. Also delete the bytes of old refusals.
 
-    The first deletion takes place at once, and further deletions every hour until the process stops.
+    The first deletion takes place immediately. Further deletions take place every hour until the process stops.
     """
     while True:
         try:
@@ -234,13 +234,16 @@ def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
 
 
 def main() -> int:
-    """Run a processor until SIGTERM. Return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
+    """Run a processor until SIGTERM.
+
+    Return the exit code: 0 if the processor was stopped, 1 if it failed, 3 if its settings are wrong.
+    """
     stop = stop_on_signals()
     try:
         settings = load(ProcessorSettings, os.environ)
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
-        # These stores have their own connections, so that the stream need not wait while a settlement reads.
+        # The settler's stores have their own connections. The stream therefore need not wait while a settlement reads.
         for_stream, for_shadow, for_settler, *for_more_settlers = (
             open_stores(
                 settings.store,

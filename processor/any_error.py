@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
-"""All errors that a bug may raise while a thread works on a site-day or a shadow stream.
+"""All errors that a bug may raise while a thread processes a site-day or a shadow stream.
 
-The thread logs such an error, and continues.
+The thread logs the error and continues.
 """

@@ -1,6 +1,6 @@
-"""Builds a processor's parts: connects the opened stores and the settings with stream, shadow, settler and reprocessor.
+"""Builds a processor's stream, shadow stream, settler and reprocessor from the opened stores and the settings.
 
-Nothing runs here: `processor/__main__.py` decides which parts run, and in which threads.
+Nothing runs here: `processor/__main__.py` decides which of these run, and in which threads.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
 def build_runner(
     stores: Stores, table: StreamTable, clock: Clock, settings: ProcessorSettings, metrics: Metrics
 ) -> Runner:
-    """Return the table's live stream over these stores, after recovery of its state."""
+    """Return the table's live stream over these stores, after the stream's state has been recovered."""
     store = stores.stream(table.live.generation, is_shadow=False)
     return Runner(
         live_stores(table.live, stream_stores(stores), store, stores.streams),
@@ -87,7 +87,7 @@ def build_runner(
 
 
 def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stream: Stream) -> Runner:
-    """Return the shadow stream over these stores, after its state has been recovered."""
+    """Return the shadow stream over these stores, after the shadow's state has been recovered."""
     store = stores.stream(stream.generation, is_shadow=True)
     begin_at_start(stream, store)
     return Runner(
@@ -100,7 +100,7 @@ def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stre
 
 
 def build_beside(stores: Stores, clock: Clock, settings: ProcessorSettings) -> Beside:
-    """Return the runner of shadow streams, which has its own stores and runs beside the live stream."""
+    """Return the runner for shadow streams. The runner has its own stores and runs in parallel to the live stream."""
     pace = BesidePace(keep_gone_ms=settings.keep_superseded_ms, keep_shadow_ms=settings.keep_shadow_ms)
     return Beside(stores, lambda stream: build_shadow(stores, clock, settings, stream), settings.logic, clock, pace)
 
@@ -145,7 +145,10 @@ def build_reprocessor(
     share: Share | None = None,
     rest: Checkpoint = unwatched,
 ) -> Reprocessor:
-    """Return the reprocessor over these stores, for the settler's thread. `share` and `rest` must be the settler's."""
+    """Return the reprocessor over these stores. The reprocessor runs in the settler's thread.
+
+    `share` and `rest` must be the settler's.
+    """
     return Reprocessor(
         settler_stores(stores),
         stores.reprocessings,

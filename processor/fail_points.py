@@ -1,4 +1,4 @@
-"""Fail points kill the process in the middle of a commit, to test recovery.
+"""Fail points kill the process in the middle of a commit. Tests use fail points to test recovery.
 
 The setting `fail_at` selects the commit step (`CommitStep`). SIGKILL simulates a power failure.
 """
@@ -12,7 +12,7 @@ from processor.stream.commit import CommitStep, Reached, ignore_step
 
 
 def dying_at(where: str) -> Reached:
-    """Return a callback that kills this process when a certain step completes for the n-th time.
+    """Return a callback that kills this process when a given step completes for the n-th time.
 
     Args:
         where: the commit step and n, as `step:n`. If `where` is empty, the callback does nothing.

@@ -1,9 +1,9 @@
-"""TraceHit: reports where a hit is stored, and how it counts under the rules of the stream and of settlement.
+"""TraceHit reports where a hit is stored, and how the rules of the stream and of settlement count the hit.
 
-This service authenticates the caller, finds the hit, gets the verdict from inspect.fate, and builds the response. Only
-one hit is traced at a time, so that many requests cannot slow the stream down. A trace covers at most 31 days and the
-site's last 1,000 refusals. A trace reads the raw store twice, each time at most 50,000 records, and stops after 10 s in
-total.
+This service authenticates the caller and finds the hit. It then gets the verdict from inspect.fate and builds the
+response. Only one hit is traced at a time. Many requests therefore cannot slow the stream down. A trace covers at most
+31 days and the site's last 1,000 refusals. A trace reads the raw store twice, at most 50,000 records each time. A trace
+stops after 10 s in total.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ _ORDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class InspectStores:
-    """The stores that a trace reads. If `open_reads` is true, any client that reaches the listener may read all sites.
+    """The stores that a trace reads.
 
-    `logic` is this process's logic version. Reports may read days that are not settled from a stream with another
-    version.
+    If `open_reads` is true, every client that reaches the listener may read all sites. `logic` is this process's logic
+    version. On days that are not settled, reports may read a stream with another logic version.
     """
 
     directory: SiteDirectory
@@ -96,7 +96,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
         self._one_at_a_time = threading.Lock()
 
     def TraceHit(self, request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
-        """Trace the hit for an authenticated caller. Wait up to 5 s while another hit is being traced."""
+        """Trace the hit for an authenticated caller. While another hit is being traced, wait up to 5 s."""
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
             caller = caller_of(self._stores.directory, context.invocation_metadata())
@@ -111,7 +111,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
 
 
 def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
-    """Return all stored copies of a hit, and the site's recent refusals that have its id.
+    """Return all stored copies of a hit. Also return the site's recent refusals that have the hit's id.
 
     Raises:
         NotFound: the id is unknown, or the site is unknown or does not belong to the caller.
@@ -162,7 +162,10 @@ def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
 
 
 def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Known:
-    """Return the stored facts on the hit's days and orders. Committed positions must be read before generations."""
+    """Return the stored facts on the hit's days and orders.
+
+    Committed positions must be read before the generations are read.
+    """
     copies = found.hits.filter(found.hits["hit_id"] == hit_id)
     committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
     days = utc_day_of(copies["event_time"].to_numpy())

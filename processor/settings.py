@@ -29,7 +29,7 @@ _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 class Role(StrEnum):
     """The work of a process.
 
-    Several streams share the log's partitions, and several settlers share the sites by leases.
+    Several streams share the log's partitions. Several settlers share the sites by leases.
     """
 
     ALL = "all"
@@ -143,7 +143,7 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def version(self) -> Logic:
-        """The logic version with the name `logic`."""
+        """The logic version whose name is `logic`."""
         return logic_named(self.logic)
 
     @property
@@ -166,5 +166,5 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def cache_dir(self) -> Path:
-        """The directory for kept hits. No file in this directory outlives the process."""
+        """The directory for kept hits. The directory's files do not outlive the process."""
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"

@@ -1,7 +1,7 @@
-"""Admission (step 2 in docs/walk.md): decides which hits are accepted and how each is stored. Pure and columnar.
+"""Admission (step 2 in docs/walk.md) decides which hits are accepted, and how each accepted hit is stored.
 
-`read_frames` counts the hits and lists the senders, `decode` converts frames to a single table, and `admit` makes the
-decisions. Read the module `decide` first, then `hits`, which calls the decisions in order. Every other module
+Pure and columnar. `read_frames` counts the hits and lists the senders. `decode` converts frames to a single table.
+`admit` decides. Read the module `decide` first, then `hits`, which calls the decisions in order. Every other module
 implements one decision.
 """
 

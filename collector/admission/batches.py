@@ -1,7 +1,7 @@
-"""Facts that apply to every hit in a batch: sender, site, default context, edge context.
+"""Reads the facts that all hits in a batch share: sender, site, default context and edge context.
 
-Decides which batches are refused whole. Drops the edge context of batches that were sent with browser or server keys,
-because only an edge key is trusted to send edge context. The caller has already resolved the senders to grants.
+Decides which batches are refused as a whole. Drops the edge context of batches that were sent with a browser or server
+key. Only an edge key is trusted to send edge context. The caller has already looked up each sender's grant.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hitmesh.model.sites import IngestKey, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-# If a sender is refused, the refusal names the field at fault: the batch's key, or the site in the header hitmesh-site.
+# If a sender is refused, the refusal names the faulty field: the batch's key, or the header hitmesh-site.
 KEY_FIELD: Final = "ingest_key"
 SITE_FIELD: Final = "site"
 _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may send hits as ingest_key"
@@ -38,7 +38,7 @@ _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may se
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An ingest key and the site for which the key may send hits; the caller has resolved both."""
+    """An ingest key, and the site for which the key may send hits. The caller has looked up both."""
 
     key: IngestKey
     site: Site
@@ -46,7 +46,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The reason for which a sender may not send. If `retry` is true, the client should send the batch again.
+    """The reason why a sender may not send hits. If `retry` is true, the client should send the batch again.
 
     `reason` is a value of HitReason; `at_fault` names the faulty field; `variables` holds the variable parts of the
     message. `site` and `key_id` are "" if unknown.
@@ -72,7 +72,10 @@ def refused_senders(grants: Mapping[tuple[str, str], Answer]) -> frozenset[tuple
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """The facts about each distinct sender, undefined for refused senders. `site` is an index into `sites`."""
+    """Facts about each distinct sender. The facts about a refused sender are undefined.
+
+    `site` is an index into `sites`.
+    """
 
     answers: tuple[Answer, ...]
     sites: tuple[Site, ...]
@@ -104,7 +107,7 @@ class Batches:
 
 
 def read_batches(decoded: Decoded, grants: Mapping[tuple[str, str], Answer], verdicts: Verdicts) -> Batches:
-    """Return the facts for each frame, and note the refusals of faulty batches in `verdicts` (one row per frame)."""
+    """Return the facts about each frame. Record refused batches in `verdicts`, which has one row per frame."""
     numbers = {sender: number for number, sender in enumerate(decoded.senders)}
     answers = tuple(grants.get(sender, UNKNOWN) for sender in numbers)
     sender = np.array([numbers[each] for each in decoded.sender_of], dtype=np.int32)

@@ -1,8 +1,8 @@
-"""Recovers the undamaged parts of a hit that does not decode, with Google's depth-limited decoder.
+"""Recovers the undamaged parts of a hit that does not decode. Google's depth-limited decoder reads the parts.
 
-Decides which part is at fault: a payload, the properties or the whole hit. The hit's ids and context are kept if they
-decode, so that the issue can name the hit, and so that the visitor's consent is respected. The recovery takes a few
-microseconds per hit, for any kind of damage.
+Decides which part is at fault: a payload, the properties or the whole hit. The hit's ids are kept if they decode, so
+that the issue can name the hit. The hit's context is kept if it decodes, so that the visitor's consent is respected.
+The recovery takes a few microseconds per hit, for any kind of damage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Damage(NamedTuple):
 
 
 def without_damage(hit: bytes) -> Damage | None:
-    """Return the damage in a hit and the undamaged bytes, or None if the whole hit decodes."""
+    """Return the hit's damage and its undamaged bytes, or None if the whole hit decodes."""
     if is_sound(hit, hit_pb2.Hit):
         return None
     try:

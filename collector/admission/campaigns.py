@@ -1,8 +1,8 @@
-"""Reads the campaign that led to a hit (rule S3), from the hit's context or from the query in the page's URL.
+"""Reads the campaign that led to a hit (rule S3).
 
-If both have a campaign, the context takes precedence. The whole query is parsed as a form (WHATWG URL section 5.1)
-before the query is cut for storage. A campaign has seven strings, which are always taken together: fields from two
-campaigns are never mixed.
+The campaign is in the hit's context or in the query of the page's URL. If both have a campaign, the context's campaign
+counts. The whole query is parsed as a form (WHATWG URL section 5.1) before the query is cut for storage. A campaign has
+seven strings. A hit takes all seven from the same place, so fields from two campaigns are never mixed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STORED_FIELDS: Final = FIELDS[:-1]  # all but click_id_kind, which is not stored
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
 MAX_CAMPAIGN_BYTES: Final = 128
-MAX_PARAMETERS: Final = 1_000  # maximum number of parameters read per query; real queries have fewer
+MAX_PARAMETERS: Final = 1_000  # maximum number of parameters that are read per query; real queries have fewer
 _NONE: Final = ("",) * len(FIELDS)
 _READ: Final = frozenset((*PARAMETERS, *CLICK_IDS))
 # Parameter names with "%" or "+" match too, because they may be encoded names of campaign parameters.
@@ -39,7 +39,7 @@ _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """Each row's campaign: an array of values for each field in FIELDS, and each row's index into these arrays."""
+    """The campaign of each row: an array of values per field in FIELDS, and each row's index into these arrays."""
 
     values: tuple[pa.StringArray, ...]
     codes: I32Array
@@ -49,14 +49,14 @@ class Campaigns:
         return Campaigns(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Campaigns:
-        """Return `height` rows: row rows[i] has campaign i, and all other rows have no campaign."""
+        """Return `height` rows. Row rows[i] has campaign i; all other rows have no campaign."""
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         none = pa.array([""], pa.string())
         return Campaigns(tuple(pa.concat_arrays([none, values]) for values in self.values), codes)
 
     def or_else(self, other: Campaigns) -> Campaigns:
-        """Return these campaigns; rows without a campaign get the campaign from `other`."""
+        """Return these campaigns. A row without a campaign gets the campaign that `other` has for this row."""
         codes = np.where(self._is_set(), self.codes, other.codes + np.int32(len(self.values[0])))
         values = tuple(pa.concat_arrays(list(pair)) for pair in zip(self.values, other.values, strict=True))
         return Campaigns(values, codes.astype(np.int32, copy=False))
@@ -80,7 +80,7 @@ class Campaigns:
 def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Campaigns | None:
     """Return the campaigns from Campaign messages.
 
-    Control characters become blanks. The function `limited` decides which rows are refused, and which strings are cut.
+    Control characters become blanks. The function `limited` decides which rows are refused and which strings are cut.
     """
     found = {name: Texts.of(column.field(name)) for name in FIELDS}
     sent = {

@@ -1,4 +1,4 @@
-"""Classifies the hits of a micro-batch (device, bot, referrer, channel), once per distinct value.
+"""Classifies the device, bot, referrer and channel of a micro-batch's hits. Each distinct value is classified once.
 
 Decides which strings are classified, and sets the flags for bots and referrer spam.
 """

@@ -1,6 +1,6 @@
 """Collects the output columns of a micro-batch, and converts them to a table.
 
-A column may be set only for some rows; the other rows are then empty.
+A column may be set for some rows only. The other rows are then empty.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rows = npt.NDArray[np.integer]
 class Numbers:
     """A column with one number per row.
 
-    A row is null if its entry in `known` is false; if `known` is None, no row is null.
+    If `known` is None, no row is null. Otherwise, a row is null if its entry in `known` is false.
     """
 
     values: npt.NDArray[np.generic]
@@ -60,11 +60,11 @@ class Columns:
         self._texts[name] = texts
 
     def set_numbers(self, name: str, values: npt.NDArray[np.generic], known: BoolArray | None = None) -> None:
-        """Set a numeric column; rows whose entry in `known` is false become null."""
+        """Set a numeric column. A row becomes null if its entry in `known` is false."""
         self._numbers[name] = Numbers(values, known)
 
     def set_numbers_at(self, name: str, values: npt.NDArray[np.generic], rows: Rows) -> None:
-        """Set the given rows in a numeric column; rows that were never set stay null."""
+        """Set the given rows in a numeric column. Rows that were never set stay null."""
         before = self._numbers.get(name)
         if before is None or before.known is None:
             whole, known = np.zeros(self.height, dtype=values.dtype), np.zeros(self.height, dtype=np.bool_)
@@ -94,7 +94,7 @@ class Columns:
         return [self._column(name, dtype, rows) for name, dtype in HITS_COLUMNS.items()]
 
     def series_at(self, name: str, rows: Rows) -> pl.Series:
-        """Return the given rows of one column; the column must be in HITS_COLUMNS."""
+        """Return the given rows of one column. The column must be listed in HITS_COLUMNS."""
         return self._column(name, HITS_COLUMNS[name], rows)
 
     def _column(self, name: str, dtype: pl.DataType, rows: Rows) -> pl.Series:
@@ -125,9 +125,9 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
 
 
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[I64Array, I32Array]:
-    """Number the distinct tuples of codes; return each tuple's first row, and each row's tuple number.
+    """Number the distinct tuples of codes. Return each tuple's first row, and each row's tuple number.
 
-    The codes must be small integers that are not negative, and all columns must have the same length.
+    The codes must be small integers and must not be negative. All columns must have the same length.
     """
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:

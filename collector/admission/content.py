@@ -1,6 +1,6 @@
-"""Computes hit ids and content hashes (rule D1). Two hits with equal ids are copies if their content is equal too.
+"""Computes hit ids and content hashes (rule D1). Two hits with equal ids are copies if they also have equal content.
 
-If two hits have equal ids but different content, the ids collide. The content hash is a sum of field hashes; the caller
+If two hits have equal ids but different content, the ids collide. The content hash is a sum of field hashes. The caller
 (`hits.py:_content`) decides which fields belong to the content.
 """
 
@@ -27,7 +27,7 @@ _FEW: Final = 500
 
 @cache
 def _factor(name: str) -> np.uint64:
-    """Return an odd factor for a field, so that equal values in different fields have different hashes."""
+    """Return an odd factor for a field. With this factor, equal values in different fields have different hashes."""
     return np.uint64(hash64(name) | 1)
 
 
@@ -65,7 +65,7 @@ class ContentHash:
             self.values += _hashes(values) * _factor(name)
 
     def add_entries(self, name: str, lists: pl.Series | None) -> None:
-        """Add lists of bytes to the hashes, regardless of the order in each list; a null counts as not set."""
+        """Add lists of bytes to the hashes. The order in each list does not matter; a null counts as not set."""
         if lists is None:
             return
         counts = lists.list.len().fill_null(0).to_numpy()
@@ -84,7 +84,7 @@ def id_hashes(ids: Texts) -> U64Array:
 
 
 def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> Texts:
-    """Return each hit's id; a hit that was sent without an id gets the id `made_up(row)`."""
+    """Return each hit's id. A hit that was sent without an id gets the id `made_up(row)`."""
     missing = np.ones(height, np.bool_) if sent is None else ~sent.is_set()
     rows = np.flatnonzero(missing)
     if sent is not None and not len(rows):

@@ -1,7 +1,8 @@
-"""Reads the context of a hit: the hit's own fields, completed from the batch's default context (hit.proto, Context).
+"""Reads a hit's context.
 
-Decides which fields are read, how long each may be and how two contexts are merged. A campaign counts as one field: a
-hit has either its own campaign or the batch's, never a mixture.
+Fields that the hit does not set are taken from the batch's default context (hit.proto, Context). Decides which fields
+are read, how long each field may be, and how two contexts are merged. A campaign counts as one field: a hit has either
+its own campaign or the batch's campaign, never a mixture.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Context:
     consent: I32Array | None
 
     def under(self, hit_context: Context, frame_of: I32Array) -> Context:
-        """Return the hits' contexts, with unset fields filled from these batch defaults.
+        """Return the hits' contexts. Fields that a hit does not set are filled from these batch defaults.
 
         The hit in row i came with the frame frame_of[i].
         """

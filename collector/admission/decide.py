@@ -1,9 +1,9 @@
-"""Decides which hits in a micro-batch are accepted, and which values are stored for each hit (step 2 in docs/walk.md).
+"""Decides which hits in a micro-batch are accepted, and which values are stored for a hit (step 2 in docs/walk.md).
 
-Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table. The steps loop
-in Python over distinct values, frames, faults and missing ids, never over all hits. The verdict on a hit does not
-depend on the other hits of the micro-batch, except that a batch may have to wait because earlier batches of its site
-used up a budget.
+This module is pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table.
+Python loops run over distinct values, frames, faults and missing ids, but never over all hits. The verdict on a hit
+does not depend on the micro-batch's other hits. There is one exception: if earlier batches have used up a site's
+budget, a batch for this site has to wait.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def admit(
     random_id: Callable[[], str],
     rule_steps: RuleSteps = all_pass,
 ) -> Admitted:
-    """Return the accepted hits as they are stored, with all refusals and issues.
+    """Return the accepted hits as they will be stored, and all refusals and issues.
 
     Args:
         decoded: result from `decode`.
@@ -147,7 +147,10 @@ def _stored(
     taken: I64Array,
     partitions: int,
 ) -> pl.DataFrame:
-    """Return the accepted rows, sorted by partition (architecture A4), with the flags of the sites' rules."""
+    """Return the accepted rows, sorted by partition (architecture A4).
+
+    Each row has the flags that its site's rules set.
+    """
     senders = batches.senders
     site = senders.site[hits.sender[taken]]
     site_hash = np.array([_site_hash(each.name) for each in senders.sites], dtype=np.uint64)

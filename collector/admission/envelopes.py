@@ -1,6 +1,6 @@
-"""Reads a batch's envelope (size, number of hits, key) before any hit is read, so that the batch's cost is bounded.
+"""Reads a batch's size, number of hits and key before any hit is read. This bounds the batch's cost.
 
-For a batch that is too large, has too many hits or comes from a refused sender, the hits are counted but not read.
+The hits are counted but not read if the batch is too large, has too many hits or comes from a refused sender.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ MAX_HITS: Final = 2_000
 
 
 class FoundFault(NamedTuple):
-    """A fault in a hit that was found before the hit was converted to bytes, for example in JSON.
+    """A fault that was found in a hit before the hit was converted to bytes.
 
-    If the hit does not decode, `left` holds the hit's undamaged bytes; otherwise `left` is None.
+    For example, JSON hits can have such faults. If the hit does not decode, `left` holds the hit's undamaged bytes;
+    otherwise `left` is None.
     """
 
     reason: HitReason
@@ -56,14 +57,14 @@ class Frame:
 
 
 class Sender(NamedTuple):
-    """The key and the site header that a batch was sent with, not checked yet."""
+    """The key and the site header that were sent with a batch. Neither is checked yet."""
 
     key: str
     site_header: str
 
 
 class Fault(NamedTuple):
-    """The reason for which a whole batch is refused, the batch's number of hits, and the message's variable parts."""
+    """The reason why a whole batch is refused, the number of hits in the batch, and the message's variable parts."""
 
     reason: HitReason
     field: str
@@ -92,7 +93,7 @@ class Envelope:
 def read_envelope(frame: Frame) -> Envelope:
     """Return a frame's envelope; never raise an error.
 
-    Reading takes about 15 ms for 1 MiB of empty hits, and far less for other batches.
+    Reading takes about 15 ms for 1 MiB of empty hits, and far less for all other batches.
     """
     size = len(frame.batch)
     try:
@@ -121,7 +122,7 @@ def senders_of(envelopes: Sequence[Envelope]) -> tuple[Sender, ...]:
 def spans_by_hits(
     envelopes: Sequence[Envelope], most: int, unread: Collection[tuple[str, str]] = ()
 ) -> list[tuple[int, int]]:
-    """Return spans (first, end) of consecutive frames, each with at most `most` hits to read.
+    """Return spans (first, end) of consecutive frames. A span has at most `most` hits that are read.
 
     A frame with more than `most` hits forms a span of its own.
 

@@ -1,4 +1,4 @@
-"""Checks payloads without money: screens, events, engagement, performance, checkout steps and the like.
+"""Checks payloads without money, such as screens, events, engagement, performance and checkout steps.
 
 Decides which values are accepted. The module `payloads` decodes these payloads.
 """
@@ -36,7 +36,7 @@ def check_screen(part: Part) -> None:
 
 
 def check_event(part: Part) -> None:
-    """Check EVENT, which must have a name; the client may declare the hit non-interactive."""
+    """Check EVENT, which must have a name. The client may declare the hit non-interactive."""
     name = part.text("name", MAX_EVENT_NAME_BYTES)
     part.need("name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the event")
     if name is not None:
@@ -60,7 +60,7 @@ def check_event(part: Part) -> None:
 
 
 def check_engagement(part: Part) -> None:
-    """Check ENGAGEMENT; store how long the page was in the foreground, in ms."""
+    """Check ENGAGEMENT. Store the number of milliseconds for which the page was in the foreground."""
     part.text("view_id", MAX_VIEW_ID_BYTES)
     foreground_ms = part.numbers("foreground_ms")
     part.within("foreground_ms", foreground_ms, 0, MAX_FOREGROUND_MS)

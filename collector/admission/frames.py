@@ -1,4 +1,4 @@
-"""Decodes frames into one table with all hits, in a single decoder call (architecture A2).
+"""Decodes all frames into one table of hits, with a single call to the decoder (architecture A2).
 
 Decides which frames and hits are valid protobuf messages. A damaged frame or hit is refused without affecting any
 other frame or hit. Google's depth-limited decoder checks all bytes before they are decoded into columns.
@@ -50,7 +50,7 @@ MAX_ORDER_BYTES: Final = 256 << 10
 
 
 class HitFault(NamedTuple):
-    """The reason for which a hit is refused before any of its fields is read."""
+    """The reason why a hit is refused before any of its fields is read."""
 
     reason: HitReason
     message: str
@@ -91,8 +91,8 @@ class Decoded:
 class _Draft:
     """An intermediate result of decoding.
 
-    In `batches`, each damaged hit is reduced to its undamaged parts. A batch that is refused, or damaged outside its
-    hits, is replaced by the same batch without hits.
+    In `batches`, each damaged hit is reduced to its undamaged parts. A batch that is refused or damaged outside its
+    hits is replaced by the same batch without hits.
     """
 
     batches: list[bytes]
@@ -138,8 +138,8 @@ class FrameDecoder:
     def _read(self, draft: _Draft, envelopes: Sequence[Envelope]) -> pa.RecordBatch:
         """Read all batches.
 
-        If Google's decoder accepts a batch but ptars does not, the batch is refused, unless all damage is in unknown
-        fields.
+        If Google's decoder accepts a batch but ptars does not, the batch is refused. If all damage is in unknown
+        fields, the batch is not refused.
         """
         try:
             return self._batches.read(draft.batches, sound=True)
@@ -177,7 +177,7 @@ class FrameDecoder:
 
 
 def read_frames(frames: Sequence[Frame]) -> tuple[list[Envelope], tuple[Sender, ...]]:
-    """Return all envelopes, and the distinct senders, which the caller must look up before hits are read."""
+    """Return all envelopes and the distinct senders. The caller must look up the senders before hits are read."""
     envelopes = [read_envelope(frame) for frame in frames]
     return envelopes, senders_of(envelopes)
 
@@ -188,7 +188,7 @@ def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFaul
 
 
 def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
-    """Reduce each damaged hit to its undamaged parts. Refuse a batch if any part of it outside the hits is damaged."""
+    """Reduce each damaged hit to its undamaged parts. Refuse a batch that is damaged outside its hits."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):

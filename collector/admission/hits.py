@@ -1,7 +1,7 @@
-"""Reads the hits of a micro-batch into the stored columns, in the order of admission's decisions.
+"""Reads the hits of a micro-batch into the columns that are stored.
 
-Decides which column stores each field, and in which order the checks may refuse a hit. The modules that this module
-calls implement the rules.
+Decides which column stores each field, and the order of the checks that may refuse a hit. The rules are in the modules
+that this module calls.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _CHECKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The hits of all batches that were not refused as a whole, with each hit's frame, index and sender."""
+    """The hits of all batches that were not refused as a whole. Each hit has a frame, an index and a sender."""
 
     fields: pa.StructArray
     frame: I32Array
@@ -76,7 +76,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """The visitor and the consent of each hit, and the hit's id as sent."""
+    """Each hit's visitor and consent, and the hit's id as sent."""
 
     visitor: VisitorKeys
     sent_id: Texts | None
@@ -117,7 +117,7 @@ def read_hits(
     columns: Columns,
     verdicts: Verdicts,
 ) -> Identified:
-    """Fill the columns for all hits, refuse faulty hits, and return each hit's visitor and the id that was sent."""
+    """Fill the columns for all hits and refuse faulty hits. Return each hit's visitor and the id that was sent."""
     _refuse_faults(hits, hit_faults, verdicts)
     types = hits.fields.field("type").to_numpy()
     check_types(hits.fields, types, verdicts)
@@ -157,7 +157,7 @@ def read_hits(
 def _refuse_faults(hits: Hits, faults: Mapping[tuple[int, int], HitFault], verdicts: Verdicts) -> None:
     """Refuse the hits that have a decoding fault.
 
-    Hits are sorted by frame and index, so a binary search finds the row for each fault.
+    Hits are sorted by frame and index, so a binary search finds the row that has a fault.
     """
     if not faults or not len(hits.frame):
         return
@@ -197,7 +197,7 @@ def _times(hits: Hits, batches: Batches, verdicts: Verdicts) -> EventTimes:
 
 
 def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Campaigns | None:
-    """Return each hit's campaign: the context's campaign or, if the context has none, the URL's campaign."""
+    """Return each hit's campaign. If the context has no campaign, the URL's campaign counts."""
     named = None if pages is None else campaigns_of_queries(pages.whole_query, verdicts)
     if context.campaigns is None or named is None:
         return context.campaigns or named
@@ -205,9 +205,9 @@ def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Cam
 
 
 def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> BoolArray:
-    """Return which hits are offline, that is, happened without the visitor.
+    """Return which hits are offline. An offline hit happened without the visitor.
 
-    The field `offline` counts for server keys only (rule S2).
+    The field `offline` has an effect only in hits that were sent with a server key (rule S2).
     """
     sent = np.asarray(hits.fields.field("offline"))
     by_server = batches.senders.by_server[hits.sender]
@@ -254,7 +254,10 @@ def _content(
     properties: pl.Series | None,
     columns: Columns,
 ) -> U64Array:
-    """Return a hash of each hit's type, payload, context and properties, without edge context or times (rule D1)."""
+    """Return a hash of each hit's type, payload, context and properties (rule D1).
+
+    The hash covers neither edge context nor times.
+    """
     content = ContentHash(columns.height)
     content.add_numbers("type", types)
     content.add_numbers("offline", offline)

@@ -1,8 +1,8 @@
 """Determines the visitor of a hit (rules I1, I4).
 
-Decides which value identifies a hit's visitor: a user id, a visitor id, or a salted hash of network, user agent and
-host, which is valid for a day. Also decides how consent limits this choice. Each distinct identifier is hashed only
-once.
+Decides which value identifies a hit's visitor: a user id, a visitor id or a salted hash. The salted hash of network,
+user agent and host is valid for a day. Also decides which of these values may be used under the visitor's consent. Each
+distinct identifier is hashed only once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import Site
 
 SaltOf = Callable[[str, date, date], bytes]
-"""Returns a hit's salt (rule I2). The arguments are the site, the hit's date and today's date, in the site's zone."""
+"""Returns a hit's salt (rule I2). The arguments are the site, the hit's date and today's date.
+
+Both dates are in the site's zone.
+"""
 
 MAX_ID_BYTES: Final = MAX_VISITOR_ID_BYTES
 GRANTED: Final = 1
@@ -56,7 +59,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class VisitorKeys:
-    """Each row's 128-bit visitor key, and whether the visitor denied consent."""
+    """Each row's 128-bit visitor key, and a flag: True if the visitor denied consent."""
 
     high: U64Array
     low: U64Array
@@ -66,7 +69,7 @@ class VisitorKeys:
 def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdicts) -> VisitorKeys:
     """Return each row's visitor key.
 
-    Refuse rows that have no identifier or must not be stored because consent was denied.
+    Refuse rows without an identifier, and rows that must not be stored because consent was denied.
     """
     height = len(known.site)
     denied = _denied(known)
@@ -95,7 +98,10 @@ def _fill_by_id(keys: U64Array, rows: BoolArray, kind: str, texts: Texts, known:
 
 
 def _fill_daily(keys: U64Array, rows: BoolArray, known: Identities, now: int, salt_of: SaltOf) -> None:
-    """Set the visitor keys of rows without an id to a hash of network, user agent and host, with the day's salt."""
+    """Set the visitor keys of rows without an id.
+
+    The key is a hash of network, user agent and host with the day's salt.
+    """
     at = np.flatnonzero(rows)
     if not len(at) or known.network is None or known.user_agent is None:
         return
@@ -126,7 +132,7 @@ def _local_date(millis: int, zone: ZoneInfo) -> date:
 
 
 def _denied(known: Identities) -> BoolArray:
-    """Return whether each row's visitor denied consent; hits without a consent state follow the site's default."""
+    """Return whether each row's visitor denied consent. Hits without a consent state follow the site's default."""
     silent_is_denied = _fact(known, lambda site: not site.consent_by_default)
     if known.consent is None:
         return silent_is_denied

@@ -1,7 +1,7 @@
-"""Reads the items of orders and carts, and the product of a product view, into columns with a row per item (rule M1).
+"""Reads the items of orders and carts, and the product of a product view. The columns have a row per item (rule M1).
 
-Decides which prices and quantities are accepted. Goods that are sold by weight count as one item whose price is price ×
-weight. This module reads only items, not the hits that contain them.
+Decides which prices and quantities are accepted. Goods that are sold by weight count as a single item. The item's price
+is price × weight. This module reads only items, not the hits that contain them.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _by_weight(
 ) -> tuple[I64Array, I64Array]:
     """Return prices and quantities.
 
-    Goods that are sold by weight get price × |weight| and quantity 1, or -1 for a return.
+    Goods that are sold by weight get price × |weight| and quantity 1. If they are returned, the quantity is -1.
     """
     weights = exact.fill_null(1.0).to_numpy()
     _check_range(weights, f"{field}.quantity_exact", verdicts)

@@ -1,6 +1,6 @@
-"""Selects the bytes and the origin that are kept for refused hits and batches, so that the hits can be replayed.
+"""Selects the bytes and the origin that are kept for refused hits and batches. With both, the hits can be replayed.
 
-Decides what is never kept: a batch's ingest key, a batch's edge data, and hits whose visitor denied consent.
+Decides which bytes are never kept: ingest keys, edge data, and hits whose visitor denied consent.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from hitmesh.model.records import Origin
 from hitmesh.model.refusals import JSON_MARK, MAX_KEPT_BYTES, WHOLE_BATCH, origin_bytes
 
 MAX_CONTEXT_BYTES: Final = 1 << 10
-"""Maximum bytes of a default context that is kept with each refused hit.
+"""The maximum bytes of a default context that is stored with each refused hit.
 
 A hit whose batch has a larger default context cannot be replayed.
 """
 MAX_FIELDS: Final = 4_096
-"""If a batch is refused as a whole, at most this many of its fields are read."""
+"""If a batch is refused as a whole, at most this many of the batch's fields are read."""
 _KEY_FIELD: Final = 2  # HitBatch.ingest_key
 _EDGE_FIELD: Final = 8  # HitBatch.edge
 _MIN_KEY_BYTES: Final = 16  # shorter texts are not masked: keys are longer, and masking would damage hits
@@ -34,7 +34,7 @@ _SECRETS: Final = re.compile(r'"(ingestKey|ingest_key|clientIp|client_ip)"\s*:\s
 
 
 class Kept(NamedTuple):
-    """The bytes that are kept for a refused hit or batch, and the origin of this hit or batch.
+    """The bytes and the origin that are kept for a refused hit or batch.
 
     `origin` is a serialized hitmesh.internal.log.v1.RefusalOrigin.
     """
@@ -120,10 +120,10 @@ def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool
 
 
 def without_secrets(batch: bytes) -> tuple[bytes, bool]:
-    r"""Return the first bytes of a HitBatch without key and edge data, and whether these bytes are complete.
+    r"""Return the first bytes of a HitBatch without key and edge data, and a flag: True if these bytes are complete.
 
-    Reading ends at a damaged field. All bytes from the damaged field on are kept, unless the field is the key or the
-    edge data. At most MAX_FIELDS fields are read.
+    Reading ends at a damaged field. All bytes from the damaged field onwards are kept, unless the damaged field is the
+    key or the edge data. At most MAX_FIELDS fields are read.
 
     Example:
         >>> without_secrets(b"\x12\x03key\x32\x01h")

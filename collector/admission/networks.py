@@ -1,4 +1,7 @@
-"""Returns the truncated client address that is stored with a hit, unless consent or the site forbids this."""
+"""Returns the truncated client address that is stored with a hit.
+
+If consent or the site forbids this, no address is stored.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from hitmesh.model.arrays import BoolArray, I32Array
 
 
 def stored_networks(frame: I32Array, sender: I32Array, denied: BoolArray, batches: Batches) -> Texts | None:
-    """Return each hit's truncated address, or "" if it is not stored; return None if no hit's address can be stored.
+    """Return each hit's truncated address, or "" if it is not stored. If no hit's address can be stored, return None.
 
     Args:
         frame: the frame of each hit.

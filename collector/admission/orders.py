@@ -1,8 +1,8 @@
-"""Checks payloads with money or products: orders, refunds, carts and product views (rule M1).
+"""Checks payloads with money or products (rule M1): orders, refunds, carts and product views.
 
-Decides which amounts, currencies and order ids are accepted, and which product a hit is about. An invalid amount,
-currency or id refuses the hit. Overlong texts and too many items do not cause a refusal: texts are cut and further
-items are left out, with a warning. The module `items` reads the items.
+Decides which amounts, currencies and order ids are accepted, and which product belongs to a hit. An invalid amount,
+currency or id refuses the hit. A text that is too long is cut. Items beyond the maximum number are left out. In both
+cases, the hit is accepted with a warning. The module `items` reads the items.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def check_cart(part: Part, *, most_items: int = MAX_ITEMS) -> None:
 
 
 def check_product_view(part: Part) -> None:
-    """Check PRODUCT_VIEW; the payload's own sku takes precedence over the item's sku."""
+    """Check PRODUCT_VIEW. If the payload has an sku of its own, this sku counts instead of the item's sku."""
     sku = part.text("sku", MAX_TEXT_BYTES)
     column = part.payload.column("item")
     if column.null_count < len(column):
@@ -106,7 +106,7 @@ def _order_id(part: Part) -> Texts | None:
 
 
 def _whole_id(part: Part, name: str) -> Texts | None:
-    """Return order or refund ids. Refuse overlong ids, because cutting ids could make two ids equal."""
+    """Return order or refund ids. Refuse ids that are too long. If such ids were cut, two ids could become equal."""
     field = f"{part.field}.{name}"
     texts = text_of(part.payload.column(name), field, 1 << 30, part.verdicts)
     if texts is None:

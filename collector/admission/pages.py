@@ -1,7 +1,7 @@
-"""Reads page views: host, path and query are taken from the URL.
+"""Reads page views. Host, path and query come from the URL.
 
 Each distinct URL is parsed once. A URL must be absolute (with a scheme and `://`) or a path from the root. The fragment
-is ignored. Host and path are stored in normal form (`collector/urls.py`), so that reports show all spellings of an
+is ignored. Host and path are stored in normal form (`collector/urls.py`). Reports therefore show all spellings of an
 address in one row.
 """
 
@@ -39,8 +39,8 @@ _PORT: Final = re.compile(r":[0-9]*$")
 class Pages:
     """The columns of page views.
 
-    Hits of other types have "" in each column. `url` is the URL as sent, which content hashes need. `whole_query` is
-    the query before it is cut.
+    In each column, hits of all other types have "". `url` is the URL as sent. Content hashes need this form.
+    `whole_query` is the query before it is cut.
     """
 
     url: Texts

@@ -1,7 +1,7 @@
-"""Decodes all payloads except page views, type by type, and only for types that occur (architecture A2).
+"""Decodes all payloads except page views. Each type that occurs is decoded separately (architecture A2).
 
-Decides which payload each type must have, and runs each type's checks on the rows of that type. The modules `events`
-and `orders` contain the checks.
+Decides which payload a hit type must have. Runs each type's checks on the hits of that type. The modules `events` and
+`orders` contain the checks.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Part:
     currency: Texts
 
     def numbers(self, name: str) -> I64Array:
-        """Return an integer field of all hits; an `optional` field that was not sent becomes 0."""
+        """Return an integer field of all hits. An `optional` field that was not sent becomes 0."""
         column = self.payload.column(name)
         values: I64Array = (column.fill_null(0) if column.null_count else column).to_numpy().astype(np.int64)
         return values
@@ -115,7 +115,7 @@ def text_of(column: pa.StringArray, field: str, max_bytes: int, verdicts: Verdic
 
 
 def check_types(hits: pa.StructArray, types: I32Array, verdicts: Verdicts) -> None:
-    """Refuse hits that have an unknown type, several payloads, or no payload of their type."""
+    """Refuse hits with an unknown type, with several payloads, or without the payload that their type requires."""
     found = np.zeros(len(types), dtype=np.int32)
     payloads = np.zeros(len(types), dtype=np.int32)
     for number, field in PAYLOAD_FIELDS.items():
@@ -176,7 +176,7 @@ def read_payloads(
 
 
 def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordBatch:
-    """Return the payload columns. Refuse hits whose payload does not decode, and read such payloads as empty."""
+    """Return the payload columns. Refuse hits whose payload does not decode. Such a payload is read as empty."""
     reader = _reader(field)
     try:
         return reader.read(sent, sound=True)  # `is_sound` was called with the whole batch before

@@ -1,6 +1,7 @@
-"""Checks a hit's properties: key-value pairs with names that the site chooses, stored as received.
+"""Checks a hit's properties: key-value pairs that are stored as received. The site chooses the keys.
 
-Decides how many properties are accepted and how long each may be. The site defines the meaning of its properties.
+Decides how many properties are accepted, and how long a key or value may be. The site defines the meaning of its
+properties.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Builds the issues that the sender gets, and the rows that store refused hits.
+"""Builds the issues that the sender gets, and the rows in which refused hits are stored.
 
 For a refused hit, the reason and at most 4 KiB of bytes are stored. If the visitor denied consent, neither the hit's id
-nor its bytes are stored (rule I4). If a batch is refused as a whole, its first 4 KiB are stored (module `kept`), unless
-a visitor in the batch may have denied consent.
+nor its bytes are stored (rule I4). If a batch is refused as a whole, its first 4 KiB are stored (module `kept`). If a
+visitor in the batch may have denied consent, no bytes are stored.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _storable(text: str) -> str:
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Return whether the sender was refused for this reason, and may send the batch again."""
+    """Return whether a sender who was refused for this reason may send the batch again."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 

@@ -1,4 +1,4 @@
-"""Decides which batches must wait because the patterns in their site's exclusion rules would cost too much."""
+"""Decides which batches must wait because their site's exclusion rules have patterns that would cost too much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hitmesh.model.rows.rule_flags import MATCHED, matcher_of, rule_steps
 from hitmesh.model.sites import Site
 
 RuleSteps = Callable[[str, Sequence[int]], int]
-"""Charges a site for the steps that each of its batches needs, batch by batch.
+"""Charges a site for the steps that each of its batches needs. The batches are charged one after the other.
 
 Returns the number of batches that pass (collector.rule_budget.RuleBudget).
 """

@@ -1,7 +1,7 @@
-"""Stores string columns as distinct values, so that each string is checked once for all hits that contain the string.
+"""Stores a string column as distinct values. Each string is checked once for all hits that contain the string.
 
-A string that is too long is cut, and a hit whose string contains U+0000 is refused. The values are in an Arrow array.
-An Arrow array is examined without a query engine, whose start would be slow for thousands of short columns.
+A string that is too long is cut. A hit whose string contains U+0000 is refused. The values are in an Arrow array. An
+Arrow array is examined without a query engine. For thousands of short columns, starting the query engine would be slow.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from hitmesh.model.arrays import BoolArray, I32Array
 from hitmesh.model.reasons import HitReason
 
 _NUL: Final = 0
-# An identifier that is too long is cut, and then ends in "~" and its hash in 32 hex digits. Distinct ids thus stay
-# distinct.
+# An identifier that is too long is cut. The stored text ends in "~" and the identifier's hash in 32 hex digits.
+# Distinct identifiers thus stay distinct.
 _HASH_BYTES: Final = 16
 _HASH_ENDING_BYTES: Final = 1 + 2 * _HASH_BYTES
-# Matches control characters, which can change a terminal's state, and line and paragraph separators, which end a line.
+# Matches control characters, line separators and paragraph separators. Control characters can change a terminal's
+# state; separators end a line.
 _CONTROLS: Final = r"[\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]"
 _CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -46,7 +47,7 @@ class Texts:
     def of(cls, column: pa.StringArray, *, mostly_distinct: bool = False) -> Texts | None:
         """Return the column, or None when every row is empty. The array must have no nulls.
 
-        If `mostly_distinct` is true, equal values are not searched for, because few are expected.
+        If `mostly_distinct` is true, equal values are not merged, because few values are expected to be equal.
         """
         if not len(column) or not byte_lengths(column).any():
             return None
@@ -65,7 +66,7 @@ class Texts:
         return Texts(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Texts:
-        """Return a column with `height` rows: the given rows get these values in order, and all other rows get ""."""
+        """Return a column with `height` rows. The given rows get these values in order; all other rows get ""."""
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         return Texts(pa.concat_arrays([pa.array([""], pa.string()), self.values]), codes)
@@ -76,7 +77,7 @@ class Texts:
         return present
 
     def or_else(self, other: Texts) -> Texts:
-        """Return this column, in which each empty row gets its value from `other`."""
+        """Return this column. A row that is empty gets its value from `other`."""
         codes = np.where(self.is_set(), self.codes, other.codes + np.int32(len(self.values)))
         return Texts(pa.concat_arrays([self.values, other.values]), codes.astype(np.int32, copy=False))
 
@@ -85,7 +86,7 @@ class Texts:
         return str(self.values[int(self.codes[row])].as_py())
 
     def among(self, wanted: Callable[[str], bool]) -> BoolArray:
-        """Return whether each row satisfies the predicate, which is called once per distinct value."""
+        """Return whether each row satisfies the predicate. The predicate is called once per distinct value."""
         each = np.fromiter(map(wanted, self.values.to_pylist()), dtype=np.bool_, count=len(self.values))
         found: BoolArray = each[self.codes]
         return found
@@ -110,7 +111,7 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
     """Refuse rows whose value contains U+0000, which no store accepts. Cut values that are too long.
 
     A cut falls on a character boundary and causes a warning. If `identifies` is true, a hash of the whole value
-    replaces the end that is cut off, so that distinct values stay distinct.
+    replaces the end that is cut off. Distinct values thus stay distinct.
     """
     refuse_nul(texts, field, verdicts)
     sizes = byte_lengths(texts.values)
@@ -139,7 +140,7 @@ def has_control(text: str) -> bool:
 
 
 def without_controls(text: str) -> str:
-    """Return the text stripped, with each run of control characters and separators replaced by one blank."""
+    """Return the text, stripped. A blank replaces each run of control characters and separators."""
     return _CONTROLS_OF_PYTHON.sub(" ", text).strip()
 
 
@@ -197,10 +198,10 @@ def _cut(value: str, max_bytes: int) -> str:
 
 
 def shortened(value: str, max_bytes: int) -> str:
-    """Return an identifier in at most `max_bytes`: a hash of the whole text replaces the end of a longer text.
+    """Return an identifier in at most `max_bytes`. A hash of the whole text replaces the end of a longer text.
 
-    The hash replaces the text permanently, so nobody must be able to find a collision (rule D0). With BLAKE2b-128, this
-    is infeasible.
+    The hash replaces the text permanently, so the hash must resist collisions (rule D0). With BLAKE2b-128, nobody can
+    find a collision.
     """
     encoded = value.encode()
     if len(encoded) <= max_bytes:

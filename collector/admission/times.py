@@ -1,7 +1,7 @@
 """Determines the event times of hits (rules T1 to T3).
 
-Decides each hit's event time, the source of this time, and which times are refused. The collect time comes with the
-frame; this module reads no clock. All times are UTC milliseconds.
+Decides each hit's event time and the source of this time. Decides which times are refused. The collect time comes with
+the frame; this module reads no clock. All times are in UTC milliseconds.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from hitmesh.model.hit_types import TimeSource
 from hitmesh.model.limits import MAX_AGE_MS, MAX_AHEAD_MS, MAX_SERVER_AGE_MS, MAX_SKEW_MS
 from hitmesh.model.reasons import HitReason
 
-# Times are clipped to ± this value. The value is far beyond any accepted time, but so small that the difference between
-# two times cannot overflow.
+# Times are clipped to ± this value. The value is far beyond any accepted time. The difference between two clipped times
+# cannot overflow.
 _FAR_MS: Final = 1 << 60
 _UNBOUNDED: Final = "a server key that CreateIngestKey created with unboundedHistory"
 _FIELDS: Final = {
@@ -56,7 +56,7 @@ class Instants:
 
 @dataclass(frozen=True, slots=True)
 class SentTimes:
-    """The times that are known for each hit, before the rules are applied."""
+    """The times that are known for each hit before the rules are applied."""
 
     collected: I64Array
     edge: Instants | None  # only a trusted edge's time is known
@@ -104,7 +104,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
 
 
 def _without_skew(found: EventTimes, collected: I64Array, verdicts: Verdicts) -> EventTimes:
-    """Apply rule T2: set times over 5 minutes ahead to the collect time; refuse times over 24 hours ahead."""
+    """Apply rule T2: times over 5 minutes ahead become the collect time; times over 24 hours ahead are refused."""
     if not found.skewed.any():
         return found
     for at_fault, field in _by_field(found.values - collected > MAX_AHEAD_MS, found.source):

@@ -1,8 +1,8 @@
-"""Collects the verdicts on hits that cause a warning, are refused or must be sent again.
+"""Collects the verdicts on hits that cause a warning, are refused, or must be sent again.
 
-A verdict contains outcome, reason, field and message. Only the first refusal of a hit counts, and a refused hit has no
-warnings. A message names value, rule and remedy, and is built only for faulty hits. Verdicts are stored as columns,
-which makes each refusal cheap, because senders control the number of refusals.
+A verdict has an outcome, a reason, a field and a message. Only the first refusal of a hit counts. A refused hit has no
+warnings. A message names the value, the rule and the remedy. Messages are built only for faulty hits. Senders control
+the number of refusals, so a refusal must be cheap. Verdicts are therefore stored as columns.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Issue(NamedTuple):
     """A warning, refusal or retry for a single hit, or for a whole batch (index -1).
 
     `outcome` and `reason` are values of Outcome and HitReason; `variables` holds the variable parts of a whole batch's
-    message. There may be as many issues as hits, so issues are tuples, which are cheap.
+    message. There may be as many issues as hits. Issues are tuples because tuples are cheap.
     """
 
     frame: int
@@ -69,7 +69,7 @@ class Verdict:
 class Notes:
     """Verdicts in the form of notes, one per row and cause, sorted by row.
 
-    A note becomes an issue when frame, index and hit id are added.
+    A note becomes an issue when the note's frame, index and hit id are added.
 
     Attributes:
         rows: each note's row, in ascending order.

@@ -1,7 +1,7 @@
-"""Caches visitor keys by id, so that most ids are looked up instead of hashed.
+"""Caches visitor keys by id. Most ids are looked up instead of hashed.
 
-This module decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`), so an
-eviction costs time but changes no result. A key takes about 0.7 µs to compute and 0.1 µs to look up.
+This module decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`). An
+eviction costs time, but changes no result. A key takes about 0.7 µs to compute and 0.1 µs to look up.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _KEY: Final = np.dtype("<u8")
 class VisitorMemory:
     """A cache of visitor keys in two halves, young and old.
 
-    When the young half is full, the old half is dropped, and the young half takes its place. Threads may share a cache;
-    in the worst case, a key is computed twice.
+    When the young half is full, the old half is dropped and the young half becomes the old half. Threads may share a
+    cache. In the worst case, two threads compute the same key.
     """
 
     def __init__(self, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:

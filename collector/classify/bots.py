@@ -1,7 +1,7 @@
-"""Detects crawlers and monitors by their user agent, with a published list of patterns and the project's own list.
+"""Detects crawlers and monitors by their user agent. Uses a published list of patterns and the project's own list.
 
-For the published list, the result equals that of `crawleruseragents.is_crawler` (case-sensitive). Matching is about
-fifty times faster than `is_crawler`, because all patterns form a single RE2 automaton.
+For the published list, the result equals that of `crawleruseragents.is_crawler` (case-sensitive). All patterns form a
+single RE2 automaton, which is about fifty times faster than `is_crawler`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def empty_automaton() -> re2.Set:
 def is_added(automaton: re2.Set, pattern: str) -> bool:
     """Add a pattern to the automaton if the pattern means the same in RE2 as in Python's `re`.
 
-    Return whether the pattern was added. All other patterns must be matched by Python, one after the other, which is
-    slow.
+    Return whether the pattern was added. Every pattern that was not added must be matched by Python, which is slow.
     """
     same = _as_re2(pattern)
     if same is None:
@@ -70,7 +69,7 @@ def _as_re2(pattern: str) -> str | None:
     r"""Return a pattern that has the same meaning in RE2, or None if the meaning may differ.
 
     `\d`, `\w`, `\s` and `\b` cover Unicode in Python, but only ASCII in RE2. `\d` is replaced by `\p{Nd}`, and `[\s\S]`
-    matches every character in both. A pattern with any other letter escape is left to Python.
+    matches every character in both. A pattern with any other escaped letter is left to Python.
     """
     plain = pattern.replace(r"[\s\S]", "").replace(r"\d", "")
     if "\\\\" in pattern or re.search(r"\\[A-Za-z]", plain):

@@ -1,6 +1,6 @@
-"""Determines the channel of a hit by an ordered, versioned list of rules (rules.md §9).
+"""Determines a hit's channel by an ordered, versioned list of rules (rules.md §9).
 
-The rules examine campaign and referrer; the result is a word from CHANNELS. The first matching rule determines the
+The rules examine campaign and referrer. The result is a word from CHANNELS. The first matching rule determines the
 channel; the last rule always matches. Rules are values, so that a catalogue can show them. The rules use the referrer's
 kind instead of its host. The module `referrers` maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or
 `monitors` requires a new CHANNELS_VERSION.
@@ -21,10 +21,10 @@ class Facts(NamedTuple):
     """The inputs of the rules, all in lower case. An input that is not set is "".
 
     `source_kind` is the kind of place that `source` names (search, social, ai or email), or "none". `referrer_kind` is
-    the kind of place that the referrer names, "site" for a place of no other kind, or "none" without a referrer.
-    `click` is "ad" if networks add the hit's click id only to advertisements, or if the click id is unknown, and ""
-    without a click id. If a network adds its click id to unpaid links too, `click` is the kind of that network (search,
-    social or email).
+    the kind of place that the referrer names. A place of no other kind has the kind "site". Without a referrer, the
+    kind is "none". Without a click id, `click` is "". `click` is "ad" if the click id is unknown, or if networks add it
+    only to advertisements. If a network adds its click id to unpaid links too, `click` is the network's kind: search,
+    social or email.
     """
 
     source: str
@@ -105,7 +105,10 @@ def _is(field: Field, *values: str) -> In:
 
 
 def _comes_from(kind: str) -> Condition:
-    """Return a condition on the source's kind, or on the referrer's kind if neither source kind nor medium is set."""
+    """Return a condition on the source's kind.
+
+    If neither source kind nor medium is set, the condition examines the referrer's kind.
+    """
     silent = AllOf((_is("source_kind", "none"), _is("medium", ""), _is("referrer_kind", kind)))
     return AnyOf((_is("source_kind", kind), silent))
 

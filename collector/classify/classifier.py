@@ -1,7 +1,7 @@
 """Classifies the distinct strings in a micro-batch, with caches.
 
-The modules `user_agents`, `referrers` and `channels` classify a single string; the classifier returns their results as
-columns. After construction, the results depend on the arguments only: there is no I/O, no clock and no randomness.
+The modules `user_agents`, `referrers` and `channels` classify a single string. The classifier returns their results as
+columns. After construction, the results depend only on the arguments. There is no I/O, no clock and no randomness.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _MEDIUM_OF_KIND: Final = {
 
 
 class Arrival(NamedTuple):
-    """The place from which a visitor arrived: the referrer's host, its origin, and whether the host is listed for spam.
+    """The place from which a visitor arrived: the referrer's host, its origin, and whether it is listed for spam.
 
-    `host` has no "www.", and is null if there is no referrer. `origin` is the place that the host stands for.
+    `host` has no "www.". Without a referrer, `host` is null. `origin` is the referrer's kind and name.
     """
 
     host: str | None
@@ -103,9 +103,9 @@ class Classifier:
 
         Args:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as
-                sent, null or empty when not set. The optional column click_id_kind ("gclid", "fbclid", …) identifies
-                networks that also add click ids to unpaid links; without this column, every click id counts as an
-                advertisement's.
+                sent. A value that was not sent is null or empty. The optional column click_id_kind ("gclid", "fbclid",
+                …) identifies networks that also add click ids to unpaid links; without this column, every click id
+                counts as an advertisement's.
         """
         found = self._rows.values_of(
             zip(

@@ -1,4 +1,4 @@
-"""Lists the click ids that networks append to links, each with its URL parameter, meaning and network.
+"""Lists the click ids that networks append to links. Each click id has a URL parameter, a meaning and a network.
 
 CHANNELS_VERSION covers this list: a change here requires a new CHANNELS_VERSION.
 """
@@ -12,8 +12,8 @@ class Click(NamedTuple):
     """The meaning of a click id.
 
     `kind` is "ad" if the network adds the id only to advertisements. If the network adds the id to unpaid links too,
-    `kind` is the kind of place that the network is (search, social or email). `source` is the network's name as in
-    `referrers`; null for the id of a tool that serves many networks.
+    `kind` is the network's kind: search, social or email. `source` is the network's name as in `referrers`. For a tool
+    that serves many networks, `source` is null.
     """
 
     kind: str

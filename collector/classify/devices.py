@@ -1,8 +1,8 @@
 """Determines the device type from a user agent.
 
-The type follows from words in the user agent, and from the operating system and the device brand that ua-parser finds.
-Device models are not used. An iPad that requests desktop pages identifies itself as a Mac and counts as a Mac; only
-client hints could show the difference.
+The type depends on words in the user agent, and on the operating system and device brand that ua-parser finds. Device
+models are not used. An iPad that requests desktop pages identifies itself as a Mac and counts as a Mac. Only client
+hints could show the difference.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 DeviceType = Literal["desktop", "mobile", "tablet", "tv", "console", "bot", "other"]
 
-# All patterns are searched in the user agent, converted to lower case.
+# The user agent is converted to lower case. All patterns are searched in the result.
 _CONSOLE = re.compile(r"playstation|xbox|nintendo")
 _TV = re.compile(
     r"smart-?tv|hbbtv|google ?tv|android ?tv|apple ?tv|\btv\b|web0s|netcast|bravia|viera|aquos|\broku|crkey|"
@@ -59,7 +59,7 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
     if os_family is not None and _DESKTOP_OS.match(os_family):
         return "desktop"
     # A user agent with a device brand, but without any of the words above, belongs to an old phone. "Spider" is
-    # ua-parser's word for a robot, and "Generic" is a guess that mistakes libraries such as "fetch libfetch/2.0" for
+    # ua-parser's word for a robot. "Generic" is a guess that mistakes libraries such as "fetch libfetch/2.0" for
     # phones.
     if device_brand is not None and device_brand not in _NO_PHONE_BRANDS:
         return "mobile"
@@ -67,7 +67,7 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
 
 
 def _is_android_tablet(text: str) -> bool:
-    """Return whether a browser is on an Android tablet: by convention, only a phone's browser sends "Mobile".
+    """Return whether a browser runs on an Android tablet. By convention, only a phone's browser sends "Mobile".
 
     Apps do not follow this convention, so the result is false for apps.
     """

@@ -1,6 +1,6 @@
 """Finds the host and path in a referrer, and compares hosts with a site's own host.
 
-No function raises an error, whatever the string: a string that is neither a web URL nor an app URL has no host.
+No function raises an error, whatever the string. A string that is neither a web URL nor an app URL has no host.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from collector.urls import normal_host
 
-# Only this many characters of a referrer are read: enough for the scheme, the host (at most 253 characters) and the
+# Only this many characters of a referrer are read. They include the scheme, the host (at most 253 characters) and the
 # longest path in the lists.
 MAX_READ_CHARS = 512
 
@@ -44,7 +44,7 @@ def cut(referrer: str) -> str:
 def place_of(referrer: str) -> Place | None:
     """Return the place that a referrer names.
 
-    Return None if the referrer is neither a web URL nor an app URL, or if its host is invalid.
+    Return None if the referrer is neither a web URL nor an app URL. Return None too if the host is invalid.
     """
     scheme, found, rest = cut(referrer.strip()).partition("://")
     scheme = scheme.lower()
@@ -70,8 +70,8 @@ def is_own_host(referrer_host: str, hostname: str) -> bool:
     """Return whether a referrer is the site itself: both hosts are equal, or one host is a subdomain of the other.
 
     `blog.shop.example` and `shop.example` count as the same site, whichever of them is the referrer.
-    `blog.shop.example` and `pay.shop.example` count as different sites, because only a list of public suffixes can
-    distinguish such a pair from `a.co.uk` and `b.co.uk`. A host without a dot ("localhost") has no subdomains.
+    `blog.shop.example` and `pay.shop.example` count as different sites. Only a list of public suffixes could tell such
+    a pair from `a.co.uk` and `b.co.uk`. A host without a dot ("localhost") has no subdomains.
 
     Args:
         referrer_host: result of `bare_host`.

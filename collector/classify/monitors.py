@@ -1,4 +1,4 @@
-"""Lists user agents of health checks and monitors, which are programs that request a page every few seconds.
+"""Lists the user agents of health checks and monitors: programs that request a page every few seconds.
 
 The list is the project's own and supplements the published crawler list. CHANNELS_VERSION covers this list: a change
 here requires a new CHANNELS_VERSION.

@@ -1,7 +1,7 @@
-"""Finds the place that a host stands for: search engine, social network, AI assistant, web mail or payment provider.
+"""Finds the place behind a host: search engine, social network, AI assistant, web mail or payment provider.
 
-The kind and name of a place, and the hosts that are listed for referrer spam, come from the project's tables
-(`data/referrers.json` and `data/spammers.json`, made by `dev/make_referrers.py`) and from `own_lists`.
+The tables `data/referrers.json` and `data/spammers.json` list places, and hosts that send referrer spam.
+`dev/make_referrers.py` makes both tables. `own_lists` adds further places.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collector.classify.hosts import Place, place_of
 from collector.classify.own_lists import MORE_PLACES, PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
 from collector.urls import ascii_host
 
-# Two-letter top-level domains of countries (ISO 3166-1, with eu and uk), for which `{}` stands in patterns.
+# Two-letter top-level domains of countries (ISO 3166-1, with eu and uk). In patterns, `{}` stands for any of these
+# domains.
 COUNTRIES: Final = frozenset(
     """
     ac ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bm bn bo bq br bs bt
@@ -71,7 +72,7 @@ class ReferrerTable:
         self.state = state
         self.spam_state = spam_state
         self._spammers = frozenset(spammers)
-        # Maps a host, with `{}` as in its pattern, to pairs (path or "", origin), the longest path first.
+        # Maps a host to pairs (path or "", origin), the longest path first. The host contains `{}` as in its pattern.
         self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
         for kind, names in kinds.items():
             for name, patterns in names.items():
@@ -85,7 +86,10 @@ class ReferrerTable:
             self._places[host] = tuple(sorted((*known, (path, origin)), key=lambda entry: -len(entry[0])))
 
     def origin_of(self, place: Place) -> Origin:
-        """Return a place's origin. If several entries match, the most specific host counts, then the longest path."""
+        """Return a place's origin. If several entries match, the most specific host counts.
+
+        Among entries for this host, the longest path counts.
+        """
         if place.is_app:
             return self._listed(place.host, "") or AN_ORDINARY_SITE
         labels = place.host.split(".")
@@ -139,7 +143,10 @@ class ReferrerTable:
 
 
 def _patterns_of(labels: list[str]) -> Iterator[str]:
-    """Yield a host unchanged, then with `{}` in place of the top-level domain, then with `{}` in place of a label."""
+    """Yield a host unchanged, then with `{}` in place of the top-level domain.
+
+    Last, yield the host with `{}` in place of a label.
+    """
     yield ".".join(labels)
     if labels[-1] in COUNTRIES:
         second = len(labels) > 2 and labels[-2] in _SECOND_LEVEL

@@ -1,7 +1,7 @@
-"""Reads a user agent: device type, browser, operating system, and whether the client identifies itself as a robot.
+"""Reads device type, browser and operating system from a user agent.
 
-Uses ua-parser's rules (compiled by ua-parser-rs) and the lists of crawlers and monitors. Hits of a bot get the flag
-BOT_UA; such hits are stored, but reports exclude them by default.
+Decides whether the client identifies itself as a robot. Uses ua-parser's rules (compiled by ua-parser-rs) and the lists
+of crawlers and monitors. Hits of a bot get the flag BOT_UA. These hits are stored, but reports exclude them by default.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UserAgentReader:
     """Holds the compiled rules, which take about 0.2 s and 30 MiB to build. Immutable once built."""
 
     def __init__(self) -> None:
-        # ua-parser's lazy matchers contain the expressions as text. The eager matchers of ua-parser would also compile
+        # ua-parser's lazy matchers hold the expressions as text. The eager matchers of ua-parser would also compile
         # each expression with Python's `re`.
         browsers, systems, devices = MATCHERS
         self._rules = Resolver(([*browsers], [*systems], [*devices]))

@@ -1,5 +1,6 @@
-"""Erases visitors (kind ERASE): removes the hits that a visitor has sent, and refuses them if they come again.
+"""Erases visitors (kind ERASE).
 
-`visitors` recognises erased visitors from their marks and is pure. `records` blanks rows. `erasing` defines the order
-in which hits disappear from the stores, and `proof` scans the stores afterwards.
+Removes the hits that a visitor has sent, and refuses these hits if they are sent again. `visitors` recognises erased
+visitors by their marks. This module is pure. `records` blanks rows. `erasing` defines the order in which hits disappear
+from the stores. `proof` then searches the stores for remaining hits.
 """

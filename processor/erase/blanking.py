@@ -1,7 +1,7 @@
-"""Erases the visitor's hits from raw records, claims and log (kind ERASE).
+"""Erases a visitor's hits from raw records, claims and the log (kind ERASE).
 
-`Blanking.erase` defines the order in which hits disappear. After a crash, all effects are repeated, because the raw
-record is replaced last and so still contains the hits.
+`Blanking.erase` defines the order in which hits disappear. After a crash, all effects are repeated. The raw record is
+replaced last, so until then it still contains the hits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Blanking:
         self._group_records = group_records
 
     def groups(self, site: str, day: int, visitors: ErasedVisitors) -> Iterator[Sequence[FoundHits]]:
-        """Yield a site-day's erased hits that are not blank, grouped by records."""
+        """Yield the erased hits of a site-day that are not blank yet. The hits are grouped by record."""
         records = self._stores.raw.scan(site, day, day + 1)
         found = (hits for record in records if (hits := find_hits(record, visitors)) is not None)
         while group := list(islice(found, self._group_records)):
@@ -94,7 +94,7 @@ class Blanking:
         return receipt
 
     def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
-        """Return these hits' claims, and the days of other claims and of refunds that depend on these claims."""
+        """Return these hits' claims. Also return the days of other claims and refunds that depend on these claims."""
         stores = self._stores.claims
         places = {(found.record.position, row) for found in group for row in found.rows}
         order_ids = sorted({id_ for found in group for id_ in found.order_ids})
@@ -109,9 +109,9 @@ class Blanking:
         return of_hits, others | {day for days in refunds.values() for day in days}
 
     def _dirty(self, site: str, days: Sequence[int]) -> Sequence[DirtyMark]:
-        """Return marks for those days that are settled.
+        """Return marks for those of the days that are settled.
 
-        Days that are not settled yet need no mark, because their first settlement is still to come.
+        Days that are not settled yet need no mark, because they will be settled anyway.
         """
         settled = self._stores.generations.current(site, min(days), max(days) + 1)
         return self._marks.on(site, [day for day in days if day in settled])

@@ -44,7 +44,7 @@ def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes
 
 
 def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
-    """Return a recomputed site-day, with the erased visitors' visits removed from its two carries."""
+    """Return a recomputed site-day. The erased visitors' visits are removed from the site-day's two carries."""
     site = rebuilt.site_day.site
     before, after = (
         replace(version, carry=without_visitors(version.carry, site, visitors))
@@ -54,7 +54,7 @@ def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
 
 
 def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[str, Rebuilt]]:
-    """Yield the site's recomputed site-days in all reprocessings, each with the reprocessing's id."""
+    """Yield the site's recomputed site-days in all reprocessings. Each comes with the id of its reprocessing."""
     for reprocessing in reprocessings.all():
         if site in reprocessing.sites:
             for rebuilt in rebuilt_of(reprocessings, reprocessing.id, site):
@@ -62,7 +62,7 @@ def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[s
 
 
 def rebuilt_of(reprocessings: Reprocessings, id_: str, site: str) -> Iterator[Rebuilt]:
-    """Yield the site's recomputed site-days in a reprocessing, days ascending."""
+    """Yield the site's recomputed site-days in a reprocessing, in ascending order of days."""
     after = SiteDay(site, -(1 << 31))
     while page := reprocessings.rebuilt(id_, after, _PAGE):
         for rebuilt in page:

@@ -1,6 +1,6 @@
-"""Removes a visitor from the carries of reprocessings and from refused hits, in steps (kind ERASE).
+"""Removes a visitor from the carries of reprocessings and from refused hits (kind ERASE). The removal is done in steps.
 
-The steps are small, because a portion of work can end only after a step. Each step states its counts for the receipt.
+A portion of the erasure can end only after a step, so the steps are small. Each step states its counts for the receipt.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Step:
     """A finished step.
 
     Attributes:
-        removed: the numbers of items that this step removed, by field of the receipt.
-        scanned: the numbers of values that all steps so far have read, by store.
+        removed: the number of items that this step removed, keyed by field of the receipt.
+        scanned: the number of values that this step and all earlier steps have read, keyed by store.
     """
 
     removed: Mapping[str, int]
@@ -67,7 +67,7 @@ def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Ste
 
 
 def unread_refusals(stores: SettlerStores, until: int) -> int:
-    """Return the number of partitions in which some refusals with a log time before `until` are not stored yet."""
+    """Return the number of partitions that have refusals, logged before `until`, that are not stored yet."""
     return sum(
         reached.next_offset < stores.log_scan.offset_at(partition, until)
         for partition, reached in stores.progress.progress(Topic.REJECTED).items()

@@ -1,7 +1,7 @@
 """Erases a visitor, which is the publication of a reprocessing of kind ERASE.
 
-The stages are done in a fixed order, and each stage can be repeated. After a crash, the next process begins with the
-first stage, and skips finished work. The receipt is stored with the reprocessing before any hit is removed.
+The stages are done in a fixed order. Each stage can be repeated. After a crash, the next process begins with the first
+stage and skips all work that is finished. Before any hit is removed, the receipt is stored with the reprocessing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Run:
         visitors: the visitor who is erased.
         began_at: when this process began the erasure, UTC ms.
         moved: the days that the reprocessing publishes.
-        stage: the current stage's number.
+        stage: the number of the current stage.
         days: the days whose raw records the current stage has not read yet; None until the stage begins.
         chain: the site-days that have been published.
         portion_at: when the current portion began, UTC ms.
@@ -69,16 +69,16 @@ class _Run:
 
 
 def is_erasing(reprocessing: Reprocessing) -> bool:
-    """Return whether a reprocessing is now erasing: it is an erasure, and its PUBLISH is running."""
+    """Return whether a reprocessing is erasing now. This is the case if it is an erasure whose PUBLISH is running."""
     return (reprocessing.kind, reprocessing.work, reprocessing.state) == (Kind.ERASE, Work.PUBLISH, State.RUNNING)
 
 
 class Erasing:
     """Performs erasures. An instance must be used by one thread only.
 
-    An erasure often waits for streams and for the settler. Other work continues during these waits, and up to
-    `pace.erasures` erasures are in progress at the same time. An erasure in progress continues with the stage that it
-    has reached. Further erasures begin when an earlier erasure has ended.
+    An erasure often waits for streams and for the settler. During these waits, other work continues. Up to
+    `pace.erasures` erasures are in progress at the same time. An erasure that is in progress continues with its current
+    stage. When an erasure has ended, a further erasure begins.
 
     Args:
         stores: the settler's stores.
@@ -87,7 +87,8 @@ class Erasing:
         clock: decides when the stores are scanned again.
         pace: the limits and delays.
         marks: creates dirty marks.
-        save: replaces the stored reprocessing. Returns the new version, or None if another process has replaced it.
+        save: replaces the stored reprocessing. Returns the new version. Returns None if another process has replaced
+            the version to be replaced.
     """
 
     def __init__(
@@ -121,11 +122,11 @@ class Erasing:
         )
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the chain of the erasure. No stored progress is needed, because every stage can be repeated."""
+        """Return the erasure's chain. No stored progress is needed, because every stage can be repeated."""
         return self._run_of(reprocessing).chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
-        """Continue with the stages until the portion is over. Return whether the erasure is proven."""
+        """Do further stages until the portion is over. Return whether the erasure is proven."""
         run = self._run_of(reprocessing)
         run.portion_at = self._clock.now()
         while self._clock.now() >= run.not_before:
@@ -143,9 +144,9 @@ class Erasing:
         return run.chain, False
 
     def latest(self, reprocessing: Reprocessing) -> Reprocessing:
-        """Return the version that was stored last, which has the receipt.
+        """Return the erasure's version that was stored last. This version has the receipt.
 
-        If the erasure is not in progress, return the given version.
+        If the erasure is not in progress, return the version that was given.
         """
         run = self._runs.get(reprocessing.id)
         return reprocessing if run is None else max(reprocessing, run.reprocessing, key=lambda each: each.version)
@@ -156,12 +157,12 @@ class Erasing:
         return self._runs.keys()
 
     def waiting(self, erasures: Iterable[Reprocessing]) -> frozenset[str]:
-        """Return the erasures (ids) that wait, or that cannot begin yet.
+        """Return the ids of the erasures that wait or cannot begin yet.
 
         Forget the progress of all erasures that are not in `erasures`.
 
         Args:
-            erasures: the erasures (`is_erasing`) on which this process may work now.
+            erasures: the erasures (`is_erasing`) that this process may continue now.
         """
         ids = [erasure.id for erasure in erasures]
         self._runs = {id_: self._runs[id_] for id_ in ids if id_ in self._runs}
@@ -170,7 +171,7 @@ class Erasing:
         return frozenset(id_ for id_ in ids if (now < not_before[id_] if id_ in not_before else is_full))
 
     def drop(self, id_: str) -> None:
-        """Forget an erasure's progress, because the stored value may have changed."""
+        """Forget an erasure's progress, because the stored reprocessing may have changed."""
         self._runs.pop(id_, None)
 
     def _run_of(self, reprocessing: Reprocessing) -> _Run:
@@ -192,14 +193,17 @@ class Erasing:
         return run
 
     def _store_marks(self, run: _Run, is_over: IsOver) -> bool:
-        """Store the erasure marks. From now on, streams and settlements refuse the hits that the marks cover."""
+        """Store the erasure marks. After this, streams and settlements refuse the hits that the marks cover."""
         now = self._clock.now()
         self._stores.erasures.put([replace(mark, created_at=now) for mark in run.reprocessing.marks])
         run.began_at = now
         return True
 
     def _blank(self, run: _Run, is_over: IsOver) -> bool:
-        """Erase the hits on the published days, and on days whose hits changed since RECOMPUTE read them."""
+        """Erase the visitor's hits on the published days.
+
+        Also erase hits on days whose hits changed since RECOMPUTE read them.
+        """
         if run.days is None:
             run.days = self._days_to_blank(run)
         return self._over_days(run, is_over)
@@ -212,11 +216,11 @@ class Erasing:
         return is_done
 
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
-        """Retire all replaced generations of the days.
+        """Retire all replaced generations on these days.
 
-        The settler removes the rows of these generations when no query reads the generations any more. Generations that
-        began before the marks were stored are abandoned, because a settler that has lost its lease might still publish
-        them.
+        The settler removes the rows of a retired generation when no query reads the generation any more. Generations
+        that began before the marks were stored are abandoned. Otherwise, a settler that has lost its lease might still
+        publish such a generation.
         """
         now = self._clock.now()
         first_day, end_day = run.reprocessing.first_day, run.reprocessing.end_day
@@ -234,7 +238,7 @@ class Erasing:
     def _clean_refusals(self, run: _Run, is_over: IsOver) -> bool:
         """Remove texts from the visitor's refused hits.
 
-        The removal must wait until streams have stored all refusals that were logged before the erasure.
+        The removal waits until streams have stored all refusals that were logged before the erasure.
         """
         unread = 0 if run.steps else unread_refusals(self._stores, run.began_at + self._pace.marks_known_ms)
         if unread:
@@ -243,10 +247,10 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """Read all raw hits of the site once more when every stream has loaded the marks. Erase hits that remained.
+        """When every stream has loaded the marks, read all raw hits of the site again. Erase any hits that remain.
 
-        A day on which hits remained is read again later, because a write by a process whose clock is ahead can undo the
-        erasure.
+        A day on which hits remained is read once more later. A process whose clock is ahead may have written the hits
+        back.
         """
         if self._clock.now() < run.began_at + self._pace.marks_known_ms:
             run.not_before = run.began_at + self._pace.marks_known_ms
@@ -258,9 +262,10 @@ class Erasing:
         return self._over_days(run, is_over, is_proof=True)
 
     def _prove(self, run: _Run, is_over: IsOver) -> bool:
-        """Search the other stores for the visitor. If a stream or the settler has not finished, wait and search again.
+        """Search the other stores for the visitor.
 
-        The search takes a single portion, because it reads only the days that had hits from the visitor.
+        If a stream or the settler has not finished yet, wait and search again later. The search takes a single portion,
+        because only the days that had hits from the visitor are read.
         """
         self._stores.log_eraser.overwrite()
         found = self._proof.look(run.site, run.visitors, self._days(run), self._clock.now())
@@ -277,7 +282,10 @@ class Erasing:
         return True
 
     def _in_steps(self, run: _Run, is_over: IsOver, begin: Callable[[], Iterator[Step]]) -> bool:
-        """Do steps until the portion is over. Return whether no step is left. After an error, the steps begin again."""
+        """Do further steps until the portion is over. Return whether no step is left.
+
+        After an error, the stage begins again with its first step.
+        """
         steps, run.steps = run.steps or begin(), None
         for step in steps:
             run.receipt = run.receipt.plus(**step.removed).seen(**step.scanned)
@@ -288,9 +296,9 @@ class Erasing:
         return True
 
     def _wait(self, run: _Run, left: str) -> None:
-        """Wait before the next search.
+        """Wait before the search is repeated.
 
-        The delay is long enough that the searches of all erasures leave time for other work.
+        The delay leaves time for other work between the searches of all erasures.
         """
         logger().info("erasure_waits", id=run.reprocessing.id, left=left)
         self._note_waiting(run, left)
@@ -298,14 +306,14 @@ class Erasing:
         run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)
 
     def _note_waiting(self, run: _Run, left: str) -> None:
-        """Store the reason why the erasure waits, unless this reason is already stored."""
+        """Store the reason why the erasure waits. If this reason is already stored, do nothing."""
         if run.receipt.waiting != left:
             self._store_receipt(run, replace(run.receipt, waiting=left))
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
         """Erase hits day by day until the portion is over. Return whether no day is left.
 
-        With `is_proof`, a day is finished only when a read finds no hit on this day.
+        If `is_proof` is true, a day is finished when a read finds no hit on this day.
         """
         while run.days:
             found = False

@@ -1,4 +1,4 @@
-"""Keeps the erasure marks in a process's memory, and reads them again from the store at intervals."""
+"""Keeps the erasure marks in a process's memory. At intervals, the process reads the marks from the store again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""Each read also covers this time before the last read: other processes' clocks differ, and their writes take time.
-"""
+"""Each read begins this long before the last read. Other processes' clocks differ, and their writes take time."""
 
 _NO_VISITORS: Final = ErasedVisitors(b"")
 
@@ -36,9 +35,10 @@ class KnownErasures:
         self.visitors = _NO_VISITORS
 
     def refresh(self) -> ErasedVisitors:
-        """Read new marks if the last read is older than the interval. Return the visitors that the new marks name.
+        """If the last read is older than the interval, read new marks. Return the visitors that the new marks name.
 
-        If a visitor has several marks, the mark with the latest `until` counts, even if another mark is stored later.
+        If a visitor has several marks, the mark with the latest `until` counts. The order in which the marks were
+        stored does not matter.
 
         Raises:
             RetryError: the store is unavailable.

@@ -1,7 +1,7 @@
-"""Removes hits that a window stored although their visitors had been erased before the window was stored (kind ERASE).
+"""Removes hits of erased visitors if a window stored the hits after the visitors were erased (kind ERASE).
 
-An erasure's proof reads raw records a minute after the marks are stored. A stream that is suspended for longer can
-write hits after the proof. Each stream therefore reads the erasure marks again after its writes.
+An erasure's proof reads the raw records a minute after the marks are stored. A stream that is suspended for more than a
+minute can write hits after the proof. Each stream therefore reads the erasure marks again after its writes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from processor.stream.stores import StreamStores
 
 
 def take_back(stores: StreamStores, stored: Intake, visitors: ErasedVisitors) -> bool:
-    """Erase the visitors' hits from a window's raw records, claims and id collisions. Return whether there were hits.
+    """Erase the visitors' hits from the raw records, claims and id collisions of a window.
 
-    Raw records are changed last. As long as raw records contain the hits, a repetition of the window erases the hits.
+    Return whether any hits were erased. Raw records are changed last. As long as the raw records contain the hits, a
+    repetition for this window erases the hits.
     """
     if not visitors:
         return False

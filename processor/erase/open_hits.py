@@ -1,4 +1,4 @@
-"""Counts a visitor's hits on days that an erasure does not recompute because they are not settled yet."""
+"""Counts a visitor's hits on days that are not settled yet. An erasure does not recompute these days."""
 
 from __future__ import annotations
 

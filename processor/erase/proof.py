@@ -1,7 +1,8 @@
-"""Searches for an erased visitor in all stores that can contain the visitor's key, except raw records (kind ERASE).
+"""Searches for an erased visitor in all stores that can contain the visitor's key (kind ERASE).
 
-Raw records are read separately, because reading them takes long. The log is not read. In a log in files, blanking has
-removed the hits from all records. A Kafka topic keeps its records until the time that the receipt states.
+Raw records are searched separately, because reading raw records takes long. The log is not read. If the log consists of
+files, blanking has already removed the hits from all log records. If the log is a Kafka topic, the records are kept
+until the time that the receipt states.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Look:
 class Proof:
     """Searches the stores for a visitor.
 
-    The search changes nothing in the stores, except that it retires replaced generations that are still kept.
+    The search changes nothing in the stores, with one exception: it retires replaced generations that are still kept.
     """
 
     def __init__(self, stores: SettlerStores, reprocessings: Reprocessings) -> None:
@@ -45,7 +46,7 @@ class Proof:
         self._reprocessings = reprocessings
 
     def look(self, site: str, visitors: ErasedVisitors, days: Iterable[int], now: int) -> Look:
-        """Return where the stores still contain the visitor on these days."""
+        """Return the stores that still contain the visitor on these days."""
         days = sorted(days)
         kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
         if kept:
@@ -68,7 +69,7 @@ class Proof:
         return Look("", {"snapshots": snapshots, "carries": len(carries) + 2 * rebuilt})
 
     def _snapshots(self, visitors: ErasedVisitors) -> tuple[int, int]:
-        """Return the number of snapshots, and the number of snapshots that contain the visitor."""
+        """Return two numbers: all snapshots, and the snapshots that contain the visitor."""
         count = held = 0
         table = self._stores.streams.read()
         streams = {*table.generations(), *(gone.generation for gone in table.gone)}
@@ -84,9 +85,9 @@ class Proof:
 
 
 def with_following(days: Iterable[int]) -> list[int]:
-    """Return the given days and, for each, the day after it.
+    """Return the given days, and the day after each given day.
 
-    The day after is included, because its replaced generations began with the carry of the given day.
+    The day after is included because its replaced generations began with the carry from the given day.
 
     Example:
         >>> with_following([1, 2, 9])

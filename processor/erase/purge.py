@@ -1,8 +1,8 @@
 """Removes erased visitors from a partition's state (kind ERASE).
 
-The rows that the stream emitted for these visitors remain until their day is settled. Kept hits are not removed here.
-After the removal, the stream recovers: the files with kept hits are deleted, and the hits are read again from the log
-without the erased hits.
+The rows that the stream emitted for an erased visitor remain until the rows' day is settled. Hits in the files of kept
+hits are not removed here. After the removal, the stream recovers: it deletes the files of kept hits, and reads the kept
+hits from the log again. Erased hits are left out.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from processor.erase.visitors import ErasedVisitors
 from processor.stream.live.state import LiveState
 
 _MAX_AGE_MS: Final = 2 * DAY_MS
-"""A timeline in a state began at most this long before the state's log time: 24 h (rule S5) plus the allowed lateness.
-"""
+"""The maximum age of a timeline at the state's log time: 24 h (rule S5) plus the allowed lateness."""
 
 
 def partitions_with(states: Mapping[PartitionId, LiveState], visitors: ErasedVisitors) -> list[PartitionId]:
@@ -69,7 +68,7 @@ def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisit
 
 
 def rows_of_erased(table: pl.DataFrame, names: Sequence[str], visitors: ErasedVisitors) -> BoolArray:
-    """Return for each visit or hit in a table whether it belongs to the erased hits of an erased visitor (n,)."""
+    """Return a boolean array (n,): True if the visit or hit in a row belongs to an erased visitor's erased hits."""
     if "event_time" in table.columns:
         return _erased(table, names, visitors, "event_time")
     if "seen" in table.columns:

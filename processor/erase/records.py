@@ -1,4 +1,4 @@
-"""Blanks the erased hits in a log record or a raw record, and describes these hits. Pure."""
+"""Blanks erased hits in a log record or raw record, and describes the erased hits. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FoundHits:
 
     Attributes:
         record: the record.
-        erased: whether each row is an erased hit that is not blank yet (n,).
+        erased: (n,) True for rows that are erased hits and not blank yet.
         days: these hits' UTC days.
         order_ids: their order ids.
         refund_ids: their refund ids.
@@ -58,7 +58,7 @@ class FoundHits:
 def blanked(record: _Stored, erased: BoolArray) -> _Stored:
     """Return a record in which the erased rows are blank.
 
-    The first and last event times of the record are those after blanking.
+    The record's first and last event times are computed after blanking.
 
     Args:
         record: a record with hits.
@@ -73,7 +73,7 @@ def blanked(record: _Stored, erased: BoolArray) -> _Stored:
 
 
 def erased_days(record: RawRecord, visitors: ErasedVisitors) -> list[int]:
-    """Return the UTC day of each erased hit in a raw record that is not blank yet.
+    """Return the UTC day of each hit in a raw record that is erased but not blank yet.
 
     Raises:
         StoreCorrupt: the record does not decode.
@@ -86,7 +86,9 @@ def erased_days(record: RawRecord, visitors: ErasedVisitors) -> list[int]:
 
 
 def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
-    """Return the erased hits in a raw record. Return None if there are none, or if all of them are already blank.
+    """Return the erased hits in a raw record.
+
+    Return None if the record has no erased hits, or if all erased hits are already blank.
 
     Raises:
         StoreCorrupt: the record does not decode.
@@ -109,7 +111,7 @@ def find_hits(record: RawRecord, visitors: ErasedVisitors) -> FoundHits | None:
 def without_erased_hits(
     record: LoggedRecord, rows: pl.DataFrame, visitors: ErasedVisitors | None
 ) -> tuple[LoggedRecord, bool]:
-    """Return a log record in which the erased hits are blank, and whether the record was changed.
+    """Return a log record in which the erased hits are blank. Also return whether the record was changed.
 
     Args:
         record: a record with hits.

@@ -1,10 +1,10 @@
-"""Finds a visitor's refused hits in the kept bytes of refusals.
+"""Finds a visitor's refused hits in the bytes that are kept for refusals.
 
-A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON: a hit, or a batch that was refused as a whole.
-Bytes that do not decode may be from the visitor, so they are treated as the visitor's. Bytes that contain neither a
-visitor id nor a user id belong to a visitor without cookies, whose key cannot be computed from these bytes. If a
-refusal has no site, only its ids must match, because the site of an unknown key cannot be determined. If the key
-belongs to another merchant, the refusal is not changed.
+A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON. The bytes are a hit, or a batch that was
+refused as a whole. Bytes that do not decode may come from the visitor. Such bytes are therefore treated as the
+visitor's. If the bytes contain neither a visitor id nor a user id, they belong to a visitor without cookies. This
+visitor's key cannot be computed from the bytes. If a refusal has no site, only its ids must match, because the site is
+unknown. If the refusal's ingest key belongs to another merchant, the refusal is not changed.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Refusals:
         self.in_log = 0
 
     def must_go(self, hit: RejectedHit) -> bool:
-        """Return whether the texts of a refusal must be removed.
+        """Return whether a refusal's texts must be removed.
 
-        If they must be removed, this function also removes them from the log.
+        If the texts must be removed, this function also removes them from the log.
         """
         self.seen += 1
         if hit.collect_time >= self._until or not self._is_of_visitor(hit):
@@ -115,7 +115,8 @@ class Refusals:
 def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
     """Yield the ids in a hit or a batch, each with its kind as in hitmesh.model.keys:visitor_key.
 
-    Some bytes can be decoded both as a hit and as a batch. The wrong decoding yields texts that match no visitor id.
+    Some bytes can be decoded both as a hit and as a batch. Decoding with the wrong type yields texts that match no
+    visitor id.
 
     Raises:
         DecodeError: the bytes are neither a whole hit nor a whole batch.
@@ -133,7 +134,7 @@ def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
 def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
     """Yield the ids in the JSON of a hit or batch.
 
-    Both JSON spellings of a field's name are read, and numbers count as ids too.
+    Both JSON spellings of a field's name are read. Numbers count as ids too.
     """
     try:
         sent = json.loads(text.decode("utf-8", "surrogatepass"))

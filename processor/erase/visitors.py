@@ -1,8 +1,8 @@
-"""Recognises the hits of erased visitors by erasure marks. Pure.
+"""Recognises the hits of erased visitors with the help of erasure marks. Pure.
 
-A mark contains only the visitor's hash. Each distinct visitor on a site with marks is therefore hashed, which takes
-about 1 µs. Visitors of other sites are not hashed. If a hit comes after the `until` of all the site's marks, as live
-traffic does, its visitor is not hashed either.
+A mark contains only the visitor's hash. On a site with marks, each distinct visitor is therefore hashed. A hash takes
+about 1 µs. Visitors of other sites are not hashed. A hit that comes after the `until` of all the site's marks is an
+exception: its visitor is not hashed. Live traffic consists of such hits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ErasedVisitors:
         return frozenset(self._until)
 
     def later_than(self, until: int) -> ErasedVisitors:
-        """Return those visitors whose mark ends after this time (UTC ms)."""
+        """Return the visitors whose mark ends after this time (UTC ms)."""
         later = ErasedVisitors(self._secret)
         for site, of_site in self._until.items():
             found = {digest: end for digest, end in of_site.items() if end > until}
@@ -54,7 +54,7 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return the instant (UTC ms) from which each timeline's hits are accepted, 0 for a visitor not erased (n,)."""
+        """Return the instant (UTC ms) from which a timeline's hits are accepted (n,): 0 for visitors not erased."""
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)
@@ -64,7 +64,7 @@ class ErasedVisitors:
         return untils
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return for each row whether it is an erased visitor's hit that is not blank yet (n,).
+        """Return a boolean array (n,): True for rows that are an erased visitor's hit and not blank yet.
 
         Args:
             rows: site, visitor_hi, visitor_lo, event_time, flags.
@@ -83,8 +83,8 @@ class ErasedVisitors:
     def has_claim(self, claim: OrderClaim) -> bool:
         """Return whether a claim comes from an erased hit.
 
-        A claim contains the UTC day of its hit, but not the time. On the day that contains the mark's `until`, log time
-        is used in place of event time.
+        A claim contains the UTC day of its hit, but not the hit's time. On the day that contains the mark's `until`,
+        the log time therefore replaces the event time.
         """
         high, low = (np.array([part], np.uint64) for part in (claim.visitor_hi, claim.visitor_lo))
         until = int(self.until(claim.site, _timelines(claim.site, high, low))[0])

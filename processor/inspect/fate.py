@@ -1,10 +1,10 @@
-"""Decides how each copy of a hit counts, from all stored hits of its visitors (for TraceHit).
+"""Decides for TraceHit how each copy of a hit counts. The decision uses all stored hits of the hit's visitors.
 
-The verdict follows from the rules by which the copy was counted (rules D1 to D3, T4): the rules of settlement on a
-settled day, and those of the live stream on other days. The visit is rebuilt from the stored hits of the day and both
-neighbouring days. If a visitor was active without a pause since before these days, the earlier hits may have split the
-visits at other instants. The rebuilt visit may then differ from the visit that was counted. The functions are pure;
-`search` finds the hits.
+The verdict follows the rules by which the copy was counted (rules D1 to D3, T4). On a settled day, these are
+settlement's rules; on other days, the live stream's rules. The visit is rebuilt from the stored hits of the day, the
+day before and the day after. If a visitor was active without a pause since before these three days, earlier hits may
+have split the visits at other instants. The rebuilt visit may then differ from the visit that was counted. The
+functions are pure. The module `search` finds the hits.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _VISITOR: Final = ("visitor_hi", "visitor_lo")
 _HIT_TYPES: Final = {int(hit_type): hit_type.name for hit_type in HitType}
 
 HitAt = tuple[Position, int]
-"""The place at which a hit is stored: the position of its record, and the row in that record."""
+"""The place where a hit is stored: the position of its record, and the hit's row in this record."""
 
 
 class Verdict(Enum):
-    """The outcome of a copy of a hit."""
+    """The outcome for a copy of a hit."""
 
     COUNTED = auto()
     DUPLICATE = auto()
@@ -72,7 +72,7 @@ class InspectedVisit:
 
 @dataclass(frozen=True, slots=True)
 class InspectedCopy:
-    """One copy of a hit, with the verdict.
+    """A copy of a hit, with the verdict on this copy.
 
     All times are UTC ms. `wins_order` is None if the copy does not count, or claims no order or refund. `visit` is None
     if the copy does not count or has no visit.
@@ -99,11 +99,11 @@ class InspectedCopy:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Stored facts on which the verdict on a hit depends, other than hits.
+    """The stored facts, other than hits, that decide the verdict on a hit.
 
     Attributes:
         site: the site of the hits.
-        entries: the published generation entry of each UTC day that has an entry.
+        entries: for each UTC day, the entry of its published generation, if it has an entry.
         committed: the offset in each partition below which the stream has committed all records.
         claims: the claims on orders and refunds of these hits. Claims on one id are in log order.
         logic: the stream's logic version, which applies to days without an entry.
@@ -124,14 +124,14 @@ class Known:
     def rules(self) -> DayRules:
         """The exclusion rules that decide about hits on settled days.
 
-        On other days, the collector's decisions apply.
+        On days that are not settled, the collector's decisions apply.
         """
         return DayRules(self.site.rules, {day: entry.rules_version for day, entry in self.entries.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A copy, which is row `index` among the visitor's hits."""
+    """A copy of the hit. The copy is row `index` among the visitor's hits."""
 
     index: int
     at: HitAt
@@ -153,7 +153,7 @@ class _Hit:
 
     @property
     def is_history(self) -> bool:
-        """Whether the hit's day was already closed at the hit's log time."""
+        """Whether the hit's day was already closed at the log time of the hit."""
         return is_closed(self.day, self.log_time)
 
 
@@ -161,8 +161,9 @@ def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy
     """Return every copy of a hit, in log order. Hits of different visitors with the same id are separate hits.
 
     Args:
-        hits: all hits of the visitors that have a hit with the id, on the days of the copies and on neighbouring days.
-            Each stored hit occurs once, in any order. The columns are INSPECT_COLUMNS of processor.inspect.search.
+        hits: all hits of the visitors that have a hit with the id. The hits are from the days of the copies and from
+            neighbouring days. Each stored hit occurs once; the order does not matter. The columns are INSPECT_COLUMNS
+            of processor.inspect.search.
         hit_id: the id to inspect.
         known: the site's generations, committed offsets and claims.
     """
@@ -228,7 +229,10 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
 
 
 def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
-    """Return whether a hit is a copy of an earlier hit with the same id, under its day's rules (settled or live)."""
+    """Return whether a hit is a copy of an earlier hit with the same id.
+
+    The rules of the hit's day decide (settled or live).
+    """
     if abs(hit.event_time - earlier.event_time) > COPY_WINDOW_MS:
         return False
     if hit.day in known.entries:
@@ -239,8 +243,8 @@ def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
 def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
     """Return the outcome of a hit.
 
-    The outcome is PENDING if the hit is not counted yet by the day's generation or, without a generation, by the
-    stream.
+    The outcome is PENDING if the day's generation does not count the hit yet. On a day without a generation, the
+    outcome is PENDING if the stream does not count the hit yet.
     """
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through
@@ -259,7 +263,7 @@ def _timeliness(hit: _Hit) -> Timeliness:
 
 
 def _wins_order(hit: _Hit, known: Known) -> bool | None:
-    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3), or None for other hits."""
+    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3). For other hits, return None."""
     if hit.hit_type == HitType.ORDER:
         kind, claimed = ClaimKind.ORDER, hit.order_id
     elif hit.hit_type == HitType.REFUND:
@@ -280,7 +284,7 @@ def _wins_order(hit: _Hit, known: Known) -> bool | None:
 
 
 def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> InspectedVisit | None:
-    """Return the visit of a counted hit, or None for an orphan and for a late hit that is not settled yet."""
+    """Return a counted hit's visit. Return None for an orphan, and for a late hit that is not settled yet."""
     counts = ~find_copies(visitor_hits).is_copy
     if hit.day not in known.entries:
         counts &= are_on_time(visitor_hits["event_time"].to_numpy(), visitor_hits["log_time"].to_numpy())

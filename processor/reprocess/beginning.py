@@ -1,7 +1,7 @@
-"""Decides whether a reprocessing's work may begin: work that would undo a later publication must not begin. Pure.
+"""Decides whether a reprocessing's work may begin. Work must not begin if it would undo a later publication. Pure.
 
-The control service refuses work that would undo a later publication. Two works that are requested at the same moment
-may both be accepted, so the settler checks again before it moves the first site-day.
+The control service refuses work that would undo a later publication. Two requests at the same moment may both be
+accepted. The settler therefore checks again before the first site-day is moved.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from processor.reprocess.parts import parts_of
 
 
 def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) -> Reprocessing:
-    """Return the reprocessing, changed so that its work has begun.
+    """Return the reprocessing with its work marked as begun.
 
-    If the work began earlier, or continues work that failed, the reprocessing is returned unchanged. The first
+    If the work began earlier, or if it continues work that failed, return the reprocessing unchanged. The first
     publication of a reprocessing determines its place in the order of publications. If the work would undo a later
-    publication, the request is withdrawn, and `error` states the reason.
+    publication, the request is withdrawn and `error` states the reason.
     """
     if reprocessing.begun_at or parts_of(reprocessing):
         return reprocessing

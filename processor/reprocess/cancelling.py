@@ -1,4 +1,4 @@
-"""Removes rows that no report has ever read (reprocessing, step CANCEL)."""
+"""Removes rows that were never published, and that no report has read (reprocessing, step CANCEL)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""When all rows of a site are dropped, the chain's `last` has this value as its day."""
+"""The day in the chain's `last` when all rows of a site are dropped."""
 
 
 class Cancelling:
-    """Drops the rows and series of generations that were not published, site by site.
+    """Drops the rows and series of generations that were not published. Sites are done one after the other.
 
-    Some attempts may have written rows without being stored as recomputed site-days. Such attempts are abandoned, and
-    the settler removes their rows later.
+    Some attempts may have written rows although their site-day was never stored as recomputed. Such attempts are
+    abandoned, and the settler removes their rows later.
 
     Args:
         page_site_days: the number of recomputed site-days that are read at once.
@@ -41,7 +41,7 @@ class Cancelling:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain. Stored progress is not needed, because dropping rows again changes nothing."""
+        """Return the given chain. No stored progress is needed, because dropping rows twice changes nothing."""
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
@@ -62,7 +62,7 @@ class Cancelling:
         return chain, False
 
     def _unpublished(self, page: Sequence[Rebuilt]) -> Iterator[tuple[SiteDay, int]]:
-        """Yield the recomputed generations that are not current."""
+        """Yield the recomputed generations that are not current now."""
         for rebuilt in page:
             site, day = rebuilt.site_day
             entry = self._generations.current(site, day, day + 1).get(day)
@@ -76,6 +76,6 @@ def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
 
 
 def _end_of(reprocessing: Reprocessing, site: str, last: SiteDay | None) -> int:
-    """Return the day after the last day of a site that the recomputation has reached."""
+    """Return the day after the last day that the recomputation has reached on a site."""
     following = last.day + 1 if last is not None and last.site == site else 0
     return max(reprocessing.end_day, following)

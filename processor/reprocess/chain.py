@@ -1,4 +1,4 @@
-"""Collects the results of recomputed site-days that later days of the site need (reprocessing, rules D3 and L4).
+"""Collects results that later days of a site need from recomputed site-days (reprocessing, rules D3 and L4).
 
 Pure.
 """
@@ -19,18 +19,20 @@ from processor.settle.attempt import Handed
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The results that later days need from the recomputed site-days up to `last`, in the order (site, day).
+    """The results that later days need from recomputed site-days.
+
+    All site-days up to `last` are included, in the order (site, day).
 
     Attributes:
         last: the last site-day in the chain; None if there is none yet.
-        hands_on: the generation whose carry `last` hands to the next day; None if the current generation's carry
-            applies.
+        hands_on: the generation from which the next day takes the carry of `last`; None if the current generation's
+            carry applies.
         flags: the duplicate flags of claims that the site's recomputed days have changed.
         count: the number of site-days in the chain.
         following: the number of site-days in the chain that follow the plan's last day.
         reach_day: the day after the last site-day that follows the plan; 0 if there is none.
         open_hits: for an erasure, the number of the visitor's hits found so far on days that are not settled yet.
-        counted: the last site-day that is not settled and whose hits were counted; None if there is none yet.
+        counted: the last unsettled site-day on which hits were counted; None if there is none yet.
         instead_of: the generation that `hands_on` replaces; None if `hands_on` is None.
     """
 
@@ -45,14 +47,14 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether `last` is the day before a site-day, and its carry changes that day's settlement (rule L4)."""
+        """Return whether `last` is the day before a site-day and its carry changes that day's settlement (rule L4)."""
         if self.last is None or self.hands_on is None or self.instead_of is None:
             return False
         is_next = (self.last.site, self.last.day + 1) == site_day
         return is_next and not hand_on_the_same(self.instead_of, self.hands_on)
 
     def handed(self, site_day: SiteDay) -> Handed:
-        """Return the results that a site-day after `last` needs."""
+        """Return the results that are needed to recompute a site-day after `last`."""
         if self.last is None or self.last.site != site_day.site:
             return Handed()
         before = self.hands_on if self.last.day == site_day.day - 1 else None
@@ -61,7 +63,7 @@ class Chain:
         return Handed(Carry.from_bytes(before.carry), self.flags, logic_numbered(before.logic))
 
     def then(self, rebuilt: Rebuilt, work: Work) -> Chain:
-        """Return the chain, extended by a site-day in the generation that the work makes current."""
+        """Return the chain, extended by a site-day. The site-day is in the generation that the work makes current."""
         flags = flags_to_set(rebuilt, work)
         if self.last is not None and self.last.site == rebuilt.site_day.site:
             flags = {**self.flags, **flags} if flags else self.flags
@@ -88,7 +90,7 @@ class Reached:
     chain: Chain
 
     def go_on(self, reprocessing: Reprocessing, rebuilt: Rebuilt) -> None:
-        """Extend the chain by a recomputed site-day, which is in the plan or after the plan."""
+        """Extend the chain by a recomputed site-day, whether the plan contains the site-day or not."""
         is_planned = reprocessing.is_planned(rebuilt.site_day.day)
         add = self.chain.then if is_planned else self.chain.followed_by
         self.chain = add(rebuilt, Work.RECOMPUTE)

@@ -1,4 +1,4 @@
-"""Compares two generations measure by measure (reprocessing). Pure."""
+"""Compares two generations by the sums of their measures (reprocessing). Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ MEASURES: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, *TRAFFIC_SKETCHES)
 
 
 def changes_of(old: pl.DataFrame, new: pl.DataFrame) -> dict[str, Change]:
-    """Return each measure's sum over the rows that are not excluded, in the old and in the new generation.
+    """Return the sums of each measure in the old and the new generation, over the rows that are not excluded.
 
     Args:
         old: the old generation's series (SERIES_COLUMNS).
         new: the new generation's series.
 
     Returns:
-        The sums are exact, except for `visitors`, where the rounded distinct count is returned. Measures that are 0 in
-            both generations are left
-        out.
+        The sums are exact, except for `visitors`. For `visitors`, the result is the rounded distinct count. Measures
+        that are 0 in both generations are left out.
     """
     of_old, of_new = _sums(old), _sums(new)
     both = {name: Change(of_old[name], of_new[name]) for name in MEASURES}
@@ -39,6 +38,6 @@ def _sums(series: pl.DataFrame) -> dict[str, int]:
 
 
 def _distinct(sketches: pl.Series) -> int:
-    """Unite the sketches, and return the distinct count."""
+    """Unite the sketches and return the distinct count."""
     united = merge_by_group(sketches, np.zeros(len(sketches), np.int64), 1)
     return round(float(united.estimates[0]))

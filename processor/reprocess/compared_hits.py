@@ -1,4 +1,4 @@
-"""Selects the hits of a window that are compared together: all hits, or those of a range of visitors (reprocessing)."""
+"""Selects the hits of a window that are compared together (reprocessing): all hits, or a visitor range's hits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from processor.settle.visitor_ranges import VisitorRange, visitor_ranges
 
 
 class Together(Protocol):
-    """All hits of some visitors."""
+    """All hits of a group of visitors."""
 
     @property
     def hits(self) -> int:
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return for each hit its record, whether the new side excludes the hit, and whether the old side does."""
+        """Return each hit's record, and whether the new side and the old side exclude each hit."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
-        """Return the window's columns, and for each hit whether the old side excludes the hit.
+        """Return the window's columns and a boolean array: True for hits that the old side excludes.
 
         A visitor's hits are in log order.
         """
@@ -77,7 +77,7 @@ def compared_together(inputs: DayInputs) -> Sequence[Together]:
 
 
 def of_visitors(inputs: DayInputs, visitors: U64Array) -> DayInputs:
-    """Return the inputs, with a carry that has only the visits of these visitors (visitor_lo)."""
+    """Return the inputs with a carry that has only the visits of these visitors (visitor_lo)."""
     if inputs.carry is None:
         return inputs
     return replace(inputs, carry=Carry(carried_by(inputs.carry, np.unique(visitors)), inputs.carry.followed))

@@ -1,4 +1,4 @@
-"""Compares how two generations of a site-day treat the same hits: outcomes and visits (reprocessing).
+"""Compares how two generations of a site-day treat the same hits (reprocessing): outcomes and visits.
 
 The functions are pure, and do not loop over hits.
 """
@@ -30,11 +30,11 @@ DUPLICATE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The treatment of n hits by a side, which is one of the two generations.
+    """The treatment of n hits by a side. The two sides are the two generations.
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.
-        visit: (n,) the index of each hit's visit, or ORPHAN for a hit in no visit.
+        visit: (n,) the index of each hit's visit; ORPHAN if the hit is in no visit.
         order: the indexes of the hits, in the order of their timelines. Hits of carried-in visits may be missing.
         start: (m,) each visit's start.
         is_carried: (m,) whether each visit began before the UTC day.
@@ -125,7 +125,7 @@ def change_reasons(hits: pl.DataFrame, of_day: BoolArray, end: int, old: Side, n
 
 
 def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
-    """Return the hits that are in a visit on both sides. Each visitor's hits are in the order of rule S0."""
+    """Return the hits that are in a visit on both sides. Each visitor's hits are sorted as in rule S0."""
     is_place = (old.outcome == COUNTED) & (new.outcome == COUNTED) & (old.visit != ORPHAN) & (new.visit != ORPHAN)
     rows: I64Array = new.order[is_place[new.order]]
     is_place[rows] = False
@@ -137,7 +137,10 @@ def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
 
 
 def _begins(side: Side, rows: I64Array) -> BoolArray:
-    """Return for each hit in `rows` whether it is the first in `rows` of a visit that is not a carried-in visit."""
+    """Return a boolean array: True for hits that begin a visit.
+
+    A hit begins a visit if it is the visit's first hit in `rows` and the visit was not carried in.
+    """
     first = np.full(len(side.start), -1, np.int64)
     first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # reversed: the first hit of a visit is stored last
     begins = np.zeros(len(rows), np.bool_)

@@ -1,13 +1,13 @@
-"""Makes recomputed generations current (PUBLISH), or makes replaced generations current again (ROLL_BACK).
+"""Makes recomputed generations current (PUBLISH), or makes the replaced generations current again (ROLL_BACK).
 
-Site-days are moved one by one, with days ascending. Usually a site-day still has the entry that the reprocessing stored
-or found last. One conditional write then publishes or restores the wanted generation. If the settler has settled the
-site-day again in the meantime, for example because late hits arrived, these hits are missing in the wanted generation.
-The site-day is then recomputed from the raw hits under the wanted logic, so that both answers and the ledger contain
-these hits.
+Site-days are moved one by one, in ascending order of days. Usually a site-day's entry is still the entry that the
+reprocessing stored or found last. If the entry is unchanged, one conditional write publishes or restores the wanted
+generation. The settler may have settled the site-day again in the meantime, for example because late hits arrived. The
+wanted generation does not contain these hits. A site-day that was settled again is recomputed from the raw hits under
+the wanted logic. Both generations and the ledger then contain the late hits.
 
-If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
-fails, and the site-day keeps its current generation.
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. If raw hits are
+missing, the work fails and the site-day keeps its current generation.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Page:
     Attributes:
         reprocessing: the reprocessing.
         work: PUBLISH or ROLL_BACK.
-        recomputed: the site-days of the page, and the site-day after them.
+        recomputed: the page's site-days, and the next site-day after the page.
         closed_before: the first day that is not closed.
         bounds: the bounds of scans.
     """
@@ -66,9 +66,9 @@ class _Page:
     def standing(self, rebuilt: Rebuilt, entry: GenerationEntry) -> Standing:
         """Return how the entry relates to the site-day.
 
-        If another reprocessing produced the generation, the result is also STALE, because a publication must not treat
-        the generation of another reprocessing as its own result. Such a generation can be in `Rebuilt.after`, or in an
-        entry that is older than the publication.
+        If another reprocessing produced the generation, the result is STALE too. A publication must not treat another
+        reprocessing's generation as its own result. `Rebuilt.after` can be such a generation. An entry that is older
+        than the publication can contain such a generation too.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -83,7 +83,7 @@ class _Page:
         return logic_for(self.reprocessing, rebuilt.site_day.day)
 
     def rules(self, rebuilt: Rebuilt) -> Mapping[int, int]:
-        """Return the wanted generation's version of the exclusion rules.
+        """Return the version of the exclusion rules in the wanted generation.
 
         The result is empty if the reprocessing keeps the rules.
         """
@@ -114,14 +114,15 @@ class Moving:
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return the given chain.
 
-        No stored progress is needed, because each site-day's entry shows whether it is moved.
+        No stored progress is needed, because each site-day's entry shows whether the site-day is moved.
         """
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Move at least one site-day, and further site-days until the portion is over. Return whether all are moved.
+        """Move at least one site-day. Then move further site-days until the portion is over.
 
-        A wave of recomputed site-days is always moved as a whole, even if the portion is over.
+        Return whether all site-days are moved. Recomputed site-days form a wave, which is always moved as a whole, even
+        if the portion is over.
         """
         begun = chain
         while chain is begun or not is_over():
@@ -136,8 +137,8 @@ class Moving:
                 self._rebuilder.bounds(),
             )
             ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)
-            # The wait until rows are readable usually takes longer than a portion. If site-days of the wave were moved
-            # only as long as the portion lasts, each portion would move a single site-day.
+            # The wait until rows are readable usually takes longer than a portion of work. If a portion ended during a
+            # wave, each portion would move a single site-day.
             last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
             for at, (rebuilt, stands) in enumerate(ready):
                 if at > last and is_over():
@@ -150,7 +151,7 @@ class Moving:
     def _up_to_date(
         self, page: _Page, found: Sequence[Rebuilt], is_over: Callable[[], bool]
     ) -> list[tuple[Rebuilt, Standing]]:
-        """Recompute and store stale site-days. Return at least one site-day that can be moved."""
+        """Recompute and store stale site-days. Return one or more site-days that can be moved."""
         ready: list[tuple[Rebuilt, Standing]] = []
         wave: list[Recomputed] = []
         chain = Chain()
@@ -170,9 +171,9 @@ class Moving:
     def _recomputed(self, page: _Page, rebuilt: Rebuilt, handed: Handed) -> Recomputed:
         """Recompute a site-day under the wanted generation's logic.
 
-        If the recomputation changes the carry that the wanted generation hands to the next day, mark the next day: a
-        recomputation of the next day has used the old carry. The mark must be stored before the site-day, because after
-        a crash, only the mark shows that the carry has changed.
+        If the recomputation changes the carry to the next day, mark the next day. A recomputation of the next day has
+        used the old carry. The mark must be stored before the site-day. After a crash, only the mark shows that the
+        carry has changed.
 
         Raises:
             SiteDayFailed: raw hits are missing, or the site-day cannot be settled.
@@ -239,9 +240,9 @@ class Moving:
             self._stores.dirty.clear(DirtySiteDay(rebuilt.site_day, tuple(map(range_of, intents))))
 
     def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
-        """When a failed PUBLISH is rolled back, abandon the new generation of a site-day that PUBLISH did not move.
+        """When a failed PUBLISH is rolled back, abandon the new generation of each site-day that PUBLISH did not move.
 
-        The rows are kept in the same way as replaced rows, because a later PUBLISH restores the generation.
+        The rows are kept like replaced rows, because a later PUBLISH restores the generation.
         """
         if page.work is Work.ROLL_BACK:
             (site, day), now = rebuilt.site_day, self._clock.now()
@@ -249,7 +250,10 @@ class Moving:
             self._stores.generations.abandon(site, day, day + 1, now=now, keep_until=keep_until)
 
     def _made_current(self, page: _Page, rebuilt: Rebuilt) -> Rebuilt:
-        """Publish or restore the wanted generation. A generation whose rows are no longer kept is recomputed."""
+        """Publish or restore the wanted generation.
+
+        If the generation's rows are no longer kept, the generation is recomputed.
+        """
         try:
             self._publish(rebuilt, page.work)
         except StaleGeneration:
@@ -286,7 +290,7 @@ class Moving:
             generations.restore(rebuilt.site_day, to, seen_sequence=rebuilt.sequence, now=now, keep_until=keep_until)
 
     def _disturbed(self, page: _Page, rebuilt: Rebuilt) -> set[int]:
-        """Return the days that must be settled again because the wanted generation becomes current (rule L4)."""
+        """Return the days that must be settled again when the wanted generation becomes current (rule L4)."""
         site, day = rebuilt.site_day
         disturbed = set(rebuilt.disturbed_days)
         is_moved_next = SiteDay(site, day + 1) in page.recomputed
@@ -295,7 +299,7 @@ class Moving:
         return disturbed
 
     def _mark(self, page: _Page, site: str, days: Collection[int]) -> None:
-        """Mark closed days dirty. Open days need no mark, because the settler settles them when they close."""
+        """Mark closed days dirty. Open days need no mark, because the settler will settle them when they close."""
         closed = [day for day in days if day < page.closed_before]
         if closed:
             self._stores.dirty.mark(self._marks.on(site, closed))

@@ -16,16 +16,16 @@ class ReprocessPace:
     """The reprocessor's limits and delays.
 
     Attributes:
-        portion_ms: after this time, a portion starts no further site-day, so that the settler's next pass can begin.
+        portion_ms: after this time, a portion starts no further site-day, and the settler's next pass can begin.
         page_site_days: the number of recomputed site-days that are read at once.
         wave_site_days: the rows of at most this many site-days are written together.
         wave_rows: the approximate maximum number of rows that are written together.
         explained_hits: the difference between a site-day's two generations is explained (ChangeReasons) only if the
             site-day has at most this many hits, because an explanation builds the visits a second time.
-        ingest_timeout_s: written rows must become readable within this time. It is shorter than the settler's, because
-            settlement waits while the reprocessor waits.
-        examined_positions: while a repair reads the log, it remembers the positions of the raw records of incomplete
-            site-days, up to approximately this many.
+        ingest_timeout_s: written rows must become readable within this time. This time is shorter than the settler's,
+            because settlement waits while the reprocessor waits.
+        examined_positions: a repair that reads the log remembers approximately this many positions of raw records of
+            incomplete site-days.
         log_records: after this many records of the log, a repair checks whether the portion is over.
         retry_after_ms: the delay after reprocessings could not be read or changed.
         unavailable_ms: the delay after a store was unavailable, doubled for each further portion in which a store is
@@ -34,11 +34,11 @@ class ReprocessPace:
         keep_replaced_ms: replaced rows are kept for this time, so that a rollback can restore them.
         keep_plan_ms: a plan that is not run expires after this time.
         blanked_records: the number of raw records in which hits are erased together.
-        marks_known_ms: after this time, every running stream has loaded a stored erasure mark, and has stored all raw
-            records that it read before.
+        marks_known_ms: after this time, every running stream has loaded a stored erasure mark. It has also stored all
+            raw records that it read before loading the mark.
         erasures: the maximum number of erasures that a process has in progress at the same time.
-        proof_wait_ms: the delay between two searches for an erased visitor, which is multiplied by the number of
-            erasures in progress.
+        proof_wait_ms: the delay between two searches for an erased visitor; multiplied by the number of erasures in
+            progress.
         keep_expired_ms: an expired plan can still be listed for this time.
     """
 

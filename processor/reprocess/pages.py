@@ -36,8 +36,7 @@ def of_site(
 ) -> Sequence[Rebuilt]:
     """Return at most `limit` recomputed site-days of a site. If `after` is a day of this site, start after it.
 
-    After the plan's last day, only one value is read at a time, because the next value usually belongs to another
-    site.
+    After the plan's last day, values are read one at a time. The next value usually belongs to another site.
     """
     before = SiteDay(site, reprocessing.first_day - 1)
     begin = before if after is None else max(after, before)

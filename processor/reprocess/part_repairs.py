@@ -1,6 +1,6 @@
-"""Adds up what the parts of a repair have found: restored records and lost hits. Pure.
+"""Adds up the restored records and lost hits that the parts of a repair have found. Pure.
 
-`handed_on` returns the findings that a part keeps when it begins again.
+`handed_on` returns the findings that a part keeps when the part begins again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from hitmesh.model.site_buckets import site_bucket
 
 
 def total(repairs: Sequence[RawRepair]) -> RawRepair | None:
-    """Return the findings of all parts together, or None if there are none. Each restored record counts once.
+    """Return the sum of the findings of all parts, or None if no part has findings. Each restored record counts once.
 
-    A record with hits of several sites may be restored by several parts. Each part names only its first
-    MAX_RESTORED_NAMED records. A record that is not named counts once for each part.
+    If a record has hits of several sites, several parts may restore the record. Each part names only its first
+    MAX_RESTORED_NAMED records. A record that no part names counts once for each part.
     """
     if not repairs:
         return None
@@ -37,9 +37,10 @@ def _hits(records: Iterable[RestoredRecord]) -> int:
 
 
 def handed_on(stored: RawRepair, others: Sequence[RawRepair], buckets: Set[int]) -> RawRepair:
-    """Return the stored findings that no other part has, for a part with the given buckets.
+    """For a part with the given buckets, return the stored findings that no other part has.
 
-    If a part is interrupted, the records that it restored still count: a later part does not restore them again.
+    If a part is interrupted, the records that the part restored still count, because a later part does not restore
+    these records again.
     """
     theirs = total(others) or RawRepair()
     named = tuple(lost for lost in stored.named if site_bucket(lost.site_day.site) in buckets)

@@ -1,8 +1,8 @@
-"""Divides a reprocessing's work into parts, which several settlers do at the same time (reprocessing). Pure.
+"""Divides a reprocessing's work into parts. Several settlers do parts at the same time (reprocessing). Pure.
 
 A part contains the site-days of all sites in certain buckets. All days of a site are in the same part, because each day
-needs the carry from the day before. The stored reprocessing lists the parts. The work is done when finished parts cover
-all buckets.
+needs the carry from the previous day. The stored reprocessing lists the parts. When the finished parts cover all
+buckets, the work is done.
 """
 
 from __future__ import annotations
@@ -38,13 +38,16 @@ def loads_of(reprocessing: Reprocessing, held: Set[int]) -> dict[int, int]:
 
 
 def narrowed(reprocessing: Reprocessing, part: Part) -> Reprocessing:
-    """Return the reprocessing, reduced to the part: its sites, and its findings about the raw store."""
+    """Return the reprocessing, reduced to the part's sites and to the part's findings about the raw store."""
     sites = tuple(site for site in reprocessing.sites if site_bucket(site) in part.buckets)
     return replace(reprocessing, sites=sites, raw_repair=part.raw_repair)
 
 
 def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int) -> Part:
-    """Return a part that a settler begins now. If an unfinished part had some of its buckets, `began_at` is 0."""
+    """Return a part that a settler begins now.
+
+    If an unfinished part contained some of the new part's buckets, `began_at` is 0.
+    """
     interrupted = any(buckets & set(part.buckets) for part in parts_of(reprocessing))
     repair = None
     if work is Work.RECOMPUTE and reprocessing.raw_repair is not None:
@@ -54,9 +57,9 @@ def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int
 
 
 def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
-    """Return the reprocessing, in which the part replaces all parts that share a bucket with it.
+    """Return the reprocessing with this part. The part replaces all parts that share a bucket with it.
 
-    If all parts are then finished, the work is done.
+    If all parts are finished as a result, the work is done.
     """
     parts = (*_disjoint(reprocessing, set(part.buckets)), part)
     changed = replace(reprocessing, parts=parts, done=sum(each.done for each in parts))
@@ -77,5 +80,5 @@ def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
 
 
 def _disjoint(reprocessing: Reprocessing, buckets: Set[int]) -> list[Part]:
-    """Return the parts of the requested work that have none of these buckets."""
+    """Return the parts of the requested work that contain none of these buckets."""
     return [part for part in parts_of(reprocessing) if buckets.isdisjoint(part.buckets)]

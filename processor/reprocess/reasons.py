@@ -1,13 +1,13 @@
 """Find out why the numbers of a recomputed site-day differ from the current generation's. Pure.
 
-The current generation's hits are known: they are the hits of the new scan that lie below the offsets through which the
-current generation was read. The visits of these hits are built again under the current generation's logic, and both
-sides are compared hit by hit. The result is used only if the rebuilt visits and the rebuilt ledger equal the stored
-numbers. If they do not, a store lost numbers or raw hits, or hits were erased, and a comparison of hits and visits
-cannot explain the difference.
+The current generation's hits are known. They are the new scan's hits below the offsets through which the current
+generation was read. The visits of these hits are built again under the current generation's logic. Both sides are then
+compared hit by hit. The result is used only if the rebuilt visits and the rebuilt ledger equal the stored visits and
+the stored ledger. If they differ, a store lost numbers or raw hits, or hits were erased. A comparison of hits and
+visits cannot explain such a difference.
 
-All compared hits and visits belong to one visitor. A window on disk is therefore compared in visitor ranges: `Part`
-adds up. A visitor with more hits than fit into memory is not compared.
+Hits and visits that are compared always belong to the same visitor. A window on disk is therefore compared in visitor
+ranges: `Part` adds up. A visitor with more hits than fit into memory is not compared.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Part:
     """The result of comparing the hits of some visitors.
 
     Attributes:
-        reasons: the reasons for which the numbers differ.
+        reasons: the reasons why the numbers differ.
         ledger: the ledger entry of the old side (the current generation), built again.
         visits: the number of visits that begin on the day on the old side, built again and without excluded visits.
     """
@@ -52,7 +52,7 @@ class Part:
 def reasons_of(
     attempt: Attempt, worked: Worked, current: GenerationVersion, visits: int | None, max_hits: int
 ) -> ChangeReasons | None:
-    """Return why the attempt's numbers differ from the current generation's, or None if the reasons are not known.
+    """Return the reasons why the attempt's numbers differ from the current generation's; None if they are not known.
 
     Args:
         attempt: the attempt that settled the site-day.
@@ -72,7 +72,7 @@ def reasons_of(
     erased = erased_in_day(new)
     read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
-        return None  # the old side contains hits that were erased later
+        return None  # the old side contains hits that were erased after they were settled
     if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
         return None  # no hit or visit differs between the sides
     whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)
@@ -84,7 +84,10 @@ def reasons_of(
 
 
 def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> bool:
-    """Return whether the hits may be compared. Hits on disk that are compared together must fit into memory."""
+    """Return whether the hits may be compared.
+
+    If hits are on disk, those that are compared together must fit into memory.
+    """
     if isinstance(inputs.window, SpilledWindow) and any(each.hits > inputs.memory.range_hits for each in together):
         return False
     return sum(each.hits for each in together) <= max_hits
@@ -108,7 +111,7 @@ def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolA
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
-    """Compare hits. If a visitor's hits are compared, all of them must be given.
+    """Compare hits. If one of a visitor's hits is compared, all hits of the visitor must be given.
 
     Args:
         old: the inputs of the old side; its window is not used.
@@ -128,7 +131,7 @@ def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.Data
 
 
 def settle_alike(inputs: DayInputs, others: DayInputs) -> bool:
-    """Return whether both inputs give the same visits for the same hits."""
+    """Return whether both inputs produce the same visits from the same hits."""
     if (inputs.policy, inputs.carried_policy) != (others.policy, others.carried_policy):
         return False
     if inputs.carry is None or others.carry is None:

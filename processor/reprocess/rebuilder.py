@@ -1,9 +1,10 @@
-"""Recomputes a site-day into a generation that no report reads, and compares it with the current generation.
+"""Recomputes a site-day into a generation that no report reads. Compares this generation with the current generation.
 
-A site-day is settled as the settler would settle it, but under a given logic and given exclusion rules.
+The site-day is settled as the settler would settle it, but under the given logic and exclusion rules.
 
-Dirty marks are never cleared here. Hits that only the recomputed generation counts therefore remain pending until the
-settler settles their day. The ledger thus balances, whether the old or the recomputed generation is current.
+The dirty marks of the site-day are not cleared here. A hit that only the recomputed generation counts therefore remains
+pending until the settler settles the hit's day. The ledger thus balances with either generation: the old or the
+recomputed generation may be current.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Recomputed:
 
     @property
     def rows(self) -> int:
-        """The number of rows that must be written."""
+        """The number of rows that must be written for the site-day."""
         return self.settled.rows.height
 
 
@@ -81,7 +82,10 @@ class Rebuilder:
         self._lg_k = lg_k
 
     def bounds(self) -> ScanBounds:
-        """Return the bounds for scans that begin now. All current generations were read within these bounds."""
+        """Return the bounds for scans that begin at this moment.
+
+        All current generations were read from hits within these bounds.
+        """
         return scan_bounds(self._stores.progress)
 
     def recompute(
@@ -94,16 +98,18 @@ class Rebuilder:
         rules: Mapping[int, int],
         erasing: Sequence[ErasureMark] = (),
     ) -> Recomputed:
-        """Settle a site-day that has a current generation, under the given logic or that of the current generation.
+        """Settle a site-day that has a current generation.
+
+        The given logic applies, or else the current generation's logic.
 
         Args:
             site_day: the site-day.
-            logic: the logic; None: the current generation's logic.
+            logic: the logic; None means the current generation's logic.
             handed: earlier days' results that the settlement needs.
             bounds: the scan's bounds.
             work: the work for which the site-day is recomputed.
             rules: new versions of the exclusion rules, by day. Days without a new version keep their version.
-            erasing: erasure marks for visitors that are about to be erased, and whose hits do not count.
+            erasing: erasure marks for visitors that are about to be erased. Hits of these visitors do not count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
@@ -149,7 +155,7 @@ class Rebuilder:
                 )
 
     def _compared(self, attempt: Attempt, worked: Worked, work: Work) -> Recomputed:
-        """Compare a settlement with the current generation, and return the recomputed site-day."""
+        """Compare a settlement with the current generation. Return the result as a recomputed site-day."""
         current = self._current_version(attempt)
         old = self._series(attempt.site_day, current.generation)
         series = attempt.series_of(worked.settled)
@@ -161,7 +167,7 @@ class Rebuilder:
     def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
         """Return whether a site-day must be recomputed.
 
-        A reprocessing of kind ERASE recomputes a site-day only if the visitor has hits on the day.
+        A reprocessing of kind ERASE recomputes a site-day only if the visitor has hits on this day.
         """
         if reprocessing.kind is not Kind.ERASE:
             return True
@@ -230,7 +236,7 @@ class Rebuilder:
         *,
         has_series: bool,
     ) -> ChangeReasons | None:
-        """Return why the numbers differ, or None if they are equal or if the reasons are not known."""
+        """Return the reasons why the numbers differ; None if the numbers are equal or the reasons are not known."""
         is_equal = current.ledger == worked.settled.ledger
         if is_equal and all(change.old == change.new for change in changes.values()):
             return None
@@ -240,7 +246,7 @@ class Rebuilder:
     def _series(self, site_day: SiteDay, generation: int) -> pl.DataFrame:
         """Return the series of a generation.
 
-        A damaged series counts as empty, because the recomputation replaces it.
+        A damaged series counts as empty, because the recomputed generation will replace the series.
         """
         site, day = site_day
         try:
@@ -250,11 +256,13 @@ class Rebuilder:
             return pl.DataFrame(schema=SERIES_COLUMNS)
 
     def _current_version(self, attempt: Attempt) -> GenerationVersion:
-        """Return the current generation with its ledger entry and carry, so that a rollback can restore them.
+        """Return the current generation with its ledger entry and its carry.
+
+        A rollback needs both to restore the generation.
 
         Raises:
-            StaleGeneration: another settler has published the site-day since the attempt began, so that the stored
-            ledger entry and carry belong to the other generation.
+            StaleGeneration: another settler has published the site-day since the attempt began. The stored ledger entry
+            and carry belong to the other settler's generation.
         """
         site, day = attempt.site_day
         entry = attempt.current

@@ -1,8 +1,8 @@
-"""Selects the site-days that a reprocessing must recompute (step RECOMPUTE). The module `rebuilder` recomputes each.
+"""Selects the site-days that a reprocessing must recompute (step RECOMPUTE).
 
-After the plan's last day, the work continues with the following settled days, as long as the recomputation changes the
-visits that a day hands to the next day (rule L4). The difference thus includes days that the publication changes only
-through these visits.
+The module `rebuilder` recomputes each of these site-days. After the plan's last day, the work continues with the
+settled days that follow. The work ends when a recomputation no longer changes the visits that a day hands to the next
+day (rule L4). Days outside the plan that change only because of these visits are therefore included in the difference.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from processor.settle.reached import ScanBounds
 
 
 class Recomputing:
-    """Recomputes a reprocessing's site-days, with sites and days ascending.
+    """Recomputes a reprocessing's site-days, in ascending order of sites and days.
 
-    An instance must be used by one thread only. A repair first restores raw records from the log. If raw hits of a
-    site-day are still missing or damaged, the site-day is not recomputed, and keeps its published generation. A
-    site-day after the plan keeps its logic and rules. If the raw hits of such a site-day are not complete, the site-day
-    is left to the settler.
+    An instance must be used by one thread only. A repair begins by restoring raw records from the log. If raw hits of a
+    site-day are still missing or damaged, the site-day is not recomputed. It keeps its published generation. A site-day
+    after the plan keeps its logic and rules. If the raw hits of a site-day after the plan are not complete, the
+    site-day is left to the settler.
 
     Args:
         page_site_days: the number of recomputed site-days that are read at once.
@@ -53,7 +53,7 @@ class Recomputing:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the chain, extended by the site-days that are already stored."""
+        """Return the chain, extended by the site-days whose recomputation is already stored."""
         at = Reached(chain)
         for _, rebuilt in self._left(reprocessing, at):
             if rebuilt is None:
@@ -62,9 +62,9 @@ class Recomputing:
         return at.chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Recompute at least one site-day, and further site-days until the portion is over.
+        """Recompute at least one site-day. Then recompute further site-days until the portion is over.
 
-        Return whether all are recomputed.
+        Return whether all site-days are recomputed.
         """
         kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
         if kept is None:
@@ -97,7 +97,7 @@ class Recomputing:
     def _with_open_hits(
         self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]
     ) -> tuple[Chain, bool]:
-        """Count the visitor's hits on days that are not settled yet.
+        """Count the hits that the visitor has on days that are not settled yet.
 
         Return whether all these days have been counted.
         """
@@ -112,7 +112,9 @@ class Recomputing:
     def _recomputed(
         self, reprocessing: Reprocessing, site_day: SiteDay, handed: Handed, bounds: ScanBounds
     ) -> Recomputed | None:
-        """Return a recomputed site-day, or None if the site-day keeps its generation because raw hits are damaged.
+        """Return a recomputed site-day.
+
+        If raw hits are damaged, the site-day keeps its generation, and the result is None.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
@@ -135,11 +137,11 @@ class Recomputing:
         return None
 
     def _left(self, reprocessing: Reprocessing, at: Reached) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield the site-days that are left, each with its stored recomputation, if any.
+        """Yield the site-days that are left. A stored recomputation, if any, comes with its site-day.
 
-        Days without a current generation are settled when they close. A site-day that is left may already have a stored
-        recomputation, because another settler may have done a part of the work. The caller must extend `at` by each
-        site-day before it takes the next.
+        Days without a current generation are left out, because they are settled when they close. Another settler may
+        have done part of the work. A site-day that is left may therefore already have a stored recomputation. The
+        caller must extend `at` by each site-day before taking the next site-day.
         """
         last = at.chain.last
         for site in sorted(reprocessing.sites):
@@ -158,7 +160,7 @@ class Recomputing:
     def _following(
         self, reprocessing: Reprocessing, site: str, at: Reached
     ) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield a site's settled days after the plan, as long as the visits that a day hands to the next day change."""
+        """Yield a site's settled days after the plan. End when a day hands unchanged visits to the next day."""
         while (last := at.chain.last) is not None and last.site == site and last.day >= reprocessing.end_day - 1:
             site_day = SiteDay(site, last.day + 1)
             is_settled = self._generations.current(site, site_day.day, site_day.day + 1)

@@ -1,9 +1,9 @@
-"""The reprocessor: does the work that reprocessings request, portion by portion (architecture A9).
+"""The reprocessor does the work that reprocessings request, portion by portion (architecture A9).
 
-A portion is bounded in time, and runs between two settler passes in the settler's thread. Settler and reprocessor
-therefore never work on a site at the same time, and late hits are settled between portions. Several settlers do parts
-of the same work at the same time, each for the buckets of sites that it leases (`parts`). All work is idempotent: after
-a crash at any point, the next portion continues with the site-days that are not done.
+A portion has a time limit. Portions run in the settler's thread, between two passes of the settler. Settler and
+reprocessor therefore never work on a site at the same time. Late hits are settled between portions. Several settlers do
+parts of the same work at the same time (`parts`). Each settler does the sites in the buckets that it leases. All work
+is idempotent. After a crash at any point, the next portion continues with the site-days that are not done yet.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class _Steps(Protocol):
     """Executes a kind of work."""
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return where the work continues: at the given chain, or after further site-days."""
+        """Return the chain with which the work continues: the given chain, or a chain with further site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Work on at least one site-day. Return where the work continues, and whether the work is done."""
+        """Work on at least one site-day. Return the chain with which the work continues, and whether it is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """The chain with which the work on a part continues, and the time and count at which this process began the part.
+    """The progress of a part: the chain, and the time and the number of site-days at which this process began the part.
 
     `erases` is true if the work is an erasure's PUBLISH.
     """
@@ -147,8 +147,8 @@ class Reprocessor:
     def run_once(self) -> int:
         """Do one portion of work. Return the number of site-days that were done.
 
-        A reprocessing whose work fails becomes FAILED. Other errors do not end the settler's process: the next portion
-        is delayed, and settlement continues.
+        If the work of a reprocessing fails, the reprocessing becomes FAILED. Other errors do not end the settler's
+        process. The next portion is delayed, and settlement continues.
 
         Raises:
             RetryError: a store is unavailable. The reprocessing remains RUNNING, and the next portion is delayed
@@ -170,7 +170,7 @@ class Reprocessor:
             return 0
 
     def _note_damage(self, error: StoreCorrupt) -> None:
-        """Log once that a stored reprocessing is damaged, and continue with the others."""
+        """Log once that a stored reprocessing is damaged. Continue with the other reprocessings."""
         if error.message not in self._noted and len(self._noted) < _MAX_NOTED:
             self._noted.add(error.message)
             logger().error("reprocessing_is_damaged", message=error.message)
@@ -190,17 +190,18 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the erasures that wait. Forget the progress of erasures on which this process no longer works."""
+        """Return the erasures that are waiting. Forget the progress of erasures that this process no longer does."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
         return waiting
 
     def _take_up(self, id_: str) -> None:
-        """Set the current progress aside. If the given reprocessing's progress was set aside before, continue with it.
+        """Set the progress of the current work aside.
 
-        Because erasures often wait, they and other work take turns. Without stored progress, the work would be claimed
-        again and restart each time.
+        If progress of the given reprocessing was set aside before, continue with this progress. Erasures often wait, so
+        erasures and other work take turns. If the progress were not set aside, the work would be claimed again and
+        would restart at each turn.
         """
         begun = self._progress
         if begun is not None and begun.id != id_:
@@ -209,16 +210,16 @@ class Reprocessor:
             self._progress = self._set_aside.pop(id_, None)
 
     def _begin_other_work(self) -> None:
-        """Forget the progress of all work except erasures, because new work begins."""
+        """New work begins: forget the progress of all other work, except the progress of erasures."""
         self._restoring.forget()
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if at.erases}
 
     def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]) -> int:
-        """Claim a part of the work if this settler has none, then do one portion of it.
+        """If this settler has no part of the work, claim a part. Then do one portion of the part.
 
         The control service withdraws a request if another reprocessing has the same site-days. A claim stores a new
-        version of the reprocessing, so that a claim and a withdrawal cannot both succeed. This function withdraws the
-        request if the work would undo a later publication.
+        version of the reprocessing. A claim and a withdrawal therefore cannot both succeed. If the work would undo a
+        later publication, this function withdraws the request.
         """
         if reprocessing.work is None:
             self._fail(
@@ -291,16 +292,16 @@ class Reprocessor:
     def _back_off(self) -> None:
         """Delay the next portion.
 
-        Each portion may wait long for its rows, and no settlement takes place during this wait.
+        Each portion may wait long for its rows. During this wait, nothing is settled.
         """
         after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
         self._unavailable += 1
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
     def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
-        """Return whether the progress belongs to a stored part whose buckets are all still leased.
+        """Return whether the progress belongs to a stored part, and this settler still leases all the part's buckets.
 
-        A new request removes all unfinished parts, so that each request is claimed anew.
+        A new request removes all unfinished parts, so parts are claimed anew for each request.
         """
         begun = self._progress
         if begun is None or begun.id != reprocessing.id or not buckets.issuperset(begun.part.buckets):
@@ -338,7 +339,7 @@ class Reprocessor:
     def _change(self, reprocessing: Reprocessing, change: Callable[[Reprocessing], Reprocessing]) -> None:
         """Change the stored reprocessing. If another settler changes the reprocessing at the same time, try again.
 
-        If the work is no longer requested, for example because it was cancelled, change nothing.
+        If the work is no longer requested, change nothing. For example, the work may have been cancelled.
         """
         stored: Reprocessing | None = reprocessing
         for _ in range(_MAX_TRIES):
@@ -356,8 +357,8 @@ class Reprocessor:
     def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
         """Replace the stored reprocessing, and return the new version.
 
-        Return None if another process has already replaced the given version. The next pass then reads the other
-        process's version.
+        Return None if another process has already replaced the given version. The next pass reads the version that the
+        other process has stored.
         """
         changed = self._next_version(reprocessing)
         if self._reprocessings.replace(changed):
@@ -367,7 +368,7 @@ class Reprocessor:
         return None
 
     def _log(self, reprocessing: Reprocessing, begun: _Progress, done: Part) -> None:
-        """Log the progress of all parts together, and the rate of this settler."""
+        """Log the progress of all parts together, and this settler's rate."""
         seconds = max(self._clock.now() - begun.began_at, 1) / 1_000
         rate = (done.done - (begun.began_count or 0)) / seconds
         site_days = with_part(reprocessing, done, begun.began_at).done

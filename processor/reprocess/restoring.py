@@ -1,10 +1,11 @@
-"""Restores raw records that the raw store lost and the log still has, before a repair recomputes site-days.
+"""Restores raw records that the raw store has lost but the log still has. A repair does this before it recomputes.
 
-First, the raw hits of each site-day, and of the days before and after, are counted and compared with both ledgers
-(hitmesh.model.expected_hits). The log is read only if hits are missing. Hits that are missing in the log too are lost.
-If a site-day would be recomputed from fewer hits than its ledger entry has, its published generation is kept.
+First, the raw hits of each site-day and of both neighbouring days are counted. The numbers are compared with both
+ledgers (hitmesh.model.expected_hits). The log is read only if hits are missing. Hits that are missing in the log too
+are lost. A site-day keeps its published generation if the recomputation would have fewer hits than the site-day's
+ledger entry.
 
-In restored records, blank rows replace erased hits, as in the records that were lost. Blank rows count as raw hits,
+Like the lost records, restored records contain blank rows in place of erased hits. Blank rows count as raw hits,
 because both ledgers contain them.
 
 The work is done in portions, and is idempotent. After a crash, the next process begins again.
@@ -55,7 +56,10 @@ class _Examined:
 
 @dataclass(frozen=True, slots=True)
 class _SiteLedger:
-    """A site's accepted hits in the stream's ledger, by UTC day, and the site's dirty marks, read after the ledger."""
+    """A site's accepted hits according to the stream's ledger, by UTC day.
+
+    The site's dirty marks were read after the ledger.
+    """
 
     site: str
     streamed: Mapping[int, Count]
@@ -64,7 +68,7 @@ class _SiteLedger:
 
 @dataclass(slots=True)
 class _Progress:
-    """The state of the work: site-days to examine, incomplete site-days, the rest of the log, and results."""
+    """The state of the work: site-days to examine, incomplete site-days, the unread part of the log, and results."""
 
     id: str
     to_examine: Iterator[SiteDay]
@@ -97,14 +101,14 @@ class Restoring:
         return in_hand.repair if in_hand and in_hand.id == reprocessing.id else reprocessing.raw_repair
 
     def keep(self, site_day: SiteDay) -> None:
-        """Record that a site-day cannot be recomputed, because raw hits that it needs are damaged."""
+        """Record that a site-day cannot be recomputed because raw hits that the recomputation needs are damaged."""
         if self._progress is not None:
             self._note_lost(self._progress, LostHits(site_day, 0, kept=True))
 
     def advance(self, reprocessing: Reprocessing, is_over: Callable[[], bool]) -> frozenset[SiteDay] | None:
         """Work until the portion is over.
 
-        Return the site-days that must not be recomputed, or None if the work is not finished.
+        Return the site-days that must not be recomputed. If the work is not finished, return None.
         """
         this = self._progress
         if this is None or this.id != reprocessing.id:
@@ -118,7 +122,10 @@ class Restoring:
         return frozenset(this.kept)
 
     def _begun(self, reprocessing: Reprocessing) -> _Progress:
-        """Begin the work. Records that an earlier process restored remain counted, but lost hits are counted again."""
+        """Begin the work. Records that an earlier process restored stay in the count.
+
+        Lost hits are counted again from 0.
+        """
         before = reprocessing.raw_repair or _NOTHING
         unreadable = tuple(each for each in before.named if not each.hits)
         self._site = None
@@ -146,7 +153,10 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- examine
 
     def _site_days(self, reprocessing: Reprocessing) -> Iterator[SiteDay]:
-        """Yield the plan's settled site-days, and the neighbouring days, because a recomputation also reads these."""
+        """Yield the plan's settled site-days and their neighbouring days.
+
+        A recomputation reads the neighbouring days too.
+        """
         for site in sorted(reprocessing.sites):
             days = self._stores.generations.current(site, reprocessing.first_day - 1, reprocessing.end_day + 1)
             yield from (SiteDay(site, day) for day in sorted(days))
@@ -159,7 +169,7 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """Mend the index of a site-day whose raw hits are incomplete; return the findings if hits are still missing."""
+        """Mend the index of a site-day with incomplete raw hits. If hits are still missing, return the findings."""
         if self._examined(site_day) is None:
             return None
         self._stores.raw.mend_index(site_day)
@@ -168,8 +178,8 @@ class Restoring:
     def _examined(self, site_day: SiteDay) -> _Examined | None:
         """Count a site-day's raw hits. Return None if no raw hit is missing.
 
-        Read in this order: the stream's ledger, the dirty marks, the generation. In this order, a hit that is stored
-        between two of these reads does not seem to be missing.
+        Read in this order: the stream's ledger, the dirty marks, the generation. With this order, a hit that is stored
+        between two of these reads is never taken for a missing hit.
         """
         site, day = site_day
         of_site = self._site_ledger(site)
@@ -196,9 +206,9 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- restore
 
     def _log(self, incomplete: Mapping[SiteDay, _Examined]) -> Iterator[Sequence[LoggedRecord]]:
-        """Yield the records in the log that may have hits of these site-days, some at a time."""
-        # A hit's event time is at most a day ahead of the record's log time (rule T2), so earlier records need not be
-        # read.
+        """Yield the log's records that may have hits of these site-days. Each step yields some records."""
+        # A hit's event time is at most a day ahead of the record's log time (rule T2). Earlier records therefore need
+        # not be read.
         first_time = min(site_day.day for site_day in incomplete) * DAY_MS - MAX_AHEAD_MS
         for partition, progress in sorted(self._stores.progress.progress(Topic.HITS).items()):
             offset, log_time = self._stores.log_scan.offset_at(partition, first_time), 0
@@ -209,9 +219,10 @@ class Restoring:
                 yield records
 
     def _restore(self, this: _Progress, records: Sequence[LoggedRecord]) -> None:
-        """Store the records that the raw store has lost or damaged, and their claims, which may be lost too.
+        """Store the records that the raw store has lost or damaged.
 
-        Each call reads the erasure marks again, so that all marks that are stored before the call are applied.
+        Their claims may be lost too, and are stored as well. Each call reads the erasure marks again. All marks that
+        were stored before the call are therefore applied.
         """
         lost: list[LoggedRecord] = []
         for record in records:

@@ -1,4 +1,4 @@
-"""Decides which reprocessing is worked on, which plans expire, and which reprocessings are removed (reprocessing).
+"""Decides which reprocessing gets work next, which plans expire, and which reprocessings are removed (reprocessing).
 
 Pure.
 """
@@ -14,11 +14,12 @@ _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.E
 
 
 def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) -> Iterator[Reprocessing]:
-    """Yield, oldest first, the running reprocessings that share no site-day with an older open reprocessing.
+    """Yield the running reprocessings, oldest first.
 
-    Work that a settler has begun counts as the oldest, so that two works never alternate on a site-day. `waiting`
-    contains the erasures (ids) that wait for streams or for the settler, or that cannot begin yet. Other reprocessings
-    do not wait for these erasures.
+    A reprocessing that shares a site-day with an older open one is left out. Work that a settler has begun counts as
+    the oldest. Two works therefore never alternate on a site-day. `waiting` contains the ids of erasures that cannot
+    begin yet, or that wait for streams or for the settler. Other reprocessings do not wait for the erasures in
+    `waiting`.
     """
     older: list[Reprocessing] = []
     for reprocessing in sorted(stored, key=lambda each: (not each.parts, each.created_at, each.id)):
@@ -30,7 +31,7 @@ def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) ->
 
 
 def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Reprocessing]:
-    """Return the plans that were created before a time (UTC ms) and were never run."""
+    """Return the plans that were created before this time (UTC ms) and never ran."""
     return [
         reprocessing
         for reprocessing in stored
@@ -39,7 +40,7 @@ def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Rep
 
 
 def removable(stored: Iterable[Reprocessing], expired_before: int, finished_before: int) -> Sequence[Reprocessing]:
-    """Return the plans that expired before a time, and the reprocessings that finished before another (UTC ms)."""
+    """Return plans that expired before one time, and reprocessings that finished before another time (UTC ms)."""
     before = {State.EXPIRED: expired_before} | dict.fromkeys(_FINISHED, finished_before)
     return [
         reprocessing

@@ -1,8 +1,8 @@
-"""Describes a recomputed site-day's two generations, and which of them a work makes current (reprocessing). Pure.
+"""Describes the two generations of a recomputed site-day, and which of the two a work makes current (reprocessing).
 
-PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. The current entry shows whether the
-site-day is unchanged since the reprocessing last moved it, or whether the settler has settled it again because late
-hits arrived.
+Pure. PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. The current entry shows
+whether the site-day has changed since the reprocessing last moved it. The settler may have settled it again because
+late hits arrived.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
 
 
 def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
-    """Return whether `Rebuilt.after` was settled under the logic and rules that this reprocessing publishes.
+    """Return whether `Rebuilt.after` was settled under the logic and rules of this reprocessing.
 
-    When a rollback recomputes a site-day, it stores as `Rebuilt.after` the generation that reports read until then. If
+    When a rollback recomputes a site-day, it stores the generation that reports read until then as `Rebuilt.after`. If
     another reprocessing published that generation, it does not contain this reprocessing's correction.
     """
     before, after = rebuilt.before, rebuilt.after
@@ -97,7 +97,7 @@ def rebuilt_of(
 ) -> Rebuilt:
     """Return a recomputed site-day.
 
-    In a rollback, the attempt replaces the generation that was current before the publication.
+    In a rollback, the attempt replaces the generation that was current before PUBLISH.
 
     Args:
         attempt: the attempt that settled the site-day.
@@ -105,7 +105,7 @@ def rebuilt_of(
         current: the generation that reports read now.
         changes: each measure's value in the current generation and in the attempt, in this order.
         work: the work for which the site-day is recomputed.
-        reasons: the reasons for which the attempt differs from the current generation; None if not known.
+        reasons: the reasons why the attempt differs from the current generation; None if the reasons are not known.
     """
     new, flags = recomputed_version(attempt, settled), settled.orders.changed_flags
     rebuilt = Rebuilt(
@@ -133,14 +133,14 @@ def rebuilt_of(
 
 
 def flags_to_set(rebuilt: Rebuilt, work: Work) -> Mapping[HitAt, bool]:
-    """Return the duplicate flags of claims that belong to the wanted generation (rule D3)."""
+    """Return the duplicate flags that claims have in the wanted generation (rule D3)."""
     return _inverse(rebuilt.flags) if work is Work.ROLL_BACK else rebuilt.flags
 
 
 def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
     """Raise an error if a site-day was recomputed from fewer accepted hits than the current generation has.
 
-    The log only grows, so a recomputation finds fewer hits only if the raw store lost hits.
+    The log only grows. A recomputation therefore finds fewer hits only if the raw store has lost hits.
 
     Raises:
         StoreCorrupt: raw hits are missing.
@@ -156,9 +156,9 @@ def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
 
 
 def hand_on_the_same(version: GenerationVersion, other: GenerationVersion) -> bool:
-    """Return whether the next day's settlement has the same result with either generation.
+    """Return whether the next day's settlement has the same result with both generations.
 
-    The logic matters too, because open visits continue under the logic of the day on which they began. A damaged carry
+    The logic matters too: an open visit continues under the logic of the day on which the visit began. A damaged carry
     differs from every other carry.
     """
     try:

@@ -1,1 +1,1 @@
-"""The rules for visits, copies, orders and rollups, which stream and settlement share. Pure."""
+"""The rules for visits, copies, orders and rollups. Stream and settlement share these rules. Pure."""

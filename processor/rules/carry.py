@@ -1,8 +1,9 @@
-"""The carry: the state that a settled day hands to the next day (settlement, rule L4).
+"""A carry is the state that a settled day hands to the next day (settlement, rule L4).
 
-A carry contains the visits that were open at the day's end, in their state at that instant. A carry also contains a
-digest of those hits of the next day that this settlement has read and that belong to these visits. With this digest,
-the next day's settlement detects whether this settlement has read all such hits. Equal carries have equal bytes.
+A carry contains the visits that were open at the end of this day, in their state at that instant. A carry also contains
+a digest of some hits of the next day. These hits belong to the open visits, and this day's settlement has already read
+them. With this digest, the next day's settlement detects whether this day's settlement has read all hits of the open
+visits. Equal carries have equal bytes.
 """
 
 from __future__ import annotations
@@ -41,15 +42,14 @@ class Carry:
 
     Attributes:
         open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
-        followed: the `digest` of some hits on the next day: those that belong to these visits and that this settlement
-            has read.
+        followed: the `digest` of hits on the next day that belong to these visits and that this settlement has read.
     """
 
     open_visits: pl.DataFrame
     followed: int = 0
 
     def to_bytes(self) -> bytes:
-        """Return the carry as bytes: a header with version and digest, followed by an Arrow IPC stream."""
+        """Return the carry as bytes: a header with version and digest, then an Arrow IPC stream."""
         target = BytesIO()
         rows = self.open_visits.select(*CARRY_COLUMNS).sort(TIMELINE).rechunk()
         rows.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
@@ -75,7 +75,7 @@ class Carry:
         return cls(open_visits, followed)
 
     def hands_on_the_same(self, other: Carry) -> bool:
-        """Return whether the next day's settlement has the same result with either carry."""
+        """Return whether the next day's settlement has the same result with both carries."""
         return self.open_visits.equals(other.open_visits)
 
 
@@ -110,7 +110,7 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
 
 
 def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
-    """Return each visit's `CARRIED_DIMENSIONS`: the first hit's dimensions, and the first view's page (rule S6)."""
+    """Return each visit's `CARRIED_DIMENSIONS` (rule S6): the first hit's dimensions and the first view's page."""
     of_first = tuple(name for name in CARRIED_DIMENSIONS if name != "landing_page")
     landing = hits["page_path"].gather(np.maximum(visits.landing, 0)) if hits.height else None
     pages = (
@@ -131,7 +131,10 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
 
 
 def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """Return these columns of each visit: from its first hit or, if the visit was carried in, from the carry."""
+    """Return these columns for each visit.
+
+    The values come from the visit's first hit; for a carried-in visit, they come from the carry.
+    """
     is_carried = visits.first < 0
     if not is_carried.any():
         return hits.select(names)[visits.first]
@@ -142,7 +145,9 @@ def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, n
 
 
 def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArray | None = None) -> int:
-    """Return the sum modulo 2⁶⁴ of the hits' hashes. A hash covers all values of a hit that can change the hit's visit.
+    """Return the sum modulo 2⁶⁴ of the hits' hashes.
+
+    A hit's hash covers all values of the hit that can change its visit.
 
     Args:
         hits: hits in visits, in any order.

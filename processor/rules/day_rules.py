@@ -1,8 +1,8 @@
-"""Decides which hits are excluded, under the version of a site's exclusion rules for a UTC day (settlement).
+"""Decides which hits are excluded. The version of the site's exclusion rules for the UTC day decides (settlement).
 
-The rules of a hit's UTC day decide about the hit, even if the settlement of a neighbouring day reads the hit. Each hit
-is therefore excluded either in all settlements or in none. If a day has no version, the collector's decisions in the
-log apply. Pure.
+The rules for a hit's UTC day decide about the hit. This also holds when the settlement of a neighbouring day reads the
+hit. Each hit is therefore excluded either in all settlements or in none. If a day has no version, the collector's
+decisions in the log apply. Pure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hitmesh.model.zones import DAY_MS
 SETTLED_STEPS_A_HIT: Final = 2_000
 """For each hit that is decided, a settlement may spend this many RE2 steps on its patterns."""
 SETTLED_FREE_STEPS: Final = 2_000_000_000
-"""In addition, a settlement may spend this many RE2 steps, which take at most 24 s of CPU time."""
+"""A settlement may also spend this many RE2 steps, whatever the number of hits. They take at most 24 s of CPU time."""
 _NETWORK: Final = MATCHED[RuleKind.NETWORK].column
 
 
@@ -52,12 +52,12 @@ class DayRules:
 
     @property
     def decide_anew(self) -> bool:
-        """Whether, on at least one day, the rules decide about hits instead of the collector."""
+        """Whether there is a day on which the rules decide about hits. On all other days, the collector decides."""
         return bool(self._decided)
 
     @property
     def skipped(self) -> tuple[ExclusionRule, ...]:
-        """The rules that do not compile, and therefore match no hit, in all versions that decide about a day."""
+        """The rules that do not compile in the versions that decide about a day. These rules match no hit."""
         found = (rule for version in self._decided for rule in broken_rules(self.rules.at(version)))
         return tuple(dict.fromkeys(found))
 
@@ -69,7 +69,7 @@ class DayRules:
 
         Raises:
             FatalError: the patterns need too many steps (FILTER_TOO_DEAR). The error is raised before any pattern is
-            matched, because a site's rules must not hold up the settlement of other sites.
+            matched. A site's rules must not delay the settlement of other sites.
         """
         if not self.decide_anew or rows.is_empty():
             return rows
@@ -116,16 +116,16 @@ class DayRules:
 
 
 COLLECTED: Final = DayRules()
-"""The rules of days without a version: all hits are excluded or not as the collector decided."""
+"""The rules of days without a version: the collector's decision about each hit applies."""
 
 
 def excluded_by_rule(flags: npt.NDArray[np.uint32]) -> BoolArray:
-    """Return for each hit whether it is excluded by exclusion rules only, not also as a bot or referrer spam."""
+    """Return whether each hit is excluded by exclusion rules only, that is, not also as a bot or referrer spam."""
     others = np.uint32(EXCLUDING_FLAGS & ~RULE_FLAGS)
     found: BoolArray = (flags & np.uint32(RULE_FLAGS) != 0) & (flags & others == 0)
     return found
 
 
 def with_excluded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the hits with the column `excluded`, which states whether a flag excludes the hit."""
+    """Return the hits with the column `excluded`: True if a flag excludes the hit."""
     return rows.with_columns((pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"))

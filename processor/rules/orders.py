@@ -1,8 +1,8 @@
-"""Decides which claim on an order or a refund counts (settlement, rule D3).
+"""Decides which claim on an order or refund counts (settlement, rule D3).
 
-For each (kind, id, excluded or not), the winner is the first claim in log order that is not a duplicate. Also
-decides which other days must be settled again because a winner changed. There are few orders, so this module is plain
-Python. The module `refunds` decides the amounts of refunds.
+For each (kind, id, excluded or not), the first claim in log order that is not a duplicate wins. Also decides which
+other days must be settled again because another claim wins. There are few orders, so this module is plain Python. The
+module `refunds` decides the amounts of refunds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.positions import PartitionId, Position
 
 HitAt = tuple[Position, int]
-"""The place at which a hit is stored: the position of its record, and the row in that record."""
+"""The place where a hit is stored: the position of its record, and the hit's row in this record."""
 
 Claimed = tuple[ClaimKind, str, bool]
 """The subject of a claim: (kind, id, whether the claiming hit is excluded)."""
@@ -41,12 +41,12 @@ class OrderVerdicts:
 
 
 def seen_claims(claims: Iterable[OrderClaim], before: Mapping[PartitionId, int]) -> list[OrderClaim]:
-    """Return the claims whose records a scan with these bounds has read, in their given order."""
+    """Return the claims whose records are within the bounds of a scan. The order of the claims is kept."""
     return [claim for claim in claims if claim.position.offset < before.get(_partition(claim), 0)]
 
 
 def with_flags(claims: Iterable[OrderClaim], flags: Mapping[HitAt, bool]) -> list[OrderClaim]:
-    """Return the claims. If `flags` contains a claim, its duplicate flag is replaced."""
+    """Return the claims. If `flags` contains a claim, the flag from `flags` replaces the claim's duplicate flag."""
     if not flags:
         return list(claims)
     return [replace(claim, duplicate=flags.get(claim_at(claim), claim.duplicate)) for claim in claims]
@@ -60,14 +60,14 @@ def decide_orders(
     refund_days: Mapping[str, Collection[int]] | None = None,
     excluded_before: Mapping[HitAt, bool] | None = None,
 ) -> OrderVerdicts:
-    """Return the winning claims, and the flags and days that change as a result.
+    """Return the winning claims. Also return the flags and days that change because of the winners.
 
     Args:
         claims: all claims on the orders and refunds that are to be decided; claims on one id must be in log order.
         day: the UTC day to settle.
         duplicates: for claiming hits, whether the hit is a copy; hits on other days may be included.
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
-            day's claims beyond these offsets are new, and may take an order from a claim on another day.
+            day's claims beyond these offsets are new. A new claim may take an order from a claim on another day.
         refund_days: for each order, the days of refunds that take their amount from the order.
         excluded_before: for claiming hits, whether the current generation excludes the hit; for a hit that is missing
             here, the claim's flag applies. If exclusion rules are applied again, another claim on an order may win.

@@ -1,7 +1,7 @@
-"""Decides the amount that a refund subtracts (journey step 5, and settlement; rule D3).
+"""Decides which amount a refund subtracts (journey step 5, settlement, rule D3).
 
-A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream. At settlement, such a refund
-subtracts the order's total, if the order is found. There are few refunds, so this module is plain Python.
+A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream. In settlement, this refund
+subtracts the order's total if the order is found. There are few refunds, so this module is plain Python.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def claims_refund() -> pl.Expr:
 
 
 def takes_total() -> pl.Expr:
-    """Return an expression that states whether a hit is a refund without an amount (0, or null in a foreign record)."""
+    """Return an expression that is true for a refund without an amount: 0, or null in a foreign record."""
     has_none = pl.col("refund_amount").fill_null(0) == 0
     return (pl.col("hit_type") == HitType.REFUND) & has_none & pl.col("order_id").is_not_null()
 
@@ -60,7 +60,7 @@ def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
 
 
 def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: OrderVerdicts) -> Refunded:
-    """Return hits with the refund amounts that count at settlement. The hits must not contain copies."""
+    """Return hits with the refund amounts that count in settlement. The hits must not contain copies."""
     completed = np.zeros(hits.height, np.int64)
     rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.REFUND)
     if not len(rows):
@@ -90,9 +90,10 @@ def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: Orde
 
 
 def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
-    """Return the claims; every claim on these orders has a total and a currency.
+    """Return the claims. Every claim on these orders has a total and a currency.
 
-    Claims that older versions of hitmesh stored have no total. Total and currency are then taken from the ORDER hit.
+    Claims that older versions of hitmesh stored have no total. For such a claim, total and currency are taken from the
+    ORDER hit.
 
     Raises:
         StoreCorrupt: a record does not decode.

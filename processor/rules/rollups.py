@@ -1,9 +1,9 @@
 """Folds hits and visits into rollup rows (journey step 5, rules §8 and §9).
 
-Decides which measures a hit, an ordered item, a copy, a refusal and a visit add. Also decides in which cell and under
-which dimensions these measures are added.
+Decides which measures a hit, an ordered item, a copy, a refusal or a visit adds to. Also decides the cell and the
+dimensions of each measure.
 
-Data-quality measures count all hits, and are stored in rows that are not marked excluded (rollup_rows).
+Data-quality measures count all hits. They are stored in rows that are not marked excluded (rollup_rows).
 """
 
 from __future__ import annotations
@@ -103,10 +103,10 @@ def traffic_rows(
 
 
 def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFrame]:
-    """Return a number for each row (n,), and the VISIT_DIMENSIONS by number.
+    """Return a number for each row (n,). Also return the VISIT_DIMENSIONS of each number.
 
     Rows with equal VISIT_DIMENSIONS get the same number. Number 0 stands for no value in any dimension. A row has
-    twenty dimensions. Grouping takes half the time if one number replaces eleven texts.
+    twenty dimensions. If one number replaces eleven texts, grouping takes half the time.
     """
     nothing = pl.DataFrame(schema=dict.fromkeys(VISIT_DIMENSIONS, pl.String()), data=[[None]] * len(VISIT_DIMENSIONS))
     rows = pl.concat([nothing, dimensions.select(VISIT_DIMENSIONS)]).rechunk().with_row_index("row")
@@ -121,7 +121,7 @@ def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFram
 
 
 def _with_values(rows: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Return the columns, except text columns that are null in all rows. Most dimensions are null in most traffic."""
+    """Return the columns without text columns that are null in all rows. Most dimensions are null in most traffic."""
     there = [name for name in names if name in rows.columns]
     kept = [name for name in there if rows.schema[name] != pl.String or rows[name].null_count() < rows.height]
     return kept or [names[0]]
@@ -134,13 +134,13 @@ def folded_rows(
     lg_k: int = LG_K_CELL,
     texts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Return the rows for contributions that come in parts. Only one part is in memory at a time.
+    """Return the rows for contributions that are given in parts. Only one part is in memory at a time.
 
     Args:
         source: the row source.
         owner: the owner of the rows.
         parts: contributions of hits, copies, refusals or visits; at least one part. A column without values may be
-            missing, but `visitor` must not be missing from all parts.
+            missing. At least one part must have `visitor`.
         lg_k: log2 of the visitor sketches' size.
         texts: the VISIT_DIMENSIONS for each number `dims`, if the parts have `dims` in place of VISIT_DIMENSIONS.
     """
@@ -160,12 +160,12 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
 
     Args:
         counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
-        dimensions: the columns that distinguish rows. An item's own dimensions replace those of the hit. `hit_type`
+        dimensions: the columns that distinguish rows. An item's own dimensions replace the hit's dimensions. `hit_type`
             stays a number.
 
     Returns:
-        Frames with cell, excluded, dimensions, measures and `visitor`, which is visitor_lo for interactive hits, and
-        null for others.
+        Frames with cell, excluded, dimensions, measures and `visitor`. For interactive hits, `visitor` is visitor_lo;
+        for other hits, it is null.
     """
     parts = [_hits(counted, dimensions)]
     if counted["excluded"].any():
@@ -186,7 +186,7 @@ def visits_rows(owner: RowOwner, contributions: pl.DataFrame, texts: pl.DataFram
 def visit_contributions(
     visits: Summaries, hits: pl.DataFrame, dimensions: pl.DataFrame, order_visits: BoolArray
 ) -> pl.DataFrame:
-    """Return the contributions of visits, each in the cell where the visit starts.
+    """Return the contributions of visits. A visit contributes to the cell in which the visit starts.
 
     Args:
         visits: the visits (m,); a visit that has not ended contributes its values so far.
@@ -215,7 +215,7 @@ def visit_contributions(
 
 
 def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contribution of each hit to its row, without the data-quality measures of excluded hits."""
+    """Return each hit's contribution to its row. The data-quality measures of excluded hits are left out."""
     hit_type = pl.col("hit_type")
     wins = pl.col("wins_order")
     included = ~pl.col("excluded")
@@ -244,7 +244,7 @@ def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
     """Return the data-quality measures of excluded hits.
 
-    These measures belong to rows that are not marked as excluded.
+    The data-quality measures belong to rows that are not marked as excluded.
     """
     flags = pl.col("flags")
     measures = {
@@ -266,7 +266,7 @@ def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl
 
 
 def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contributions of items in winning orders, each under the product, category and brand of the item."""
+    """Return the contributions of items in winning orders. Each item has its own product, category and brand."""
     ordered = counted.filter(pl.col("wins_order") & (pl.col("items").list.len() > 0))
     item = pl.col("items").struct
     return (
@@ -293,7 +293,7 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
 def refusal_contributions(rejected: Mapping[int, int]) -> pl.DataFrame:
     """Return the contributions of refused hits.
 
-    Refused hits are in the cell of the collect time, and have no dimensions.
+    A refused hit belongs to the cell of its collect time. A refused hit has no dimensions.
     """
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
@@ -319,12 +319,12 @@ def hit_type_name() -> pl.Expr:
 
 
 def with_texts(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows, in which VISIT_DIMENSIONS replace their number `dims`."""
+    """Return the rows. VISIT_DIMENSIONS replace their number `dims`."""
     return rows.drop(DIMS).with_columns(*texts[rows[DIMS]])
 
 
 def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) -> pl.DataFrame:
-    """Return one row per key, with the sums of its contributions.
+    """Return one row per key. Each row has the sums of its contributions.
 
     The input may also be rows from an earlier call of this function. Rows of traffic keep the list of their visitors. A
     dimension without values may be missing.
@@ -356,7 +356,7 @@ def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
 def complete_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order. Missing dimensions and measures are filled in, and reserved words are escaped."""
+    """Return all columns in order. Missing dimensions and measures are filled in. Reserved words are escaped."""
     return with_escaped_names(filled_rows(folded, fixed, columns))
 
 

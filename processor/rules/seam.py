@@ -1,10 +1,10 @@
-"""Builds visits across days with different policies (settlement, stream; rules L4 and §4).
+"""Builds visits across days with different policies (settlement and stream, rules L4 and §4).
 
 A visit has the policy of the day on which it begins. The policy follows from that day's logic version, and from the
-site's changes of its policy. `build_after` is for the settlement of a day whose policy differs from the previous day's
-policy. `build_by_start` is for any range of time. The carried-in visits continue under the previous day's policy,
-because the settlement of the previous day has already applied this policy to them. All other hits form visits under the
-day's own policy. Every hit is in at most one visit, whatever versions two neighbouring days have.
+site's changes of its policy. Settlement calls `build_after` for a day whose policy differs from the previous day's
+policy. `build_by_start` builds visits for any range of time. The carried-in visits continue under the previous day's
+policy. The settlement of the previous day has already applied this policy to them. All other hits form visits under the
+day's own policy. Every hit is in at most one visit. This holds whatever logic versions two neighbouring days have.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NEVER: Final = np.iinfo(np.int64).max
 def build_after(
     hits: pl.DataFrame, carried: pl.DataFrame, carried_policy: VisitPolicy, policy: VisitPolicy, zone: str
 ) -> Visits:
-    """Build visits as `build_visits` does, but with a separate policy for carried-in visits.
+    """Build visits as `build_visits` does. Carried-in visits have a separate policy.
 
     The carried-in visits come first in the result. The `line` of the result does not contain these visits and their
-    hits. The `line` shows which visits are open at the day's end. Carried-in visits are never open then, because a
+    hits. The `line` shows which visits are open at the day's end. At that time, no carried-in visit is open, because a
     visit lasts at most a day (rule S5).
 
     Args:
@@ -67,8 +67,8 @@ def build_by_start(
     Args:
         hits: as for `build_visits`.
         carried: as for `build_visits`; the visits may have begun under different policies.
-        policies: the policies, each with the instant from which it is in force, ascending. No hit or carried-in visit
-            may be before the first instant.
+        policies: the policies, each with the instant from which it is in force, ascending. Hits and carried-in visits
+            must not be before the first instant.
         zone: the site's time zone, for split_at_local_midnight.
         timeline: as for `build_visits`.
 
@@ -97,7 +97,7 @@ def build_by_start(
 
 
 def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
-    """Return the summaries, in which `first` of a carried-in visit contains its index among all carried-in visits."""
+    """Return the summaries. For a carried-in visit, `first` contains the visit's index among all carried-in visits."""
     first = visits.first.copy()
     is_carried = first < 0
     first[is_carried] = -1 - places[-1 - first[is_carried]]

@@ -1,7 +1,7 @@
-"""Goes through a single timeline hit by hit, and applies rules S1 to S5 exactly as written (journey step 5).
+"""Goes through a single timeline hit by hit. Applies rules S1 to S5 exactly as written (journey step 5).
 
-Going hit by hit is for the few timelines that `visits` cannot split into visits by comparing neighbouring hits. The
-walk decides for each hit whether the hit starts a visit, extends the open visit or is an orphan.
+Only few timelines need this: those that `visits` cannot split into visits by comparing neighbouring hits. For each hit,
+the walk decides whether the hit starts a visit, extends the open visit or is an orphan.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The hits of one timeline, sorted by (event time, hit hash); each list has n elements.
+    """The hits of one timeline, sorted by (event time, hit hash). Each list has n elements.
 
-    An element's `starts` is the hit's event time, and its `weights` is 1. A carried-in visit is the first element, and
-    counts as one hit at the time of its last hit. For a carried-in visit, `starts` is the visit's start, and `weights`
-    is its number of hits. `days` contains the local dates of `starts`, and is given only if the policy splits visits at
+    For a hit, `starts` is the event time, and `weights` is 1. A carried-in visit is the first element. It counts as one
+    hit at the time of the visit's last hit. For a carried-in visit, `starts` is the visit's start, and `weights` is its
+    number of hits. `days` contains the local dates of `starts`. `days` is given only if the policy splits visits at
     local midnight.
     """
 
@@ -59,7 +59,7 @@ def walk(timeline: Timeline, policy: VisitPolicy) -> list[Step]:
 
 
 def _step(timeline: Timeline, place: int, first: int, last: int, count: int, policy: VisitPolicy) -> Step:
-    """Return the effect that the hit has if the hit is interactive."""
+    """Return the effect that the hit would have if it were interactive."""
     if first < 0:
         return Step.START
     time, campaign = timeline.times[place], timeline.campaigns[place]

@@ -1,10 +1,10 @@
 """Builds visits from timelines (journey step 5, rules S0 to S6).
 
 Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
-were open before the first of these hits. Nearly every timeline is split into visits by comparing neighbouring hits.
-Comparing neighbours is not exact if a visit reaches a cap or another local date, or if a non-interactive hit has
-another campaign. If comparing is not exact, `timeline.walk` goes through the timeline hit by hit. Where both methods
-apply, they give the same visits.
+were open before the first hit. Nearly every timeline can be split into visits by comparing neighbouring hits. Comparing
+neighbours is not exact if a visit reaches a cap or another local date. It is not exact either if a non-interactive hit
+has another campaign. If comparing is not exact, `timeline.walk` goes through the timeline hit by hit. If comparing
+neighbours is exact, both methods give the same visits.
 
 All times are UTC ms.
 
@@ -75,17 +75,17 @@ class Summaries:
     """The summaries of visits (m,), ordered by timeline and start.
 
     Attributes:
-        first: the row of the first hit; −1 − i for a visit that was carried in as open visit i.
+        first: the row of the first hit; −1 − i if open visit i was carried in.
         start: the first hit's event time.
         first_hash: the first hit's hit_hash.
         last: the last hit's event time.
         hits: the number of hits in the visit, including hits before the visit was carried in.
-        interactive_hits: the number of interactive hits among these.
-        views: the number of page and screen views among these.
+        interactive_hits: the number of interactive hits in the visit.
+        views: the number of page and screen views in the visit.
         landing: the row of the first view among the given rows; −1 without a view.
         exit: the row of the last view among the given rows; −1 without a view.
         campaign: the hash of the current campaign; 0 = none.
-        bot_behaviour: whether the visit began because the visit before was full (rule S5).
+        bot_behaviour: whether the visit began because the previous visit was full (rule S5).
     """
 
     first: I64Array
@@ -112,10 +112,10 @@ class Summaries:
 class Line:
     """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id.
 
-    Each element stands for a hit or for a carried-in visit, and every array has the shape (n,). `row` is the row of a
-    hit, or −1 − i for open visit i. `weight`, `acts` and `views` contain the numbers of hits, interactive hits and
-    views for which an element stands. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an
-    element that starts a visit. `full` is true for an element that starts a visit because the visit before was full
+    Each element stands for a hit or for a carried-in visit. Every array has the shape (n,). `row` is the row of a hit,
+    or −1 − i for open visit i. `weight`, `acts` and `views` contain numbers. They say how many hits, interactive hits
+    and views an element stands for. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an
+    element that starts a visit. `full` is true for an element that starts a visit because the previous visit was full
     (rule S5).
     """
 
@@ -161,13 +161,13 @@ def build_visits(
 ) -> Visits:
     """Build the visits of one site's hits.
 
-    If `timeline` includes the site, the hits may be from several sites with one policy.
+    If `timeline` includes the site, the hits may be from several sites with the same policy.
 
     Args:
         hits: the timeline's columns, event_time, hit_hash, hit_type, interactive, offline, campaign_hash; in any order,
             without copies.
-        open_visits: `OPEN_COLUMNS` and the timeline's columns; at most one visit per timeline, older than all hits of
-            that timeline.
+        open_visits: `OPEN_COLUMNS` and the timeline's columns; at most one visit per timeline. The visit must be older
+            than all hits of its timeline.
         policy: gap, caps and flags.
         zone: the site's time zone, for split_at_local_midnight.
         timeline: columns that both frames have. Rows with equal values in these columns form a timeline.
@@ -187,7 +187,10 @@ def build_visits(
 
 
 def summarise(line: Line) -> Summaries:
-    """Return the summaries of the visits in a line. The line must contain each visit from its first hit on."""
+    """Return the summaries of the visits in a line.
+
+    The line must contain all hits of each visit, beginning with the visit's first hit.
+    """
     inside = line.only(line.number != ORPHAN)
     begins = np.flatnonzero(inside.starts)
     ends = np.append(begins[1:], len(inside.row))[: len(begins)] - 1
@@ -212,7 +215,10 @@ def summarise(line: Line) -> Summaries:
 
 
 def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
-    """Return the visits that a hit at `instant` or later could extend, in their state before `instant` (rule L4)."""
+    """Return the visits that a hit at `instant` or later could extend (rule L4).
+
+    Each visit is in its state before `instant`.
+    """
     line = visits.line
     before = line.only((line.time < instant) & (line.number != ORPHAN))
     latest = np.ones(len(before.row), np.bool_)
@@ -227,12 +233,12 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
 
 
 def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Return whether any two neighbours are equal in all these columns.
+    """Return whether two neighbours are equal in all these columns.
 
     Neighbours that are equal in these columns are simultaneous hits with different ids that share a hash.
     """
     tied = np.ones(max(line.height - 1, 0), np.bool_)
-    for name in reversed(names):  # the hashes are compared first, because they differ for nearly all neighbours
+    for name in reversed(names):  # hashes are compared first, because nearly all neighbours differ in their hashes
         if not tied.any():
             return False
         values = line[name].to_numpy()
@@ -241,7 +247,7 @@ def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
 
 
 def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
-    """Return hits and open visits as one sorted line, in which no element is assigned to a visit yet."""
+    """Return hits and open visits as one sorted line. No element is assigned to a visit yet."""
     of_hits = hits.select(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         *timeline,
@@ -285,9 +291,9 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
 
 
 def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Return whether each element starts a visit, is in a visit, or is unsure, according to gaps and campaigns alone.
+    """Return whether each element starts a visit, is in a visit, or is unsure. Only gaps and campaigns are examined.
 
-    A timeline with an unsure element must be walked hit by hit.
+    A timeline that contains an unsure element must be walked hit by hit.
     """
     n = len(line.row)
     if n == 0:
@@ -314,9 +320,9 @@ def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, Bool
 def _beyond_caps(
     line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | I32Array | None, policy: VisitPolicy
 ) -> BoolArray:
-    """Return for each element whether it exceeds a cap of its visit, or has a later local date than its visit.
+    """Return whether each element exceeds a cap of its visit, or has a later local date than its visit.
 
-    The given visits were split by gaps and campaigns alone.
+    The given visits were split only by gaps and campaigns.
     """
     beyond = np.zeros(len(starts), np.bool_)
     if not starts.any():
@@ -339,9 +345,10 @@ def _walk_unsure(
     days: I64Array | I32Array | None,
     policy: VisitPolicy,
 ) -> BoolArray:
-    """Go hit by hit through each timeline with a hit in `unsure`, and overwrite the `starts` and `inside` of its hits.
+    """Go hit by hit through each timeline that has a hit in `unsure`.
 
-    Return for each hit whether it starts a visit because the visit before was full.
+    Overwrite `starts` and `inside` of the timeline's hits. Return whether each hit starts a visit because the previous
+    visit was full.
     """
     full = np.zeros(len(starts), np.bool_)
     doubtful = np.unique(line.timeline[unsure])

@@ -1,1 +1,1 @@
-"""Settlement: recomputes closed days from raw hits, compares them with the stream's results, and publishes them."""
+"""Settlement recomputes closed days from raw hits, compares the days with the stream's results and publishes them."""

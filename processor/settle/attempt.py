@@ -1,7 +1,7 @@
-"""An attempt to settle a site-day: reads its inputs (window of hits, claims, incoming carry) and settles it.
+"""An attempt to settle a site-day.
 
-An attempt writes only to reserve its generation number (`Generations.begin`). The module `settler` performs all other
-effects.
+An attempt reads the inputs (window of hits, claims, incoming carry) and settles the site-day. The only value that an
+attempt writes is its reserved generation number (`Generations.begin`). The module `settler` performs all other effects.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ from processor.settle.sorted_hits import SortedHits
 from processor.settle.stores import SettlerStores
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long visits are followed after the day's end, in the two tries
+_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed, in the two tries
 _UNKNOWN_ZONE: Final = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """Results of a site's unpublished settlements, which the settlements of later days need.
+    """The results of a site's unpublished settlements. The settlements of later days need these results.
 
     Attributes:
         carry: the carry from the day before; None if that day is not among these settlements.
         flags: the duplicate flags of claims that differ from the stored flags (rule D3).
-        logic: the logic version that produced the carry; None means the version of the attempt.
+        logic: the logic version that produced the carry; None means the attempt's version.
     """
 
     carry: Carry | None = None
@@ -73,14 +73,14 @@ NOTHING_HANDED: Final = Handed()
 class Worked:
     """A settlement with its inputs.
 
-    The inputs contain all hits, so keep a reference only as long as the hits are needed.
+    The inputs contain all hits. Keep a reference only as long as the hits are needed.
     """
 
     settled: Settled
     inputs: DayInputs
 
     def close(self) -> None:
-        """Delete the hits that are on disk. The settlement remains readable."""
+        """Delete the hits that are on disk. The settlement can still be read afterwards."""
         if isinstance(self.inputs.window, SpilledWindow):
             self.inputs.window.close()
 
@@ -88,16 +88,16 @@ class Worked:
 class Attempt:
     """One attempt to settle a site-day.
 
-    A site-day keeps its logic version: if no version is given, the attempt takes the version of the site-day's current
-    generation. If a carry is damaged, the attempt works without it and replaces it.
+    If no logic version is given, the attempt takes the version of the site-day's current generation. If a carry is
+    damaged, the attempt works without the carry and replaces it.
 
     Args:
         stores: the stores to read.
         site_day: the site-day to settle.
         hits_before: the offsets at which the scan of hits ends (exclusive).
         read_through: the offsets at which the scan ends (exclusive), for all topics.
-        handed: earlier days' results that are computed, but not published yet.
-        lg_k: log2 of the visitor sketches' size, the same as in the stream.
+        handed: results of earlier days that are computed but not published yet.
+        lg_k: log2 of the visitor sketches' size; the same as in the stream.
         logic: the logic version; if None, the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
         rules: new versions of the exclusion rules for settled days, by day. Days without a new version keep their
@@ -114,8 +114,8 @@ class Attempt:
         current: the site-day's generation entry when the scan began; None if there was no entry.
         site_sequence: the highest sequence number among the site's generation entries when the attempt began.
         logic: the logic version that the attempt applies.
-        rules_version: the version of the exclusion rules that decides about the day's hits; AS_COLLECTED for a site-day
-            without a generation, so that the first settlement keeps the collector's decisions.
+        rules_version: the version of the exclusion rules that decides about the day's hits. For a site-day without a
+            generation, it is AS_COLLECTED, and the first settlement keeps the collector's decisions.
     """
 
     def __init__(
@@ -136,7 +136,8 @@ class Attempt:
         streams: StreamTable = NO_SHADOW,
     ) -> None:
         site, day = site_day
-        # The sequence number is read before all other values, so that a publication during the other reads is noticed.
+        # The sequence number is read before all other values. A publication during the other reads is therefore
+        # noticed.
         self.site_sequence = stores.generations.sequence(site)
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
         before_it = None if handed.carry is not None else stored_carry(stores.generations, SiteDay(site, day - 1))
@@ -160,7 +161,7 @@ class Attempt:
         self._carry = handed.carry or _intact(before_it)
         self._before_is_damaged = before_it is not None and self._carry is None
         self._own_is_damaged = handed_on is not None and _intact(handed_on) is None
-        self.skipped_rules: tuple[ExclusionRule, ...] = ()  # the rules that do not compile; `work` sets them
+        self.skipped_rules: tuple[ExclusionRule, ...] = ()  # the rules that do not compile; set by `work`
         self._erasing = erasing
         self._erased = ErasedVisitors(b"", ())
         self._claims = DayClaims(site_day, stores.claims, stores.raw, hits_before, handed.flags, self._erased)
@@ -196,7 +197,9 @@ class Attempt:
         return worked.settled
 
     def work(self) -> Worked | None:
-        """Return the settlement as `settle` does, together with its inputs. The caller must close the result.
+        """Return the result of `settle` together with the settlement's inputs.
+
+        The caller must close the returned object.
 
         Raises:
             StaleGeneration: the current generation was read from more of the log than this attempt would read.
@@ -211,8 +214,8 @@ class Attempt:
         if known:
             self._policies = known.policy_on(day - 1), known.policy_on(day)
         self.generation = self._stores.generations.begin(self.site_day)
-        # Marks are read after the generation has begun, because an erasure first stores its marks, and then abandons
-        # all generations that began earlier.
+        # Marks are read after the generation has begun. An erasure first stores its marks, and then abandons all
+        # generations that began earlier.
         marks = [*self._stores.erasures.of(site), *self._erasing]
         self._erased = ErasedVisitors(self._stores.directory.mesh_secret(), marks)
         self._claims = replace(self._claims, erased=self._erased)
@@ -229,10 +232,10 @@ class Attempt:
         return Worked(settle(inputs), inputs)
 
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
-        """Return these inputs with the current generation's logic, and with the stored carry of the day before.
+        """Return these inputs with the current generation's logic. The carry is the stored carry of the day before.
 
-        The result is None if this attempt has a carry, but the current generation had none: the visits that were open
-        at the day's start would then be derived from earlier hits, which the window does not contain.
+        The result is None if this attempt has a carry, but the current generation had none. The visits that were open
+        at the day's start would have to be derived from earlier hits, and the window does not contain these hits.
         """
         site, day = self.site_day
         stored = self._stores.generations.carry(SiteDay(site, day - 1))
@@ -243,16 +246,20 @@ class Attempt:
         return replace(inputs, policy=policy, carried_policy=carried_policy, carry=carry)
 
     def _under(self, before: Logic, logic: Logic) -> tuple[VisitPolicy | None, VisitPolicy]:
-        """Return the policy for visits that began on the day before (None if the same), and the policy for this day."""
+        """Return two policies.
+
+        The first is for visits that began on the day before (None if the same), the second for this day.
+        """
         carried, policy = before.policy(self._policies[0]), logic.policy(self._policies[1])
         return None if carried == policy else carried, policy
 
     def _refuse_to_read_less(self) -> None:
-        """Refuse to replace a generation for which more of the log was read than for this attempt.
+        """Refuse to replace a generation that has read more of the log than this attempt.
 
-        Hits that only that generation has read would be lost, because hits that a published generation has read have no
-        dirty marks any more. Another settler may publish such a generation after this attempt's bounds were read.
-        Partitions that only the generation or only the attempt has, such as those of a retired log, are not compared.
+        Hits that only the other generation has read would be lost: a hit that a published generation has read has no
+        dirty mark any more. Another settler may publish such a generation after this attempt has read its bounds.
+        A partition is not compared if only the generation or only the attempt has it. For example, a retired log has
+        such partitions.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():
@@ -263,10 +270,10 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream, or None if the day already has a generation or the stream counted nothing.
+        """Return the drift from the stream.
 
-        If a partial of the day is damaged, the day is not confirmed, so that its settled rows replace the stream's
-        rows.
+        Return None if the day already has a generation or the stream counted nothing. If a partial of the day is
+        damaged, the day is not confirmed. The day's settled rows then replace the stream's rows.
         """
         if self.current is not None:
             return None
@@ -286,17 +293,17 @@ class Attempt:
         return settled_series(settled.rows, digest_of(self._stores.directory), self._lg_k)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
-        """Return the other days that must be settled, or settled again, because of this settlement (rule L4)."""
+        """Return the other days that must be settled because of this settlement (rule L4)."""
         disturbed = self.disturbed_by_hits(settled)
         if self._next_is_settled and not self._hands_on_the_same(settled.carry):
             disturbed.add(self.site_day.day + 1)
         return disturbed
 
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
-        """Return the disturbed days, but without the next day if only the carry or the logic version disturbs it.
+        """Return the disturbed days. The next day is left out if only the carry or the logic version disturbs it.
 
         A damaged carry does not show which hits of the day continue its visits. If the carry is damaged, the day before
-        is therefore settled again, which replaces the carry.
+        is therefore settled again. This replaces the carry.
         """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
         follows_others = self._carry is not None and self._carry.followed != settled.followed
@@ -308,7 +315,7 @@ class Attempt:
         """Return whether this attempt leaves the result of the next day's settlement unchanged."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
-        # The version of this day also decides which hits of the next day continue the carried visits.
+        # The version for this day also decides which hits of the next day continue the carried visits.
         return carry.open_visits.is_empty() or _are_same(self.logic, _logic_of(self.current))
 
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
@@ -340,7 +347,7 @@ class Attempt:
     def _decided(
         self, claims: list[OrderClaim], window: Window | SpilledWindow, rules: SiteRules
     ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-        """Return the claims with `excluded` set by their days' rules, and the exclusion before this attempt."""
+        """Return the claims with `excluded` set by their days' rules. Also return the exclusion before this attempt."""
         site, day = self.site_day
         before = rules_of_days(self._stores.generations, site, rules, {day, *(claim.day for claim in claims)})
         after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})
@@ -356,7 +363,10 @@ class Attempt:
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
-    """Return the stored carry. Return None if the site-day was never settled, and b"" if its carry is lost."""
+    """Return the stored carry. Return None if the site-day was never settled.
+
+    Return b"" if the site-day's carry is lost.
+    """
     try:
         return generations.carry(site_day)
     except StoreCorrupt:
@@ -364,9 +374,9 @@ def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
 
 
 def _intact(carry: bytes | None) -> Carry | None:
-    """Return a stored carry, or None if there is no carry or if it is damaged.
+    """Return a stored carry. If there is no carry, or if the carry is damaged, return None.
 
-    If the carry from the day before is missing, a settlement derives the open visits from raw hits.
+    Without a carry from the day before, a settlement derives the open visits from raw hits.
     """
     try:
         return Carry.from_bytes(carry) if carry is not None else None

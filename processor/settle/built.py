@@ -1,7 +1,7 @@
-"""Builds the visits of a day's hits, and everything else that a settlement adds up (settlement, rules L4 and S6).
+"""Builds the visits of a day's hits, and all other values that a settlement adds up (settlement, rules L4 and S6).
 
-The functions work on all hits of the day, on all hits of a range of visitors, or on the finished visits of one visitor
-(module `time_pieces`). The results of such parts add up to the result for all hits.
+The functions work on all hits of the day or on the hits of a visitor range. For a single visitor, they also work on the
+finished visits (module `time_pieces`). The results of the parts add up to the result for all hits.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from processor.settle.window import chosen
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The day's hits, later hits that may continue the day's visits, and the visits built from both.
+    """The day's hits, later hits that may continue the day's visits, and the visits that are built from both.
 
     Attributes:
         hits: the hits without copies, with the window columns (n,).
-        visit_of: (n,) each hit's visit, or ORPHAN if the hit is in no visit.
+        visit_of: (n,) each hit's visit; ORPHAN if the hit is in no visit.
         visits: the visits built from the hits.
         dimensions: each visit's CARRIED_DIMENSIONS.
         open_visits: the visits that are open at the day's end, with CARRY_COLUMNS.
-        open_firsts: the `first` that each of the open visits has in `visits`.
-        in_day: (n,) whether the hit lies in the day itself.
-        wins_order: (n,) whether the hit is the ORDER that counts.
+        open_firsts: the value of `first` in `visits` for each open visit.
+        in_day: (n,) True for hits that lie in the day itself.
+        wins_order: (n,) True for a hit that is the ORDER that counts.
         completed: (n,) the amount in micros that a refund took from its order; 0 for other hits.
         end: the day's end.
     """
@@ -60,18 +60,18 @@ class Built:
 
     @property
     def starts_in_day(self) -> BoolArray:
-        """For each visit, whether it starts on the day."""
+        """Boolean array of visits: True for visits that start on the day."""
         found: BoolArray = (self.visits.first >= 0) & (self.visits.start < self.end)
         return found
 
     @property
     def followed(self) -> int:
-        """The digest of the day's hits in carried-in visits."""
+        """A digest of those hits of this day that belong to carried-in visits."""
         return self._digest(self.in_day, self.visits.first < 0)
 
     @property
     def follows(self) -> int:
-        """The digest of the next day's hits in visits that began before the day's end."""
+        """A digest of hits of the next day. These hits belong to visits that began before the next day."""
         return self._digest(~self.in_day, self.visits.start < self.end)
 
     def _digest(self, of_hits: BoolArray, of_visits: BoolArray) -> int:
@@ -82,7 +82,7 @@ class Built:
 
 
 def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolArray:
-    """Return which hits are settled: the day's hits, and later hits that may continue the day's last visits.
+    """Return which hits are settled. These are the day's hits, and later hits that may continue the day's last visits.
 
     Args:
         inputs: the settlement's inputs.
@@ -98,14 +98,17 @@ def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolA
 
 
 def hits_before(inputs: DayInputs, times: I64Array) -> BoolArray:
-    """Return which hits are in the 24 h before the day. A missing carry is derived from these hits (rule L4)."""
+    """Return a boolean array: True for hits in the 24 h before the day.
+
+    A missing carry is derived from the hits in these 24 h (rule L4).
+    """
     begin = inputs.owner.day * DAY_MS
     found: BoolArray = (times >= begin - DERIVED_FROM_MS) & (times < begin)
     return found
 
 
 def derived_carry(inputs: DayInputs, before: pl.DataFrame) -> pl.DataFrame:
-    """Return the visits that are open at the day's start, derived from the hits (without copies) before the day."""
+    """Return the visits that are open at the day's start. They are derived from earlier hits without copies."""
     if before.is_empty():
         return no_open_visits()
     begin, policy = inputs.owner.day * DAY_MS, inputs.carried_policy or inputs.policy
@@ -114,7 +117,7 @@ def derived_carry(inputs: DayInputs, before: pl.DataFrame) -> pl.DataFrame:
 
 
 def visits_of_day(inputs: DayInputs) -> Callable[[pl.DataFrame, pl.DataFrame], Visits]:
-    """Return the function that builds visits from hits and carried-in visits, under the day's policies."""
+    """Return a function that builds visits from hits and carried-in visits under the day's policies."""
 
     def build(hits: pl.DataFrame, carried: pl.DataFrame) -> Visits:
         if inputs.carried_policy is not None:
@@ -154,7 +157,7 @@ def built_day(
 
 
 def finished_part(built: Built, finished: BoolArray) -> Built:
-    """Return the built day reduced to the finished visits with their hits, and to the orphans.
+    """Return the built day without unfinished visits and their hits. Orphans remain.
 
     Args:
         built: the visits, some of which may still continue.
@@ -191,9 +194,9 @@ class Counted:
     """The hits and visits that count on the day.
 
     Attributes:
-        hits: the day's hits with `wins_order`, and with `dims`, the number that the visit's dimensions have in `texts`.
-        visits: the contributions of the visits that start on the day, each with the values that the visit has at its
-            end, and with `dims`.
+        hits: the day's hits with `wins_order` and `dims`. `dims` is the number of the visit's dimensions in `texts`.
+        visits: the contributions of the visits that start on the day, with `dims`. Each visit has the values at its
+            end.
         texts: VISIT_DIMENSIONS by number.
     """
 
@@ -228,7 +231,7 @@ def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
 
 def full_refunds(built: Built) -> int:
     """Return the sum (micros) that the day's refunds took from their orders."""
-    return sum(built.completed[built.in_day].tolist())  # summed as Python integers, because an int64 would wrap
+    return sum(built.completed[built.in_day].tolist())  # Python integers do not wrap as an int64 would
 
 
 def is_complete(built: Built, inputs: DayInputs) -> bool:
@@ -241,7 +244,7 @@ def is_complete(built: Built, inputs: DayInputs) -> bool:
 
 
 def _wins_order(hits: pl.DataFrame, positions: RecordPositions, orders: OrderVerdicts) -> BoolArray:
-    """Return whether each hit is the ORDER whose claim won."""
+    """Return a boolean array: True for each hit that is an ORDER whose claim won."""
     wins = np.zeros(hits.height, np.bool_)
     rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.ORDER)
     wins[rows] = [

@@ -1,8 +1,8 @@
-"""Decides whether claiming hits are excluded under the exclusion rules of their days (settlement, rule D3).
+"""Decides whether the exclusion rules of a day exclude the hits that make claims (settlement, rule D3).
 
 A stored claim keeps the collector's decision. If a version of the site's exclusion rules applies to the claim's day,
-the decision is made again. The hits of the settled day are in the window. The few other hits are read again from their
-raw records. Days without a version cost nothing.
+the decision is made again. The settled day's hits are in the window. A few other hits are read from their raw records
+again. Days without a version of the rules cost nothing.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ def decided_claims(
     after: DayRules,
     raw: RawStore,
 ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-    """Return the claims with `excluded` set by the rules `after`, and whether the rules `before` exclude each claim.
+    """Return the claims with `excluded` set by the rules `after`.
+
+    Also return whether the rules `before` exclude each claim.
 
     Args:
         claims: the claims on order and refund ids in the window's hits.
-        window: the hits of the settled day and of its neighbours.
+        window: the hits of the settled day and both neighbouring days.
         day: the settled day.
         before: the rules that the current generations of the claims' days have.
         after: the rules that this settlement uses for the claims' days.
@@ -64,13 +66,13 @@ def decided_claims(
 def excluded_claims(
     claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
 ) -> tuple[dict[HitAt, bool], ...]:
-    """Return one mapping per side: whether the rules of this side exclude each claiming hit.
+    """Return one mapping per side. A mapping says for each claiming hit whether the side's rules exclude the hit.
 
     Args:
         claims: the claims.
-        sides: several versions of rules for the claims' days, such as before and after.
-        raw: the store with the hits. A record is read only if a side's rules may change whether one of its claims is
-            excluded.
+        sides: several versions of the rules for the claims' days, for example before and after.
+        raw: the store with the hits. A record is read only if the rules of a side may decide anew about one of the
+            record's claims.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -99,7 +101,7 @@ def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool])
 
 
 def _excluded_on(window: Window | SpilledWindow, day: int) -> dict[HitAt, tuple[bool, bool]]:
-    """Return for each order and refund of a day whether the old rules exclude the hit, and whether the new rules do."""
+    """Return for each of a day's orders and refunds whether the old rules and the new rules exclude the hit."""
     hits = window.claiming.filter(pl.col("event_time") // DAY_MS == day)
     places = hits.select("record", "row", EXCLUDED_BEFORE, "excluded")
     return {(window.positions[record], row): (was, now) for record, row, was, now in places.iter_rows()}

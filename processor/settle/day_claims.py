@@ -21,7 +21,7 @@ from processor.settle.site_window import SpilledWindow, Window
 
 @dataclass(frozen=True, slots=True)
 class DayClaims:
-    """Reads a site-day's claims, and selects those that belong to a settlement's scan.
+    """Reads a site-day's claims. Selects the claims that belong to a settlement's scan.
 
     Attributes:
         site_day: the site-day.
@@ -42,7 +42,10 @@ class DayClaims:
     def of(
         self, window: Window | SpilledWindow, known_until: int
     ) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
-        """Return the claims on ids in the window's hits, and for each order the days of refunds that take its total."""
+        """Return the claims on ids in the window's hits.
+
+        Also return each order's days with refunds that take its total.
+        """
         site, day = self.site_day
         known = window.claiming.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
         orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
@@ -62,6 +65,6 @@ class DayClaims:
 
 
 def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:
-    """Return the distinct ids that the wanted hits have in a column, sorted."""
+    """Return the distinct ids in a column of the wanted hits, sorted."""
     found: list[str] = hits.filter(wanted)[name].unique().sort().to_list()
     return found

@@ -1,6 +1,6 @@
-"""Decides, while hits are read, which of a site's hits are erased and which are excluded (settlement).
+"""Decides which of a site's hits are erased and which are excluded, while the hits are read (settlement).
 
-Both decisions depend on the hit alone, so that they are the same for a part of a window as for the whole window.
+Both decisions depend only on the hit, so they are the same in a part of a window as in the whole window.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class Erased(Protocol):
     def __bool__(self) -> bool: ...
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return for each row whether it is an erased visitor's hit (n,)."""
+        """Return a boolean array (n,): True for rows that are an erased visitor's hit."""
 
 
 class Decided(NamedTuple):
-    """Some hits of a window, after the decisions.
+    """Some hits of a window, with the decisions about these hits.
 
     Attributes:
         rows: the hits that are not erased, with `WINDOW_COLUMNS`.
         erased: the erased hits, with `ERASED_COLUMNS`.
-        excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude the hit; None if the column
+        excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude it. None means that
             `excluded` in `rows` contains the same values.
         not_applicable: the number of hits in `rows` without a stored network, if the rules of `Deciding.day` compare
             networks.
@@ -47,11 +47,11 @@ class Decided(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """Decides which hits of a window are erased, and which are excluded.
+    """Decides which hits of a window are erased and which are excluded.
 
     Attributes:
         rules: the exclusion rules of the site's days.
-        before: the exclusion rules for `Window.excluded_before`; None: the same as `rules`.
+        before: the exclusion rules for `Window.excluded_before`; None means the same as `rules`.
         erased: recognises erased hits that are not blank yet.
         day: the day for `Window.not_applicable`.
     """
@@ -68,7 +68,7 @@ class Deciding:
         return tuple(name for name in dict.fromkeys(looked_at) if name not in READ_COLUMNS)
 
     def decide(self, rows: pl.DataFrame) -> Decided:
-        """Split hits into erased hits and other hits, and decide which of the other hits are excluded.
+        """Split hits into erased hits and other hits. Decide which of the other hits are excluded.
 
         Args:
             rows: the hits: `WINDOW_COLUMNS` except `excluded`, `site`, and `columns`.
@@ -83,7 +83,7 @@ class Deciding:
 
 
 AS_STORED: Final = Deciding()
-"""With these decisions, hits are excluded as the collector decided, and only blank rows are erased."""
+"""With these decisions, only blank rows count as erased. Hits are excluded as the collector decided."""
 
 
 def _without_erased(rows: pl.DataFrame, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -1,7 +1,7 @@
-"""Divides the buckets of sites among settlers: decides which buckets a settler acquires, and which it gives up. Pure.
+"""Divides the buckets of sites among settlers. Decides which buckets a settler acquires and which it gives up. Pure.
 
-As long as no settler has much work, all settlers have the same number of buckets. If a settler has much work and
-another has little, the first settler gives up half of its busy buckets, so that both finish at about the same time.
+If no settler has much work, all settlers have the same number of buckets. If a settler has much work and another
+settler has little, the first gives up half of its busy buckets. Both then finish at about the same time.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Division:
     much: int
 
     def to_acquire(self, free: Set[int]) -> list[int]:
-        """Return which free buckets the settler should try to acquire, in this order.
+        """Return the free buckets that the settler should try to acquire, in this order.
 
-        Settlers begin at different buckets, so that they rarely try the same bucket at the same time.
+        Settlers begin at different buckets. They therefore rarely try the same bucket at the same time.
         """
         rank, count = self._rank(self.me), len(self.others) + 1
         order = sorted(free, key=lambda bucket: (bucket - rank * SITE_BUCKETS // count) % SITE_BUCKETS)
@@ -47,7 +47,7 @@ class Division:
         return order[: max(0, self._target(self.me) - len(self.me.buckets))]
 
     def to_leave(self, loads: Mapping[int, int]) -> frozenset[int]:
-        """Return which buckets the settler should give up.
+        """Return the buckets that the settler should give up.
 
         Args:
             loads: for each bucket, the number of the settler's waiting site-days.
@@ -68,6 +68,6 @@ class Division:
         return sorted([self.me.owner, *(other.owner for other in self.others)]).index(member.owner)
 
     def _target(self, member: Member) -> int:
-        """Return the number of buckets that the settler has if all settlers have the same number."""
+        """Return the settler's number of buckets when all settlers have equally many."""
         count, over = divmod(SITE_BUCKETS, len(self.others) + 1)
         return count + (self._rank(member) < over)

@@ -1,6 +1,6 @@
 """Compares a settled day with the stream's results (settlement, architecture A8).
 
-Decides whether the stream's own rows may be published unchanged. A day is confirmed if four conditions hold. The
+Decides whether the stream's own rows may be published unchanged. A day is confirmed if it fulfils four conditions. The
 digests of all rows are equal. No sketch contains a visitor whose hits have moved to another row. No hit that may belong
 to the day's visits waited for settlement. The stream's rows in the metric store add up to the stream's counts. All
 functions are pure, except for `sums_of_streams`.
@@ -32,18 +32,18 @@ def drift_of(
     *,
     visits_wait: bool = False,
 ) -> Drift | None:
-    """Return the drift of a site-day, or None if the stream counted nothing on this day.
+    """Return a site-day's drift. If the stream counted nothing on this day, return None.
 
     Args:
         rows: the settled rows.
-        streamed: the stream's partials for the day, with SERIES_COLUMNS. Partials that have digests of an older version
+        streamed: the stream's partials for the day, with SERIES_COLUMNS. Partials with digests of an older version
             cannot be compared. A day with such partials is not confirmed, and its rows count as different if a measure
             differs.
         digest: the row digest, keyed with the mesh secret.
-        full_refunds: the sum in micros of refunds that took their amount from their order, which is reported
+        full_refunds: the sum in micros of refunds that took their amount from their order. This sum is reported
             separately.
-        visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Because of
-            hits that wait, answers are marked VISITS_PROVISIONAL until settlement.
+        visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Answers are
+            marked VISITS_PROVISIONAL until such hits are settled.
     """
     if streamed.is_empty():
         return None
@@ -95,9 +95,9 @@ def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Map
 
 
 def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:
-    """Add to the drift the differences between the metric store's rows and the stream's counts.
+    """Add the differences between the metric store's rows and the stream's counts to the drift.
 
-    `drift` is computed from the partials. Partials cannot show whether the metric store lost or duplicated rows.
+    `drift` is computed from the partials. Partials cannot show whether the metric store has lost or duplicated rows.
 
     Args:
         drift: the result of `drift_of` for the same settled rows.

@@ -1,8 +1,8 @@
-"""Keeps the leases of a settler: a separate thread acquires, renews and releases them.
+"""Keeps a settler's leases: a separate thread acquires, renews and releases the leases.
 
-A settlement may compute for minutes, so the settler's own thread cannot renew the leases. At the beginning of each
-pass, the settler checks which buckets are leased. Before each publication, the settler checks whether the lease has
-expired. A bucket that another settler should take over is released at the end of the current pass.
+A settlement may compute for minutes. The settler's own thread therefore cannot renew the leases. At the beginning of
+each pass, the settler checks which buckets are leased. Before each publication, the settler checks whether the lease
+has expired. If another settler should take over a bucket, the bucket is released at the end of the current pass.
 docs/decisions/0082-settlers-in-parallel.md gives the reasons.
 """
 
@@ -33,9 +33,9 @@ class LeasePace:
     """The lengths of a settler's leases.
 
     Attributes:
-        length_ms: length of a lease; a settler that dies is replaced within this time and a few seconds more.
-        much_site_days: if at least this many site-days wait for a settler, it shares them with a settler that has
-            fewer.
+        length_ms: length of a lease. A settler that dies is replaced within this time plus a few seconds.
+        much_site_days: if at least this many site-days wait for a settler, the settler shares them with a settler that
+            has fewer.
     """
 
     length_ms: int = LEASE_MS
@@ -43,12 +43,12 @@ class LeasePace:
 
     @property
     def turn_ms(self) -> int:
-        """The interval between two renewals, which is so short that a lease outlasts two failed renewals."""
+        """The interval between two renewals. The interval is so short that a lease outlasts two failed renewals."""
         return self.length_ms // 3
 
     @property
     def margin_ms(self) -> int:
-        """The length of the last part of a lease, in which no publication may begin."""
+        """The length of a lease's last part. No publication may begin in this part."""
         return self.length_ms // 5
 
 
@@ -59,13 +59,13 @@ class _Held:
 
 
 class LeaseKeeper:
-    """A settler's share of the sites, which its leases define.
+    """The sites that a settler works on. The settler's leases define these sites.
 
-    `begin`, `holds` and `note` must be called by the settler's thread only.
+    Only the settler's thread may call `begin`, `holds` and `note`.
 
     Args:
         leases: the stored leases.
-        owner: this settler's name: unique among running settlers, and the same after a restart.
+        owner: this settler's name. The name is unique among running settlers, and stays the same after a restart.
         pace: the lengths of leases.
         monotonic_ms: a clock in ms that is never adjusted.
     """
@@ -85,7 +85,10 @@ class LeaseKeeper:
         self._is_closed = False
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion, which ends with the next call. Return the buckets to work on."""
+        """Begin a pass or a portion. The next call ends the pass or portion.
+
+        Return the buckets whose site-days the settler may work on.
+        """
         with self._lock:
             running = frozenset(bucket for bucket in self._held if self._runs(bucket))
             self._in_use = running - self._leaving
@@ -109,7 +112,7 @@ class LeaseKeeper:
     def run(self, stop: threading.Event) -> None:
         """Call `turn` at intervals until `stop` is set.
 
-        While the store is unavailable, the leases run out, and settlement waits.
+        While the store is unavailable, the leases run out and no site-day is settled.
         """
         while True:
             try:
@@ -120,7 +123,7 @@ class LeaseKeeper:
                 return
 
     def turn(self) -> None:
-        """Renew the leases, then acquire and give up buckets as the division requires.
+        """Renew the leases. Then acquire and give up buckets as the division requires.
 
         Raises:
             RetryError: the store is unavailable.
@@ -138,7 +141,10 @@ class LeaseKeeper:
         self._release_left()
 
     def close(self) -> None:
-        """Release all leases, so that another settler continues at once. The settler must have stopped."""
+        """Release all leases. Another settler can then continue immediately.
+
+        Before this call, the settler must have stopped.
+        """
         with self._lock:
             self._is_closed = True
             leases = [*self._all_leases()]
@@ -156,7 +162,7 @@ class LeaseKeeper:
         return (*([self._slot] if self._slot else ()), *(held.lease for held in self._held.values()))
 
     def _renew(self) -> Counter[int]:
-        """Renew all leases with the current loads, and return the loads of the leased buckets."""
+        """Renew all leases with the current loads. Return the loads of the leased buckets."""
         with self._lock:
             loads = Counter[int]()
             for noted in self._loads.values():
@@ -210,7 +216,10 @@ class LeaseKeeper:
             logger().info("leases_acquired", owner=self._owner, leases=[lease.name for lease in acquired])
 
     def _acquired(self, names: Sequence[str]) -> Sequence[Lease]:
-        """Acquire leases and return them. If the keeper was closed before they were acquired, release them again."""
+        """Acquire leases, and return the acquired leases.
+
+        If the keeper was closed in the meantime, release the leases again.
+        """
         acquired = self._leases.acquire(names, self._owner, self._pace.length_ms)
         if not self._is_closed:
             return acquired
@@ -220,7 +229,7 @@ class LeaseKeeper:
     def _leave(self, buckets: frozenset[int]) -> None:
         """Choose the buckets to release.
 
-        As long as other settlers may not yet have acquired the buckets that were released last, choose no buckets.
+        Choose no buckets while other settlers may not yet have acquired the buckets that were released last.
         """
         with self._lock:
             if not self._left and not self._leaving:
@@ -232,7 +241,7 @@ class LeaseKeeper:
             unused = self._leaving - self._in_use
             leases = [self._held.pop(bucket).lease for bucket in unused if bucket in self._held]
             self._leaving -= unused
-            # At that time, another settler will have acquired the buckets and stored its new load.
+            # By then, another settler will have acquired the buckets and stored its new load.
             until_ms = self._now() + self._pace.length_ms
             self._left |= dict.fromkeys(unused, until_ms)
         if leases:

@@ -1,4 +1,4 @@
-"""The settler's loop: runs settlement passes and portions of reprocessings in turns."""
+"""The settler's loop runs settlement passes and portions of reprocessings in turns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run_in_turns(
 ) -> None:
     """Run all passes in turns until `stop` is set. After a retryable store error, wait at least its `retry_after_s`.
 
-    A failed pass ends the turn. Later passes therefore never run while an earlier pass cannot finish.
+    If a pass fails, the turn ends. Later passes therefore do not run while an earlier pass cannot finish.
     """
     while not stop.is_set():
         wait_s = pause_s

@@ -1,4 +1,4 @@
-"""Limits that bound a settlement's memory, and the pauses between its portions."""
+"""Limits on a settlement's memory, and the pauses between its portions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from hitmesh.model.checkpoints import Checkpoint, unwatched
 
 @dataclass(frozen=True, slots=True)
 class SettleMemory:
-    """The limits that bound a settlement's memory. The numbers of a settlement do not depend on them.
+    """Limits on the memory that a settlement uses. The settlement's numbers do not depend on these limits.
 
     Attributes:
-        range_hits: a site-day with more hits than this is settled in visitor ranges, each with at most this many
-        hits. While a range is settled, each of its hits takes 2 to 3 KB. groups_log2: while hits are read, visitors are
-        divided into 2**groups_log2 groups. scratch: a directory on a local disk for the hits and rows of a site-day
-        that is settled in ranges; None = the system's directory for temporary files. No file outlives the process.
-        rest: a function that is called between portions of the work, and may pause the thread (processor.settle.rests).
+        range_hits: a site-day with more hits than this is settled in visitor ranges. Each range has at most this many
+            hits. While a range is settled, each of its hits takes 2 to 3 KB.
+        groups_log2: while hits are read, visitors are divided into 2**groups_log2 groups.
+        scratch: a directory on a local disk for the hits and rows of a site-day that is settled in ranges; None = the
+            system's directory for temporary files. No file outlives the process.
+        rest: a function that is called between portions of work. The function may pause the thread
+            (processor.settle.rests).
     """
 
     range_hits: int = 250_000

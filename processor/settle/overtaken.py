@@ -1,4 +1,4 @@
-"""Handles overtaken settlements: the site's lease has ended, or reports now read another stream (settlement)."""
+"""Handles settlements that were overtaken: the site's lease has ended, or reports read another stream (settlement)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
     """Raise an error if the lease on the site has ended.
 
     Raises:
-        StaleGeneration: the lease has ended, or ends too soon for a publication.
+        StaleGeneration: the lease has ended, or will end before a publication could finish.
     """
     if not share.holds(site_day.site):
         raise StaleGeneration(f"{site_day}: the lease on the site has ended; another settler continues")
 
 
 def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
-    """Raise an error if a day's first settlement was computed before reports began to read another stream.
+    """Raise an error if reports began to read another stream after a day's first settlement was computed.
 
-    The settlement would have the logic of the earlier stream.
+    The settlement would have the earlier stream's logic.
 
     Raises:
         StaleGeneration: the stream table has changed since it was read.
@@ -45,11 +45,11 @@ def mark_if_overtaken(
     sequence: int,
     disturbed: Iterable[int],
 ) -> None:
-    """Mark a published site-day and the disturbed days dirty if the site had another publication after `sequence`.
+    """Mark a published site-day and the disturbed days dirty.
 
-    The duplicate flags that were just set may have replaced those of a later settlement of the site-day. The next
-    settlement finds this difference and corrects the flags (rule D3). Settlements of disturbed days may have read the
-    flags before they were set.
+    Do this only if the site had another publication after `sequence`. The duplicate flags that were just set may have
+    replaced flags from a later settlement of the site-day. The next settlement finds this difference and corrects the
+    flags (rule D3). Settlements of disturbed days may have read the flags before the flags were set.
 
     Args:
         generations: the published generations.

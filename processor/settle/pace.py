@@ -17,11 +17,11 @@ class SettlePace:
         pass_ms: after this time, a pass starts no further site-day. The time for sorting hits does not count.
         resettle_after_ms: new hits cause another settlement of a site-day after this delay. If the last settlement took
             longer, the delay is as long as that settlement.
-        retry_after_ms: the delay before a failed site-day is tried again. Each failure doubles the delay.
+        retry_after_ms: the delay before a failed site-day is tried again. Each further failure doubles the delay.
         max_retry_after_ms: the maximum delay before a failed site-day is tried again.
-        intent_ms: for this time, a settler ignores an intent of another settler, which announces that flags of claims
-            will be set. A process that stands still for longer before it sets the flags may set outdated flags.
-        keep_superseded_ms: for this time, rows remain readable after their generation counts as superseded.
+        intent_ms: for this time, a settler ignores another settler's intent. An intent announces that flags of claims
+            will be set. If a process stands still for longer before it sets the flags, the flags may be outdated.
+        keep_superseded_ms: when a generation counts as superseded, its rows remain readable for this time.
         keep_replaced_ms: for this time after its replacement, a settled generation is kept for reports at an earlier
             data version. Later, the generation counts as superseded.
         remove_generations: a pass removes the rows of at most this many superseded generations.

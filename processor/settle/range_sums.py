@@ -44,7 +44,7 @@ class RangeSums:
             self._traffic.add(refusal_contributions(inputs.rejected))
 
     def accept(self, hits: pl.DataFrame, is_copy: BoolArray) -> None:
-        """Add the day's accepted hits to the ledger, and the copies among these hits to the rows."""
+        """Add the day's accepted hits to the ledger. Add copies among these hits to the rows."""
         of_day = lies_in_day(self._inputs, hits["event_time"].to_numpy())
         hashes: U64Array = hits["hit_hash"].to_numpy()[of_day]
         copies = chosen(hits, of_day & is_copy)
@@ -54,7 +54,7 @@ class RangeSums:
             self._traffic.add(copy_contributions(copies, HIT_DIMENSIONS))
 
     def add(self, built: Built) -> None:
-        """Add visits, and the hits that belong to them."""
+        """Add visits and the hits of these visits."""
         inputs = self._inputs
         day = counted(built)
         for part in hit_contributions(day.hits, (*HIT_DIMENSIONS, DIMS)):
@@ -71,7 +71,7 @@ class RangeSums:
         return Carry(pl.concat(self._open_visits).sort(TIMELINE), self._follows)
 
     def rows(self) -> SettledRows:
-        """Fold all contributions into rows. After the rows have been folded, nothing may be added."""
+        """Fold all contributions into rows. After this, nothing may be added."""
         return SettledRows(self._traffic.folded(), self._visits.folded())
 
 

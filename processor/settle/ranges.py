@@ -1,13 +1,12 @@
 """Settles a site-day of any size in bounded memory (settlement).
 
-A site-day with at most `SettleMemory.range_hits` hits is settled at once. The hits of a larger site-day are on disk, in
-groups of visitors. First the copies in each visitor range are found, then the claims of the whole site are decided,
-then each range's visits and contributions are built. Contributions are stored on disk by cell, and are folded into rows
-at the end. The result is the same as if the site-day were settled at once, because sums, digests and sketches do not
-depend on the order in which values are added.
+A site-day with at most `SettleMemory.range_hits` hits is settled as a whole. The hits of a larger site-day are on disk,
+in groups of visitors. First, the copies in each visitor range are found. Second, the claims of the whole site are
+decided. Third, each range's visits and contributions are built. Contributions are stored on disk by cell. At the end,
+they are folded into rows. The result is the same as for a settlement as a whole, because sums, digests and sketches do
+not depend on the order in which values are added.
 
-In addition to one range, the memory contains a bit for each hit of the day, and about 1 KB for each claim on an order
-or a refund.
+The memory contains one range, a bit for each hit of the day, and about 1 KB for each claim on an order or refund.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _PLACE: Final = ("record", "row")
 
 
 def settle(inputs: DayInputs) -> Settled:
-    """Compute the day's settlement, at once or in ranges."""
+    """Compute the day's settlement, either as a whole or in ranges."""
     window = inputs.window
     return settle_at_once(inputs, window) if isinstance(window, Window) else settle_in_ranges(inputs, window)
 
@@ -77,7 +76,7 @@ def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
 
 
 class _Copies:
-    """The hits that are copies (duplicates), collected from all visitor ranges."""
+    """The hits that are copies (duplicates). They are collected from all visitor ranges."""
 
     def __init__(self, inputs: DayInputs) -> None:
         self.disturbed_days: frozenset[int] = frozenset()
@@ -111,7 +110,7 @@ class _Copies:
 def _settle_range(
     inputs: DayInputs, visitors: VisitorRange, is_copy: BoolArray, orders: OrderVerdicts, sums: RangeSums
 ) -> None:
-    """Settle a range of visitors at once."""
+    """Settle a range of visitors as a whole."""
     hits = pl.concat(visitors.read()).rechunk()
     times, ids = hits["event_time"].to_numpy(), hits["visitor_lo"].to_numpy()
     sums.accept(hits, is_copy)

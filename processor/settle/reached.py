@@ -1,4 +1,4 @@
-"""Determines how far the log is read: the closed days, and the bounds for a scan (settlement)."""
+"""Determines how much of the log has been read: the closed days, and the bounds for a scan (settlement)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from processor.stream.stores import HasStreams
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """The bounds of a scan: each partition's offset at which the scan ends (exclusive), for hits and for all topics."""
+    """The bounds of a scan: each partition's end offset (exclusive), for hits and for all topics."""
 
     hits: Mapping[PartitionId, int]
     all: Mapping[PartitionId, int]
@@ -23,7 +23,7 @@ class ScanBounds:
 def scan_bounds(progress: ProgressReader) -> ScanBounds:
     """Return the committed offsets.
 
-    All records below these offsets are stored as raw records, so that a scan finds them.
+    All records below these offsets are stored as raw records. A scan therefore finds these records.
     """
     hits = _offsets(progress, Topic.HITS)
     return ScanBounds(hits, {**hits, **_offsets(progress, Topic.REJECTED)})
@@ -38,8 +38,7 @@ def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
 def closed_before(stores: HasStreams, table: StreamTable | None = None) -> int:
     """Return the first day that is not closed in all declared partitions, according to the stored partials.
 
-    A settlement is compared with the results of the stream that reports read, so all partials of that stream must be
-    stored.
+    A settlement is compared with the stream that reports read. All partials of that stream must therefore be stored.
     """
     table = stores.streams.read() if table is None else table
     return min(
@@ -49,7 +48,7 @@ def closed_before(stores: HasStreams, table: StreamTable | None = None) -> int:
 
 
 def rows_closed_before(stores: HasStreams, metrics: MetricStore, table: StreamTable) -> int:
-    """Return the first day whose stream rows may be missing from the metric store."""
+    """Return the first day with stream rows that may be missing from the metric store."""
     live, *shadow = streams_in_use(stores, table)
     ingested = (metrics.ingested_through(), *(stream.ingested_through() for stream in shadow))
     return min(day_reached(reached, live.progress.progress(Topic.HITS)) for reached in ingested)

@@ -1,4 +1,4 @@
-"""Writes settled rows, and waits until reports can read them (settlement, architecture A9)."""
+"""Writes settled rows. Waits until reports can read the rows (settlement, architecture A9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROWS_IN_TIME: Final = 250_000  # about as many rows as a wave of small site-day
 
 
 class ReadableRows:
-    """Writes rows, and waits until they are readable. An instance must be used by one thread only.
+    """Writes rows and waits until the rows are readable. An instance must be used by one thread only.
 
     Args:
         sink: receives the rows.
@@ -27,7 +27,7 @@ class ReadableRows:
         stop: ends the wait when set.
         timeout_s: the deadline for rows to become readable.
         rows_in_time: this many rows must become readable within `timeout_s`. For more rows, the deadline is a multiple
-            of `timeout_s`, because a large site-day has millions.
+            of `timeout_s`. A large site-day has millions of rows.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class ReadableRows:
         self._rows_in_time = rows_in_time
 
     def write(self, wave: Sequence[tuple[SiteDay, int, Settled]]) -> None:
-        """Write a wave's rows, and wait once until all are readable.
+        """Write a wave's rows. Wait once until all rows are readable.
 
-        A generation must not become current before its rows are readable.
+        A generation's rows must be readable before the generation becomes current.
 
         Args:
             wave: at least one site-day, each with its generation number and settlement.
@@ -80,7 +80,7 @@ class ReadableRows:
 
         Args:
             are_readable: returns whether the rows are readable.
-            rows: the name that error messages use for the rows.
+            rows: the name of the rows in error messages.
             timeouts: the deadline, as a multiple of `timeout_s`.
 
         Raises:

@@ -1,4 +1,7 @@
-"""Stores the positions of a window's records in 24 bytes each. A day of small records has millions of positions."""
+"""Stores the positions of a window's records. Each position takes 24 bytes.
+
+A day of small records has millions of positions.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class RecordPositions:
             self.add(position)
 
     def add(self, position: Position) -> None:
-        """Add a position, which gets the next number."""
+        """Add a position. The position gets the next number."""
         log = self._logs.setdefault(position.log, len(self._logs))
         if log == len(self._names):
             self._names.append(position.log)
@@ -44,7 +47,10 @@ class RecordPositions:
         return Position(self._names[log], partition, offset)
 
     def are_below(self, offsets: Mapping[PartitionId, int]) -> BoolArray:
-        """Return whether each position is below its partition's offset (n,). The offset of a missing partition is 0."""
+        """Return whether each position is below its partition's offset (n,).
+
+        A partition without an offset has the offset 0.
+        """
         numbers = np.array(self._numbers, np.int64).reshape(-1, 3)
         below = np.zeros(len(numbers), np.bool_)
         for (log, partition), offset in offsets.items():

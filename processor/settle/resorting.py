@@ -1,4 +1,4 @@
-"""Decides when the settler re-sorts hits by site, and which site-days are settled from the re-sorted hits."""
+"""Decides when the settler re-sorts hits by site. Decides which site-days are settled from the re-sorted hits."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from processor.settle.wave import covered_by
 class Resorting:
     """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
-    The re-sorted hits contain only hits within the bounds of the scan that read them. In three cases, a site-day
-    therefore reads its records directly: if it has dirty marks beyond these bounds, if settlement itself marked it, or
-    if an earlier day of the site was settled directly in the same pass. In the last two cases, the site-day may depend
-    on a settlement that has read hits beyond these bounds.
+    The re-sorted hits are within the bounds of the scan that read them. A site-day reads its records directly if it has
+    dirty marks beyond these bounds. It also does so if settlement itself marked it, or if an earlier day of the site
+    was settled directly in the same pass. In the last two cases, the site-day may depend on a settlement that has read
+    hits beyond the bounds.
 
     Args:
         raw: the raw records.
         dirty: the queue of site-days.
-        clock: measures how long the hits have been used.
+        clock: measures for how long the hits have been used.
         pace: decides when hits are sorted, and how long they are used.
         memory: the limits that bound the memory.
     """
@@ -47,7 +47,7 @@ class Resorting:
         self._directly: set[str] = set()
 
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
-        """Begin a pass over the site-days `taken`. Sort hits if enough of them have the same day.
+        """Begin a pass over the site-days `taken`. If enough site-days have the same day, sort their hits.
 
         Raises:
             RetryError: the store is unavailable.
@@ -76,7 +76,7 @@ class Resorting:
         )
 
     def of(self, entry: DirtySiteDay) -> SortedHits | None:
-        """Return the re-sorted hits from which a site-day must be settled, or None if its records must be read."""
+        """Return the re-sorted hits from which a site-day must be settled. If its records must be read, return None."""
         if self._hits is not None and self._is_sorted(entry):
             return self._hits
         self._directly.add(entry.site_day.site)
@@ -100,7 +100,10 @@ class Resorting:
 
 
 def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
-    """Return the most frequent day and both neighbours, or None if fewer than `at_least` site-days have that day."""
+    """Return the most frequent day and both neighbouring days.
+
+    If fewer than `at_least` site-days have this day, return None.
+    """
     counts = Counter(entry.site_day.day for entry in taken)
     if not counts:
         return None
@@ -109,7 +112,7 @@ def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
 
 
 def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
-    """Return the sites that have no site-day outside `days` in this pass, in order."""
+    """Return the sites whose site-days in this pass are all on `days`, in order."""
     of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
     for entry in taken:
         of_site[entry.site_day.site].append(entry.site_day)

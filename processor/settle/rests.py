@@ -1,7 +1,7 @@
-"""Pauses the settler's thread, so that settling leaves CPU time to the live stream (settlement).
+"""Pauses the settler's thread. The pauses leave CPU time to the live stream (settlement).
 
 A backlog of history keeps a settler busy for minutes or hours. The settler shares its process, and often its cores,
-with the live stream, whose results must remain fresh while the settler works.
+with the live stream. The stream's results must remain fresh while the settler works.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LONGEST_S: Final = 10.0
 
 
 class Rests:
-    """Pauses (rests) in proportion to the CPU time that was used since the last rest.
+    """Pauses (rests) in proportion to the CPU time since the last rest.
 
     An instance must be used by one thread only.
 
@@ -22,7 +22,7 @@ class Rests:
         share: the fraction CPU time / (CPU time + rests); 1 = no rests.
         used_s: returns the CPU time in seconds that has been used so far.
         stop: ends a rest when set.
-        shortest_s: a rest that would be shorter is postponed, and added to the next rest.
+        shortest_s: a shorter rest is postponed and added to the next rest.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Rests:
         self._rested_at_s: float | None = None
 
     def __call__(self) -> None:
-        """Rest as long as the CPU time since the last rest requires, at most 10 s."""
+        """Rest for at most 10 s. The length depends on the CPU time since the last rest."""
         if not self._per_cpu_s:
             return
         now_s = self._used_s()

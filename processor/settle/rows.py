@@ -1,6 +1,6 @@
-"""Stores a settlement's rows in memory or, for a large site-day, in portions on a local disk.
+"""Stores a settlement's rows in memory. The rows of a large site-day are in portions on a local disk.
 
-Readers read one portion after the other, so that only one portion is in memory.
+Readers read one portion after the other. Only one portion is in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COLUMNS[RowSource.TRAFFIC] |= {"hit_type": pl.UInt8(), "visitor": pl.UInt64()}
 class Portions(Protocol):
     """Rows in portions, by ascending cell.
 
-    Each iteration yields all portions, and a row key is never in two portions.
+    Each iteration yields all portions. A row key is never in two portions.
     """
 
     @property
@@ -46,7 +46,7 @@ class Portions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """Rows that are a single portion, in memory."""
+    """Rows in memory, as a single portion."""
 
     rows: pl.DataFrame
 
@@ -85,7 +85,7 @@ class SettledRows:
 
     @classmethod
     def in_memory(cls, traffic: pl.DataFrame, visits: pl.DataFrame) -> SettledRows:
-        """Return rows that are in memory."""
+        """Return rows that are already in memory."""
         return cls(InMemory(traffic), InMemory(visits))
 
     @property
@@ -100,7 +100,9 @@ class SettledRows:
 
 
 class Contributions:
-    """The contributions of a large site-day, which are stored on disk by cell until all are written and can be folded.
+    """The contributions of a large site-day.
+
+    They are stored on disk by cell until all are written, and are then folded.
 
     Args:
         source: the row source.
@@ -122,7 +124,7 @@ class Contributions:
         self._spill.add(_with_columns(contributions, _COLUMNS[self._source]), cells)
 
     def folded(self) -> OnDisk:
-        """Fold all contributions into rows, by ascending cell, and delete the contributions."""
+        """Fold all contributions into rows by ascending cell. Delete the contributions."""
         rows, number, height = Spill(self._memory.scratch, buffered_rows=0), 0, 0
         for cells in self._cells_together():
             for parts in self._in_parts(cells):
@@ -134,7 +136,10 @@ class Contributions:
         return OnDisk(rows, height)
 
     def _cells_together(self) -> Iterator[list[int]]:
-        """Yield groups of neighbouring cells. A group has at most `range_hits` contributions, or is a single cell."""
+        """Yield groups of neighbouring cells. A group has at most `range_hits` contributions.
+
+        A group of a single cell may have more.
+        """
         together: list[int] = []
         height = 0
         for cell in self._spill.groups():
@@ -147,7 +152,10 @@ class Contributions:
             yield together
 
     def _in_parts(self, cells: Sequence[int]) -> Iterator[Iterator[pl.DataFrame]]:
-        """Yield the contributions of these cells. If a cell has too many, they are divided by a hash of the row key."""
+        """Yield the contributions of these cells.
+
+        If a cell has too many contributions, a hash of the row key divides them.
+        """
         limit = self._memory.range_hits
         blocks = (block for cell in cells for block in self._spill.read(cell))
         pieces = -(-sum(map(self._spill.height, cells)) // limit)
@@ -172,7 +180,7 @@ def _with_columns(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.Da
 def _pieces_of_keys(rows: pl.DataFrame, key: Sequence[str], pieces: int) -> I64Array:
     """Return the number of each row's piece.
 
-    A hash of the row key selects the piece, so rows with equal keys are in the same piece.
+    A hash of the row key selects the piece. Rows with equal keys are therefore in the same piece.
     """
     hashes = rows.select(key).hash_rows().to_numpy()
     found: I64Array = (hashes % np.uint64(pieces)).astype(np.int64)

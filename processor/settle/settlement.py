@@ -1,15 +1,14 @@
 """Recomputes a site-day from raw hits (settlement, rules D1 to D5 and L4).
 
 A settlement is the complete result for a day: rows, ledger entry, the carry for the next day, duplicate flags of
-claims, id collisions, and the other days that must be settled again. The result is a pure function of raw hits, the
-carry from the day before, claims and refusals.
+claims, id collisions, and the other days that must be settled again. The result is a pure function of the raw hits, the
+carry from the day before, the claims and the refusals.
 
-A site-day whose hits fit into memory is settled at once. A larger site-day is settled in visitor ranges (`ranges`),
+A site-day whose hits fit into memory is settled as a whole. A larger site-day is settled in visitor ranges (`ranges`),
 with the same result.
 
-An orphan has no visit. An orphan counts in traffic rows under its own dimensions, as if the orphan were a visit. A
-payment webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit
-dimensions.
+An orphan has no visit. An orphan counts in traffic rows under its own dimensions, as a visit would. A payment webhook
+therefore keeps its channel. The rows of a breakdown therefore add up to the total. A copy has no visit dimensions.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from processor.settle.site_window import Window
 from processor.settle.verdicts import decided_orders, disturbed_days, erased_in_day, ledger_of, lies_in_day, places
 from processor.settle.window import chosen
 
-MAX_COLLISIONS: Final = 1_000  # otherwise, a sender that reuses an id could fill the memory and the store
+MAX_COLLISIONS: Final = 1_000  # otherwise, senders that reuse an id could fill memory and store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,14 @@ class Settled:
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
         followed: a digest over the day's hits in carried-in visits. If this digest differs from the digest in the carry
-            from the day before, the settlement of the day before has read other hits than this settlement, and must be
-            repeated.
+            from the day before, the two settlements have read different hits, and the settlement of the day before must
+            be repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
-        disturbed_days: the neighbouring days that have a copy whose original is on this day and was logged after
+        disturbed_days: the neighbouring days with a copy of one of this day's hits, if this hit was logged after
             `read_through`.
         full_refunds: the sum (micros) that the day's refunds took from their orders.
-        collisions: the day's hits that are copies with different content (ID_COLLISION); the first `MAX_COLLISIONS`
-            only.
+        collisions: the day's hits that are copies with different content (ID_COLLISION). Only the first
+            `MAX_COLLISIONS` are listed.
         not_applicable: the number of the day's hits without a stored network, if the day's exclusion rules compare
             networks.
         complete: False if a visit may continue past `known_until`. The day must then be settled again with more hits.
@@ -80,7 +79,7 @@ class Settled:
 
 
 def settle_at_once(inputs: DayInputs, window: Window) -> Settled:
-    """Compute the day's settlement from hits in memory."""
+    """Compute the day's settlement from hits that are in memory."""
     owner, hits = inputs.owner, window.rows
     times = hits["event_time"].to_numpy()
     of_day = lies_in_day(inputs, times)

@@ -1,10 +1,10 @@
-"""Makes the dirty marks of settlement: marks on days that depend on another day (rule L4), and intents.
+"""Makes settlement's dirty marks (rule L4): marks on days that depend on another day, and intents.
 
-Flags of claims are written without a condition. A process may be suspended just before this write, while another
-settler settles the day. The process may then write old flags, and die before it notices the other settlement. Therefore
-an **intent** is stored before the flags: a mark that its maker removes after the flags are set. Other settlers ignore
-an intent until it is old. If an intent is old, its maker is dead or has written the flags long ago, and the day is
-settled again.
+Claims' flags are written without a condition. A process may be suspended just before this write. Meanwhile, another
+settler may settle the day. The process may then write old flags, and may end before it notices the other settlement.
+Therefore an **intent** is stored before the flags. An intent is a mark that its maker removes after the flags are set.
+Other settlers ignore an intent until it is old. The maker of an old intent is dead or wrote the flags long ago. The day
+is then settled again.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class SettlementMarks:
     """Makes dirty marks with rising offsets. An instance must be used by one thread only.
 
     Args:
-        clock: the source of offsets and log times.
-        number: the partition number of the marks. No two makers may have the same number: marks are cleared by offset,
+        clock: the source of the marks' offsets and log times.
+        number: the partition number of the marks. Each maker needs a number of its own. Marks are cleared by offset,
             and two makers may derive equal offsets from their clocks.
     """
 
@@ -34,7 +34,10 @@ class SettlementMarks:
         self._last_offset = 0
 
     def on(self, site: str, days: Iterable[int]) -> Sequence[DirtyMark]:
-        """Return a mark for each day. Each mark has a higher offset than all earlier marks of this maker."""
+        """Return a mark for each day.
+
+        Each mark's offset is higher than the offsets of all earlier marks from this maker.
+        """
         now, marks = self._clock.now(), []
         for day in sorted(days):
             self._last_offset = max(now, self._last_offset + 1)
@@ -42,16 +45,19 @@ class SettlementMarks:
         return marks
 
     def intent(self, site_day: SiteDay) -> DirtyMark:
-        """Return the intent that must be stored before the flags of a site-day's claims are set."""
+        """Return the intent for a site-day.
+
+        The intent must be stored before the flags of the site-day's claims are set.
+        """
         now = self._clock.now()
         self._last_offset = max(now, self._last_offset + 1)
         return DirtyMark(site_day, Position(*self._intents, self._last_offset), now)
 
     def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
-        """Return the site-days, but without other makers' intents that were stored at `after` (UTC ms) or later.
+        """Return the site-days. Other makers' intents are left out if they were stored at `after` (UTC ms) or later.
 
-        A site-day that has no other marks is left out. The offsets of marks are compared with `after`, because makers
-        derive offsets from clocks.
+        A site-day is left out if it has no other marks. Makers derive offsets from clocks, so the offsets of marks are
+        compared with `after`.
         """
         kept = []
         for entry in taken:
@@ -65,7 +71,7 @@ class SettlementMarks:
         return is_others and marks.last_offset >= after
 
     def note(self, taken: Iterable[DirtySiteDay]) -> None:
-        """Record stored marks, so that later marks get higher offsets even if the clock was set back."""
+        """Record stored marks. Later marks then get higher offsets even if the clock was set back."""
         mine = (self._partition, self._intents)
         offsets = [marks.last_offset for entry in taken for marks in entry.marks if marks.partition in mine]
         self._last_offset = max([self._last_offset, *offsets])

@@ -1,16 +1,16 @@
 """The settler: scans, settles and publishes closed site-days (settlement, architecture A8, rules L3 and L4).
 
-A day is settled once it is closed in every partition. The first settlement takes place because the stream counted hits
-of the day. Further settlements take place whenever history hits mark the day dirty. Site-days are settled in waves. All
-rows of a wave are written and awaited together, because a store takes seconds to make even a few rows readable. The
-site-days are then published one by one.
+A day is settled when it is closed in every partition. The first settlement takes place because the stream counted hits
+on the day. Further settlements take place when history hits mark the day dirty. Site-days are settled in waves. The
+rows of a wave are written and awaited together. A store takes seconds to make even a few rows readable. The site-days
+are then published one by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
-become durable. Every effect before a publication is idempotent, and dirty marks are cleared last. A crash at any point
-therefore costs only repeated work. Each day needs the carry from the day before, so only one settler works on a site at
-a time (`share`). If a settler is suspended and another settler takes over the site, the first settler's publication is
-refused, because a publication requires that no day of the site was published since the attempt began. `settlement`
-computes the results.
+become durable. Every effect before a publication is idempotent. Dirty marks are cleared last. A crash at any point
+therefore costs only repeated work. Each day needs the carry from the day before. Only one settler works on a site at a
+time (`share`). A settler may be suspended while another settler takes over the site. The suspended settler's
+publication is then refused: a publication requires that no day of the site was published since the attempt began.
+`settlement` computes the results.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Settler:
         """Run one pass over dirty site-days. Return the number of site-days that are no longer dirty.
 
         Raises:
-            RetryError: a store is unavailable. Unfinished site-days remain dirty.
+            RetryError: a store is unavailable. Site-days that are not finished remain dirty.
         """
         started = self._clock.now()
         self._paced = {day: until for day, until in self._paced.items() if until > started}
@@ -129,7 +129,7 @@ class Settler:
         self._marks.note(waiting)
         taken = self._marks.without_young_intents(waiting, started - self._pace.intent_ms)
         self._share.note("settle", Counter(site_bucket(day.site_day.site) for day in taken if not self._must_wait(day)))
-        # Positions are read after dirty marks, because the stream stores marks before it commits positions.
+        # Positions are read after dirty marks. The stream stores marks before it commits positions.
         bounds = scan_bounds(self._stores.progress)
         this = Pass(started, closed, streams)
         self._resorting.prepare(taken, bounds, closed, buckets)
@@ -156,20 +156,20 @@ class Settler:
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether the site-day must wait before it is settled.
 
-        A site-day must wait if its last attempt failed recently. A site-day must also wait if it was settled recently,
-        unless settlement itself has marked it.
+        A site-day must wait if its last attempt failed a short time ago. A site-day must also wait if it was settled a
+        short time ago. This does not apply if settlement itself marked the site-day.
         """
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
     def _in_turn(self, taken: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-        """Return the site-days grouped by site, with days ascending. The site that was settled last comes last."""
+        """Return the site-days by site, in ascending order of days. The site that was settled last comes last."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
     def _compute_if_possible(
         self, this: Pass, covered: DirtySiteDay, bounds: ScanBounds, sorted_hits: SortedHits | None
     ) -> None:
-        """Settle a site-day and add it to the wave. After an error, leave the site-day dirty, and continue the pass."""
+        """Settle a site-day and add it to the wave. After an error, leave the site-day dirty and continue the pass."""
         site_day = covered.site_day
         started = self._clock.now()
         try:
@@ -261,7 +261,7 @@ class Settler:
         return compared
 
     def _publish_apart(self, this: Pass, wave: Sequence[Computed], error: BaseException) -> None:
-        """Publish the site-days of a failed wave one by one, so that only site-days that fail again are postponed."""
+        """Publish the site-days of a failed wave one by one. Only site-days that fail again are postponed."""
         if len(wave) == 1:
             this.failed.add(wave[0].attempt.site_day.site)
             self._put_off(wave[0].attempt.site_day, error)
@@ -282,7 +282,7 @@ class Settler:
         stores.series.put_settled(site_day, computed.generation, series)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        # An open day need not be marked: it is settled when it closes, and until then answers use the stream's rows.
+        # An open day need not be marked: it is settled when it closes. Until then, answers use the stream's rows.
         disturbed = {day for day in computed.attempt.disturbed_days(settled) if day < this.closed_before}
         if disturbed:
             marks = self._marks.on(site_day.site, disturbed)
@@ -314,14 +314,14 @@ class Settler:
             mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
 
     def _keep_until(self, computed: Computed) -> int:
-        """Return the time until which the replaced generation is kept, or 0 if the stream's rows are replaced.
+        """Return the time until which the replaced generation is kept. If the stream's rows are replaced, return 0.
 
-        Reports never read replaced stream rows again, because only settled days can be read at an earlier data version.
+        Reports do not read replaced stream rows again. Only settled days can be read at an earlier data version.
         """
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
     def _put_off(self, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty. Retry at once if another settler published first, otherwise after a growing delay."""
+        """Leave a site-day dirty. Retry immediately if another settler published first, else after a growing delay."""
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
@@ -358,8 +358,8 @@ class Settler:
     def _compared(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
         """Add to each drift the differences between the stream's rows in the metric store and the stream's counts.
 
-        Partials cannot show whether the metric store lost or duplicated rows, because partials are in another store. A
-        day whose rows differ or are damaged is not confirmed.
+        Partials are in another store. They cannot show whether the metric store has lost or duplicated rows. A day
+        whose rows differ or are damaged is not confirmed.
         """
         streamed = [computed for computed in wave if computed.drift is not None]
         if not streamed:
@@ -375,7 +375,7 @@ class Settler:
             )
         except StoreCorrupt:
             if len(wave) > 1:
-                raise  # the wave is then repeated with single site-days
+                raise  # the wave is then repeated, one site-day at a time
             return [replace(computed, drift=not_confirmed(computed.drift)) for computed in wave]
         return [_with_stored_rows(computed, sums) for computed in wave]
 

@@ -1,4 +1,4 @@
-"""The share of the sites on which a settler works."""
+"""The share of the sites that belongs to a settler."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ class Share(Protocol):
     """The buckets of sites on which a settler may work (hitmesh.model.site_buckets)."""
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion, which ends with the next call. Return the buckets to work on."""
+        """Begin a pass or a portion. The next call ends the pass or portion.
+
+        Return the buckets whose site-days the settler may work on.
+        """
 
     def holds(self, site: str) -> bool:
-        """Return whether the settler may still work on the site, and so may publish results."""
+        """Return whether the settler still has the site, and so may publish results for the site."""
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
         """Record the number of site-days in each bucket that wait for a kind of work.
 
-        The given numbers replace the numbers that were recorded last for this kind of work.
+        The given numbers replace the last numbers for the same kind of work.
         """
 
 
 class WholeShare:
-    """The share of a settler that works alone: every site."""
+    """The share of a settler without other settlers: every site."""
 
     def begin(self) -> frozenset[int]:
         """Return every bucket."""

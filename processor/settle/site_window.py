@@ -1,6 +1,7 @@
-"""Reads one site's hits in a time range from stored records, in log order (settlement).
+"""Reads a site's hits in a time range from stored records (settlement). The hits are in log order.
 
-Up to `SettleMemory.range_hits` hits are kept in memory. If there are more, all hits are on disk, in groups of visitors.
+Up to `SettleMemory.range_hits` hits are kept in memory. If there are more hits, all hits are on disk, in groups of
+visitors.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ class Window:
         positions: the positions of records; the column `record` is an index into them.
         start: the lower bound of event time in ms, inclusive.
         end: the upper bound of event time in ms, exclusive.
-        erased: event_time, hit_hash and record of the erased hits in the same time range, which are not in `rows`. The
-            event time of a blank row is the start of its day.
+        erased: event_time, hit_hash and record of the erased hits in the same time range. These hits are not in `rows`.
+            The event time of a blank row is the start of its day.
         not_applicable: the number of hits on the settled day without a stored network, if the day's rules compare
             networks.
-        excluded_before: (n,) whether the rules `Deciding.before` exclude each hit; None if `excluded` in `rows`
+        excluded_before: (n,) whether the rules `Deciding.before` exclude each hit. None means that `excluded` in `rows`
             contains the same values.
     """
 
@@ -75,8 +76,9 @@ class SpilledWindow:
     """A window whose hits are on disk, in groups of visitors.
 
     Attributes:
-        spill: the hits with `WINDOW_COLUMNS` and EXCLUDED_BEFORE (never null). A group is in log order, and all hits of
-        a visitor are in one group. positions, start, end, erased, not_applicable: as in `Window`.
+        spill: the hits with `WINDOW_COLUMNS` and EXCLUDED_BEFORE (never null). Each group is in log order. All hits of
+            a visitor are in the same group.
+        positions, start, end, erased, not_applicable: as in `Window`.
         claiming: the hits that may have claims, with `CLAIMING_COLUMNS`.
     """
 
@@ -101,7 +103,7 @@ def read_window(
     memory: SettleMemory = DEFAULT_MEMORY,
     deciding: Deciding = AS_STORED,
 ) -> Window | SpilledWindow:
-    """Return the site's hits with start <= event_time < end, on disk if there are more than `memory.range_hits`.
+    """Return the site's hits with start <= event_time < end. More than `memory.range_hits` hits are on disk.
 
     Args:
         records: the records in log order, as RawStore.scan yields them.
@@ -109,7 +111,7 @@ def read_window(
         start: UTC ms.
         end: UTC ms.
         memory: the limits that bound the memory.
-        deciding: decides which hits are erased, and which hits are excluded.
+        deciding: decides which hits are erased and which are excluded.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -169,7 +171,10 @@ def with_excluded_before(rows: pl.DataFrame, excluded_before: pl.Series | None) 
 
 
 def visitor_groups(rows: pl.DataFrame, groups_log2: int) -> I64Array:
-    """Return each hit's group: the upper bits of the visitor key, which is a keyed hash and so evenly distributed."""
+    """Return each hit's group: the upper bits of the visitor key.
+
+    The key is a keyed hash, so groups have similar sizes.
+    """
     if groups_log2 == 0:
         return np.zeros(rows.height, np.int64)
     groups: I64Array = (rows["visitor_lo"].to_numpy() >> np.uint64(64 - groups_log2)).astype(np.int64)

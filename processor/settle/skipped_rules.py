@@ -1,8 +1,8 @@
-"""Writes a log line about exclusion rules that a settlement skips because they do not compile (settlement).
+"""Logs the exclusion rules that a settlement skips because the rules do not compile (settlement).
 
-A new rule is refused if it does not compile within the limits. Rules that were accepted may still not compile, because
-a later release may have other limits. Like admission, settlement continues without such a rule. The rule is logged,
-because hits that it excluded before come back into reports.
+A new rule is refused if it does not compile within the limits. A rule that was accepted may still not compile, because
+a later release may have other limits. Settlement then continues without the rule, as admission does. The rule is
+logged, because hits that the rule excluded come back into reports.
 """
 
 from __future__ import annotations

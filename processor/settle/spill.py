@@ -1,9 +1,9 @@
-"""Stores rows in numbered groups on a local disk, so that the rows of a large site-day need not all be in memory.
+"""Stores rows in numbered groups on a local disk. The rows of a large site-day need not all be in memory.
 
-The file has no name, so no file outlives the process. The file consists of blocks. Each block is an Arrow IPC stream of
-its own, so that a reader decodes only the wanted columns of the wanted group. A column that has the same value in all
-rows of a block, such as a dimension that no hit has, is not written to the file. Half of the columns are constant in
-this way, and writing a constant column would cost as much as writing any other column.
+The file has no name, so no file outlives the process. The file consists of blocks. Each block is a separate Arrow IPC
+stream. A reader decodes only the wanted columns of the wanted group. A column is not written if it has the same value
+in all rows of a block. An example is a dimension that no hit has. Half of the columns are constant in this way. Writing
+a constant column would cost as much as writing any other column.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Block:
     start: int
     size: int
     rows: int
-    constants: pl.DataFrame  # one row: the columns that are not in the file, with their values
+    constants: pl.DataFrame  # one row: the columns that are not in the file, and their values
 
 
 class Spill:
@@ -40,13 +40,12 @@ class Spill:
     A group's rows are in the order in which they were added. An instance must be used by one thread only.
 
     Args:
-        directory: a directory on a local disk, created if it is missing; None = the system's directory for temporary
-            files.
-        buffered_rows: rows are written once this many are buffered, because a small block costs as much as a large
-            block.
+        directory: a directory on a local disk; it is created if it is missing. None = the system's directory for
+            temporary files.
+        buffered_rows: when this many rows are buffered, they are written. A small block costs as much as a large block.
 
     Attributes:
-        close: deletes the rows; called automatically when the object is no longer used.
+        close: deletes the rows. It is called automatically when the object is no longer used.
     """
 
     def __init__(self, directory: Path | None, buffered_rows: int = _BUFFERED_ROWS) -> None:
@@ -122,7 +121,7 @@ class Spill:
 
 
 def _constants(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return one row with the columns that have a single value, as a copy. At least one column is left out."""
+    """Return one row with the columns that have a single value. The row is a copy. At least one column is left out."""
     names = [name for name in rows.columns if _is_constant(rows[name])][: rows.width - 1]
     return pl.DataFrame({name: [rows[name][0]] for name in names}, schema={name: rows.schema[name] for name in names})
 

@@ -1,4 +1,4 @@
-"""Decides orders, disturbed days and the ledger entry after the copies are known (rules D1 to D5, L4)."""
+"""Decides orders, disturbed days and the ledger entry when the copies are known (rules D1 to D5, L4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_HITS: Final[U64Array] = np.empty(0, np.uint64)
 
 
 def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
-    """Return for each hit whether its event time is on the settled day."""
+    """Return a boolean array: True for hits whose event time is on the settled day."""
     day = inputs.owner.day
     found: BoolArray = (times >= day * DAY_MS) & (times < (day + 1) * DAY_MS)
     return found
@@ -32,7 +32,7 @@ def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
 def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) -> OrderVerdicts:
     """Decide the orders and refunds in the window.
 
-    `is_copy` is used only for hits from the day's start to `known_until`; all other claims keep their stored duplicate
+    `is_copy` is used only for hits from the day's start to `known_until`. All other claims keep their stored duplicate
     flags.
 
     Args:
@@ -55,10 +55,10 @@ def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) ->
 
 
 def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:
-    """Return the neighbouring days on which a hit is a copy of a hit on this day that is new in this generation.
+    """Return the neighbouring days that have a copy of a hit on this day, if the hit is new in this generation.
 
-    A visitor's hits are nearly always in one partition and are read in log order, so a new hit is not the original of
-    an older hit. After a change of the site's spread or of the log, however, a visitor's hits are in two partitions
+    A visitor's hits are nearly always in one partition and read in log order. A new hit is then not the original of an
+    older hit. However, after a change to the site's spread or to the log, a visitor's hits are in two partitions
     (architecture A4).
     """
     day = inputs.owner.day
@@ -83,7 +83,7 @@ def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = 
     """Return the ledger entry for accepted hits (rule D5).
 
     Args:
-        hashes: the hash64 of each hit id, including copies, but without erased hits.
+        hashes: the hash64 of each hit id. Copies are included; erased hits are not.
         counted: the number of these hits that are not copies.
         excluded: the number of counted hits that are excluded.
         erased: the hash64 of the ids of erased hits.

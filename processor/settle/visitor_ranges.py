@@ -1,7 +1,7 @@
-"""Divides a large site-day's hits into ranges of visitors that fit into memory, and finds the copies in each range.
+"""Divides a large site-day's hits into visitor ranges that fit into memory. Finds the copies in each range.
 
-A visitor's hits are all in one range. A settlement decides each visitor independently, with one exception: which claim
-on an order or refund counts is decided for the whole site (rule D3).
+All hits of a visitor are in the same range. A settlement decides each visitor independently. There is one exception:
+claims on orders and refunds are decided for the whole site (rule D3).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class VisitorRange:
     hits: int
 
     def read(self, columns: Sequence[str] | None = tuple(WINDOW_COLUMNS)) -> Iterator[pl.DataFrame]:
-        """Yield the hits block by block, with the given columns or with all (None).
+        """Yield the hits block by block, with the given columns. None means all columns.
 
         A visitor's hits are in log order.
         """
@@ -70,7 +70,7 @@ class RangeCopies:
 def visitor_ranges(window: SpilledWindow, memory: SettleMemory) -> Iterator[VisitorRange]:
     """Yield the window's ranges.
 
-    A range has at most `memory.range_hits` hits, unless all its hits are from one visitor.
+    A range has at most `memory.range_hits` hits, unless all hits are from one visitor.
     """
     together: list[int] = []
     hits = 0
@@ -88,7 +88,7 @@ def visitor_ranges(window: SpilledWindow, memory: SettleMemory) -> Iterator[Visi
 
 
 def _divided(too_large: VisitorRange, memory: SettleMemory) -> list[VisitorRange]:
-    """Return a group's hits in smaller ranges. Each visitor with more hits than the limit is a range of its own."""
+    """Return a group's hits in smaller ranges. A visitor with more hits than the limit is a range of its own."""
     visitors, counts = np.unique(too_large.column("visitor_lo").to_numpy(), return_counts=True)
     numbers = _range_numbers(counts.astype(np.int64), memory.range_hits)
     divided = Spill(memory.scratch)
@@ -117,7 +117,7 @@ def _range_numbers(counts: I64Array, limit: int) -> I64Array:
 def copies_in(visitors: VisitorRange) -> RangeCopies:
     """Return the range's copies.
 
-    The search takes 17 bytes of memory per hit, and in addition the hits whose key may occur more than once.
+    The search takes 17 bytes of memory per hit. It also needs memory for the hits whose key may occur more than once.
     """
     hashes = np.concatenate([key_hashes(rows) for rows in visitors.read(KEY_COLUMNS)])
     is_suspect = np.isin(hashes, repeated_hashes(hashes))

@@ -1,6 +1,6 @@
 """The state of the settler's passes and waves (settlement).
 
-A pass hands the results of unpublished settlements to later days. This module defines which results a later day gets,
+A pass uses the results of unpublished settlements for later days. This module defines which results a later day gets
 and which dirty marks a pass covers.
 """
 
@@ -23,7 +23,7 @@ _OF_SETTLEMENT: Final = (SETTLEMENT_LOG, FLAGS_LOG)
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A site-day in a wave, which is settled, but not published yet."""
+    """A site-day in a wave. The site-day is settled but not published yet."""
 
     covered: DirtySiteDay
     attempt: Attempt
@@ -33,7 +33,7 @@ class Computed:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the stream's rows are confirmed, and so become the settled rows."""
+        """Whether the stream's rows are confirmed. Confirmed rows become the settled rows."""
         return self.drift is not None and self.drift.confirmed
 
     @property
@@ -49,11 +49,11 @@ class Computed:
 
 @dataclass(slots=True)
 class Pass:
-    """The state of a pass: its start, the closed days, the stream table, the current wave and the failed sites.
+    """A pass's state: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    For each site, `published` contains two numbers about the wave's last publication: the highest sequence number that
-    its attempt saw when it began, and the sequence number of the publication itself. `marked` contains the dirty marks
-    that the pass made.
+    For each site, `published` contains two numbers about the wave's last publication. The first is the highest sequence
+    number when the attempt began; the second is the publication's own sequence number. `marked` contains the dirty
+    marks that this pass made.
     """
 
     started: int
@@ -68,8 +68,7 @@ class Pass:
     def seen_sequence(self, attempt: Attempt) -> int:
         """Return the site's highest sequence number when the attempt began.
 
-        If this wave has published a site-day of the site since then, return the sequence number of the last such
-        publication.
+        If this wave has published a site-day of the site since then, return the last publication's sequence number.
         """
         began, sequence = self.published.get(attempt.site_day.site, (-1, 0))
         return sequence if began == attempt.site_sequence else attempt.site_sequence
@@ -84,16 +83,16 @@ class Pass:
             self.marked.setdefault(mark.site_day, []).append(mark)
 
     def with_marks(self, covered: DirtySiteDay) -> DirtySiteDay:
-        """Return the entry, extended by the dirty marks that the pass itself made on the site-day.
+        """Return the entry, extended by dirty marks that this pass made on the site-day.
 
-        A site's days are settled in ascending order. Therefore the site-day's settlement already has the results
-        that these marks announce.
+        A site's days are settled in ascending order. The site-day's settlement therefore already has the results that
+        these marks announce.
         """
         made = map(range_of, self.marked.get(covered.site_day, ()))
         return replace(covered, marks=(*covered.marks, *made))
 
     def handed(self, site_day: SiteDay) -> Handed:
-        """Return the results that a site-day gets from the wave's settlements."""
+        """Return the wave's results that a site-day needs."""
         of_site = [computed for computed in self.wave if computed.attempt.site_day.site == site_day.site]
         before = next((computed for computed in of_site if computed.attempt.site_day.day == site_day.day - 1), None)
         flags = {claim: flag for computed in of_site for claim, flag in computed.settled.orders.changed_flags.items()}
@@ -101,10 +100,10 @@ class Pass:
 
 
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
-    """Return the entry with those dirty marks whose records a scan with these bounds reads.
+    """Return the entry with the dirty marks whose records are within the bounds of a scan.
 
-    Return None if none is left. An entry without marks is returned unchanged. A mark that settlement made belongs to no
-    record. Such a mark always remains, because a scan that begins now reads the hits that caused the mark.
+    If no mark is left, return None. An entry without marks is returned unchanged. A mark that settlement made belongs
+    to no record. Such a mark always remains. A scan that begins now reads the hits that caused the mark.
     """
     if not entry.marks:
         return entry  # this site-day was taken only because its day has closed

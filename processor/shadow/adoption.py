@@ -1,4 +1,6 @@
-"""The live stream continues as the shadow: at positions that both have reached, without a restart (architecture A9).
+"""The shadow stream becomes the live stream, without a restart.
+
+This happens at positions that both streams have reached (architecture A9).
 
 The order of effects is defined only here:
 
@@ -32,26 +34,30 @@ from hitmesh.runtime.logs import logger
 from processor.stream.stores import HasStreams
 
 WAIT_S: Final = 30.0
-"""How long the live stream stands still at most."""
+"""The maximum time for which the live stream stands still."""
 _LOOK_EVERY_S: Final = 0.1
 
 
 Standing = Callable[[], Mapping[PartitionId, int] | None]
-"""Sends heartbeats; returns the committed offsets of a runner that stands still, None if partitions may have moved."""
+"""Sends heartbeats and returns the committed offsets of a runner that stands still.
+
+Returns None if partitions may have moved.
+"""
 
 
 def is_adopting(table: StreamTable) -> bool:
-    """Return whether the live stream must continue as the shadow."""
+    """Return whether the live stream must continue as the shadow stream."""
     return table.shadow is not None and table.shadow.state is ShadowState.ADOPTING
 
 
 def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) -> bool:
-    """Return whether the live stream must stand still, because the shadow must be adopted and is close enough.
+    """Return whether the live stream must stand still. This is so if the shadow must be adopted and is close enough.
 
     Args:
         stores: the stores of all streams.
         table: the stream table.
-        may_begin: whether this process may be the first; if not, it waits until another process stands still.
+        may_begin: whether this process may be the first to stand still. If not, this process waits until another
+            process stands still.
     """
     if not is_adopting(table) or table.shadow is None or not (may_begin or table.shadow.stopped):
         return False
@@ -60,10 +66,10 @@ def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) ->
 
 
 def goes_on(streams: Streams, live: Stream) -> bool:
-    """Return whether `live` is still the live stream; if so, forget all stored positions, because a runner moves on.
+    """Return whether `live` is still the live stream. If so, forget all stored positions, because a runner continues.
 
-    The table gets a new version even if it has no positions, so that a process that read the earlier table, and does
-    not know yet that its partitions moved, cannot replace it.
+    The table gets a new version even if it has no positions. A process may have read the earlier table and not know yet
+    that its partitions moved. With the new version, this process cannot replace the table.
     """
     while True:
         table = streams.read()
@@ -82,11 +88,11 @@ def adopt(
     *,
     wait_s: float = WAIT_S,
 ) -> bool:
-    """Wait until the shadow replaces the stream `live`, whose runner in this process must not run meanwhile.
+    """Wait until the shadow replaces the stream `live`. Meanwhile, this process's runner for `live` must not run.
 
-    `standing` also keeps the membership in the consumer group, so that no other process goes on with the partitions.
-    Return False if the shadow does not reach the positions in time, or another process moves on. Before the runner
-    moves on, the caller must call `goes_on`.
+    `standing` also keeps the membership in the consumer group. No other process therefore gets the partitions. Return
+    False if the shadow does not reach the positions in time, or if another process continues. Before the runner
+    continues, the caller must call `goes_on`.
     """
     has_stored, ends = False, time.monotonic() + wait_s
     while True:
@@ -99,7 +105,7 @@ def adopt(
         stopped = {**table.shadow.stopped, **at}
         if stopped != table.shadow.stopped:
             if has_stored:
-                return False  # another process has begun with partitions
+                return False  # another process has begun to read partitions
             has_stored = stores.streams.replace(table.stopped(stopped))
         elif _has_met(stores, table):
             if stores.streams.replace(table.ended(clock.now())):
@@ -112,7 +118,7 @@ def adopt(
 
 
 def _has_met(stores: HasStreams, table: StreamTable) -> bool:
-    """Return whether all partitions stand still, and reports can read all rows of the shadow up to these positions."""
+    """Return whether all partitions stand still and reports can read all the shadow's rows up to these positions."""
     live, shadow = _progress(stores, table)
     stopped = {} if table.shadow is None else table.shadow.stopped
     return all(
@@ -128,7 +134,7 @@ def _is_ingested(stores: HasStreams, table: StreamTable, live: Progress) -> bool
 
 
 def _progress(stores: HasStreams, table: StreamTable) -> tuple[Progress, Progress]:
-    """Return the committed positions of the live stream and of the shadow, in both topics."""
+    """Return the committed positions of the live stream and of the shadow in both topics."""
     live = stores.stream(table.live.generation, is_shadow=False).progress
     shadow = stores.stream(table.current.generation, is_shadow=True).progress
     both: tuple[dict[PartitionId, PartitionProgress], ...] = ({}, {})

@@ -1,4 +1,4 @@
-"""The thread beside the live stream: runs the shadow stream, ends forgotten shadows, and removes ended streams."""
+"""The thread beside the live stream. It runs the shadow stream, ends forgotten shadows and removes ended streams."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class BesidePace:
     """The intervals of the thread.
 
     Attributes:
-        keep_gone_ms: a stream's values remain readable for this long after the last answer has chosen the stream.
-        keep_shadow_ms: a shadow whose state has not changed for this long is adopted if reports read it, and otherwise
-            stopped.
+        keep_gone_ms: after the last answer has chosen a stream, the stream's values remain readable for this time.
+        keep_shadow_ms: if a shadow's state has not changed for this time, the shadow is adopted or stopped. It is
+            adopted if reports read it.
         retry_after_s: after this many seconds, a shadow that failed begins again.
         look_every_s: the seconds between two reads of the stream table.
     """
@@ -35,19 +35,19 @@ class BesidePace:
 
 
 MakeRunner = Callable[[Stream], Runner]
-"""Returns the shadow's runner, after its state has been recovered."""
+"""Returns the shadow's runner after the shadow's state has been recovered."""
 
 
 class Beside:
-    """Runs the shadow that the stream table names, beside the live stream. An instance must be used by one thread only.
+    """Runs the shadow that the stream table names, in parallel to the live stream.
 
-    An error in the shadow does not end the process, because the live stream must continue. The shadow begins again
-    later.
+    An instance must be used by one thread only. An error in the shadow does not end the process. The live stream must
+    continue. The shadow begins again later.
 
     Args:
         stores: the stores of all streams.
         make_runner: creates the shadow's runner.
-        setting: the name of the logic version in the processor's settings.
+        setting: the logic version's name in the processor's settings.
         clock: decides when a stream is removed.
         pace: the intervals.
     """
@@ -82,7 +82,7 @@ class Beside:
     def run_once(self, stop: threading.Event) -> None:
         """Run the shadow until the table no longer names it.
 
-        If there is no shadow, remove the values of streams that are gone.
+        If there is no shadow, remove the values of streams that are no longer read.
         """
         table = self._stores.streams.read()
         if table.shadow is None:

@@ -18,7 +18,7 @@ _DAYS: Final = 10**6
 
 
 class CleaningStores(HasStreams, Protocol):
-    """The stores that a removal of values reads and changes."""
+    """The stores that are read and changed when values are removed."""
 
     @property
     def directory(self) -> SiteDirectory:
@@ -38,11 +38,11 @@ class CleaningStores(HasStreams, Protocol):
 
 
 def remove_gone(stores: CleaningStores, gone_before: int) -> int:
-    """Remove the values of all streams that have been gone since before `gone_before` (UTC ms).
+    """Remove the values of all streams that have been gone since a time before `gone_before` (UTC ms).
 
-    Return how many there were. If a settlement confirmed a site-day with the stream's rows, these rows are not removed,
-    even if they are only kept for a rollback. Such rows belong to a settled generation, which is removed in the same
-    way as all settled generations. After a crash, the removal is repeated.
+    Return the number of these streams. If a settlement confirmed a site-day, the stream's rows for the site-day are not
+    removed. This also holds if the rows are only kept for a rollback. These rows belong to a settled generation. They
+    are removed in the same way as all settled generations. After a crash, the removal is repeated.
     """
     done = 0
     for gone in stores.streams.read().gone:
@@ -66,14 +66,14 @@ def remove_gone(stores: CleaningStores, gone_before: int) -> int:
 def forget_followers(stores: CleaningStores) -> None:
     """Remove the positions with which adopted streams followed the live stream.
 
-    Log records at removed positions may then be deleted.
+    Log records at these positions may then be deleted.
     """
     for stream in stores.streams.read().adopted:
         stores.stream(stream.generation, is_shadow=True).forget_positions()
 
 
 def _streamed_days(stores: CleaningStores, gone: GoneStream) -> Iterator[SiteDay]:
-    """Yield the site-days from the stream's first day on, except site-days with an entry that names the stream."""
+    """Yield the site-days from the stream's first day onwards, except those with an entry that names the stream."""
     last = ""
     while sites := stores.directory.sites(None, last, _PAGE):
         for site in sites:

@@ -1,8 +1,8 @@
-"""The stores of a stream that began in the middle of the log, or runs beside the live stream (architecture A9).
+"""The stores of a stream that began in the middle of the log or runs in parallel to the live stream (architecture A9).
 
-Such a stream has its own generation, writes no rows for days before its first day, and reads no record before its
-start. A shadow also never reads ahead of the live stream: the raw records, marks and claims of all records that it
-applies are stored already, and the live stream has decided which claim holds an order.
+Such a stream has its own generation. It writes no rows for days before its first day, and reads no record before its
+start. A shadow also never reads ahead of the live stream. For all records that a shadow applies, raw records, marks and
+claims are stored already. The live stream has also decided which claim holds an order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def stores_of(stream: Stream, base: StreamStores, store: StreamStore) -> StreamS
 
 
 def live_stores(stream: Stream, base: StreamStores, store: StreamStore, streams: Streams) -> StreamStores:
-    """Return the stores of the live stream's runner, which ends if another stream is live."""
+    """Return the stores of the live stream's runner. The runner ends if another stream is live."""
     return replace(
         stores_of(stream, base, store),
         log_reader=lambda topic: _LiveReader(store.log_reader(topic), lambda: goes_on(streams, stream)),
@@ -52,7 +52,7 @@ def live_stores(stream: Stream, base: StreamStores, store: StreamStore, streams:
 def shadow_stores(
     stream: Stream, base: StreamStores, store: StreamStore, streams: Streams, live: ProgressReader
 ) -> StreamStores:
-    """Return the stores of a shadow stream beside the live stream, whose progress is `live`."""
+    """Return the stores of a shadow stream in parallel to the live stream. The live stream's progress is `live`."""
 
     def is_beside() -> bool:
         shadow = streams.read().shadow
@@ -66,10 +66,10 @@ def shadow_stores(
 
 
 def begin_at_start(stream: Stream, store: StreamStore) -> None:
-    """Commit the stream's start as its position; positions that are ahead stay.
+    """Commit the stream's start as its position. Positions that are already ahead stay.
 
-    The positions are compared after every other process was fenced, so no process sets them back behind another that
-    has begun.
+    The positions are compared after every other process was fenced. A process therefore never sets them back behind
+    another process that has begun.
 
     Raises:
         Fenced: another process begins.
@@ -81,7 +81,7 @@ def begin_at_start(stream: Stream, store: StreamStore) -> None:
 
 
 class _WrappedReader:
-    """A LogReader that calls another. Confined to one thread."""
+    """A LogReader that calls another LogReader. Confined to one thread."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
@@ -112,7 +112,7 @@ class _WrappedReader:
 
 
 class _LiveReader(_WrappedReader):
-    """A LogReader for a live stream's runner: the runner begins only if no other stream is live."""
+    """A LogReader for a live stream's runner. The runner begins only if no other stream is live."""
 
     def __init__(self, reader: LogReader, goes_on: Callable[[], bool]) -> None:
         super().__init__(reader)
@@ -131,13 +131,13 @@ class _LiveReader(_WrappedReader):
 
 
 class _FollowingReader(_WrappedReader):
-    """A LogReader that returns no record before the live stream has committed it. Confined to one thread.
+    """A LogReader that returns a record only after the live stream has committed the record. Confined to one thread.
 
-    The live stream's progress is read before `is_beside`: as long as the shadow is beside the live stream afterwards,
-    the progress was that of the earlier live stream, up to which the shadow applies records.
+    The live stream's progress is read before `is_beside` is called. If the shadow is then still beside the live stream,
+    the progress was that of the earlier live stream. The shadow applies records up to this progress.
 
-    The inner reader is ahead by the held records. The positions are those after the returned records, because a runner
-    that keeps its readers recovers up to these positions, and gets the held records afterwards.
+    The inner reader is ahead of this reader by the held records. The positions are those after the returned records. A
+    runner that keeps its readers recovers up to these positions, and gets the held records afterwards.
     """
 
     def __init__(self, reader: LogReader, topic: Topic, live: ProgressReader, is_beside: Callable[[], bool]) -> None:
@@ -150,7 +150,7 @@ class _FollowingReader(_WrappedReader):
         self._waiting = threading.Event()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records that the live stream has committed, in order per partition.
+        """Return the next records that the live stream has committed. The records of a partition are in order.
 
         Raises:
             PartitionsMoved: the assignment changed.
@@ -202,14 +202,14 @@ def _is_before(record: LoggedRecord, reached: Mapping[PartitionId, PartitionProg
 
 
 class _ScanFromStart:
-    """A LogScan that has no record before the stream's start, so that a recovery applies the stream's records only."""
+    """A LogScan without records before the stream's start. A recovery therefore applies only the stream's records."""
 
     def __init__(self, scan: LogScan, starts: Mapping[PartitionId, int]) -> None:
         self._scan = scan
         self._starts = starts
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Return 0 if all records of the stream are retained, otherwise the first retained offset."""
+        """Return 0 if all records of the stream are retained. Otherwise, return the first retained offset."""
         first = self._scan.first_offset(partition)
         return 0 if first <= self._starts.get(partition, 0) else first
 
@@ -225,14 +225,14 @@ class _ScanFromStart:
 
 
 class _OwnOutbox:
-    """An Outbox for rows of the stream's generation, from its first day on."""
+    """An Outbox for rows of the stream's generation, beginning with the stream's first day."""
 
     def __init__(self, outbox: Outbox, stream: Stream) -> None:
         self._outbox = outbox
         self._stream = stream
 
     def take_over(self) -> int:
-        """Fence every earlier writer of the stream; return this writer's number."""
+        """Fence every earlier writer of the stream. Return this writer's number."""
         return self._outbox.take_over()
 
     def resolve(self, writer: int) -> None:
@@ -257,7 +257,7 @@ class _OwnOutbox:
 
 
 class _OwnSeries:
-    """A SeriesStore for partials of the stream's generation, from its first day on."""
+    """A SeriesStore for partials of the stream's generation, beginning with the stream's first day."""
 
     def __init__(self, series: SeriesStore, stream: Stream) -> None:
         self._series = series
@@ -276,7 +276,7 @@ class _OwnSeries:
         self._series.put_settled(site_day, generation, rows)
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Store the positions before which all partials are stored."""
+        """Store the positions. All partials for records before these positions are stored."""
         self._series.note_flushed(through)
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
@@ -289,6 +289,6 @@ class _OwnSeries:
 
 
 def _own(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
-    """Return the rows from the stream's first day on, under the stream's generation."""
+    """Return the rows from the stream's first day onwards, under the stream's generation."""
     generation = pl.lit(stream.generation, rows.schema["generation"]).alias("generation")
     return rows.filter(pl.col("day") >= stream.first_day).with_columns(generation)

@@ -1,4 +1,4 @@
-"""Stops a runner, which must also end when the stream table names another stream in its place."""
+"""Stops a runner. The runner must also end when the stream table names another stream in its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOK_EVERY_S: Final = 0.5
 
 
 class Until:
-    """A stop that is set once `stop` is set or `is_over` has returned True.
+    """A stop that is set when `stop` is set or `is_over` has returned True.
 
     An instance must be used by one thread only.
 
@@ -41,6 +41,6 @@ class Until:
         return self._is_set or self._stop.is_set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until the process must stop, at most `timeout` s. Return whether the runner must stop."""
+        """Wait until the process must stop, for at most `timeout` s. Return whether the runner must stop."""
         self._stop.wait(timeout)
         return self.is_set()

@@ -1,6 +1,6 @@
-"""Checks the ledger of all sites, up to 1,000 sites at a time, as long as the processor runs (rule D5).
+"""Checks the ledger of all sites while the processor runs (rule D5). Up to 1,000 sites are checked at a time.
 
-Unbalanced entries are read again before an error is logged, because another process may be writing them.
+Unbalanced entries are read again before an error is logged. Another process may be writing them.
 `processor.stream.balance` defines when a ledger balances.
 """
 
@@ -28,9 +28,9 @@ def watch_balance(
 ) -> None:
     """Report whether the ledger balances.
 
-    Each round checks all sites, some at a time; rounds repeat until `stop` is set. The gauge shows the number of
-    unbalanced hits that this round has found so far, or the number that the previous round found, whichever is larger.
-    A site may seem unbalanced while its entries are being written, so unbalanced sites are read again.
+    Each round checks all sites, some at a time. Rounds repeat until `stop` is set. The gauge shows the larger of two
+    numbers: the unbalanced hits that this round has found so far, and those that the previous round found. While a
+    site's entries are being written, the site may seem unbalanced. Unbalanced sites are therefore read again.
     """
     last, missing, before = None, 0, 0
     while not stop.wait(every_s):

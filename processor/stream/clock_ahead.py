@@ -1,8 +1,8 @@
 """Warns about partitions whose log time is ahead of the current time (journey step 4, rules L1 and T4).
 
-Log time never goes back. If a clock that is ahead writes a record, log time therefore stands still until the current
-time has caught up. Until then, hits from correct clocks may count as late, and late hits enter visits only when their
-day is settled. This module decides which partitions are logged, and how often. Records are not changed.
+Log time never goes back. If a clock is ahead and writes a record, log time stands still until the current time has
+caught up. Until then, hits from correct clocks may count as late. Late hits enter visits only when their day is
+settled. This module decides which partitions are logged and how often. Records are not changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _COMPLAIN_EVERY_S: Final = 60.0
 
 
 class ClockAhead:
-    """Logs `log_time_ahead`, and names the record that caused the lead, if this record arrived while the process ran.
+    """Logs `log_time_ahead`.
+
+    If a record that arrived while the process ran caused the lead, the log line names the record.
 
     Args:
         clock: source of the current time.
@@ -37,7 +39,7 @@ class ClockAhead:
         self._causes: dict[PartitionId, str] = {}
 
     def passed(self, records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> Sequence[LoggedRecord]:
-        """Return the records unchanged, and log the partitions whose log time is ahead.
+        """Return the records unchanged. Log the partitions whose log time is ahead of the current time.
 
         Args:
             records: the records, in log order per partition. Each record's log time is the running maximum in its

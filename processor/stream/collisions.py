@@ -1,7 +1,7 @@
-"""Keeps id collisions for inspection (rule D1): hits that have the id of an earlier hit, but different content.
+"""Keeps id collisions for inspection (rule D1). A collision is a hit with an earlier hit's id but different content.
 
-Collisions are stored like refusals. The hit was accepted, and counts as a duplicate. The stored refusal therefore has 0
-hits, and leaves the ledger unchanged.
+Collisions are stored like refusals. The colliding hit was accepted, and counts as a duplicate. The stored refusal
+therefore has 0 hits and leaves the ledger unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def keep_collisions(
 ) -> None:
     """Store a window's id collisions as refusals.
 
-    `prepared` contains each partition's rows, and whether each row collides (n,).
+    `prepared` contains each partition's rows, and a boolean array (n,): True for rows that collide.
     """
     collisions = [
         (Position(partition.log, partition.partition, offset), row)
@@ -42,7 +42,7 @@ def keep_collisions(
 
 
 def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[RejectedHit]:
-    """Return the refusals for these collisions, each with the first bytes of the hit's payload.
+    """Return the refusals for these collisions. Each refusal has the first bytes of the hit's payload.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -12,8 +12,8 @@ The steps are, in this order:
 7. snapshot chunks;
 8. the snapshot manifest.
 
-Every step before the transaction is idempotent: values are keyed by position, or are totals instead of increments.
-The steps after the transaction also write totals, and are repeated if they may have been interrupted.
+Every step before the transaction is idempotent: values are keyed by position, or are totals and not increments. The
+steps after the transaction also write totals. They are repeated if they may have been interrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from processor.stream.intake import Intake
 
 
 class CommitStep(StrEnum):
-    """A step of a commit. The value of a step is also the name of the fail point after it."""
+    """A step of a commit. A step's value is also the name of the fail point after the step."""
 
     RAW = "raw"
     MARKS = "marks"
@@ -45,7 +45,7 @@ class CommitStep(StrEnum):
 
 
 Reached = Callable[[CommitStep], None]
-"""A callback after each step. In a test, the callback may kill the process."""
+"""A callback after each step. In a test, the callback may kill the process at this point."""
 
 
 def ignore_step(step: CommitStep) -> None:
@@ -55,7 +55,7 @@ def ignore_step(step: CommitStep) -> None:
 def new_writer(outbox: Outbox, writer: int) -> int:
     """Return a new, higher writer number.
 
-    A snapshot that is saved under this number replaces an earlier snapshot at the same position.
+    A snapshot that is saved under this number replaces earlier snapshots at the same position.
 
     Raises:
         Fenced: another writer took over.
@@ -74,9 +74,9 @@ def store_before_transaction(
 ) -> None:
     """Store the effects of a window that must be durable before its rows are committed.
 
-    Raw records come before dirty marks, because a settlement that sees a mark must find the marked hits. Claims come
-    before the positions are committed, because a settlement scans all records below the committed positions and must
-    find the claims of their hits.
+    Raw records come before dirty marks. A settlement that sees a mark must find the marked hits. Claims come before the
+    positions are committed. A settlement scans all records below the committed positions, and must find the claims of
+    these records' hits.
     """
     if intake.raw:
         raw.put(intake.raw)
@@ -104,9 +104,9 @@ def store_before_transaction(
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
     """Store each partition's counts of hits that wait for settlement (rule S9).
 
-    This function must be called before the rows become visible, because the rows lack these hits' visits.
+    This function must be called before the rows become visible, because the rows lack the visits of these hits.
 
-    Like all ledger entries, these entries contain totals per epoch, so storing them again changes nothing.
+    Like all ledger entries, these entries contain totals per epoch. Storing the entries again changes nothing.
     """
     noted = [entries for entries in waiting if entries is not None]
     if noted:
@@ -114,10 +114,10 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
-    """Yield dirty marks for closed days on which a refund takes its amount from a newly claimed order (rule D3).
+    """Yield dirty marks for closed days with a refund that takes its amount from a newly claimed order (rule D3).
 
-    A refund that another partition stores at the same time may be missed. If a refund was missed, the settlement of the
-    order's day marks the refund's day.
+    If another partition stores a refund at the same time, this refund may be missed. The settlement of the order's day
+    marks the day of a refund that was missed.
     """
     orders: dict[str, list[OrderClaim]] = {}
     for claim in made:

@@ -1,6 +1,6 @@
-"""Records the processor's counts and timings as metrics of the registry (hitmesh.runtime.telemetry).
+"""Records the processor's counts and timings as metrics in the registry (hitmesh.runtime.telemetry).
 
-Metrics are recorded once per window, settlement or snapshot, never per hit.
+Metrics are recorded once per window, settlement or snapshot, but never per hit.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _STAGES: Final = {
 
 
 def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[int, float]:
-    """Return the age of each partition's log time in seconds, keyed by partition number.
+    """Return the age of each partition's log time. Ages are in seconds, keyed by partition number.
 
-    A partition without a log time has no entry. If a log time is ahead of the current time, its age is negative.
+    A partition without a log time has no entry. If a log time is ahead of the current time, the age is negative.
 
     Args:
         progress: each partition's progress in one topic.
@@ -56,7 +56,7 @@ class StreamMeter:
 
     Args:
         metrics: receives the numbers.
-        reached: a function that is called after each commit step, when the step's time has been recorded.
+        reached: a function that is called after each commit step. The step's time has then been recorded.
     """
 
     def __init__(self, metrics: Metrics, reached: Reached = ignore_step) -> None:
@@ -65,23 +65,23 @@ class StreamMeter:
         self._lap = time.perf_counter()
 
     def begin(self) -> None:
-        """Start to measure the time of the next stage."""
+        """Start measuring the time of the next stage."""
         self._lap = time.perf_counter()
 
     def record_stage(self, stage: Stage) -> None:
-        """Record the time since the previous stage ended as this stage's time."""
+        """Record the time since the end of the previous stage as this stage's time."""
         now = time.perf_counter()
         self._metrics.record(names.PROCESSOR_STEP_SECONDS, now - self._lap, stage=stage)
         self._lap = now
 
     def reached(self, step: CommitStep) -> None:
-        """Record the time that a commit step took, and call `reached` for this step."""
+        """Record the time of a commit step, and call `reached` for this step."""
         if step in _STAGES:
             self.record_stage(_STAGES[step])
         self._reached(step)
 
     def window(self, records: Sequence[LoggedRecord]) -> None:
-        """Count the records and hits in a polled window."""
+        """Count the records and hits in a window that was polled."""
         hits = sum(record.record.rows for record in records if record.record.kind == RecordKind.HITS)
         refusals = sum(record.record.kind == RecordKind.REJECTED for record in records)
         self._metrics.add(names.PROCESSOR_RECORDS, len(records) - refusals, topic=LogTopic.HITS)
@@ -91,7 +91,7 @@ class StreamMeter:
             self._metrics.record(names.PROCESSOR_BATCH_HITS, hits)
 
     def committed(self, rows: Sequence[FoldedRows], counts: PathCounts, took_s: float) -> None:
-        """Count a committed transaction, with its rows and hits."""
+        """Count a committed transaction with its rows and hits."""
         self._metrics.record(names.PROCESSOR_TRANSACTION_SECONDS, took_s)
         self._metrics.add(names.PROCESSOR_TRANSACTIONS, 1, result=TransactionResult.COMMITTED)
         self._metrics.add(names.PROCESSOR_ROWS, sum(folded.traffic.height for folded in rows), source=RowKind.TRAFFIC)
@@ -108,7 +108,7 @@ class StreamMeter:
                 self._metrics.add(names.PROCESSOR_PATH_HITS, hits, path=path)
 
     def not_committed(self, error: HitmeshError) -> None:
-        """Count a transaction that was fenced, or whose outcome is in doubt."""
+        """Count a transaction that was fenced or whose outcome is in doubt."""
         if isinstance(error, Fenced):
             self._metrics.add(names.PROCESSOR_TRANSACTIONS, 1, result=TransactionResult.FENCED)
         elif isinstance(error, CommitInDoubt):
@@ -141,7 +141,7 @@ def count_store_error(metrics: Metrics, error: HitmeshError) -> None:
 
 
 def count_settled(metrics: Metrics, drift: Drift | None) -> None:
-    """Count a published settlement and, if the stream's rows were not confirmed, the kind of drift."""
+    """Count a published settlement. If the stream's rows were not confirmed, also count the kind of drift."""
     confirmed = drift is not None and drift.confirmed
     result = SettledResult.CONFIRMED if confirmed else SettledResult.NEW_GENERATION
     metrics.add(names.PROCESSOR_SETTLED, 1, result=result)

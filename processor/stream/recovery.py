@@ -1,16 +1,16 @@
 """Rebuilds states from durable data (journey step 6, architecture A5).
 
-A recovery runs after a start, and whenever the states may differ from the committed positions: for example, after a
-commit whose outcome is in doubt, or after partitions moved between processors.
+A recovery runs after a start. It also runs when the states may differ from the committed positions: for example, after
+a commit whose outcome is in doubt, or after partitions moved between processors.
 
-For each partition, the recovery loads the last snapshot with the stream's logic version, reads the kept hits from
-before the snapshot again from the log, and replays the records up to the committed position. The replay emits no rows,
-because the committing transaction has already emitted them. All values of the epochs since the snapshot are written
-again.
+For each partition, the recovery loads the last snapshot with the stream's logic version. It reads kept hits from before
+the snapshot from the log again. It then replays the records up to the committed position. The replay emits no rows. The
+transaction that committed the positions has already emitted the rows. All values of the epochs since the snapshot are
+written again.
 
-If the last snapshot has another logic version, the stream changes its version at the committed position. All values up
-to this position are then computed by the other version, which also emitted the rows, so that values and rows agree. The
-state for later records is rebuilt from the log by the stream's version.
+If the last snapshot has another logic version, the stream's version takes over at the committed position. Up to this
+position, the other version computes all values. It also emitted the rows, so values and rows agree. The state for later
+records is rebuilt from the log by the stream's version.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ from processor.stream.spilled import SpillFiles
 from processor.stream.stores import StreamStores, digest_of, new_rules, rules_of, wins_of
 
 Heartbeat = Callable[[], None]
-"""Sends a heartbeat for the log reader; raises an error if the reader's partitions moved."""
+"""Sends a heartbeat for the log reader. Raises an error if the reader's partitions moved."""
 
 
 @dataclass(slots=True)
 class Recovered:
-    """The states of all partitions at their committed positions, and the values to write again.
+    """The states of all partitions at their committed positions, and the values that must be written again.
 
-    `replayed` counts the hits that were read again: kept hits and hits since the snapshots. `changes_logic` is true if
-    a partition changes its logic version. If `changes_logic` is true, the caller must save snapshots before it commits
-    rows. Without these snapshots, a later recovery would apply the new version to earlier records.
+    `replayed` is the number of hits that were read again: kept hits, and hits since the snapshots. `changes_logic` is
+    true if a partition changes its logic version. If `changes_logic` is true, the caller must save snapshots before it
+    commits rows. Without these snapshots, a later recovery would apply the new version to earlier records.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """The arguments of `recover` that the recovery of each partition needs, and the result so far."""
+    """The arguments of `recover` that each partition's recovery needs, and the result so far."""
 
     stores: StreamStores
     cache: Path
@@ -105,11 +105,11 @@ def recover(
         stores: stores of the live stream.
         committed: the committed progress of each partition that is to be recovered.
         cache: the local directory for kept hits.
-        heartbeat: called before each batch. A replay of tens of millions of hits takes minutes, and the reader is not
-            polled during the replay.
-        limits: the limits of the states' tables, and the number of hits that are read at once.
+        heartbeat: called before each batch. A replay of tens of millions of hits takes minutes. During the replay, the
+            reader is not polled.
+        limits: the limits on the states' tables, and the number of hits that are read at once.
         logic: the logic version with which the stream continues.
-        erased: the erased visitors, whose hits from before their erasure are left out.
+        erased: the erased visitors. Their hits from before the erasure are left out.
 
     Raises:
         RetryError: a store is unavailable, or `heartbeat` raised because the reader's partitions moved.
@@ -140,27 +140,27 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, task):
             task.recovered.replayed += _keep_again(task, state, records, copies, waiting)
-    # Steps that divided the records differently may have stored values since the snapshot, so all values are
+    # Steps with another division of the records may have stored values since the snapshot. All values are therefore
     # overwritten.
     state.sums.all_changed()
     due = list(_replay(task, state, committed.next_offset))
-    # If the log no longer has all records, replayed epochs may be incomplete, so the stored values are kept.
+    # If the log no longer has all records, replayed epochs may be incomplete. The stored values are then kept.
     task.recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
     return state
 
 
 def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:
-    """Return the last snapshot's logic version if it differs from the stream's version, otherwise None."""
+    """Return the last snapshot's logic version if it differs from the stream's version. Otherwise, return None."""
     others = (logic for logic in LOGICS if logic.number != task.logic.number)
     return next((logic for logic in others if task.stores.states.load(partition, logic.number) is not None), None)
 
 
 def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed: PartitionProgress) -> LiveState:
-    """Return the state at the committed position, at which the stream's logic version replaces the version `other`.
+    """Return the state at the committed position. There, the stream's logic version replaces the version `other`.
 
-    The state has the visits that the stream's version builds, and the sums that `other` has emitted in the current
-    epoch.
+    The state's visits are built by the stream's version. The state's sums are those that `other` has emitted in the
+    current epoch.
     """
     task.recovered.changes_logic = True
     before, state = _hits_state(replace(task, logic=other), partition, committed), task.empty_state(partition)
@@ -176,7 +176,10 @@ def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed:
 def _snapshot(
     task: _Task, partition: PartitionId, committed: PartitionProgress
 ) -> tuple[SnapshotManifest, dict[str, pl.DataFrame]] | None:
-    """Return the last snapshot, or None if it is missing or unusable. Without a snapshot, the whole log is replayed."""
+    """Return the last snapshot. If it is missing or unusable, return None.
+
+    Without a snapshot, the whole log is replayed.
+    """
     found = task.stores.states.load(partition, task.logic.number)
     if found is None or found[0].position.next_offset > committed.next_offset:
         return None
@@ -201,9 +204,9 @@ def _keep_again(
     copies: Mapping[int, I64Array],
     waiting: Mapping[int, I64Array],
 ) -> int:
-    """Restore the kept hits from before a snapshot, and return their number.
+    """Restore the kept hits from before a snapshot. Return the number of these hits.
 
-    `copies` and `waiting` are from the snapshot.
+    `copies` and `waiting` come from the snapshot.
     """
     intake = take_in(records, task.erased)
     known = placed(state, _records_of(intake, state.partition), _new_rules(task, state, intake))
@@ -220,7 +223,7 @@ def _keep_again(
 
 
 def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
-    """Return for each row whether it is in `copies`, which contains row numbers, keyed by record offset."""
+    """Return whether each row is in `copies`. `copies` contains row numbers, keyed by record offset."""
     offsets, numbers = rows["offset"].to_numpy(), rows["row"].to_numpy()
     found = np.zeros(rows.height, np.bool_)
     for offset in np.unique(offsets).tolist():
@@ -233,7 +236,7 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
 def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValues]:
     """Replay the records from the state's position to `end_offset`, without emitting rows.
 
-    Yield the values of epochs that end.
+    Yield the values of each epoch that ends.
     """
     since = task.stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
     for records in _in_batches(since, task):
@@ -274,7 +277,7 @@ def _new_rules(task: _Task, state: LiveState, intake: Intake) -> Mapping[str, Si
 
 
 def _in_batches(records: Iterator[LoggedRecord], task: _Task) -> Iterator[list[LoggedRecord]]:
-    """Yield a partition's records in batches of bounded size, each from a single epoch.
+    """Yield a partition's records in batches of bounded size. Each batch is from a single epoch.
 
     Send a heartbeat before each batch.
     """

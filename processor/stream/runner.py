@@ -1,6 +1,6 @@
 """Runs the live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (architecture A6).
 
-Decides when a window is full, when values are flushed, and when a snapshot is taken. The module `commit` defines the
+Decides when a window is full, when values are flushed and when a snapshot is taken. The module `commit` defines the
 order of effects. If the outcome of a commit is in doubt, or partitions moved between the processors of the consumer
 group, the states of all partitions are discarded and rebuilt from durable data (`recovery`).
 """
@@ -54,7 +54,7 @@ class Stop(Protocol):
         """Return whether the runner must stop."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait until the runner must stop, at most `timeout` s. Return whether the runner must stop."""
+        """Wait until the runner must stop, for at most `timeout` s. Return whether the runner must stop."""
 
 
 class Runner:
@@ -113,7 +113,7 @@ class Runner:
             raise
 
     def step(self, timeout_s: float) -> int:
-        """Apply the next window and store all its effects. Return the number of records, or 0 if none arrived.
+        """Apply the next window and store all its effects. Return the number of records; 0 if no records arrived.
 
         Raises:
             RetryError: a store is unavailable; the caller should call again later.
@@ -136,7 +136,7 @@ class Runner:
         return taken
 
     def run(self, stop: Stop, *, poll_s: float = 0.2) -> None:
-        """Run steps until `stop` is set, then save snapshots. After a retryable error, wait before the next step."""
+        """Run steps until `stop` is set. Then save snapshots. After a retryable error, wait before the next step."""
         while not stop.is_set():
             try:
                 self.step(poll_s)
@@ -151,7 +151,7 @@ class Runner:
             self.snapshot()
 
     def _wait(self, stop: Stop, wait_s: float) -> None:
-        """Wait before a retry. During the wait, heartbeats keep the membership in the consumer group."""
+        """Wait before a retry. During the wait, heartbeats keep the runner's membership in the consumer group."""
         ends = time.monotonic() + wait_s
         is_over = False
         while not is_over:
@@ -160,7 +160,7 @@ class Runner:
             is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
 
     def heartbeat(self) -> None:
-        """Send heartbeats, also while polled records are not processed. If partitions moved, the next step recovers."""
+        """Send heartbeats, even while polled records wait. If partitions moved, the next step begins a recovery."""
         try:
             for reader in self._readers.values():
                 reader.heartbeat()
@@ -169,7 +169,7 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write the current partials and ledger, then store the positions up to which they include all records."""
+        """Write the current partials and ledger. Then store the positions up to which they include all records."""
         states = self._states()
         values = [
             *self._due,
@@ -208,7 +208,7 @@ class Runner:
         return list(self._hits.values())
 
     def standing(self) -> Mapping[PartitionId, int] | None:
-        """Send heartbeats; return the committed offset of each assigned partition, None if a recovery is due."""
+        """Send heartbeats. Return the committed offset of each assigned partition, or None if a recovery is due."""
         self.heartbeat()
         return {state.partition: state.next_offset for state in self._states()} if self._is_certain else None
 
@@ -302,7 +302,7 @@ class Runner:
         )
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
-        """Wait up to `timeout_s` for records in both topics, then return all records until the window ends."""
+        """Wait up to `timeout_s` for records in both topics. Then return all records until the window ends."""
         hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
         room = self._pace.max_hits
         records: list[LoggedRecord] = []
@@ -316,8 +316,8 @@ class Runner:
                 try:
                     records += reader.poll(room, wait_s)
                 except PartitionsMoved:
-                    # If this window has no records yet, both readers are at the committed positions, even though
-                    # partitions moved.
+                    # If this window has no records yet, both readers are at the committed positions, even if partitions
+                    # have moved.
                     self._can_go_on = not records
                     raise
             if len(records) == before:
@@ -357,11 +357,11 @@ class Runner:
         if self._erasures.refresh() and self.recoveries:
             self._writer = new_writer(self._stores.outbox, self._writer)
         if not self._can_go_on:
-            self.close()  # a rewound reader would lose records; a new reader starts at the committed position
+            self.close()  # a rewound reader would lose records, but a new reader starts at the committed position
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
-        # Pending transactions are resolved first, because they may still change the committed positions.
+        # Pending transactions are resolved first. They may still change the committed positions.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
@@ -386,7 +386,7 @@ class Runner:
         )
 
     def _heartbeat_in_recovery(self) -> None:
-        """Send heartbeats during a recovery, which polls no records. Raise PartitionsMoved if partitions moved."""
+        """Send heartbeats during a recovery. A recovery polls no records. Raise PartitionsMoved if partitions moved."""
         for reader in self._readers.values():
             try:
                 reader.heartbeat()

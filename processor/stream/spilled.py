@@ -1,7 +1,7 @@
 """Writes kept hits to Arrow files on local disk (journey step 5, architecture A5).
 
-The live stream's state does no other I/O. The files are a cache of the log. Each file is unlinked as soon as it
-is mapped, so no file outlives the process.
+The live stream's state does no other I/O. The files are a cache of the log. Each file is unlinked when it is mapped, so
+no file outlives the process.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import pyarrow as pa
 
 
 class SpillFiles:
-    """Writes rows to files, and maps the files into memory.
+    """Writes rows to files and maps the files into memory.
 
     Args:
-        directory: a directory on a local disk, which is created if it is missing.
+        directory: a directory on a local disk. It is created if it is missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -27,12 +27,12 @@ class SpillFiles:
         """Return the same rows, mapped from a file that is already unlinked."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{secrets.token_hex(8)}.arrow"
-        # The file has a single Arrow batch, because a lookup would have to search each batch.
+        # The file has a single Arrow batch. With several batches, a lookup would have to search each batch.
         whole = rows.to_arrow(compat_level=pl.CompatLevel.newest()).combine_chunks()
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, whole.schema) as writer:
             writer.write_table(whole)
-        # Polars alone would read the file into memory. Arrow maps the file into memory, and Polars uses the mapping
-        # without a copy.
+        # Polars alone would read the file into memory. Arrow maps the file into memory. Polars uses the mapping without
+        # a copy.
         mapped = pl.from_arrow(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), rechunk=False)
         path.unlink()
         assert isinstance(mapped, pl.DataFrame)

@@ -38,7 +38,7 @@ from processor.stream.live.step import Prepared
 MAX_DAYS_OF_CHANGES: Final = 400
 """If more than this many days have passed since the last read, all sites are read again.
 
-If fewer days have passed, only sites whose policy changes are read.
+If fewer days have passed, only sites with a policy that changes are read.
 """
 
 
@@ -46,8 +46,8 @@ If fewer days have passed, only sites whose policy changes are read.
 class StreamStores:
     """The stores that a runner uses.
 
-    `log_reader` returns a reader of a topic that starts at the consumer group's committed positions. `stores_hits` is
-    False if another stream stores raw records, refusals, dirty marks, claims and the ledger.
+    `log_reader` returns a reader of a topic. The reader starts at the consumer group's committed positions.
+    `stores_hits` is False if another stream stores the raw records, refusals, dirty marks, claims and ledger.
     """
 
     log_reader: Callable[[Topic], LogReader]
@@ -78,19 +78,19 @@ class HasStreams(Protocol):
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:
-    """Return the row digest, keyed with the mesh secret, so that digests from stream and settlement are comparable."""
+    """Return the row digest, keyed with the mesh secret. Digests from stream and settlement can thus be compared."""
     return _digest(directory.mesh_secret())
 
 
 @lru_cache(maxsize=4)
 def _digest(secret: bytes) -> RowDigest:
-    return RowDigest(secret)  # cached, because a digest remembers the texts that it has hashed
+    return RowDigest(secret)  # cached, because a digest keeps the texts that it has hashed
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURRENT) -> Mapping[str, SiteRules]:
-    """Return the rules of each site for visits (policy, time zone) in a logic version.
+    """Return each site's rules for visits (policy, time zone) in a logic version.
 
-    A site that is no longer in the directory gets the policy and time zone of DEFAULT_RULES.
+    A site that has left the directory gets the policy and time zone of DEFAULT_RULES.
     """
     found = {name: directory.site(name) for name in names}
     rules = {
@@ -103,10 +103,11 @@ def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURR
 def new_rules(
     directory: SiteDirectory, sites: Sites, hits: pl.DataFrame, logic: Logic = CURRENT
 ) -> Mapping[str, SiteRules]:
-    """Return the rules of sites that the state does not contain, and of sites whose policy changes on a new day.
+    """Return the rules of sites that the state does not contain.
 
-    A change is stored hours before its day begins (POLICY_AHEAD_MS), and no event time is that far ahead. Reading the
-    changes when the first hit of a UTC day arrives is therefore early enough. The rules are also added to `sites`.
+    Also return the rules of sites whose policy changes on a new day. A change is stored hours before its day begins
+    (POLICY_AHEAD_MS). No event time is that far ahead. The changes are therefore read early enough when the first hit
+    of a UTC day arrives. The rules are also added to `sites`.
     """
     if hits.is_empty():
         return {}
@@ -121,7 +122,7 @@ def new_rules(
 
 
 def _changing(directory: SiteDirectory, sites: Sites, last: int) -> list[str]:
-    """Return the sites in the state whose policy may change between the last day that was read and the day `last`."""
+    """Return the state's sites whose policy may change after the last day that was read, up to the day `last`."""
     first = last - MAX_DAYS_OF_CHANGES + 1 if sites.known_through is None else sites.known_through + 1
     if last - first >= MAX_DAYS_OF_CHANGES:
         return list(sites.names)
@@ -133,13 +134,13 @@ def wins_of(
 ) -> Mapping[PartitionId, BoolArray]:
     """Store the claims on orders and refunds. Return for each row of each partition whether its claim wins (rule D3).
 
-    A history hit also claims its order or refund, although the stream does not count the hit. A later hit with the same
-    order is then a repeat. Whether a history hit is a copy is determined only by settlement.
+    A history hit also claims its order or refund, although the stream does not count history hits. A later hit with the
+    same order is then a repetition. Only settlement determines whether a history hit is a copy.
 
     Args:
         prepared: the steps that are about to be applied.
         claims: the claims of all hits in these steps.
-        holders: the store that records the first claimant of each id.
+        holders: the store that records which hit claimed each id first.
     """
     claiming: dict[tuple[Position, int], tuple[PartitionId, int]] = {}
     for partition, step in prepared.items():

@@ -1,8 +1,8 @@
-"""Schedules snapshots of states (decision 0034). This module has no clock and no I/O: times are arguments.
+"""Schedules the snapshots of states (decision 0034). This module has no clock and no I/O: times are arguments.
 
-The stream pauses during a snapshot, so one partition at a time is saved, and snapshots take at most a fiftieth of the
-stream's time. Snapshots can wait, because they only shorten a recovery, and every recovery reads the kept hits from the
-log anyway.
+The stream pauses during a snapshot. Partitions are saved one at a time, and snapshots take at most a fiftieth of the
+stream's time. Snapshots can wait. They only shorten a recovery, and every recovery reads the kept hits from the log
+anyway.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final
 
 from hitmesh.model.positions import PartitionId
 
-# The pause after a snapshot is this many times as long as the snapshot took. With ten million open visits, a snapshot
+# After a snapshot, the pause is this many times as long as the snapshot took. With ten million open visits, a snapshot
 # takes 10 s.
 REST: Final = 49
-# The pause is bounded, because a snapshot seems to have taken hours if the machine was suspended during the snapshot.
+# The pause is bounded. If the machine was suspended during a snapshot, the snapshot seems to have taken hours.
 LONGEST_REST_MS: Final = 3_600_000
 
 
@@ -42,7 +42,7 @@ class Turns:
     def due(self, now_ms: int) -> PartitionId | None:
         """Return the partition whose snapshot is most overdue.
 
-        Return None if none is due, or during a pause after a snapshot.
+        If no snapshot is due, return None. Also return None during a pause after a snapshot.
         """
         if now_ms < self._rests_until or not self._due:
             return None

@@ -1,7 +1,7 @@
 """Classifies a step's hits and computes their keys (journey steps 4 and 5, rule T4).
 
-The record's log time decides whether a hit is an on-time, late or history hit. A hit's class does not depend on other
-hits or on the partition's state.
+The record's log time decides whether a hit is on time, late or history. A hit's class does not depend on other hits or
+on the partition's state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Builds visits as columns, from many timelines' hits and the visits that were open before them (journey step 5).
+"""Builds visits as columns (journey step 5). The input is many timelines' hits and the visits open before these hits.
 
-Decides how the results of `rules.visits` are stored: dimensions as numbers, exit page, order flag and deadline. The
-function `build` serves the fast path, which continues from the current open visit, and the slow path, which continues
-from the visit that was open at the horizon. `build` is also used when the horizon moves.
+Decides how the results of `rules.visits` are stored: numbers for dimensions, exit page, order flag and deadline. The
+function `build` serves both paths. The fast path continues from the current open visit; the slow path continues from
+the visit that was open at the horizon. `build` is also used when the horizon moves.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from processor.stream.live.visit_table import VisitColumns
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The visits built for some timelines, including the visits that were carried in.
+    """The visits that were built for some timelines. Carried-in visits are included.
 
     Attributes:
-        visits: (m,) grouped by their sites' rules; within such a group, ordered by timeline and start.
-        visit_of: (hits,) each hit's visit as an index into `visits`, −1 for an orphan.
-        carried: (m,) index of each visit among the visits carried in, −1 for a new visit.
+        visits: (m,) grouped by their sites' rules. In a group, visits are ordered by timeline and start.
+        visit_of: (hits,) each hit's visit as an index into `visits`; −1 for an orphan.
+        carried: (m,) index of each visit among the carried-in visits; −1 for a new visit.
     """
 
     visits: VisitColumns
@@ -36,19 +36,19 @@ class Built:
     carried: I64Array
 
     def is_last(self) -> BoolArray:
-        """Return for each visit whether it is the latest in its timeline (m,)."""
+        """Return a boolean array (m,): True for the latest visit in each timeline."""
         last = np.ones(len(self.visits), np.bool_)
         last[:-1] = self.visits.key[1:] != self.visits.key[:-1]
         return last
 
 
 def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Interned) -> Built:
-    """Build the visits that the hits form together with the visits that were carried in.
+    """Build the visits that the hits form together with the carried-in visits.
 
     Args:
         hits: KEPT_COLUMNS, no copies, in any order.
-        carried: the visits that were carried in, at most one per timeline; all are older than the given hits of their
-            timelines.
+        carried: the carried-in visits, at most one per timeline. A carried-in visit is older than all given hits of its
+            timeline.
         sites: has the rules for all sites in `hits` and `carried`.
         interned: numbers for texts and for tuples of CARRIED_DIMENSIONS; new texts and tuples are added.
     """
@@ -70,14 +70,14 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
 def own_dimensions(hits: pl.DataFrame, interned: Interned) -> I32Array:
     """Return each hit's own CARRIED_DIMENSIONS tuple, as if the hit were a visit.
 
-    Orphans and late hits have such a tuple.
+    Orphans and late hits get the returned tuple.
     """
     page = pl.when(pl.col("hit_type").is_in(VIEW_TYPES)).then(pl.col("page_path")).otherwise(None)
     return interned.numbers(hits.with_columns(page.cast(pl.String).alias("landing_page")))
 
 
 def dimensions_of(hits: pl.DataFrame, built: Built, interned: Interned) -> I32Array:
-    """Return the dimension tuple of each hit's visit; an orphan has its own dimensions."""
+    """Return the dimension tuple of each hit's visit. An orphan has its own dimensions."""
     dims = np.zeros(hits.height, np.int32)
     inside = built.visit_of >= 0
     dims[inside] = built.visits.dims[built.visit_of[inside]]
@@ -139,7 +139,7 @@ def _fill_pages(
     visits.exit[is_carried] = before.exit
     visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
     visits.dims[is_carried] = before.dims
-    # If a visit was carried in without a view, its landing page is the page of the first view among these hits.
+    # If a visit was carried in without a view, its landing page is the page of its first view among these hits.
     late_landing = np.flatnonzero(is_carried & viewed)
     late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
     if len(late_landing):

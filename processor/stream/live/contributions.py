@@ -1,7 +1,7 @@
-"""Collects a step's contributions before folding, and the cells that a redo must overwrite (journey step 5, A6).
+"""Collects a step's contributions before they are folded. Collects the cells that a redo must overwrite (step 5, A6).
 
-Decides which stored values a redo must overwrite even if it adds nothing to them. Also decides in which cells visitors
-may have moved to another row.
+Decides which stored values a redo must overwrite even if the redo adds nothing to these values. Also decides in which
+cells visitors may have moved to another row.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _CELLS: Final = {**_KEY, MOVED_VISITORS: pl.Int64()}
 
 @dataclass(slots=True)
 class Contributions:
-    """A step's contributions from hits and from visits, not yet folded into rows.
+    """A step's contributions from hits and visits. The contributions are not folded into rows yet.
 
     Attributes:
-        is_redo: whether the records have been applied before, in steps that may have been divided differently.
-        rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt. In a redo, also hits whose visits may have been rebuilt
-            when the records were first applied in smaller steps.
+        is_redo: whether the records have been applied before. The steps may have been divided differently.
+        rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt. In a redo, also hits whose visits smaller steps may have
+            rebuilt when the records were first applied.
     """
 
     is_redo: bool = False
@@ -39,18 +39,18 @@ class Contributions:
     def cells(self) -> pl.DataFrame:
         """Return every cell to which these records may add a value, however the records are divided into steps.
 
-        The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`, which is 1 where visitors
-        may have moved to another row. A smaller step may have added a value that a later step retracted. For example,
-        the smaller step counted the end of a visit that a later hit then continued, or counted a visit in a cell before
-        an earlier hit moved the visit's start. It is possible that this step adds nothing to such a cell. The value of
-        the smaller step may have been stored, and must then be overwritten.
+        The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`. `moved_visitors` is 1
+        where visitors may have moved to another row. A smaller step may have added a value that a later step retracted.
+        For example, the smaller step counted the end of a visit, and a later hit then continued the visit. Or the
+        smaller step counted a visit in a cell, and an earlier hit then moved the visit's start. This step may add
+        nothing to such a cell. If the smaller step's value was stored, the value must be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
             hits.select("site", cell, "excluded", pl.col("currency").fill_null(""), _visitors(moved=1))
             for hits in self.rebuilt
         ]
-        # Data-quality measures also count excluded hits, in rows that are not marked as excluded.
+        # Data-quality measures also count excluded hits. The rows of these measures are not marked as excluded.
         quality = [
             part.filter("excluded").with_columns(pl.lit(value=False).alias("excluded"), _visitors(moved=0))
             for part in moved
@@ -69,9 +69,9 @@ def _visitors(*, moved: int) -> pl.Expr:
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
     """Return the hits of timelines that smaller steps may have rebuilt.
 
-    If smaller steps rebuilt a timeline, they moved its hits to other rows. This is possible if a hit comes in a later
-    record than another hit of its timeline, but is not later in event time. It is also possible if a visit's first view
-    comes in a later record than the visit's first hit.
+    When smaller steps rebuilt a timeline, they moved the timeline's hits to other rows. This is possible if a hit comes
+    in a later record than another hit of its timeline, but is not later in event time. It is also possible if a visit's
+    first view comes in a later record than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(
@@ -80,7 +80,7 @@ def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
         "event_time",
         pl.Series("visit", built.visit_of),
         pl.col("hit_type").is_in(VIEW_TYPES).alias("is_view"),
-        # An orphan's visit has the index −1, which selects the last element, appended for this purpose.
+        # An orphan's visit has the index −1. This index selects the last element, which is appended for this purpose.
         pl.Series("is_new", np.append(built.carried < 0, False)[built.visit_of]),
     )
     spans = records.group_by("key", "offset").agg(

@@ -1,9 +1,9 @@
 """Finds the copies among a step's hits (journey step 5, rules D1 and D2 as the stream applies them).
 
-A hit is a copy if an earlier hit in log order has the same (site, visitor, hit id), an event time at most two hours
-away, and a log time at most 90 minutes earlier. The earlier hit may itself be a copy. For nearly all hits, a Bloom
-filter proves that the id is new. If the filter does not prove this, the text of the hit's id is compared with the ids
-of the kept hits (rule D0).
+A hit is a copy if an earlier hit in log order has the same (site, visitor, hit id). The two event times must be at most
+two hours apart, and the earlier log time must be at most 90 minutes earlier. The earlier hit may itself be a copy. For
+nearly all hits, a Bloom filter proves that the id is new. If the filter does not prove this, the hit's id is compared
+as text with the ids of the kept hits (rule D0).
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def find_stream_copies(
         ids: `hit_ids` for the rows (n,).
         seen: a filter that contains the ids of earlier hits.
         kept: the earlier hits.
-        at_once: up to this many hits with the same id are compared in bulk. Further hits with this id are compared
-            singly.
+        at_once: up to this many hits with the same id are compared in bulk. Further hits with this id are compared one
+            by one.
     """
     copies = StreamCopies(np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_))
     suspect = seen.may_hold(ids)
@@ -76,7 +76,8 @@ def find_stream_copies(
 def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
     """Return the kept hits with these ids.
 
-    The kept hits are filtered by id before they are copied in memory, because a visitor may have a million other hits.
+    A visitor may have a million other hits. The kept hits are therefore filtered by id before they are copied in
+    memory.
     """
 
     def are_same(known: U64Array, hashes: U64Array) -> BoolArray:
@@ -94,14 +95,14 @@ def _repeated(ids: U64Array) -> BoolArray:
 
 
 def _begins(hits: pl.DataFrame) -> BoolArray:
-    """Return whether each row is the first with its id; `hits` must be sorted by id."""
+    """Return whether each row is the first row with its id. `hits` must be sorted by id."""
     ids = hits["id"].to_numpy()
     begins: BoolArray = np.concatenate([[True], ids[1:] != ids[:-1]])
     return begins
 
 
 def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
-    """Decide which hits are copies, by a comparison with earlier hits of the same id.
+    """Decide which hits are copies. Each hit is compared with earlier hits of the same id.
 
     `hits` must be sorted by id and log order.
     """
@@ -112,8 +113,8 @@ def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     first |= are_apart(hits["hit_id"], first)
     rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
     original = np.full(len(first), -1, np.int64)
-    # A copy's content must be compared with the earliest original. The loop therefore goes from near to distant hits,
-    # so that an earlier hit replaces a later hit in `original`.
+    # A copy's content must be compared with the earliest original. The loop therefore goes from near hits to distant
+    # hits. An earlier hit then replaces a later hit in `original`.
     for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)
         before = later - shift

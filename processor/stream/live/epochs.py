@@ -1,7 +1,7 @@
 """Sums a partition's contributions per epoch, by cell and for the ledger (journey step 6, A6, rule D5).
 
-Emitted rows and counted hits are added up to totals per epoch. A redo overwrites the totals (architecture A6). An
-epoch is 15 minutes of log time. When an epoch is over, its values are final.
+Emitted rows and counted hits are added up per epoch. A redo overwrites the totals (architecture A6). An epoch is 15
+minutes of log time. When an epoch is over, its values are final.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class EpochSums:
 
     Attributes:
         epoch: the log time in ms at which the epoch starts; −1 before the first record.
-        cells: SERIES_COLUMNS and whether the row changed.
-        counts: LEDGER_SUMS and whether the row changed.
+        cells: SERIES_COLUMNS, and whether the row changed.
+        counts: LEDGER_SUMS, and whether the row changed.
         lg_k: a sketch that unites several rows becomes a sample beyond 2**lg_k visitors.
     """
 
@@ -77,7 +77,10 @@ class EpochSums:
         self.cells = self.cells.cast({name: SERIES_COLUMNS[name] for name in AMOUNT_MEASURES})
 
     def begin(self, epoch: int) -> None:
-        """Start an epoch without values. The caller must already have taken the previous epoch's values (`take`)."""
+        """Start an epoch without values.
+
+        Before this call, the caller must have taken the previous epoch's values (`take`).
+        """
         self.epoch = epoch
         self.cells, self.counts = _NO_CELLS.clone(), _NO_COUNTS.clone()
 
@@ -95,9 +98,9 @@ class EpochSums:
         """Mark cells (site, day, cell, excluded, currency, moved_visitors) as changed, even if nothing was added.
 
         A stored value is overwritten only by a value with the same key. A redo may divide the records into other steps
-        than the first run, so it must write every key that the first run may have stored. Each cell is also marked
-        without a currency, because an earlier step may have counted a visit in this cell, and visits have no currency.
-        Old values, from before sums were split by currency, have no currency either.
+        than the first run. It must therefore write every key that the first run may have stored. Each cell is also
+        marked without a currency. An earlier step may have counted a visit in this cell, and visits have no currency.
+        Values from before sums were split by currency have no currency either.
         """
         known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
         of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
@@ -113,7 +116,7 @@ class EpochSums:
             self.counts = _summed_counts(pl.concat([self.counts, *parts]))
 
     def take(self, partition: PartitionId, written: int) -> DueValues:
-        """Return the values that have changed since the last call, with `written` as their write timestamp."""
+        """Return the values that have changed since the last call. Their write timestamp is `written`."""
         if not self.has_changed:
             return DueValues(_NO_PARTIALS.clone(), _NO_LEDGER.clone())
         cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)
@@ -123,7 +126,7 @@ class EpochSums:
         return DueValues(_owned(cells, owner, PARTIAL_COLUMNS), _owned(counts, owner, LEDGER_COLUMNS))
 
     def waiting(self, partition: PartitionId, written: int) -> pl.DataFrame:
-        """Return the ledger entries for all the epoch's hits that wait for settlement, changed or not (rule S9).
+        """Return the ledger entries for all the epoch's hits that wait for settlement (rule S9), changed or not.
 
         The entries have the columns LEDGER_COLUMNS.
         """
@@ -150,7 +153,7 @@ class EpochSums:
 
 
 def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
-    """Return emitted rows in the form of SERIES_COLUMNS, without summing rows."""
+    """Return emitted rows in the form of SERIES_COLUMNS. No rows are summed."""
     there = {*_MEASURES[source], *_KEY}
     currency = pl.col("currency").fill_null("") if source == RowSource.TRAFFIC else pl.lit("").alias("currency")
     return signed.rows.with_columns(currency, pl.Series("digest", signed.digests)).select(
@@ -165,7 +168,7 @@ def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
 
 
 def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
-    """Return one row per key. Sums are added, digests are added modulo 2⁶⁴, and sketches are united."""
+    """Return one row per key. Sums are added. Digests are added modulo 2⁶⁴. Sketches are united."""
     together = pl.concat(parts, rechunk=True)
     summed = together.group_by(_KEY).agg(
         *exact_sums(PARTIAL_SUMS),

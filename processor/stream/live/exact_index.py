@@ -1,7 +1,8 @@
-"""Assigns numbers to values. A hash finds a candidate, and a comparison decides whether two values are equal (rule D0).
+"""Assigns a number to each distinct value.
 
-Equal values get the same number, and different values never share a number, whatever their hashes. If another value
-occupies the table entry for a value, the value takes the next entry in its probe sequence.
+A hash finds a candidate. A comparison then decides whether two values are equal (rule D0). Equal values get the same
+number. Different values never share a number, whatever their hashes are. If another value occupies a value's table
+entry, the value takes the next entry in its probe sequence.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 class ExactIndex:
-    """An index from values to numbers. Values cannot be removed; to drop values, build a new index.
+    """An index from values to numbers. Values cannot be removed. To drop values, build a new index.
 
     Args:
-        hash_bits: the number of bits that are used of each hash. Tests use few bits, so that different values collide.
+        hash_bits: the number of bits of each hash that are used. Tests use few bits, so that different values collide.
     """
 
     def __init__(self, hash_bits: int = HASH_BITS) -> None:
@@ -33,7 +34,7 @@ class ExactIndex:
         self._used = np.uint64((1 << hash_bits) - 1)
 
     def add(self, hashes: U64Array, numbers: I64Array) -> None:
-        """Add values (n,) with the given numbers. The values must be distinct, and must not be in the index."""
+        """Add values (n,) with the given numbers. The values must be distinct and must not be in the index yet."""
         keys = self._keys(hashes)
         while len(keys):
             first = np.zeros(len(keys), np.bool_)
@@ -52,8 +53,8 @@ class ExactIndex:
 
         Args:
             hashes: each value's hash; equal values must have equal hashes.
-            are_equal: returns whether the values at the given places (None = all n) are equal to the values with the
-                given numbers.
+            are_equal: returns whether the values at the given places are equal to the values with the given numbers.
+                None stands for all n places.
             new: assigns numbers to the new values at the given places, and returns these numbers. The places are
                 distinct and ascending.
         """
@@ -81,16 +82,16 @@ class ExactIndex:
 
 
 def seed() -> int:
-    """Return a random seed for hashes that are valid within a single index only.
+    """Return a random seed for hashes. The hashes are valid only within a single index.
 
-    Each index has its own random seed, so a sender cannot choose texts that collide. Long probe sequences are therefore
-    rare.
+    Each index has its own random seed. A sender therefore cannot choose texts that collide. Long probe sequences are
+    therefore rare.
     """
     return randbits(64)
 
 
 def _next(keys: U64Array) -> U64Array:
-    """Return, for each key, the key that follows it in the probe sequence."""
+    """Return the next key in the probe sequence for each key."""
     mixed = (keys ^ (keys >> np.uint64(32))) * _MIX
     following: U64Array = (mixed ^ (mixed >> np.uint64(29))) * _STEP + _MIX
     return following

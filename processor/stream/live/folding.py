@@ -1,11 +1,11 @@
 """Folds a site's distinct texts beyond an hourly limit into `(other)` (journey step 5, rule S10).
 
-Decides which texts are kept. A hit's weight is the maximum number of texts that the hit can contain. As long as the
-weights of a site's hits in an hour of log time add up to at most the limit, no text is inspected. The first inspected
-hit is the hit whose weight makes the sum exceed the limit. In this hit and all later hits, the first distinct texts in
-log order are kept, up to the limit, and every other text is folded. A text is kept or folded for the whole hour, in
-every column. The result therefore does not depend on how records are divided into steps, and hits that are read again
-are folded in the same way again. Texts are compared directly, never by hash.
+Decides which texts are kept. A hit's weight is the maximum number of texts that the hit can contain. The weights of a
+site's hits in an hour of log time are added up. No text is inspected while the sum is at most the limit. The first
+inspected hit is the hit with which the sum exceeds the limit. From the first inspected hit onwards, the first distinct
+texts in log order are kept, up to the limit. Every other text is folded. A text is kept or folded for the whole hour
+and in every column. The result therefore does not depend on how records are divided into steps. If hits are read again,
+they are folded in the same way. Texts are compared directly, never by hash.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SCHEMA: Final = {
 
 @dataclass(slots=True)
 class _Known:
-    """The texts that a site keeps in an hour, from the first inspected hit on.
+    """The texts that a site keeps in an hour, beginning with the first inspected hit.
 
     Attributes:
         offset: the offset of the record with the first inspected hit.
@@ -63,7 +63,7 @@ class _Known:
 
 
 class FoldedTexts:
-    """The texts that are not folded, for each site and hour of log time.
+    """The texts that are not folded. Each site and hour of log time has its own texts.
 
     Args:
         limits: `texts_per_hour` is the maximum number of distinct texts per site.
@@ -75,10 +75,10 @@ class FoldedTexts:
         self._known: dict[tuple[int, int], _Known] = {}
 
     def take(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Return the hits, with texts beyond the limit folded.
+        """Return the hits. Texts beyond the limit are folded.
 
         Args:
-            rows: hits (KEPT_COLUMNS) from one hour, in log order. Each hit may be given only once; see `again`.
+            rows: hits (KEPT_COLUMNS) from one hour, in log order. Each hit may be given only once (see `again`).
             log_time: any log time in that hour.
         """
         if rows.is_empty():
@@ -97,7 +97,7 @@ class FoldedTexts:
         return self._folded(rows, hour)
 
     def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Fold hits that were given to `take` before, with the same result as `take`.
+        """Fold hits that were already given to `take`. The result is the same as that of `take`.
 
         The arguments are those of `take`.
         """
@@ -127,7 +127,7 @@ class FoldedTexts:
                 self._known[hour, site] = _Known(offset, row, pl.Series(texts, dtype=pl.String))
 
     def _sums(self, hour: int, sites: int) -> I64Array:
-        """Return each site's sum of weights in an hour, as a writable array."""
+        """Return each site's sum of weights in an hour. The array is writable."""
         there = self._weights.get(hour, np.zeros(0, np.int64))
         if len(there) < sites:
             there = np.concatenate([there, np.zeros(sites - len(there), np.int64)])
@@ -135,7 +135,7 @@ class FoldedTexts:
         return there
 
     def _learn(self, known: _Known, rows: pl.DataFrame) -> None:
-        """Add new texts to a site's kept texts, up to the limit."""
+        """Add new texts to the texts that a site keeps, up to the limit."""
         room = self._limit - len(known.texts)
         if room <= 0:
             return
@@ -169,7 +169,7 @@ def _weights_of(rows: pl.DataFrame) -> I64Array:
 
 
 def _from_on(known: _Known) -> pl.Expr:
-    """Return an expression that states whether a hit is the first inspected hit or later in the log."""
+    """Return an expression that is true for the first inspected hit and all hits that are later in the log."""
     is_later = (pl.col("offset") == known.offset) & (pl.col("row") >= known.row)
     return (pl.col("offset") > known.offset) | is_later
 
@@ -183,7 +183,10 @@ def _distinct(rows: pl.DataFrame) -> pl.Series:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.Series:
-    """Return the hits' distinct texts in log order. A hit's texts are in column order, then in item order."""
+    """Return the hits' distinct texts in log order. A hit's texts are in the order of the columns.
+
+    In a column, they are in the order of the items.
+    """
     found: dict[str | None, None] = {}
     for *texts, items in rows.select(*FOLDED_COLUMNS, "items").iter_rows():
         found |= dict.fromkeys(texts)

@@ -1,8 +1,8 @@
 """Maps 64-bit keys to slot numbers, for millions of keys at a time (journey step 5).
 
-The index is an open-addressing hash table in two NumPy arrays, searched for a whole batch at once. The index takes 12
-bytes per table entry; a dictionary takes 130 bytes per key. Keys must be hashes, because their upper bits select the
-table entry.
+The index is an open-addressing hash table in two NumPy arrays. A whole batch is looked up at once. The index takes 12
+bytes per table entry. A dictionary would take 130 bytes per key. Keys must be hashes. Their upper bits select the table
+entry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_LOAD: Final = 0.6
 class HashIndex:
     """An index of keys, each with a slot number from 0 to 2³¹ − 1.
 
-    Keys cannot be removed; to drop keys, build a new index.
+    Keys cannot be removed. To drop keys, build a new index.
 
     Args:
         expected: the number of keys that fit before the table must grow.
@@ -36,7 +36,7 @@ class HashIndex:
         return self._count
 
     def find(self, keys: U64Array) -> I64Array:
-        """Return each key's slot (n,), MISSING for an unknown key."""
+        """Return each key's slot (n,). The slot of an unknown key is MISSING."""
         found = np.full(len(keys), MISSING, np.int64)
         places = self._home(keys)
         waiting = np.arange(len(keys))
@@ -50,7 +50,7 @@ class HashIndex:
         return found
 
     def add(self, keys: U64Array, slots: I64Array) -> None:
-        """Add keys (n,) with their slots. The keys must be distinct, and must not be in the index."""
+        """Add keys (n,) with their slots. The keys must be distinct and must not be in the index yet."""
         if self._count + len(keys) > _MAX_LOAD * len(self._slots):
             self._grow(self._count + len(keys))
         self._count += len(keys)
@@ -63,7 +63,8 @@ class HashIndex:
             at = places[waiting]
             free = self._slots[at] < 0
             taking, wanted = waiting[free], at[free]
-            # If several keys want the same table entry, NumPy stores the last of these keys, in both arrays.
+            # If several keys want the same table entry, NumPy stores the last of these keys. This holds for both
+            # arrays.
             self._keys[wanted] = keys[taking]
             self._slots[wanted] = slots[taking]
             placed = np.zeros(len(waiting), np.bool_)

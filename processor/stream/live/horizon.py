@@ -1,8 +1,8 @@
-"""Applies the progress of log time: ends visits, and prunes state that no hit can change any more (A5, rules S7, L1).
+"""Applies the progress of log time (A5, rules S7, L1). Ends visits, and prunes state that no hit can change any more.
 
-Decides which visits have ended, where the horizon is in each epoch, and which visit of a timeline was open at the
-horizon. Also decides which timelines, hits and ids are dropped. The decisions depend only on log times, never on how
-records are divided into steps.
+Decides which visits have ended and where the horizon is in each epoch. Decides which visit of a timeline was open at
+the horizon. Also decides which timelines, hits and ids are dropped. The decisions depend only on log times. How records
+are divided into steps does not matter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def advance(state: LiveState, contributions: Contributions) -> None:
-    """Add the contributions that a visit makes when it ends, for all visits that have ended since the last call."""
+    """For all visits that have ended since the last call, add the contributions that a visit makes when it ends."""
     for visits in (state.timelines.now, state.closing):
         pending = np.flatnonzero((visits.deadline < state.log_time) & (visits.deadline >= state.ended_through))
         ending = visits.take(pending[visits.hits[pending] > 0])
@@ -33,7 +33,7 @@ def advance(state: LiveState, contributions: Contributions) -> None:
 
 
 def move_horizon(state: LiveState, epoch: int) -> None:
-    """Set the horizon to the start of a new epoch minus the allowed lateness, and prune older state."""
+    """Set the horizon to the start of a new epoch minus the allowed lateness. Prune older state."""
     old, new = state.horizon, epoch - LATENESS_MS
     timelines = state.timelines
     gaps = state.sites.gaps(timelines.now.site) if len(timelines) else np.empty(0, np.int64)
@@ -46,9 +46,9 @@ def move_horizon(state: LiveState, epoch: int) -> None:
 
 
 def _move_bases(state: LiveState, old: int, new: int) -> None:
-    """Replace the bases by the visits that are open at the new horizon, and pin hits of bases that have no view."""
+    """Replace the bases by the visits that are open at the new horizon. Pin the hits of bases that have no view."""
     timelines = state.timelines
-    waiting = timelines.seen < new  # their latest visit, `now`, serves as the base
+    waiting = timelines.seen < new  # their latest visit, `now`, is the base
     wanted = ~waiting | (timelines.now.views == 0)
     passed = _passed_hits(state, old, new, wanted)
     with_base = np.flatnonzero((timelines.base >= 0) & wanted)
@@ -64,7 +64,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
 
 
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
-    """Return the kept hits that form visits, lie between the two horizons, and belong to wanted slots."""
+    """Return the kept hits that form visits, are between the two horizons and belong to wanted slots."""
     time = pl.col("event_time")
     formed = forms_visits() & (time >= old) & (time < new)
 
@@ -78,11 +78,11 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 
 
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
-    """Pin the hits of visits that are open at the new horizon and have no view yet.
+    """Pin the hits of visits that are open at the new horizon but have no view yet.
 
-    Hits that pass the horizon now are added, and pinned hits whose visits have ended or have a view are dropped.
-    `built.visit_of` decides which hits belong to a visit, because even a hit between a visit's first and last hit may
-    be an orphan (rule S2).
+    Hits that pass the horizon now are pinned. Pinned hits are dropped when their visit has ended or has a view.
+    `built.visit_of` decides which hits belong to a visit. Even a hit between a visit's first and last hit may be an
+    orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)
@@ -95,7 +95,7 @@ def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None
 
 
 def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
-    """Return for each timeline whether its current visit is open at the horizon and has no view."""
+    """Return a boolean array: True for timelines whose current visit is open at the horizon and has no view."""
     now, slots = state.timelines.now, state.timelines.find(keys)
     found: BoolArray = slots >= 0
     found_slots = slots[found]
@@ -104,10 +104,10 @@ def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
 
 
 def tidy(state: LiveState) -> None:
-    """Drop texts and tuples that no visit uses, as soon as most of them are unused.
+    """Drop texts and tuples that no visit uses. This is done when most texts or tuples are unused.
 
-    The remaining texts and tuples get new numbers, so old numbers must not exist outside the state. A step therefore
-    calls this function last, when its rows already contain names instead of numbers.
+    The remaining texts and tuples get new numbers. Old numbers must therefore not exist outside the state. A step
+    therefore calls this function last. At that time, its rows contain names and no numbers.
     """
     timelines, interned, limits = state.timelines, state.interned, state.limits
     used = max(2 * len(timelines) + len(state.closing), state.tidied)

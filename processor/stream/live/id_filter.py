@@ -1,9 +1,9 @@
 """Bloom filters that tell whether an id may have been seen recently in log time (journey step 5, rule D2).
 
-The answer is "new" or "perhaps seen". If it is "perhaps seen", the caller must compare the hits. If an id was added,
-the answer is "perhaps seen" until the id's epoch is dropped. With 32 bits per id, about 1 in 10,000 new ids is reported
-as perhaps seen. Each epoch of log time has its own filters. A filter consists of blocks with two adjacent words, and a
-lookup reads only one block per filter.
+A filter answers "new" or "perhaps seen". If the answer is "perhaps seen", the caller must compare the hits. If an id
+was added, the answer is "perhaps seen" until the id's epoch is dropped. With 32 bits per id, the filters report about 1
+in 10,000 new ids as perhaps seen. Each epoch of log time has its own filters. A filter consists of blocks with two
+adjacent words. A lookup reads only one block per filter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ONE: Final = np.uint64(1)
 
 @dataclass(slots=True)
 class _Block:
-    """A filter with a fixed size, for at most `capacity` ids of one epoch."""
+    """A filter of fixed size for at most `capacity` ids from one epoch."""
 
     epoch: int
     capacity: int
@@ -33,10 +33,10 @@ class _Block:
 
 
 class IdFilter:
-    """The ids (hashes) that were seen, with a filter for each epoch of log time.
+    """The hashes of ids that were seen. Each epoch of log time has filters of its own.
 
     Args:
-        limits: `filter_ids` is the number of ids that the smallest filter can contain: a power of two, at least 4.
+        limits: `filter_ids` is the capacity of the smallest filter: a power of two, at least 4.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:
@@ -44,7 +44,7 @@ class IdFilter:
         self._blocks: list[_Block] = []
 
     def may_hold(self, ids: U64Array) -> BoolArray:
-        """Return for each id (n,) whether it may have been added before."""
+        """Return a boolean array (n,): True for ids that may have been added before."""
         found = np.zeros(len(ids), np.bool_)
         low, high = _bits(ids)
         for block in self._blocks:
@@ -53,7 +53,7 @@ class IdFilter:
         return found
 
     def add(self, ids: U64Array, epoch: int) -> None:
-        """Add ids (n,) of an epoch. The epochs of successive calls must not decrease."""
+        """Add ids (n,) of an epoch. In successive calls, the epochs must not decrease."""
         while len(ids):
             block = self._with_room(epoch)
             taken, ids = np.split(ids, [block.capacity - block.count])
@@ -68,7 +68,7 @@ class IdFilter:
         self._blocks = [block for block in self._blocks if block.epoch >= epoch]
 
     def _with_room(self, epoch: int) -> _Block:
-        """Return the epoch's newest filter if it has room, otherwise a new filter.
+        """Return the epoch's newest filter if it has room. Otherwise, return a new filter.
 
         If the newest filter is full, the new filter is twice as large.
         """
@@ -89,14 +89,14 @@ def _capacity_for(count: int) -> int:
 
 
 def _places(ids: U64Array, block: _Block) -> I64Array:
-    """Return where each id's block starts in `words`. The capacity must be a power of two."""
+    """Return the index in `words` at which each id's block starts. The capacity must be a power of two."""
     return ((ids & np.uint64(block.capacity // _IDS_PER_BLOCK - 1)) << _ONE).astype(np.int64)
 
 
 def _bits(ids: U64Array) -> tuple[U64Array, U64Array]:
-    """Return four bits per id for each of the two words in its block.
+    """Return four bits per id for each of the block's two words.
 
-    The four bits do not depend on the id bits that select the block.
+    The four bits do not depend on the bits of the id that select the block.
     """
     mixed = ids * _SPREAD
     mixed ^= mixed >> np.uint64(32)

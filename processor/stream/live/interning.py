@@ -1,8 +1,8 @@
-"""Maps texts and tuples of texts to numbers, so that open visits contain no strings (journey step 5).
+"""Maps texts and tuples of texts to numbers (journey step 5). Open visits thus contain no strings.
 
-Equal texts get the same code, and equal tuples get the same number. The code 0 stands for null. Codes and numbers are
-valid within one state only. A hash finds candidates. Texts are equal if their bytes are equal, and tuples are equal if
-their codes are equal (rule D0).
+Equal texts get the same code. Equal tuples get the same number. The code 0 stands for null. Codes and numbers are valid
+within one state only. A hash finds candidates. Texts are equal if their bytes are equal. Tuples are equal if their
+codes are equal (rule D0).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processor.stream.live.exact_index import HASH_BITS, ExactIndex, seed
 
 NULL: Final = 0
 FEW_ROWS: Final = 256
-"""Up to this number of rows, comparing every text costs less than the fixed cost of a comparison per column."""
+"""Up to this number of rows, every text is compared. This costs less than the fixed cost of a comparison per column."""
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
@@ -29,7 +29,8 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 class Texts:
     """Texts by code.
 
-    Each text has a name for rows, in which reserved words are escaped (see rollup_rows), and a hash of this name.
+    Each text has a name that is used in rows, and a hash of this name. In the name, reserved words are escaped (see
+    rollup_rows).
 
     Args:
         texts: the texts with the codes 1, 2, …; they must be distinct and not null.
@@ -57,7 +58,7 @@ class Texts:
         return self._texts.slice(1).alias("text")
 
     def codes(self, texts: pl.Series) -> I32Array:
-        """Return each text's code (n,). New texts get the next codes; the code of null is NULL."""
+        """Return each text's code (n,). New texts get the next codes. The code of null is NULL."""
         codes = np.full(len(texts), NULL, np.int32)
         nulls = texts.null_count()
         if nulls == len(texts):
@@ -93,7 +94,7 @@ class Texts:
         return texts.hash(self._seed).to_numpy()
 
     def _append(self, texts: pl.Series) -> I64Array:
-        """Assign the next codes to new texts, and return these codes."""
+        """Assign the next codes to new texts. Return these codes."""
         names = with_escaped_names(texts.alias("text").to_frame())["text"]
         codes = len(self) + np.arange(len(texts))
         self._texts, self._names = self._texts.append(texts), self._names.append(names)
@@ -125,7 +126,7 @@ class Tuples:
         return self._codes[: self._count]
 
     def numbers(self, codes: I32Array) -> I32Array:
-        """Return each tuple's number. The tuples are given as `codes` (n, width); new tuples get the next numbers."""
+        """Return each tuple's number. The tuples are given as `codes` (n, width). New tuples get the next numbers."""
 
         def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
             equal: BoolArray = (self._codes[numbers] == (codes if places is None else codes[places])).all(axis=1)
@@ -140,7 +141,7 @@ class Tuples:
         return found
 
     def _append(self, codes: I32Array) -> I64Array:
-        """Assign the next numbers to new tuples, and return these numbers."""
+        """Assign the next numbers to new tuples. Return these numbers."""
         begin, end = self._count, self._count + len(codes)
         if end > len(self._codes):
             grown = np.zeros((2 * end, self._width), np.int32)
@@ -159,25 +160,25 @@ class Tuples:
 
 
 def _column_by_column(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Return all rows' texts as a single series: first those in the first column, then those in the second, …."""
+    """Return all rows' texts as a single series: first the texts in the first column, then those in the second, …."""
     return pl.concat([rows[name] for name in columns])
 
 
 def are_all_equal(texts: pl.Series, others: pl.Series) -> bool:
-    """Return for each pair whether its texts are equal (n,); null equals null."""
+    """Return whether the two texts of each pair are equal (n,). Null equals null."""
     equal = texts == others  # null if either text is null
     return texts.null_count() == others.null_count() == equal.null_count() and equal.all()
 
 
 def _is_constant(texts: pl.Series) -> bool:
-    """Return whether all texts (n,), n > 0, are equal; null equals null."""
+    """Return whether all texts (n,), n > 0, are equal. Null equals null."""
     if texts.null_count():
         return texts.null_count() == len(texts)
     return texts[0] == texts[-1] and bool((texts == texts[0]).all())
 
 
 class Interned:
-    """Numbers for texts, and for tuples of texts in named columns.
+    """Assigns numbers to texts, and to tuples of texts in named columns.
 
     Args:
         columns: the column names.
@@ -204,7 +205,7 @@ class Interned:
         self._begin(texts, codes)
 
     def with_value(self, numbers: I32Array, column: str, codes: I32Array) -> I32Array:
-        """Return the numbers of the tuples that result if the codes in one column are replaced."""
+        """Replace the codes in one column. Return the numbers of the resulting tuples."""
         tuples = self.tuples.codes(numbers).copy()
         tuples[:, self.columns.index(column)] = codes
         return self.tuples.numbers(tuples)
@@ -225,9 +226,9 @@ class Interned:
         self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows whose tuple already has a number
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
-        """Return for each row whether `numbers` contains its tuple's number at the same place (n,), n > 0.
+        """Return for each row whether its tuple's number is at the same place in `numbers` (n,), n > 0.
 
-        If all rows have the same text (or null) in a column, only one text of this column is compared.
+        If all rows have the same text (or null) in a column, only one text of the column is compared.
         """
         codes = self.tuples.codes(numbers)
         if len(numbers) <= self._few_rows and are_all_equal(
@@ -237,7 +238,7 @@ class Interned:
         differ = [
             (known, sent)
             for known, sent in self._to_compare(codes, rows)
-            if not are_all_equal(known, sent)  # this happens only if two tuples share a hash: nearly never
+            if not are_all_equal(known, sent)  # this happens only if two tuples share a hash, which is extremely rare
         ]
         same = np.ones(len(numbers), np.bool_)
         for known, sent in differ:
@@ -245,9 +246,9 @@ class Interned:
         return same
 
     def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
-        """Yield for each column the texts for its codes (n, width), and the texts in the rows.
+        """Yield two lists of texts for each column: the texts for the codes (n, width), and the texts in the rows.
 
-        For a column with the same value in all rows, yield only the first text of each.
+        If all rows have the same value in a column, yield only the first text of each list.
         """
         for place, name in enumerate(self.columns):
             of_column, sent = np.ascontiguousarray(codes[:, place]), rows[name]
@@ -255,23 +256,23 @@ class Interned:
             yield (self.texts.texts(of_column[:1]), sent[:1]) if is_constant else (self.texts.texts(of_column), sent)
 
     def _new_numbers(self, rows: pl.DataFrame) -> I32Array:
-        # All columns are looked up together, because each lookup has a fixed cost, and a window has few new tuples.
+        # All columns are looked up together. Each lookup has a fixed cost, and a window has few new tuples.
         codes = self.texts.codes(_column_by_column(rows, self.columns)).reshape(len(self.columns), rows.height)
         return self.tuples.numbers(np.ascontiguousarray(codes.T))
 
     def names(
         self, numbers: npt.NDArray[np.integer], columns: Sequence[str]
     ) -> tuple[list[pl.Series], dict[str, U64Array]]:
-        """Return the given columns of each tuple as names for rows, and the RowDigest.texts of these names."""
+        """Return the given columns of each tuple as names for rows. Also return the RowDigest.texts of these names."""
         codes = self.tuples.codes(numbers)
         of_columns = {name: np.ascontiguousarray(codes[:, self.columns.index(name)]) for name in columns}
         names = [self.texts.names(of_column).alias(name) for name, of_column in of_columns.items()]
         return names, {name: self.texts.name_hashes(of_column) for name, of_column in of_columns.items()}
 
     def keep_only(self, numbers: I32Array, codes: I32Array) -> tuple[I32Array, I32Array]:
-        """Keep only the tuples with these numbers, their texts, and the texts with these codes.
+        """Keep only the tuples with these numbers, the texts of these tuples, and the texts with these codes.
 
-        Return the new number for each given number, and the new code for each given code.
+        Return a new number for each given number, and a new code for each given code.
         """
         used, of_tuple = np.unique(numbers, return_inverse=True)
         tuples = self.tuples.codes(used)

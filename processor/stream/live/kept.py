@@ -1,7 +1,7 @@
-"""Keeps the hits that a later step may need again, in pieces sorted by timeline (journey step 5, architecture A5).
+"""Keeps the hits that a later step may need again (journey step 5, architecture A5). Pieces are sorted by timeline.
 
-A lookup is a binary search in each piece. Large pieces are passed to a function that may move the rows from memory to a
-file (processor.stream.spilled).
+A lookup is a binary search in each piece. Large pieces are passed to a function. The function may move the rows from
+memory to a file (processor.stream.spilled).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from processor.stream.live.limits import PRODUCTION, Limits
 
 _NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
 
-# A kept hit has the columns from which visits and rows are built, the stream's keys, and its offset and row in the log.
+# A kept hit has the columns from which visits and rows are built. It also has the stream's keys, and its offset and row
+# in the log.
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "key": pl.UInt64(),  # timeline key; the lowest bit is 1 for excluded hits
     "site": pl.Int32(),
@@ -37,11 +38,11 @@ _NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
 
 
 Spill = Callable[[pl.DataFrame], pl.DataFrame]
-"""A function that takes sorted rows and returns the same rows, possibly mapped from a file."""
+"""A function that takes sorted rows and returns the same rows. The returned rows may be mapped from a file."""
 
 
 def forms_visits() -> pl.Expr:
-    """Return an expression that states whether a kept hit forms visits in the stream."""
+    """Return an expression that is true for kept hits that form visits in the stream."""
     return pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & ~pl.col("waits")
 
 
@@ -67,7 +68,7 @@ class _Chunk:
     def of_visitors(self, keys: U64Array) -> I64Array:
         """Return the row numbers of visitors' hits.
 
-        `keys` are the visitors' keys: sorted, distinct, with lowest bit 0.
+        `keys` contains the visitors' keys: sorted, distinct, with lowest bit 0.
         """
         begins = np.searchsorted(self.keys, keys)
         there = np.flatnonzero((self.keys[np.minimum(begins, len(self.keys) - 1)] ^ keys) <= np.uint64(1))
@@ -80,7 +81,7 @@ class _Chunk:
     def counts(self, visitors: U64Array) -> I64Array:
         """Return the number of hits of each visitor.
 
-        `visitors` are visitor keys: sorted, distinct, with lowest bit 0.
+        `visitors` contains visitor keys: sorted, distinct, with lowest bit 0.
         """
         begins, ends = (
             np.searchsorted(self.keys, visitors),
@@ -90,7 +91,7 @@ class _Chunk:
         return counts
 
     def columns(self, names: tuple[str, ...]) -> pl.DataFrame:
-        """Return the rows, reduced to these columns."""
+        """Return the rows with only these columns."""
         if names not in self.selected:
             self.selected[names] = self.rows.select(names)
         return self.selected[names]
@@ -98,18 +99,18 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A filter for hits, which examines the timeline key and the value in one column."""
+    """A filter for hits. It examines the timeline key and the value in one column."""
 
     column: str
     wanted: Callable[[U64Array, npt.NDArray[Any]], BoolArray]
 
 
 class KeptHits:
-    """The hits from a span of log time, including copies.
+    """The hits from a span of log time. Copies are included.
 
     Args:
         spill: moves a large piece out of memory.
-        limits: decides which pieces are large, and when pieces are merged.
+        limits: decides which pieces are large and when pieces are merged.
     """
 
     def __init__(self, spill: Spill, limits: Limits = PRODUCTION) -> None:
@@ -142,7 +143,7 @@ class KeptHits:
     def counts(self, visitors: U64Array) -> I64Array:
         """Return the number of kept hits of each visitor.
 
-        `visitors` are visitor keys: sorted, distinct, with lowest bit 0.
+        `visitors` contains visitor keys: sorted, distinct, with lowest bit 0.
         """
         counts = np.zeros(len(visitors), np.int64)
         for chunk in self._chunks():
@@ -152,13 +153,12 @@ class KeptHits:
     def of_visitors(
         self, keys: U64Array, columns: tuple[str, ...] = tuple(KEPT_COLUMNS), chosen: Chosen | None = None
     ) -> pl.DataFrame:
-        """Return the kept hits of these visitors, whether excluded or not.
+        """Return the kept hits of these visitors, both excluded and other hits.
 
         Args:
             keys: the visitors' keys: sorted, distinct, with lowest bit 0.
             columns: the columns to return.
-            chosen: a filter that is applied before hits are copied in memory, because a visitor may have a million
-                other hits.
+            chosen: a filter that is applied before hits are copied in memory. A visitor may have a million other hits.
         """
         parts = []
         for chunk in self._chunks():
@@ -173,7 +173,7 @@ class KeptHits:
         return pl.concat(parts, rechunk=True)
 
     def where(self, wanted: pl.Expr, of_keys: Callable[[U64Array], BoolArray]) -> pl.DataFrame:
-        """Return all kept hits that satisfy an expression and whose timeline keys satisfy a condition."""
+        """Return all kept hits that satisfy an expression, and whose timeline keys satisfy a condition."""
         parts = [_NO_HITS]
         for chunk in self._chunks():
             found = chunk.rows.select(pl.arg_where(wanted), pl.col("key").filter(wanted))
@@ -182,7 +182,7 @@ class KeptHits:
         return pl.concat(parts)
 
     def columns(self, *names: str) -> Iterator[pl.DataFrame]:
-        """Yield all kept hits piece by piece, reduced to these columns."""
+        """Yield all kept hits piece by piece, with only these columns."""
         return (chunk.rows.select(names) for chunk in self._chunks())
 
     def forget_before(self, log_time: int) -> None:
@@ -191,11 +191,11 @@ class KeptHits:
         self._tail = [chunk for chunk in self._tail if chunk.last_log_time >= log_time]
 
     def first_offset(self) -> int | None:
-        """Return the offset of the first record with kept hits, or None if no hit is kept."""
+        """Return the offset of the first record with kept hits. If no hit is kept, return None."""
         return min((chunk.first_offset for chunk in self._chunks()), default=None)
 
     def first_log_time(self) -> int | None:
-        """Return the log time of the first record with kept hits, or None if no hit is kept."""
+        """Return the log time of the first record with kept hits. If no hit is kept, return None."""
         return min((chunk.first_log_time for chunk in self._chunks()), default=None)
 
     def _chunks(self) -> list[_Chunk]:
@@ -210,7 +210,7 @@ class KeptHits:
             self._tail[-fan_in:] = [_chunk(_joined(last))]
 
     def _close_epoch(self) -> None:
-        """Begin a new last piece, because a piece with hits from several epochs could not be dropped epoch by epoch."""
+        """Begin a new last piece. A piece with hits from several epochs could not be dropped epoch by epoch."""
         if self._tail:
             merged = _joined(self._tail)
             self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))

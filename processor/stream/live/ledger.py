@@ -1,8 +1,8 @@
 """Counts the outcome of each hit for the ledger (journey step 5, rule D5).
 
-Each hit is entered as received and as accepted in the cell of its collect time. On the UTC day of its event time, the
-hit is entered as accepted, and also in one of the classes counted, duplicate, excluded, pending or erased. Refusals are
-entered only in the cell of their collect time.
+In the cell of its collect time, each hit is entered as received and as accepted. On the UTC day of its event time, each
+hit is entered as accepted. It is also entered in one of the classes counted, duplicate, excluded, pending or erased.
+Refusals are entered only in the cell of their collect time.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
     """Return LEDGER_SUMS for blank rows.
 
-    Like the hits that they replace, blank rows count as received and accepted. In place of the hits' outcome, they
-    count as erased. A replay must overwrite the entries that the hits had before their erasure. Each other outcome
-    therefore gets an entry with the count 0.
+    Blank rows count as received and accepted, like the hits that they replace. The outcome of a blank row is erased,
+    whatever the hit's outcome was. A replay must overwrite the entries that the hits had before the erasure. Each other
+    outcome therefore gets an entry with the count 0.
 
     Args:
         hits: site, event_time, collect_time, hit_hash of the blank rows.
@@ -106,7 +106,7 @@ def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def unreadable(collect_time: int, hits: int, sum64: int, xor64: int, of: LedgerClass) -> pl.DataFrame:
-    """Return the LEDGER_SUMS, without a site, of the hits that a record's header announces but its rows lack.
+    """Return siteless LEDGER_SUMS for hits that a record's header announces but its rows lack.
 
     `hits` is negative if the record has more hits than its header announces.
     """

@@ -1,8 +1,8 @@
-"""Limits of the live stream that matter only at scale, and the values that a processor uses (journey step 5).
+"""Limits of the live stream that matter only at scale (journey step 5), and the values that a processor uses.
 
-The emitted rows do not depend on these values, except for rules S9 and S10 and the size of visitor sketches. Tests use
-the smallest values. A few hits are then enough to tidy, spill and merge a table, and a cell's sketch is a sample from
-31 visitors on.
+The emitted rows do not depend on these values. Exceptions are rules S9 and S10, and the size of visitor sketches. Tests
+use the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. A cell's
+sketch with 31 or more visitors is a sample.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Limits:
     """Limits that decide when a partition's tables grow, are spilled to files and are tidied.
 
     Attributes:
-        tidy_from: tables with fewer texts or tuples than this are never tidied.
+        tidy_from: a table with fewer texts or tuples than this is never tidied.
         tidy_ratio: a table is tidied if its number of texts or tuples is at least this multiple of the number that
             visits may use.
         spill_rows: if this many kept hits are in memory, they are written to a file.
@@ -28,18 +28,18 @@ class Limits:
         filter_ids: the number of ids that the smallest id filter can contain.
         index_bits: the smallest timeline index has 2**index_bits entries.
         compared_copies: up to this many hits with the same id are compared in bulk. Further hits with this id are
-            compared singly.
+            compared one by one.
         hash_bits: the number of hash bits that are used to find texts, tuples and rows before they are compared.
         replay_hits: approximate number of hits that a recovery reads at once.
         kept_of_visitor: if a visitor has at least this many kept hits, further hits that are out of order wait for
             settlement (rule S9). Emitted rows depend on this value.
-        chunk_bytes: the maximum size of a snapshot chunk. Each chunk is a value in a store, and some stores refuse
-            values above 8 MiB.
+        chunk_bytes: the maximum size of a snapshot chunk. Each chunk is a value in a store. Some stores refuse values
+            above 8 MiB.
         texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are
             `(other)` until their day is settled. Emitted rows depend on this value.
         lg_k: a cell's sketch that is a sample keeps 2**lg_k visitors. A row's sketch becomes a sample beyond
-            `unions.exact_limit` visitors. Emitted rows depend on this value, because it determines which visitor counts
-            are estimates, and their precision. The settler must use the same value.
+            `unions.exact_limit` visitors. Emitted rows depend on this value. It determines which visitor counts are
+            estimates, and how precise the estimates are. The settler must use the same value.
     """
 
     tidy_from: int = 10_000

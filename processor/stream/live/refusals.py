@@ -1,7 +1,7 @@
-"""The state of a partition of refusals, which consists only of the current epoch's sums (journey step 5).
+"""The state of a partition of refusals (journey step 5). The state consists only of the current epoch's sums.
 
-Refused hits add ledger rows. Refused hits also add `rejected_hits` in their collect time's cell, unless this cell's UTC
-day is closed.
+Refused hits add ledger rows. Refused hits also add `rejected_hits` in the cell of their collect time. This does not
+apply if the cell's UTC day is closed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RefusalsState:
 def take_refusals(
     state: RefusalsState, ends: Sequence[tuple[int, int]], refused: pl.DataFrame, siteless: Sequence[pl.DataFrame]
 ) -> Stepped:
-    """Apply records of one epoch to the state, and return the rows that their refusals add.
+    """Apply records of one epoch to the state. Return the rows that the records' refusals add.
 
     Args:
         state: the state after all earlier records.

@@ -1,7 +1,7 @@
 """Folds the contributions of hits and visits into signed rows of many sites and days (journey step 5, S7 and S8).
 
-Decides when a visit's measures count. Visits, bounces, entries and visits with an order count at once. Duration, views
-and exits count after the visit has ended. Before a visit ends, its row has no exit page. Also decides which
+Decides when a visit's measures count. Visits, bounces, entries and visits with an order count immediately. Duration,
+views and exits count when the visit has ended. Before a visit ends, its row has no exit page. Also decides which
 contributions are retracted when a hit's visit changes. Contributions with the same row key are summed.
 """
 
@@ -37,7 +37,7 @@ from processor.stream.live.interning import Interned, are_all_equal
 from processor.stream.live.sites import Sites
 from processor.stream.live.visit_table import VisitColumns
 
-# The columns that form the row key of a hit's contribution; `site` and `dims` are numbers.
+# The columns that form the row key of a hit's contribution. `site` and `dims` are numbers.
 _DIMENSIONS: Final = ("site", *HIT_DIMENSIONS, "dims")
 _TEXTS: Final = tuple(name for name in HIT_DIMENSIONS if name != "hit_type")
 _NUMBERS: Final = ("site", "cell", "excluded", "hit_type", "dims")
@@ -50,7 +50,7 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 @dataclass(frozen=True, slots=True)
 class SignedRows:
-    """Rows (STREAM_COLUMNS) whose measures are differences, with each row's digest (hitmesh.model.rows.row_digest)."""
+    """Rows (STREAM_COLUMNS) whose measures are differences. Each row has a digest (hitmesh.model.rows.row_digest)."""
 
     rows: pl.DataFrame
     digests: U64Array
@@ -61,16 +61,16 @@ def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
     Args:
         hits: KEPT_COLUMNS, no copies (n,).
-        dims: each hit's dimension tuple, as a number: the tuple of the hit's visit or, for an orphan, the hit's own
-            tuple (n,).
+        dims: each hit's dimension tuple, as a number (n,). It is the tuple of the hit's visit; an orphan has its own
+            tuple.
     """
     return hit_contributions(hits.with_columns(pl.Series("dims", dims)), _DIMENSIONS)
 
 
 def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
-    """Return the negated contributions of hits, to retract contributions that were added before.
+    """Return the negated contributions of hits. They retract contributions that were added before.
 
-    A visitor cannot be removed from a sketch; the visitor is counted as moved instead (rule S8).
+    A visitor cannot be removed from a sketch. The visitor is therefore counted as moved (rule S8).
     """
     parts = []
     for part in added(hits, dims):
@@ -84,7 +84,7 @@ def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
 
 def of_copies(copies: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return the contributions of copies, which are in no visit."""
+    """Return the contributions of copies. A copy is in no visit."""
     if copies.is_empty():
         return []
     return [copy_contributions(copies.with_columns(pl.lit(0, pl.Int32).alias("dims")), _DIMENSIONS)]
@@ -115,7 +115,7 @@ def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
 def folded_traffic(
     parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned, lg_k: int = LG_K_CELL
 ) -> SignedRows:
-    """Fold contributions of hits into signed rows, whose sketches have the size `lg_k`.
+    """Fold contributions of hits into signed rows. The rows' sketches have the size `lg_k`.
 
     Rows that change nothing are dropped.
     """
@@ -156,7 +156,7 @@ def of_refusals(hits_by_cell: pl.DataFrame, digest: RowDigest) -> SignedRows:
 
 
 def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
-    """Return cells with site names instead of site numbers, and with each cell's day.
+    """Return cells with site names in place of site numbers, and with each cell's day.
 
     Currencies are spelled as in rows.
     """
@@ -183,7 +183,7 @@ def _of_sites(
 
 
 def _signed(rows: pl.DataFrame, digest: RowDigest, source: RowSource, known: Mapping[str, U64Array]) -> SignedRows:
-    """Return signed rows: add missing columns to rows whose names are already escaped, and compute the digests."""
+    """Return signed rows. Add missing columns to rows whose names are already escaped, and compute the digests."""
     complete = filled_rows(rows, {"generation": STREAM_GENERATION}, STREAM_COLUMNS[source])
     return SignedRows(complete, digest.of(complete, source, known))
 
@@ -200,11 +200,10 @@ def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]
 
 
 def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -> pl.DataFrame:
-    """Return one row per row key: sums, visitors, and the index of the first contribution as `at`.
+    """Return one row per row key. A row has sums, visitors, and the index of its first contribution as `at`.
 
-    Grouping by a number is cheap, but grouping by eight texts is expensive. Contributions are therefore grouped by a
-    hash of their row key. If different row keys share a hash, contributions are grouped by the row key itself (rule
-    D0).
+    Grouping by a number is cheap; grouping by eight texts is expensive. Contributions are therefore grouped by a hash
+    of their row key. If different row keys share a hash, contributions are grouped by the row key itself (rule D0).
     """
     texts = [name for name in _TEXTS if contributions[name].null_count() < contributions.height]
     keys = _keys(contributions, texts) & np.uint64((1 << hash_bits) - 1)
@@ -220,7 +219,7 @@ def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -
 def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
     """Return a hash of each contribution's row key.
 
-    Each call uses a new seed, so hashes from different calls do not match.
+    Each call uses a new seed. Hashes from different calls therefore do not match.
     """
     start = seed()
     keys = np.full(contributions.height, start, np.uint64)
@@ -239,7 +238,7 @@ def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
 
 
 def _have_distinct_keys(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
-    """Return whether each contribution has the same row key as the contribution with the index in `first`."""
+    """Return whether each contribution has the same row key as the contribution at the index in `first`."""
     for name in _NUMBERS:
         values = contributions[name].to_numpy()
         if (values[first] != values).any():

@@ -1,7 +1,7 @@
-"""Assigns numbers to a partition's sites, and keeps the sites' rules that a step needs (journey step 5).
+"""Assigns numbers to a partition's sites. Keeps the sites' rules that a step needs (journey step 5).
 
-The caller reads the policies from the site directory. A policy is fixed before it takes effect (rules §4), so that a
-replay sees the same policies.
+The caller reads the policies from the site directory. A policy is fixed before it takes effect (rules §4). A replay
+therefore sees the same policies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hitmesh.model.sites import PolicyChange, VisitPolicy, policies_between
 
 
 class SiteRules(NamedTuple):
-    """A site's rules for building visits: the first policy, the time zone, and later changes of the policy."""
+    """A site's rules for building visits: the first policy, later changes of the policy, and the time zone."""
 
     policy: VisitPolicy
     zone: str
@@ -38,8 +38,9 @@ class BuildingRules(NamedTuple):
     """The rules for building visits. Visits of sites with equal rules are built together.
 
     Attributes:
-        policies: the policies that are in force, each with the instant from which it applies (UTC ms), ascending.
-        zone: the time zone if a policy splits visits at local midnight; otherwise UTC.
+        policies: the policies that are in force, in ascending order. Each policy has the instant from which it applies
+            (UTC ms).
+        zone: the site's time zone if a policy splits visits at local midnight; otherwise UTC.
     """
 
     policies: tuple[tuple[int, VisitPolicy], ...]
@@ -68,7 +69,7 @@ class Sites:
         self.add(dict.fromkeys(names, DEFAULT_RULES))
 
     def add(self, rules: Mapping[str, SiteRules]) -> None:
-        """Add sites that are new, and update the rules of all others."""
+        """Add sites that are new. Update the rules of all other sites."""
         fresh = self.unknown(list(rules))
         for name in fresh:
             self._numbers[name] = len(self.names)
@@ -113,10 +114,10 @@ class Sites:
         return self._gaps[numbers]
 
     def by_rules(self, numbers: I32Array, first: int, last: int) -> list[tuple[BuildingRules, BoolArray | None]]:
-        """Return the distinct rules for visits that begin in [first, last] (UTC ms), each with a mask of its sites.
+        """Return the distinct rules for visits that begin in [first, last] (UTC ms).
 
-        Sites whose policies differ only outside this time share their rules. The number of groups therefore does not
-        grow with the number of sites.
+        Each comes with a mask of its sites. Sites share their rules if their policies differ only outside this time.
+        The number of groups therefore does not grow with the number of sites.
 
         Returns:
             The rules and the mask (n,). If all sites share the rules, the mask is None.

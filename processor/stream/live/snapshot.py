@@ -1,8 +1,8 @@
 """Converts a partition's state to bytes and back (journey step 6, architecture A5).
 
-A snapshot contains the whole state, except the kept hits and their ids, which are read again from the log. For the kept
-hits, a snapshot states only which hits are copies, and which wait for settlement. Each logic version has its own
-snapshots. A snapshot in an unknown format is ignored, because the state can be rebuilt from the log.
+A snapshot contains the whole state except the kept hits and their ids. These are read from the log again. About the
+kept hits, a snapshot states only which hits are copies and which wait for settlement. Each logic version has its own
+snapshots. A snapshot in an unknown format is ignored. The state can be rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def refusals_tables(state: RefusalsState) -> dict[str, pl.DataFrame]:
 def restored_refusals(
     tables: Mapping[str, pl.DataFrame], partition: PartitionId, digest: RowDigest | None = None
 ) -> RefusalsState:
-    """Return the state of a refusals partition that the tables contain."""
+    """Return the refusals partition's state that the tables contain."""
     numbers = tables["numbers"].row(0, named=True)
     sums = _sums_of(tables, numbers.pop("epoch"))
     return RefusalsState(partition, **numbers, sums=sums, digest=digest or RowDigest())
@@ -166,7 +166,10 @@ def joined(chunks: Sequence[bytes]) -> bytes:
 
 
 def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
-    """Return the log time of the first record with kept hits, or 0 if an older snapshot does not contain this time."""
+    """Return the log time of the first record with kept hits.
+
+    If an older snapshot does not contain this time, return 0.
+    """
     numbers = tables["numbers"]
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
 
@@ -179,7 +182,7 @@ def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
 def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
     """Return the kept hits that wait for settlement: the row numbers, keyed by record offset.
 
-    An older snapshot lists none.
+    Older snapshots list no such hits.
     """
     return _by_offset(tables["waiting"]) if "waiting" in tables else {}
 
@@ -196,7 +199,7 @@ def _by_offset(places: pl.DataFrame) -> Mapping[int, I64Array]:
 def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
     """Return hits as KEPT_COLUMNS.
 
-    In older snapshots, hits have no ids, and no hit waits for settlement.
+    Hits in older snapshots have no ids, and none of them waits for settlement.
     """
     missing = (pl.lit(None, dtype).alias(name) for name, dtype in KEPT_COLUMNS.items() if name not in rows.columns)
     return rows.with_columns(missing).with_columns(pl.col("waits").fill_null(value=False)).select(*KEPT_COLUMNS)
@@ -205,7 +208,7 @@ def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
     """Return the epoch's sums.
 
-    Digests in format 2 were computed without the secret. They are marked, because they cannot confirm a day.
+    Digests in format 2 were computed without the secret. Such digests are marked, because they cannot confirm a day.
     """
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:

@@ -1,6 +1,6 @@
-"""The state of a hits partition: a cache of the log (journey step 5, architecture A5).
+"""The state of a partition of hits. The state is a cache of the log (journey step 5, architecture A5).
 
-The modules `step`, `horizon` and `snapshot` change, prune and save the state.
+The modules `step`, `horizon` and `snapshot` change, prune and save this state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from processor.stream.live.visit_table import Timelines, VisitColumns
 
 @dataclass(slots=True)
 class PathCounts:
-    """The number of hits that took each path (architecture A7, A8; rule S9)."""
+    """The number of hits on each path (architecture A7, A8; rule S9)."""
 
     fast: int = 0
     slow: int = 0
@@ -53,19 +53,19 @@ class LiveState:
         log_time: the last record's log time in ms.
         ended_through: all visits that ended before this log time (ms) have been counted as ended.
         written: the last record's write timestamp in µs (architecture A6).
-        horizon: the event time in ms; hits at or after the horizon are kept individually. The bases represent earlier
+        horizon: an event time in ms. Hits at or after the horizon are kept individually. The bases represent earlier
             hits. No on-time hit is earlier than the horizon.
         sites: the sites with their numbers and rules.
         interned: the numbers of texts and dimension tuples.
         timelines: the timelines whose visits can still change.
-        closing: visits that are followed by another visit in their timeline, but have not ended yet.
-        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view, because the first view will change
-            their landing page.
+        closing: visits that have not ended yet although another visit follows in their timeline.
+        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view. The first view will change the
+            hits' landing page.
         ids: a filter that contains the kept hits' ids.
         kept: the kept hits.
         texts: the texts in kept hits that are not folded into `(other)`.
         sums: the current epoch's sums.
-        tidied: the number of texts or of tuples, whichever is greater, that were left after the last tidying.
+        tidied: the number of texts or tuples, whichever is greater, after the last tidying.
     """
 
     partition: PartitionId
@@ -97,7 +97,7 @@ class LiveState:
         self.sums = EpochSums(lg_k=self.limits.lg_k)
 
     def intern(self, texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
-        """Replace `interned` by one with these texts and tuples. The arguments are those of Interned."""
+        """Replace `interned` by a new Interned with these texts and tuples. The arguments are those of Interned."""
         self.interned = Interned(CARRIED_DIMENSIONS, texts, codes, self.digest, self.limits.hash_bits)
 
     @property

@@ -1,9 +1,9 @@
-"""Applies steps, which turn a partition's records into signed rows (journey step 5, A5 to A8, rules S7, T4, D5).
+"""Applies steps. A step turns a partition's records into signed rows (journey step 5, A5 to A8, rules S7, T4, D5).
 
-`prepare` classifies hits as history hits, copies, late hits or on-time hits. `prepare` assigns numbers to new sites,
-and changes nothing else in the state. `apply` changes the state and returns the rows to emit. Between the two calls,
-the caller must determine which claims on orders and refunds win (rule D3). All records of a step must belong to the
-same epoch. Within an epoch, the division of records into steps changes neither the state nor the net sum of the rows.
+`prepare` decides whether hits are history hits, copies, late hits or on-time hits. `prepare` assigns numbers to new
+sites. It changes nothing else in the state. `apply` changes the state and returns the rows to emit. Between the two
+calls, the caller must determine which claims on orders and refunds win (rule D3). All records of a step must belong to
+the same epoch. How an epoch's records are divided into steps changes neither the state nor the net sum of the rows.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RecordsOf:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A step's classified hits, before the step changes the state.
+    """The classified hits of a step, before the step changes the state.
 
     Attributes:
         records: the step's records.
@@ -85,7 +85,7 @@ class Stepped:
     """The result of a step.
 
     Attributes:
-        rows: the signed rows, which must be committed together with the partition's position.
+        rows: the signed rows. They must be committed together with the partition's position.
         due: the final values of the previous epoch; None if no epoch ended.
         counts: the number of hits that took each path.
         waiting: the ledger entries (LEDGER_COLUMNS) for the epoch's hits that wait for settlement; None if the step
@@ -99,12 +99,12 @@ class Stepped:
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify the records' hits. New sites get numbers; nothing else in the state changes.
+    """Classify the records' hits. New sites get numbers. Nothing else in the state changes.
 
     Args:
         state: the state after all earlier records.
-        records: the step's records, whose epoch must not be before the state's epoch.
-        rules: the rules of every site that is new to the state. Rules of other sites may be included.
+        records: the step's records. Their epoch must not be before the state's epoch.
+        rules: the rules of every site that is new to the state. Rules of further sites may be included.
     """
     known = placed(state, records, rules)
     copies = find_stream_copies(
@@ -115,7 +115,7 @@ def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]
 
 
 def placed(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify each hit independently of all others: timeline, id, and whether the hit is on time.
+    """Classify each hit independently of all other hits: timeline, id, and whether the hit is on time.
 
     The arguments are as for `prepare`. In the result, `is_copy` and `collides` are False.
     """
@@ -142,13 +142,13 @@ def placed(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules])
 
 
 def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: bool = False) -> Stepped:
-    """Apply the records to the state, and return the rows and values to emit.
+    """Apply the records to the state. Return the rows and values to emit.
 
     Args:
-        state: the state, which must not have changed since `prepare`.
+        state: the state. It must not have changed since `prepare`.
         prepared: the result of `prepare`.
         wins: whether each row's claim on an order or a refund wins (n,).
-        is_redo: whether the records have been applied before, in steps that may have been divided differently.
+        is_redo: whether the records have been applied before. The steps may have been divided differently.
     """
     due = _enter_epoch(state, prepared.records)
     _move_position(state, prepared.records.ends)
@@ -176,7 +176,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
 
 
 def _enter_epoch(state: LiveState, records: RecordsOf) -> DueValues | None:
-    """If the records begin a new epoch, begin it and return the previous epoch's final values.
+    """If the records begin a new epoch, begin the epoch. Return the previous epoch's final values.
 
     Otherwise return None.
     """
@@ -196,7 +196,7 @@ def _move_position(state: LiveState, ends: Sequence[tuple[int, int]]) -> None:
 
 
 def _to_be_kept(state: LiveState, rows: pl.DataFrame) -> pl.DataFrame:
-    """Decide which rows wait for settlement, and return the rows as KEPT_COLUMNS."""
+    """Decide which rows wait for settlement. Return the rows as KEPT_COLUMNS."""
     rows = rows.with_columns(pl.lit(value=False).alias("waits"))
     forming = rows.select(forms_visits()).to_series().to_numpy()
     waits = waiting_hits(state, rows, forming)

@@ -1,9 +1,9 @@
-"""Updates visits with new on-time hits, on a fast or a slow path (journey step 5, architecture A7).
+"""Updates visits with new on-time hits. Each timeline takes a fast or a slow path (journey step 5, architecture A7).
 
-A timeline takes the fast path if all its new hits are later than all hits that were processed before: its current visit
-is then enough to continue. On the slow path, the timeline's kept hits are fetched. Starting from the visit that was
-open at the horizon, the timeline's visits are built with and without the new hits, and the difference is emitted. This
-module decides which timelines take which path.
+A timeline takes the fast path if all its new hits are later than all hits that were processed before. The current visit
+is then enough to continue. On the slow path, the timeline's kept hits are read. The timeline's visits are built twice:
+with and without the new hits. Building starts from the visit that was open at the horizon. The difference is emitted.
+This module decides which timelines take which path.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions) -> tuple[int, int]:
-    """Update visits with new hits. Return the numbers of hits on the fast path and on the slow path.
+    """Update visits with new hits. Return two numbers: the hits on the fast path, and the hits on the slow path.
 
     Args:
         state: the partition's state. The caller has already set the state's log time to the step's log time.
         hits: KEPT_COLUMNS: on time, not offline, no copies.
-        contributions: receives the contributions of the hits and their visits.
+        contributions: receives the contributions of the hits and of their visits.
     """
     if hits.is_empty():
         return 0, 0
@@ -89,7 +89,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
     views = np.zeros(len(keys), np.bool_)
     is_view = np.isin(hits["hit_type"].to_numpy(), VIEW_TYPES)
     views[timeline_of[is_view]] = True
-    # The first view of a visit changes the landing page of all hits in this visit.
+    # The first view of a visit changes the landing page of all the visit's hits.
     lands_late = views & (now.hits[slots] > 0) & (now.views[slots] == 0)
     return _Touched(
         keys=keys,
@@ -103,7 +103,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
 
 
 def _keep_bases(state: LiveState, touched: _Touched) -> None:
-    """If a timeline's first hit after the horizon arrives now, save the timeline's open visit as its base."""
+    """If a timeline gets its first hit after the horizon now, save the timeline's open visit as its base."""
     now = state.timelines.now
     slots = touched.slots[touched.is_first_after_horizon]
     slots = slots[(now.hits[slots] > 0) & (now.deadline[slots] >= state.horizon)]
@@ -151,16 +151,16 @@ def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """The first hit from which each timeline is rebuilt (k,), sorted by key.
+    """The first hit from which each timeline is rebuilt (k,). The timelines are sorted by key.
 
-    If a timeline takes the slow path only because a visit's first view arrives, its new hits are later than all
-    processed hits, and no other visit changes. Rebuilding then starts at this visit, because the visitor may have a
-    million earlier hits.
+    A timeline may take the slow path only because a visit's first view arrives. Its new hits are then later than all
+    processed hits, and no other visit changes. If only a first view arrives, rebuilding starts at this visit. The
+    visitor may have a million earlier hits.
 
     Attributes:
         keys: timeline keys, in ascending order.
         slots: timeline slots.
-        since: the event time of the first hit that is needed, at least the horizon.
+        since: the event time of the first hit that is needed; at least the horizon.
         first_hash: the hit_hash of the first hit that is needed. Hits at the same time with a smaller hash belong to
             the previous visit.
     """
@@ -171,7 +171,7 @@ class _Begin:
     first_hash: U64Array
 
     def are_needed(self, keys: U64Array, times: I64Array, hashes: U64Array) -> BoolArray:
-        """Return for each hit whether it is at or after the start of rebuilding in its timeline (n,)."""
+        """Return a boolean array (n,): True for hits at or after the start of rebuilding in their timeline."""
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         since = self.since[places]
         is_later = (times > since) | ((times == since) & (hashes >= self.first_hash[places]))
@@ -192,10 +192,10 @@ def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
 
 
 def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
-    """Return for each closing visit whether it was rebuilt.
+    """Return whether each closing visit was rebuilt.
 
-    If a timeline was rebuilt from the horizon on, its base was rebuilt, and so was every visit whose last hit is at or
-    after the horizon.
+    If a timeline was rebuilt from the horizon, its base was rebuilt. Every visit whose last hit is at or after the
+    horizon was rebuilt too.
     """
     closing = state.closing
     since = closing.last >= state.horizon
@@ -223,7 +223,7 @@ def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
 
 
 def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contributions) -> None:
-    """Retract the contributions of hits whose dimensions changed, and add them under the new dimensions."""
+    """Retract the contributions of hits whose dimensions changed. Add these contributions under the new dimensions."""
     moved = np.flatnonzero(old != new)
     if len(moved):
         contributions.of_hits += taken_back(hits[moved], old[moved])
@@ -231,7 +231,7 @@ def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contr
 
 
 def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
-    """Return the pinned hits in these open visits, and the index of each hit's visit in `bases`."""
+    """Return the pinned hits in these open visits. Also return the index in `bases` of each hit's visit."""
     order = np.argsort(bases.key)
     keys = state.pinned["key"].to_numpy()
     found = np.searchsorted(bases.key[order], keys)
@@ -249,7 +249,7 @@ def _dims_of_bases(built: Built, of_base: I64Array) -> I32Array:
 
 
 def _keep_now(state: LiveState, built: Built) -> None:
-    """Store each timeline's latest visit, and earlier visits that have not ended yet."""
+    """Store each timeline's latest visit. Also store earlier visits that have not ended yet."""
     last = built.is_last()
     newest = built.visits.take(last)
     state.timelines.now.put(state.timelines.find(newest.key), newest)

@@ -1,7 +1,7 @@
-"""Stores visits as numeric columns, and a partition's open visits by timeline (journey step 5, architecture A5).
+"""Stores visits as numeric columns. Stores a partition's open visits by timeline (journey step 5, architecture A5).
 
-Decides which facts about a visit are kept as long as the visit can still change. A timeline consists of a visitor's
-hits on a site; excluded hits form a separate timeline. The timeline key is a 64-bit hash.
+Decides which facts about a visit are kept while the visit can still change. A timeline consists of a visitor's hits on
+a site. Excluded hits form a separate timeline. The timeline key is a 64-bit hash.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class VisitColumns:
         last: the last hit's event time, ms.
         deadline: `last` + the gap in the site's policy, in ms. The visit has ended when the log time is greater than
             the deadline.
-        hits: the number of hits; 0 means that there is no visit, because the timeline has only orphans.
+        hits: the number of hits. 0 means that there is no visit: the timeline has only orphans.
         acts: the number of interactive hits.
         views: the number of page and screen views.
         campaign: the hash of the visit's current campaign; 0 = none.
@@ -88,11 +88,11 @@ class VisitColumns:
         return cls(**{name: frame[name].to_numpy().astype(kind) for name, kind in _TYPES.items()})
 
     def take(self, places: I64Array | BoolArray) -> VisitColumns:
-        """Return the visits at the given places, or those for which the given mask is true."""
+        """Return the visits at the given places. If a mask is given, return the visits for which it is true."""
         return VisitColumns(**{name: getattr(self, name)[places] for name in _TYPES})
 
     def put(self, places: I64Array, visits: VisitColumns) -> None:
-        """Replace the visits at these places, which must be distinct."""
+        """Replace the visits at these places. The places must be distinct."""
         for name in _TYPES:
             getattr(self, name)[places] = getattr(visits, name)
 
@@ -106,7 +106,7 @@ class VisitColumns:
         return (self.key & np.uint64(1)).astype(np.bool_)
 
     def ended(self, log_time: int) -> BoolArray:
-        """Return for each visit whether it has ended at a log time (rule S7)."""
+        """Return whether each visit has ended at a log time (rule S7)."""
         return self.deadline < log_time
 
 
@@ -115,9 +115,9 @@ class Timelines:
 
     Attributes:
         now: each slot's latest visit.
-        seen: the latest event time in ms of each slot's on-time hits, including orphans.
+        seen: the latest event time in ms of each slot's on-time hits. Orphans are included.
         base: for each slot, the index in `bases` of the visit that was open at the horizon. The index is −1 if there is
-            no such visit, or if `seen` is before the horizon and `now` is the base.
+            no such visit. It is also −1 if `seen` is before the horizon; `now` is then the base.
         bases: the visits that were open at the horizon, in their state at the horizon.
     """
 
@@ -142,20 +142,20 @@ class Timelines:
 
     @property
     def seen(self) -> I64Array:
-        """The latest event time of each slot's on-time hits, as an array that callers may change."""
+        """The latest event time of each slot's on-time hits. Callers may change the array."""
         return self._seen[: self._count]
 
     @property
     def base(self) -> I32Array:
-        """Each slot's index in `bases` (−1 for none), as an array that callers may change."""
+        """Each slot's index in `bases`, −1 for none. Callers may change the array."""
         return self._base[: self._count]
 
     def find(self, keys: U64Array) -> I64Array:
-        """Return each timeline's slot, or −1 for a timeline that has no slot."""
+        """Return each timeline's slot. If a timeline has no slot, the result is −1."""
         return self._index.find(keys)
 
     def add(self, keys: U64Array) -> I64Array:
-        """Add timelines without visits, and return their slots. The timelines must be distinct and new."""
+        """Add timelines without visits. Return the slots of these timelines. The timelines must be distinct and new."""
         slots = self._count + np.arange(len(keys))
         self._reserve(self._count + len(keys))
         self._count += len(keys)
@@ -173,7 +173,7 @@ class Timelines:
         self.bases = VisitColumns.concat(self.bases, bases)
 
     def keep_only(self, alive: BoolArray) -> None:
-        """Drop all slots that are not `alive`, and bases that no slot uses."""
+        """Drop all slots that are not `alive`. Drop bases that no slot uses."""
         now, seen, base = self.now.take(alive), self.seen[alive], self.base[alive]
         with_base = np.flatnonzero(base >= 0)
         self.bases = self.bases.take(base[with_base].astype(np.int64))

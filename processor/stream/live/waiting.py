@@ -1,9 +1,9 @@
-"""Decides which hits of a step wait for settlement, to bound the work per visitor (journey step 5, rule S9).
+"""Decides which hits of a step wait for settlement (journey step 5, rule S9). This bounds the work per visitor.
 
-A hit takes the slow path if earlier records contain a hit of the same timeline at the same time or later. The cost of
-the slow path grows with the visitor's kept hits. If a visitor has too many kept hits, such a hit waits for settlement.
-Until settlement, the hit counts in hit metrics, but belongs to no visit. The decision depends on the records in log
-order only, so the same hits wait however records are divided into steps.
+A hit takes the slow path if an earlier record contains a hit of the same timeline at the same time or later. The cost
+of the slow path grows with the visitor's kept hits. If a visitor has too many kept hits, further hits that would take
+the slow path wait for settlement. Until settlement, a waiting hit counts in hit metrics but belongs to no visit. The
+decision depends only on the records in log order. The same hits therefore wait, however records are divided into steps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEVER: Final = np.iinfo(np.int64).min
 
 
 def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> BoolArray:
-    """Return for each hit whether it waits for settlement (n,).
+    """Return whether each hit waits for settlement (n,).
 
     Args:
         state: the state before the step.
@@ -54,13 +54,13 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
 def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int) -> BoolArray:
     """Return which hits wait.
 
-    A hit that forms visits waits if two conditions hold: an earlier record contains a hit of the same timeline at the
-    same time or later, and the hit's visitor already has at least `limit` kept hits.
+    A hit that forms visits waits if two conditions hold. First, an earlier record contains a hit of the same timeline
+    at the same time or later. Second, the hit's visitor already has at least `limit` kept hits.
 
     Args:
         hits: the hits in log order, with the columns key, offset, event_time, visitor and forms (n,).
-        held: the columns visitor and held, the visitor's number of kept hits before the step.
-        seen: the columns key and seen, the timeline's latest event time before the step.
+        held: the columns visitor and held. `held` is the visitor's number of kept hits before the step.
+        seen: the columns key and seen. `seen` is the timeline's latest event time before the step.
         limit: if a visitor has at least this many kept hits, further hits may have to wait.
     """
     records = hits.group_by("visitor", "offset").agg(pl.len().alias("hits"))
@@ -80,7 +80,7 @@ def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int
 
 
 def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Array:
-    """Return the timelines in which a hit is not later than a hit before it in the log, in the state or in the step."""
+    """Return the timelines with a hit that is not later than an earlier hit in the log, in the state or in the step."""
     order = np.argsort(keys, kind="stable")
     ordered, ordered_times = keys[order], times[order]
     is_first = np.ones(len(order), np.bool_)
