@@ -36,8 +36,8 @@ def changed_cells(
     Args:
         metrics: the store with the rows of both generations.
         generations: the old and the new generation of the same site-days.
-        order_by: the metric that ranks the cells; if empty, the metric with the largest change in per cent. top: the
-            maximum number of cells.
+        order_by: the metric that ranks the cells; if empty, the metric with the largest change in per cent.
+        top: the maximum number of cells.
         checkpoint: called between queries.
 
     Raises:

@@ -101,8 +101,8 @@ def changed_values(
         metrics: the store with the rows of both generations.
         generations: the old and the new generation of the same site-days.
         dimension: the dimension.
-        order_by: the metric that ranks the values; if empty, the metric with the largest change in per cent. top: the
-            maximum number of values.
+        order_by: the metric that ranks the values; if empty, the metric with the largest change in per cent.
+        top: the maximum number of values.
         checkpoint: called between queries.
 
     Raises:
