@@ -36,8 +36,7 @@ def is_dear(question: Question) -> bool:
 
 
 class Lanes:
-    """Slots for questions: half for expensive and half for small questions, each half with at least 1 slot.
-    Thread-safe.
+    """Slots for questions: half for expensive, half for small questions, each half with at least 1 slot. Thread-safe.
 
     Args:
         at_once: number of questions answered at the same time.
