@@ -43,7 +43,9 @@ _STORES = {
 
 
 def breakers_of(store: str) -> Breakers:
-    """Return the breakers for a store URL. Series and settlement state share a breaker, because both are in Cassandra.
+    """Return the breakers for a store URL.
+
+    Series and settlement state share a breaker, because both are in Cassandra.
     """
     if not store.startswith(SCHEME):
         return Breakers()

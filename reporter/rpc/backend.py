@@ -32,9 +32,11 @@ class Backend:
     """Implementations of hitmesh.ports, settings, and state that remains between calls.
 
     `open_reads`: if true, every caller may read every site; otherwise a caller needs a server key of the site's
-    merchant. `new_token`: returns a random text with at least 256 bits, in URL-safe characters. `served_by`: for each
-    path, the store that an answer names as its source. `checkpoint`: the current call's checkpoint, called between
-    steps. `lanes`: queues that keep small questions from waiting behind expensive questions.
+    merchant.
+    `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
+    `served_by`: for each path, the store that an answer names as its source.
+    `checkpoint`: the current call's checkpoint, called between steps.
+    `lanes`: queues that keep small questions from waiting behind expensive questions.
     """
 
     directory: SiteDirectory

@@ -124,7 +124,7 @@ def _position_text(last: SiteDay, begun: Begun | None) -> str:
 def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | None]:
     """Return the previous page's last complete site-day, and the site-day that the page began but did not complete.
 
-    Both are None if there is no such site-day.
+    For the first page, both are None. If the previous page completed its last site-day, the second value is None.
     """
     from control.history.checking import Begun  # loads Polars
 

@@ -35,7 +35,7 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
 class Sums(NamedTuple):
     """A metric's old and new sum over several parts, such as site-days.
 
-    `changed` is the sum of |new − old| over the parts.
+    `absolute` is the sum of |new − old| over the parts.
     """
 
     old: int = 0

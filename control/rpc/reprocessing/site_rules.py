@@ -1,4 +1,4 @@
-"""Add to a plan of kind RULES each site's rules version, and the number of hits without a stored network.
+"""Add each site's rules version to a plan of kind RULES, and the number of hits without a stored network.
 
 A plan contains the versions from the time of planning, so later changes of the rules do not affect the reprocessing.
 """

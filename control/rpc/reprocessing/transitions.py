@@ -38,7 +38,7 @@ def state_at(reprocessing: Reprocessing, now: int) -> State:
 def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
     """Return whether the work is already requested or done.
 
-    A request for such work changes nothing.
+    A request for work that is requested or done changes nothing.
     """
     is_requested = reprocessing.state is State.RUNNING and reprocessing.work is work
     return is_requested or reprocessing.state is next_state(reprocessing.kind, work)
