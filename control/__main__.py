@@ -28,7 +28,7 @@ _CONFIG_EXIT: Final = 3
 
 
 def main() -> int:
-    """Return the exit code: 0 after a stop, 1 when the directory cannot be used, 3 when a setting is wrong."""
+    """Return the exit code: 0 after a stop, 1 if the directory cannot be used, 3 if a setting is wrong."""
     stop = stop_on_signals()
     try:
         settings = load(ControlSettings, os.environ)
@@ -80,7 +80,7 @@ def _stores(settings: ControlSettings) -> Stores:
 
     try:
         return open_stores(settings.store, SystemClock(), node=settings.node, unknown_keys_s=settings.unknown_keys_s)
-    except RefusedError as error:  # a wrong setting must not appear as the caller's error
+    except RefusedError as error:  # a wrong setting is no error of the caller
         raise HitmeshError(error.message) from error
 
 

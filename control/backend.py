@@ -73,8 +73,8 @@ class Backend:
 
     `bookkeeping`: returns the implementations for ledger, drift and reprocessings; the first call opens the stores.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
-    `open_reads`: if true, every caller who reaches the listener may read every site; otherwise a caller needs a server
-    key of the merchant.
+    `open_reads`: if true, every caller may read every site; otherwise a caller needs a server key of the site's
+    merchant.
     `limits`: the limits for plans and comparisons.
     """
 

@@ -5,11 +5,11 @@ The ledger must satisfy two equations:
 - received = rejected + accepted, for every 15-minute cell of collect time;
 - accepted = counted + duplicate + excluded + erased + pending, for every UTC day of event time. The published
   generation classifies the hits of a settled day, and the live stream classifies the hits of all other days. Erased
-  hits were accepted and keep their checksums; the rest of their content is removed.
+  hits count as accepted. An erased hit's checksums stay; all other content is removed.
 
-The sums and the exclusive ors of the hits' hashes are compared too. This comparison reveals a lost hit even if another
-hit is counted twice. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit between
-two stores.
+The equations also compare two checksums: the sum of the hits' hashes, and the exclusive or of the hashes. The checksums
+reveal a lost hit even if another hit is counted twice. All functions are pure, so this module cannot distinguish a lost
+hit from a hit in transit between two stores.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Totals:
 
     `accepted_by_day` is None for hits without a site, because their days are unknown.
 
-    `imbalance_of_cells` adds up, over all cells, the distance (Count.distance) between received and rejected +
-    accepted.
+    `imbalance_of_cells` adds up a distance for each cell: the Count.distance from `received` to the sum of `rejected`
+    and `accepted`.
     """
 
     received: Count
@@ -100,7 +100,7 @@ def site_ledger(
         sums: the site's LEDGER_SUMS: the live stream's counts for all hits, including history hits.
         entries: the published generation entries by UTC day.
         settled: the published ledger entries, for the same days.
-        marks: the dirty marks, each with the number of waiting hits and the checksums.
+        marks: the dirty marks; each has the number of waiting hits, and their checksums.
     """
     of_days = _by_class(sums, LedgerKind.DAY)
     waiting: dict[int, list[DirtyMark]] = {}

@@ -76,8 +76,8 @@ SERVICES: Final = (
     shadow_pb2.DESCRIPTOR.services_by_name["ShadowStreamService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. A call can be abandoned only at a checkpoint, which only CreateReprocessing,
-# GetReprocessingDiff, GetShadowStreamDiff, CheckHistory and ListRejectedHits call.
+# Maximum time limit of a call in seconds. A call can be abandoned only at a checkpoint. Only these RPCs have
+# checkpoints: CreateReprocessing, GetReprocessingDiff, GetShadowStreamDiff, CheckHistory and ListRejectedHits.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -87,7 +87,7 @@ _ResponseT = TypeVar("_ResponseT", bound=Message)
 def build_server(
     backend: Backend, metrics: Metrics | None = None, *, workers: int = WORKERS, max_calls: int = MAX_CALLS
 ) -> grpc.Server:
-    """Return a server with all services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
+    """Return a server with all services; hitmesh.runtime.lifecycle.serve starts the server.
 
     Args:
         backend: implementations of hitmesh.ports, and settings for the services.
@@ -130,7 +130,7 @@ class _Shell:
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _ResponseT:
-        """Run a function that calls a checkpoint, so that the function is abandoned when the caller has left."""
+        """Run a function with a checkpoint, which abandons the function when the caller has left."""
 
         def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> _ResponseT:
             return function(self._backend, caller, request, checkpoint)
@@ -282,7 +282,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
     def ListRetiredGenerations(
         self, request: retired_pb2.ListRetiredGenerationsRequest, context: grpc.ServicerContext
     ) -> retired_pb2.ListRetiredGenerationsResponse:
-        """List replaced generations, whose rows are kept for a time or will be removed next."""
+        """List replaced generations whose rows are not removed yet."""
         return self._run(list_retired_generations, request, context)
 
 

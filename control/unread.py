@@ -1,7 +1,7 @@
-"""Count acknowledged but unread hits: log records beyond the live stream's committed positions.
+"""Count acknowledged hits that the live stream has not read: hits in log records beyond its committed positions.
 
-A stalled live stream leaves the ledger in balance, so only the log itself shows the missing hits. At most MAX_RECORDS
-records per partition are read. The caller decides which age of unread records is too old.
+The ledger balances even if the live stream has stalled, so only the log shows the unread hits. At most MAX_RECORDS
+records per partition are read. The caller decides how old an unread record may be.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Unread:
     Attributes:
         hits: the number of hits in the examined records.
         since: log time of the first unread record with hits from any site, in UTC ms; None if there is no such record.
-        is_more: whether there are more unread records than were examined, so that `hits` is a lower bound.
+        is_more: whether some unread records were not examined; `hits` is then a lower bound.
     """
 
     hits: int = 0
@@ -58,5 +58,5 @@ def _hits_of(record: LoggedRecord, site: str) -> int:
     try:
         sites = unpack_record(record.record.value, {"site": HITS_COLUMNS["site"]})["site"]
     except StoreCorrupt:
-        return 0  # the stream will store the record as a refusal and count its hits as hits without a site
+        return 0  # The stream will store this record as a refusal, and count its hits as hits without a site.
     return int((sites == site).sum())

@@ -1,8 +1,9 @@
 """`make demo`: run a whole mesh from nothing to a report, in steps that can be repeated by hand.
 
-The demo starts `hitmesh dev` with a temporary home, imports an access log (a real access log if one is present, else a
-small generated log of the same days), and prints a report with a plot. Then the demo sends live traffic, compares the
-hits with the reports, prints the ledger and the addresses, and stops the mesh. The exit code is 1 if any step fails.
+The demo starts `hitmesh dev` with a temporary home, imports an access log, and prints a report with a plot. The access
+log is a real log if one is present, otherwise a small generated log. Next the demo sends live traffic and compares the
+hits with the reports. Finally the demo prints the ledger and the addresses, and stops the mesh. The exit code is 1 if
+any step fails.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ ACCESS_LOG = Path(__file__).resolve().parents[2] / "shared" / "data" / "access.l
 SITE = "demo/weblog"
 METRICS = "visits,visitors,pageviews,bounce_rate"
 LOG_DAYS = ("--since", "2015-05-17", "--until", "2015-05-20")
-# Parameters of the generated log, which replaces the real log on a machine without it. The generated log covers the
-# same four days as the real log.
+# Parameters of the generated log, which the demo imports on a machine without the real log. The generated log covers
+# the same four days as the real log.
 SEED, VISITS, DAYS = 7, 900, 4
 FIRST_DAY = datetime(2015, 5, 17, tzinfo=UTC)
 PAGES = ("/", "/shoes", "/shoes/red", "/shirts", "/shirts/blue", "/cart", "/help")
@@ -115,7 +116,7 @@ def _show(demo: Demo, directory: Path) -> None:
 
 @contextmanager
 def _mesh(home: Path, directory: Path) -> Iterator[str]:
-    """Run a mesh for the duration of a `with` block; yield the lines of the banner that contain the addresses."""
+    """Run a mesh for the duration of a `with` block, and yield the banner's lines with the addresses."""
     ready_file, output = directory / "ready.json", directory / "dev.txt"
     command = [*HITMESH, "dev", "--home", str(home), "--ready-file", str(ready_file), "--no-demo-data"]
     began = time.monotonic()
@@ -148,7 +149,7 @@ def _wait_until_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: P
 
 
 def _when_written(output: Path) -> str:
-    """Wait for the banner, and return the lines that contain the addresses.
+    """Wait for the banner, and return the banner's lines with the addresses.
 
     `hitmesh dev` prints the banner after it has written the ready file.
     """

@@ -1,12 +1,12 @@
 """Compile `proto/` (step 0 in docs/walk.md: the contract) into stubs, type stubs and Envoy's descriptor set.
 
 A proto file's package is its Python path, so `proto/hitmesh/api/hit/v1/hit.proto` becomes
-`hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. The messages below `proto/google` are vendored for the
-compiler and for buf only: their Python modules come from googleapis-common-protos.
+`hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. The protos below `proto/google` are needed only by the
+compiler and buf. Their Python modules come from googleapis-common-protos.
 
 `python dev/make_protos.py` writes into the source tree and removes stubs whose proto no longer exists. With `--check`,
-the script compiles into a temporary directory instead, prints each file that differs, and fails if a file differs. The
-output is reproducible: equal protos and locked tools give equal bytes.
+the script compiles into a temporary directory, prints each file that differs, and fails if a file differs. The output
+is reproducible: equal protos and locked tools give equal bytes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _plugin(name: str) -> str:
 
 
 def _write_descriptor_set(root: Path, out: Path, names: Sequence[str]) -> list[FileDescriptorProto]:
-    """Write the descriptor set with imports and without source info; return the descriptors of `names`."""
+    """Write the descriptor set with imports, without source info, and return the descriptors of `names`."""
     target = out / DESCRIPTOR_SET
     target.parent.mkdir(parents=True, exist_ok=True)
     _run_protoc(root, [f"--descriptor_set_out={target}", "--include_imports", *names, *ANY_PAYLOADS])
@@ -113,7 +113,7 @@ def stale_stubs(root: Path, wanted: Mapping[Path, bytes]) -> list[Path]:
 
 
 def differences(root: Path, wanted: Mapping[Path, bytes]) -> list[str]:
-    """Return a line for each generated file in `root` that differs from a fresh compilation, is missing or is stale."""
+    """Return a line for each missing, stale or differing file in `root`, compared with a fresh compilation."""
     found = []
     for path, content in sorted(wanted.items()):
         committed = root / path

@@ -4,7 +4,7 @@
   matomo-org/searchengine-and-social-list (CC0 1.0). Each line of the table has a name, the kind of the name and the
   hosts of the name. Hosts are sorted, in lower case and without "www."; `{}` in a host stands for a country.
 - `spammers.json` is made from spammers.txt of matomo-org/referrer-spam-list (public domain): hosts in ASCII, sorted.
-  Hosts that are subdomains of another listed host are left out.
+  A subdomain of another listed host is left out.
 
 `python dev/make_referrers.py [DIRECTORY]` reads the lists from DIRECTORY. `--check` writes nothing and fails if
 a table differs. The output is reproducible: equal lists give equal bytes.
@@ -37,9 +37,9 @@ SPAM_SOURCE = "matomo-org/referrer-spam-list"
 SPAM_STATE = "2026-08-20"
 SPAM_LICENCE = "public domain"
 
-# Sites that are listed as search engines because they once had a search box. Matomo also requires a search word in the
-# referrer's query. Browsers no longer send the query to other sites, so the project's tables contain only hosts. The
-# tables must therefore leave these sites out.
+# Sites that the published list names as search engines because they once had a search box. Matomo also requires a
+# search word in the referrer's query. Browsers no longer send the query to other sites, so the project's tables contain
+# only hosts, without search words. The tables leave these sites out, because a host alone does not show a search.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 
 

@@ -17,7 +17,7 @@ GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 BANNED = frozenset({"one", "own", "least", "stay"})
 """Words that are banned only as a whole name. A longer name, such as `own_partitions`, may contain such a word."""
 BANNED_WORDS = frozenset({"said", "says", "told", "tells", "asked", "asks", "did", "nowhere"})
-"""Words that no name may contain, so that `is_told` and `_Asked` are banned."""
+"""Words that no name may contain. For example, `is_told` and `_Asked` are banned."""
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
@@ -38,7 +38,7 @@ def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def is_banned(name: str) -> bool:
-    """Return whether a name, or a word in it, is banned."""
+    """Return whether a name is banned, or contains a banned word."""
     return name in BANNED or not BANNED_WORDS.isdisjoint(word.lower() for word in WORD.findall(name))
 
 

@@ -1,8 +1,8 @@
 """Count the words that make docstrings and comments hard to read, and fail if there are too many.
 
-Limits apply per 1,000 words, over all files together. Pronouns are limited because nouns are clearer, and "of" because
-a chain of genitives hides the actor. `python dev/words.py PATH...` prints the rates and the files with the most words
-beyond the limits. The default paths are the product's packages and the contract.
+Limits apply per 1,000 words, over all files together. Pronouns are limited because nouns are clearer. "of" is limited
+because a chain of genitives hides the actor. `python dev/words.py PATH...` prints the rates and the files with the most
+words beyond the limits. The default paths are the product's packages and the contract.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def prose_of(path: Path) -> Iterator[str]:
 
 
 def counted(texts: Iterable[str]) -> Counter[str]:
-    """Return the number of words, keyed by limited group; the key "words" has the number of all words."""
+    """Return the number of words per limited group.
+
+    The key "words" has the number of all words.
+    """
     words = [word.lower() for text in texts for word in WORD.findall(text)]
     groups = Counter(GROUPS[word] for word in words if word in GROUPS)
     groups["words"] = len(words)

@@ -34,7 +34,7 @@ _REFLECTED = tuple(
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
-# For each scheme of a store URL: the store that serves each path.
+# The store that serves each path, keyed by the scheme of a store URL.
 _STORES = {
     "embedded": dict.fromkeys(Path, pb.STORE_EMBEDDED),
     "memory": dict.fromkeys(Path, pb.STORE_MEMORY),
@@ -43,7 +43,10 @@ _STORES = {
 
 
 def breakers_of(store: str) -> Breakers:
-    """Return the breakers for a store URL. Series and settlement state are in Cassandra, so both share a breaker."""
+    """Return the breakers for a store URL.
+
+    Series and settlement state share a breaker, because both are in Cassandra.
+    """
     if not store.startswith(SCHEME):
         return Breakers()
     cassandra = Breaker("Cassandra")
@@ -69,7 +72,7 @@ class ReporterSettings(ServiceSettings):
 
 
 def main() -> int:
-    """Return the exit code: 0 after a stop, 1 when a store cannot be used, 3 when a setting is wrong."""
+    """Return the exit code: 0 after a stop, 1 if a store cannot be used, 3 if a setting is wrong."""
     stop = stop_on_signals()
     try:
         settings = load(ReporterSettings, os.environ)

@@ -75,11 +75,12 @@ def build_server(
     answer_bytes: int = MAX_RESPONSE_BYTES,
     piece_bytes: int = PIECE_BYTES,
 ) -> grpc.Server:
-    """Return a server that has all services and is not started: hitmesh.runtime.lifecycle.serve starts the server.
+    """Return a server with all services; hitmesh.runtime.lifecycle.serve starts the server.
 
     Args:
         backend: implementations of hitmesh.ports, and settings for the services.
-        workers: number of questions answered at once, half of them expensive, half small (reporter.answer.lanes).
+        workers: number of questions that are answered at once; half of the slots are for expensive questions
+            (reporter.answer.lanes).
         metrics: meters for calls.
         max_calls: maximum number of calls that run or wait, not counting exports and quick calls (freshness, lists of
             metrics and dimensions). Each call holds a thread, because a waiting question blocks its thread.
@@ -222,7 +223,7 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
 def _describe(
     context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = (), cut_buckets: Sequence[str] = ()
 ) -> None:
-    # Metadata must be ASCII; warnings are expected to be ASCII already.
+    # Metadata must be ASCII. All warnings should be ASCII.
     texts = [warning.encode("ascii", "backslashreplace").decode() for warning in warnings]
     context.send_initial_metadata(
         (

@@ -1,6 +1,6 @@
 """Check a page of settled site-days against the ledger and across stores. Reads only.
 
-The stream's ledger is read first, then the dirty marks, then the generations: in this order, a hit in transit between
+The stream's ledger is read first, then the dirty marks, then the generations. With this order, a hit in transit between
 two stores does not appear as missing. A site-day that was published again during the check is checked again.
 """
 
@@ -49,7 +49,7 @@ class CheckLimits:
         sites: maximum number of sites that are examined.
         rows: approximate maximum number of raw hits that are read, including other sites' hits in the same records.
         log_records: maximum number of log records that are read.
-        page_ms: time in ms after which no further site-day is begun and no further raw record is read.
+        page_ms: time limit in ms; after this time, the page reads nothing more.
     """
 
     site_days: int = 100
@@ -66,7 +66,7 @@ class Begun:
     Attributes:
         site_day: the site-day.
         sequence: the number of the generation entry when reading began.
-        attempt: the number of times that reading restarted from the first raw record because the entry had changed.
+        attempt: the number of restarts from the first raw record; an entry that changed causes a restart.
         after: the position of the last raw record that has been read; None before the first record.
         count: number and checksums of the site-day's hits in the records that have been read.
         damaged: the number of unreadable records so far.
@@ -92,7 +92,7 @@ class CheckedPage:
         rows: the number of raw hits that were read, including other sites' hits in the same records.
         problems: the site-days whose stored values do not add up.
         last: the last checked site-day, after which the next page begins; None if no site-days follow.
-        begun: the site-day after `last`, if the page ended before all raw hits of this site-day were read.
+        begun: the site-day after `last`, if only some raw hits of this site-day were read.
     """
 
     site_days: int
@@ -105,7 +105,10 @@ class CheckedPage:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A settled site-day's generation entry and ledgers, with which all other values of the site-day are compared."""
+    """A settled site-day's generation entry and ledgers.
+
+    All other values of the site-day are compared with the entry and the ledgers.
+    """
 
     site_day: SiteDay
     entry: GenerationEntry
@@ -125,7 +128,7 @@ class _Found:
 
 
 class _Budget:
-    """The number of raw hits and the time that a page has left. Not thread-safe."""
+    """The number of raw hits that a page may still read, and the time that remains for the page. Not thread-safe."""
 
     def __init__(self, clock: Clock, limits: CheckLimits) -> None:
         self._clock = clock
@@ -134,7 +137,7 @@ class _Budget:
         self.rows = 0
 
     def is_over(self, further: int = 0) -> bool:
-        """Return whether the page must end, if `further` raw hits are added to `rows`."""
+        """Return whether the page's time has passed, or `further` raw hits would exceed the page's limit."""
         return self.rows + further > self._max_rows or self._clock.now() > self._ends_at
 
 
@@ -155,7 +158,7 @@ def check_page(
         clock: measures the page's duration.
         sites: the sites in name order, beginning with the site of `after`.
         after: the previous page's last site-day; None for the first page.
-        days: first day, and the day after the last day.
+        days: the first day of the range, and the day after the range.
         limits: the limits of the page.
         checkpoint: called between reads.
         begun: the site-day within which the previous page ended.
@@ -215,7 +218,10 @@ def _wanted(
     limits: CheckLimits,
     checkpoint: Checkpoint,
 ) -> tuple[list[_Settled], SiteDay | None]:
-    """Return the page's site-days, and the site-day after which the next page begins; None if none follow."""
+    """Return the page's site-days, and the site-day after which the next page begins.
+
+    If no site-days follow, the second value is None.
+    """
     found: list[_Settled] = []
     last: SiteDay | None = None
     first_day, end_day = days
@@ -260,7 +266,7 @@ def _settled(books: Bookkeeping, site: str, first_day: int, end_day: int, limit:
 
 
 def _unless_settled_since(books: Bookkeeping, found: _Found, checkpoint: Checkpoint, budget: _Budget) -> _Found | Begun:
-    """If a site-day has findings and its entry changed since the entry was read, check the site-day again."""
+    """Check a site-day with findings again if its entry has changed since the entry was read."""
     site, day = found.settled.site_day
     for attempt in range(1, _ATTEMPTS + 1):
         again = _settled(books, site, day, day + 1, 1) if found.findings else []

@@ -1,4 +1,4 @@
-"""The sums of a site-day's measures, over all rows of its current generation, in the two stores that reports read.
+"""Add up a site-day's measures over its current generation's rows, in each of the two stores that reports read.
 
 This module is imported at the first check, because it loads Polars.
 """
@@ -37,10 +37,10 @@ def series_sums(series: SeriesStore, site_day: SiteDay, generation: int) -> Sums
 def metric_sums(
     metrics: MetricStore, generations: Mapping[SiteDay, int], checkpoint: Checkpoint
 ) -> Mapping[SiteDay, Sums | str]:
-    """Return, for each site-day, the sums in the metric store, or the reason why the rows are not readable.
+    """Return each site-day's sums in the metric store, or the reason why the rows are not readable.
 
-    All site-days are read in one query. If the query fails, each half is queried separately, so that few queries find
-    the damaged site-days.
+    All site-days are read in one query. If the query fails, each half of the site-days is queried separately, so that
+    few queries find the damaged site-days.
     """
     if not generations:
         return {}

@@ -32,13 +32,13 @@ def token_of(last: str, of_list: str) -> str:
 
     Args:
         last: the key of the page's last entry.
-        of_list: text that identifies the list; calls for any other list refuse the token.
+        of_list: text that identifies the list; a call for another list refuses the token.
     """
     return base64.urlsafe_b64encode(f"{hash64(of_list):016x}{last}".encode()).decode().rstrip("=")
 
 
 def last_in(token: str, of_list: str) -> str:
-    """Return the key of the previous page's last entry; empty for an empty token.
+    """Return the key of the previous page's last entry, or an empty text for an empty token.
 
     Raises:
         RefusedError: the token belongs to another list (PAGE_TOKEN_MISMATCH).

@@ -1,4 +1,4 @@
-"""Identifies callers and checks their roles.
+"""Identifies callers, and checks the roles of their keys.
 
 All checks that isolate merchants from each other, for reads and for the admin service, are in this module.
 
@@ -20,7 +20,7 @@ _SCHEME = "bearer "
 
 
 def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]]) -> IngestKey | None:
-    """Return the bearer key in the metadata `authorization`; None if the metadata lacks `authorization`.
+    """Return the bearer key in the metadata `authorization`, or None without this metadata.
 
     Raises:
         Unauthenticated: the key is unknown (UNKNOWN_KEY) or revoked (KEY_REVOKED).
@@ -64,8 +64,8 @@ def require_operator(caller: IngestKey | None, open_reads: bool, why: str) -> No
 
     Args:
         caller: the caller's key.
-        open_reads: true if every caller may call, because the mesh has open reads and the call changes nothing.
-        why: the reason why merchants may not call; the error message begins with this text.
+        open_reads: true if every caller may call: the mesh has open reads, and the call changes nothing.
+        why: the reason why merchants may not call, as the beginning of the error message.
 
     Raises:
         Unauthenticated: reads are not open and the caller sent no key.
@@ -114,7 +114,7 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
 
 
 def require_owner_or_operator(caller: IngestKey | None, merchant: str) -> None:
-    """Raise unless the caller may change the merchant's sites and keys, or is an operator.
+    """Raise unless the caller is an operator, or may change the merchant's sites and keys.
 
     Raises:
         Unauthenticated: the caller sent no key.

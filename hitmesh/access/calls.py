@@ -1,4 +1,4 @@
-"""Runs unary calls: identifies the caller by the gRPC metadata and passes the caller's key to the call's function."""
+"""Runs unary calls: finds the caller's key in the gRPC metadata, and passes the key to the call's function."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Call = Callable[[IngestKey | None, Checkpoint], AnswerT]
 
 
 class Calls:
-    """Runs the calls of a service, counts calls that fail because of a store, and logs damaged values (StoreCorrupt).
+    """Runs a service's calls. Counts calls that fail because of a store, and logs damaged values (StoreCorrupt).
 
     Args:
         directory: source of the callers' keys.
@@ -61,7 +61,7 @@ class Calls:
                 failed.
         """
         checkpoint = checkpoint_of(context, self._max_s)
-        checkpoint()  # the caller may have cancelled the call before a thread was free to run the call
+        checkpoint()  # the caller may have cancelled while the call waited for a thread
         try:
             return call(caller_of(self._directory, context.invocation_metadata()), checkpoint)
         except (StoreCorrupt, Unavailable) as error:
@@ -69,7 +69,7 @@ class Calls:
             raise
 
     def _note_store_error(self, error: HitmeshError, request: Message) -> None:
-        """Count a store error; for StoreCorrupt, also log the request, at a limited rate."""
+        """Count a store error, and for StoreCorrupt log the request, at a limited rate."""
         self._metrics.add(self._store_errors, 1, reason=error.reason)
         calls = self._seldom.due(error.message) if isinstance(error, StoreCorrupt) else 0
         if calls:

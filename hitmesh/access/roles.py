@@ -1,8 +1,8 @@
 """The table of rights: which roles each kind of key has. Every service uses this table to authorise keys.
 
-A role applies to the merchant of the key or, if the key is for a single site, to this site. The keys of operators
-belong to no merchant. The merchant field of an operator's key is hitmesh.model.names.OPERATORS. This value differs from
-every merchant's name, so a check for a merchant never accepts an operator's key.
+A role applies to the key's merchant. If the key is for a single site, the role applies to this site only. The keys of
+operators belong to no merchant. The merchant field of an operator's key is hitmesh.model.names.OPERATORS. No merchant
+has this name, so a check for a merchant never accepts an operator's key.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Rights:
 
     Attributes:
         roles: the roles of such a key.
-        is_secret: whether the key is secret. A browser key is public, so the collector limits the work that it spends
-            on refused hits with this key.
+        is_secret: whether the key is secret. A browser key is public, so the collector limits the work for refused hits
+            with a browser key.
         sets_times: whether hits may set `true_time` and `offline`, and may be up to 13 months old (rule T3).
         sets_context: whether batches may set the edge context.
     """
@@ -74,7 +74,10 @@ def is_valid_sender(key: IngestKey | None) -> bool:
 
 
 def is_unbounded(key: IngestKey) -> bool:
-    """Return whether hits with this key may have any age, which only certain server keys allow (rule T3)."""
+    """Return whether hits with this key may have any age (rule T3).
+
+    Only certain server keys allow this.
+    """
     return key.unbounded_history and rights_of(key).sets_times
 
 

@@ -1,4 +1,4 @@
-"""The client library: finds a mesh, provides its gRPC stubs, and sends hits with reconnects after a broken stream.
+"""The client library: finds a mesh, provides gRPC stubs, and sends hits over streams that reconnect.
 
-This package itself imports nothing, so that a command imports grpc and protobuf only with the modules that need them.
+This file imports nothing, so that a command imports grpc and protobuf only with the modules that need them.
 """

@@ -9,7 +9,7 @@ from hitmesh import __version__
 from hitmesh.api.hit.v1 import hit_pb2
 
 MAX_BATCH_HITS: Final = 500
-# The collector accepts batches of up to 1 MiB; 4 KiB are reserved for the fields of the batch other than its hits.
+# The collector accepts batches of up to 1 MiB; 4 KiB are reserved for the batch's other fields.
 MAX_BATCH_BYTES: Final = (1 << 20) - 4_096
 _FIELD_OVERHEAD_BYTES: Final = 6
 SDK: Final = hit_pb2.Sdk(name="hitmesh-python", version=__version__)
@@ -26,7 +26,7 @@ def batches(
 
     Equal hits give equal batches.
 
-    A hit of more than `max_bytes` bytes becomes a batch of its own, which the collector refuses.
+    A hit of more than `max_bytes` bytes becomes a separate batch, which the collector refuses.
     """
     batch = _empty(batch_id_prefix, 1)
     number, size = 1, 0
@@ -45,8 +45,8 @@ def batches(
 class OutgoingBatch(NamedTuple):
     """A batch for the send window, with its size in bytes.
 
-    A batch that is a part of a submitted batch has the submitted batch's id in `whole_id`, and the index of each hit in
-    the submitted batch in `places`. In a submitted batch, `whole_id` and `places` are empty.
+    If the batch is a part of a submitted batch, `whole_id` is the submitted batch's id. `places` then has each hit's
+    index in the submitted batch. In a submitted batch, `whole_id` and `places` are empty.
     """
 
     batch: hit_pb2.HitBatch
@@ -80,7 +80,7 @@ def outgoing(batch: hit_pb2.HitBatch) -> OutgoingBatch:
 
 
 def part_of(batch: hit_pb2.HitBatch, indexes: Iterable[int], attempt: int) -> hit_pb2.HitBatch:
-    """Return a batch with the hits at these indexes; the attempt number is appended to the batch id."""
+    """Return a batch with the hits at these indexes, and with the attempt number at the end of the batch id."""
     part = hit_pb2.HitBatch()
     part.CopyFrom(batch)
     del part.hits[:]

@@ -39,7 +39,9 @@ class Edits:
         return any(_plain(path[0]) == _plain(name) for path in written)
 
     def applied(self, hit: dict[str, Any]) -> dict[str, Any]:
-        """Return an edited copy of a hit's JSON; a rename or drop of a field that is missing changes nothing.
+        """Return an edited copy of a hit's JSON.
+
+        To rename or drop a missing field changes nothing.
 
         Raises:
             Unmendable: a path leads through a value that is not an object or list.
@@ -60,7 +62,7 @@ class Edits:
         return edited
 
     def found(self, hit: dict[str, Any]) -> frozenset[Path]:
-        """Return the paths that exist in a hit's JSON and that these edits rename or drop.
+        """Return the paths in a hit's JSON that these edits rename or drop.
 
         Example:
             >>> sorted(edits_of([], ["visitor=visitorId"], ["note"]).found({"visitor": "v"}))
@@ -134,14 +136,14 @@ def _plain(name: str) -> str:
 
 
 def _key(fields: dict[str, Any], name: str) -> str:
-    """Return the name of the existing field that a name matches; return the name unchanged if no field matches."""
+    """Return the name of the field that matches the given name, or the given name if no field matches."""
     if name in fields:
         return name
     return next((key for key in fields if _plain(key) == _plain(name)), name)
 
 
 def _removed(fields: Any, path: Path) -> Any:
-    """Remove the value at a path and return the value; return `_MISSING` if the path has no value."""
+    """Remove and return the value at a path, or return `_MISSING` if the path has no value."""
     for name in path[:-1]:
         fields = _child(fields, name)
     if isinstance(fields, dict):

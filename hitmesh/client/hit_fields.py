@@ -1,7 +1,7 @@
-"""Check the field names in edits of hits, so that a misspelt name is refused before anything is sent. Performs no I/O.
+"""Check the field names in edits, so that a misspelt name is refused before any hit is sent. Performs no I/O.
 
 A field that an edit writes must be a field of `Hit`, because the collector ignores all other fields. A field that an
-edit renames or drops may have any name, but must exist in at least one of the hits.
+edit renames or drops may have any name, but at least one hit must have this field.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _require_path(path: Path) -> None:
 
 
 def _message_in(field: FieldDescriptor) -> Descriptor | None:
-    """Return the message type of a field whose JSON is an object; None if the field's value has no fields."""
+    """Return the message type of a field, or None if the field's JSON is not an object."""
     message = field.message_type
     if message is not None and message.GetOptions().map_entry:
         message = message.fields_by_name["value"].message_type

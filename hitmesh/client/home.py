@@ -1,8 +1,8 @@
 """Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
-The home is the directory with the files of a mesh on this machine. Command-line options take precedence over
-environment variables, and environment variables over files in the home. This module imports no slow modules, so that
-commands start fast.
+The home is the directory with the files of a mesh on this machine. A command-line option takes precedence over an
+environment variable. Both take precedence over files in the home. This module imports no slow modules, so that commands
+start fast.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
             field="home",
             reason=LocalReason.INVALID_CONFIG,
         ) from error
-    # A killed mesh leaves its ready file behind, and another process may now listen on the mesh's port.
+    # The ready file of a killed mesh remains, and another process may now listen on this mesh's port.
     if pid > 0 and not _is_alive(pid):
         raise NoMesh(
             f"no mesh is running on {home} ({READY_FILE} names process {pid}, which has ended): {CURE_NO_MESH}"
@@ -123,7 +123,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
 
 
 def is_starting(home: Path) -> bool:
-    """Return whether a running process holds the lock of the home but has not yet written the ready file."""
+    """Return whether a mesh is starting: a process holds the home's lock, but there is no ready file yet."""
     try:
         held = (home / LOCK_FILE).open(encoding="utf-8")
     except OSError:
@@ -142,9 +142,9 @@ def is_starting(home: Path) -> bool:
 def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
     """Block while a mesh is starting in the home; return at once if there is a ready file.
 
-    If the home has neither a ready file nor a starting mesh, the function waits LOCK_TIMEOUT_S seconds for a mesh to
-    start, because `hitmesh dev` may have begun just before. Before it waits for a starting mesh, the function calls
-    `tell` with a message for the user.
+    A script may call `hitmesh dev` just before this function. If the home has no ready file and no starting mesh, the
+    function therefore waits LOCK_TIMEOUT_S seconds for a mesh to start. Before it waits for a starting mesh, the
+    function calls `tell` with a message for the user.
 
     Raises:
         NotStarted: the mesh is still starting after `timeout_s` seconds.
@@ -190,7 +190,7 @@ def check_reachable(address: str) -> None:
 def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
     """Return the server key, or None if no key is configured.
 
-    The key is HITMESH_KEY, else the content of the file HITMESH_KEY_FILE, else the content of the home's key file.
+    The key comes from the first of these sources: HITMESH_KEY, the file HITMESH_KEY_FILE, the home's key file.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is
@@ -202,8 +202,8 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
 def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
     """Return an operator's key.
 
-    The key is HITMESH_OPERATOR_KEY, else the content of the file HITMESH_OPERATOR_KEY_FILE, else the content of the
-    home's key file.
+    The key comes from the first of these sources: HITMESH_OPERATOR_KEY, the file HITMESH_OPERATOR_KEY_FILE, the home's
+    key file.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is

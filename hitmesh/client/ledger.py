@@ -1,4 +1,7 @@
-"""Polls a site's ledger until it balances, because hits in transit between two stores look like a loss for a moment."""
+"""Polls a site's ledger until the ledger balances.
+
+For a moment, a hit in transit between two stores looks like a lost hit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ _NOT_SHOWN = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUT
 def balanced_ledger(
     mesh: Mesh, site: str, wait: Wait, *, first: Date | None = None, last: Date | None = None
 ) -> operations_pb2.GetLedgerResponse:
-    """Return a site's ledger as soon as it balances, or the last response when the timeout has passed.
+    """Return a site's ledger as soon as it balances.
+
+    After the timeout, return the last response.
 
     Args:
         mesh: the mesh that has the site.
@@ -38,7 +43,7 @@ def balanced_ledger(
 
 
 def siteless_totals(mesh: Mesh) -> operations_pb2.LedgerTotals | None:
-    """Return the ledger totals for hits without a site; None if the caller may not read these totals."""
+    """Return the ledger totals for hits without a site, or None if the caller may not read them."""
     request = operations_pb2.GetSitelessLedgerRequest()
     try:
         return mesh.operations.GetSitelessLedger(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).totals

@@ -1,11 +1,11 @@
-"""Read the kept bytes of rejected hits, mend them, and make the hits that a replay sends. Performs no I/O.
+"""Read the kept bytes of rejected hits, mend the hits, and prepare the replay. Performs no I/O.
 
 The kept bytes may be hostile: size and nesting are bounded as in the collector. The resulting hits have these
 properties:
 
-- Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector derives from key, batch and
-  index (rule D1), so that the mesh counts the sender's retry and the replay as copies. If the batch had no id either,
-  the hit's id is derived from the name of the refusal, so that the mesh counts two replays as copies.
+- Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector would derive from key, batch
+  and index (rule D1). The mesh thus counts the sender's retry and the replay as copies. If the batch had no id either,
+  the hit's id is derived from the refusal's name. The mesh thus counts two replays as copies.
 - Times. `true_time` is the event time that rules T1 and T2 gave the refused hit. If the sender sent no times,
   `true_time` is the receive time. `client_create_time` is set to the same instant as `true_time`, because the collector
   ignores the `true_time` of hits whose key may not set times.
@@ -55,8 +55,8 @@ class Mended(NamedTuple):
         site: full name of the hits' site; "" if unknown.
         hits: the hits.
         default_context: default context of the hits.
-        batch_id: the id of the batch in which these hits must be sent alone, because the collector derives the hits'
-            ids from the batch id; "" if the hits may be sent in any batch.
+        batch_id: the id of a separate batch for these hits, from which the collector derives the hits' ids; "" if the
+            hits may be sent in any batch.
     """
 
     name: str
@@ -130,7 +130,7 @@ def _json_of(text: bytes) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    """Return the nesting depth of a JSON value; the function uses no recursion, because the value may be hostile."""
+    """Return the nesting depth of a JSON value, without recursion, because the value may be hostile."""
     depth, level = 0, [value]
     while level:
         containers = [each for each in level if isinstance(each, dict | list)]
@@ -145,7 +145,7 @@ def _fields_of(message: Message) -> dict[str, Any]:
 
 
 def _envelope_of(rejected: pb.RejectedHit, kept: Kept) -> tuple[hit_pb2.HitBatch, hit_pb2.Context]:
-    """Return a batch that has every field except the hits, and the hits' default context."""
+    """Return the batch without hits, and the hits' default context."""
     try:
         if rejected.form in _BATCH_FORMS:
             envelope = hit_pb2.HitBatch()
@@ -183,9 +183,10 @@ def _parse(fields: dict[str, Any], message: Message) -> None:
 
 
 def _batch_id_to_keep(rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch) -> str:
-    """Return the batch id if the collector must derive the hits' ids; "" if this module can derive the ids.
+    """Return the batch id if the collector must derive the hits' ids, or "" if this module can derive the ids.
 
-    If the batch was sent with an unknown key, only the collector can derive the ids, from the key of the replay.
+    If the batch was sent with an unknown key, the ids depend on the replay's key, so only the collector can derive the
+    ids.
     """
     return envelope.batch_id if rejected.form in _BATCH_FORMS and not rejected.key_id else ""
 
@@ -200,7 +201,7 @@ def _derived_id(rejected: pb.RejectedHit, index: int) -> str:
 def _set_time(hit: hit_pb2.Hit, rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch, *, is_set: bool) -> None:
     """Set the times of a hit to the event time that the hit had when it was refused."""
     received, collected = _ms(rejected.receive_time), _ms(rejected.collect_time)
-    # If the hit's key was unknown, the key of the replay decides whether times may be set, so `true_time` is used.
+    # If the hit's key was unknown, the replay's key decides whether times may be set, so `true_time` is set.
     is_trusted = rejected.key_sets_times or not rejected.key_id
     event_time = received
     if hit.HasField("true_time") and (is_trusted or is_set):

@@ -1,4 +1,4 @@
-"""A connection to a mesh: the channel to its proxy, the stubs of all services behind the proxy, the caller's key.
+"""A connection to a mesh: the proxy's channel, all services' stubs, and the caller's key.
 
 The module of a stub is imported at the stub's first use, so that a command imports only the services that it calls.
 """
@@ -66,7 +66,7 @@ class Mesh:
         self.channel.close()
 
     def name_key(self, error: BaseException) -> None:
-        """If the error says that the mesh refused the key, add a note to the error that names the source of the key.
+        """If the mesh refused the key, add a note to the error that names the key's source.
 
         An error that has a note is not changed.
         """

@@ -1,4 +1,4 @@
-"""Exponential backoff between streams: decides the length of each pause, and when the sender gives up.
+"""Exponential backoff between streams. Decides how long the sender pauses, and when the sender gives up.
 
 This module reads no clock; the source of random numbers is an argument.
 """
@@ -18,11 +18,11 @@ _MAX_DOUBLINGS: Final = 62
 class Patience:
     """Limits for retries without success; times are in seconds.
 
-    The sender stops when more than `attempts` streams in a row end without an acknowledgement, or when the collector
-    asks for a retry of the same hits `attempts` times. After the first acknowledged batch, the sender allows
+    The sender stops in two cases: more than `attempts` streams in a row end without an acknowledgement, or the
+    collector asks for a retry of the same hits `attempts` times. After the first acknowledged batch, the sender allows
     max(`attempts`, `reconnects`) streams in a row without an acknowledgement, because the mesh is known to exist. The
-    pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. A stream
-    that is silent for `stall_s` while the sender waits for a response is cancelled.
+    pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. The
+    sender cancels a stream if an expected response does not arrive for `stall_s`.
     """
 
     attempts: int = 8
@@ -39,8 +39,8 @@ LASTING: Final = Patience(reconnects=30)
 class Backoff:
     """Counts the successive streams that ended without an acknowledgement, and computes the pauses between streams.
 
-    Pauses are extended at random so that, after a restart of the mesh, the senders whose streams broke at the same
-    moment do not reconnect at the same moment.
+    A restart of the mesh breaks all streams at the same moment. Pauses are extended at random, so that the senders do
+    not reconnect at the same moment.
 
     Args:
         patience: pauses and limits.
@@ -54,7 +54,7 @@ class Backoff:
         self._has_worked = False
 
     def ended(self, *, progressed: bool) -> None:
-        """Count a stream that ended; `progressed` tells whether the stream acknowledged a batch."""
+        """Count a stream that ended. `progressed` is true if the stream acknowledged a batch."""
         self._has_worked = self._has_worked or progressed
         self.failures = 0 if progressed else self.failures + 1
 

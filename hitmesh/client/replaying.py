@@ -1,4 +1,4 @@
-"""Send mended hits through the collector like any sender, and report the outcome of each refusal."""
+"""Send mended hits through the collector, like any sender, and report each refusal's outcome."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def replay(
     on_done: Callable[[int], None] = lambda hits: None,
     validate_only: bool = False,
 ) -> list[Outcome]:
-    """Block until every hit of the refusals is durable or refused; return the outcomes in the same order.
+    """Block until every hit is durable or refused, and return the refusals' outcomes in the same order.
 
     Args:
         mesh: connection with an ingest key. The collector refuses the hits for sites to which the key does not belong.
@@ -90,7 +90,7 @@ def replay(
 def _send(
     mesh: Mesh, site: str, of_site: list[tuple[Mended, Outcome]], patience: Patience, *, validate_only: bool
 ) -> Iterator[int]:
-    """Send the hits for a site; yield the number of sent hits after each round of batches."""
+    """Send the hits for a site, and yield the number of sent hits after each round of batches."""
     pending: dict[str, _Batch] = {}
     settled: list[Settled[OutgoingBatch]] = []
     lock = threading.Lock()

@@ -13,7 +13,7 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
 DEFAULT_WAIT: Final = Wait(timeout_s=60.0, poll_s=1.0)
-"""The default poll interval, and the default for the maximum time for which the control service may be unavailable."""
+"""The default poll interval, and the default for the longest tolerated outage of the control service."""
 
 _PREFIX: Final = "reprocessings/"
 _PAGE_SIZE: Final = 500
@@ -130,8 +130,8 @@ def wait_while_running(
         mesh: the mesh.
         running: the reprocessing after the request.
         on_progress: called with `running`, and with the reprocessing after each poll.
-        wait: `poll_s` is the poll interval, and `timeout_s` is the longest outage of the control service that the
-            function tolerates; the work itself has no time limit. Default: DEFAULT_WAIT.
+        wait: `poll_s` is the poll interval, and `timeout_s` is the longest tolerated outage of the control service. The
+            reprocessing itself has no time limit. Default: DEFAULT_WAIT.
         on_silence: called with `timeout_s` when the control service stops answering; no progress is reported until the
             service answers again.
 

@@ -1,13 +1,13 @@
 """The send window of StreamHits: batch numbers, credit, resends and refusals (collector.proto, StreamHits).
 
-This module performs no I/O and reads no clock: the caller passes the time, sends the batches and must serialise all
+This module performs no I/O and reads no clock. The caller passes the time and sends the batches, and must serialise all
 calls with a lock. Guarantees:
 
 - Every batch is sent, and sent again after each broken stream, until a collector acknowledges the batch.
 - If the collector asks for a retry of hits, the hits are sent again. A hit is sent at most `Patience.attempts` times.
 - Batch numbers have no gaps: a stream begins at `acked_through + 1`, and each batch gets the next number.
 - Unacknowledged bytes stay within the credit. A batch that is larger than the whole credit is sent alone.
-- Memory is bounded by the queued batches, the batches in flight (the credit, or a single larger batch), and a few
+- Memory is needed only for queued batches, for batches in flight (the credit, or a single larger batch), and for a few
   issues per batch.
 """
 
@@ -23,8 +23,8 @@ from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.client.patience import Patience
 
 MAX_REFUSALS: Final = 5
-# Extra time in seconds for which a stream stays open after the end that the collector announced, because the last
-# acknowledgements may still be in transit.
+# Extra seconds after the end that the collector announced. The stream stays open, because the last acknowledgements may
+# be in transit.
 DRAIN_MARGIN_S: Final = 5.0
 
 
@@ -52,10 +52,10 @@ B = TypeVar("B", bound=Sendable)
 class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
-    `again` has the indexes of the hits that are neither accepted nor rejected. If `given_up` is empty, these hits are
-    sent again in another batch. If `given_up` is not empty, these hits have been sent the maximum number of times and
-    are dropped; `given_up` is then the collector's last message. `refusals` has the first issues that reject hits, up
-    to the window's `max_refusals`. `resent` counts the hits that were sent again because a stream broke.
+    `again` has the indexes of the hits to retry. If `given_up` is empty, the hits in `again` are sent again in another
+    batch. Otherwise the hits in `again` were sent the maximum number of times and are dropped. `given_up` is then the
+    collector's last message. `refusals` has the first issues that reject hits, up to the window's `max_refusals`.
+    `resent` counts the hits that were sent again because a stream broke.
     """
 
     batch: B
@@ -70,7 +70,7 @@ class Settled(NamedTuple, Generic[B]):
 
 
 class _Verdicts:
-    """The hits of a batch that are rejected or must be sent again, according to the issues received so far."""
+    """A batch's hits that are rejected or must be sent again, according to the issues so far."""
 
     __slots__ = ("again", "delay_ms", "hits", "max_refusals", "message", "refusals", "rejected")
 
@@ -111,7 +111,7 @@ class _Outgoing(Generic[B]):
         self.verdicts: _Verdicts | None = None
 
     def take_back(self) -> None:
-        """Discard the issues and receipts from a broken stream, because the next stream sends them again."""
+        """Discard the issues and receipts from a broken stream, because the next stream repeats them."""
         self.resent += self.batch.hits
         self.receipts = self.verdicts = None
 
@@ -120,7 +120,7 @@ class SendWindow(Generic[B]):
     """The batches of a sender over consecutive streams.
 
     Call `reopen` when a stream begins, and pass each response to `respond`. To send a batch, get the batch from `head`,
-    encode a message with the batch and `next_number`, check the size of the message with `fits`, call `take`, and send
+    and encode a message with the batch and `next_number`. Check the message's size with `fits`, call `take`, and send
     the message.
 
     Args:
@@ -174,7 +174,7 @@ class SendWindow(Generic[B]):
         self._queued_bytes += batch.size
 
     def reopen(self, now_s: float) -> int:
-        """Begin a stream; return the number of the last acknowledged batch.
+        """Begin a stream, and return the number of the last acknowledged batch.
 
         Batches that were in flight are queued again, in order, before all other batches.
         """
@@ -189,7 +189,10 @@ class SendWindow(Generic[B]):
         return self.acked_through
 
     def head(self, now_s: float) -> B | None:
-        """Return the batch to send next; None if no batch waits, or the stream is not ready or is ending."""
+        """Return the batch to send next.
+
+        Return None if no batch waits, if the stream is not ready, or if the stream is ending.
+        """
         while self._put_off and self._put_off[0][0] <= now_s:
             self._waiting.append(heapq.heappop(self._put_off)[2])
         if not self._is_ready or self.is_draining or not self._waiting:
@@ -214,7 +217,7 @@ class SendWindow(Generic[B]):
         self._room_bytes -= size
 
     def respond(self, response: collector_pb2.StreamHitsResponse, now_s: float) -> list[Settled[B]]:
-        """Apply a response of the current stream; return the outcomes of the batches that it acknowledges."""
+        """Apply a response of the current stream, and return the outcomes of the acknowledged batches."""
         self._active_at_s = now_s
         match response.WhichOneof("kind"):
             case "ready":
@@ -230,9 +233,11 @@ class SendWindow(Generic[B]):
         return []
 
     def break_off(self, now_s: float) -> bool:
-        """Return whether to cancel the stream: a response is overdue, or the end announced by the collector has passed.
+        """Return whether to cancel the stream.
 
-        Returns True only once per period of silence, because a cancelled stream may take time to end.
+        The stream is cancelled if a response is overdue, or if the end that the collector announced has passed.
+
+        The result is True only once per overdue response, because a cancelled stream may take time to end.
         """
         if now_s < min(self._stalls_at_s(), self._drain_ends_s):
             return False

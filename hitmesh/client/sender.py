@@ -2,8 +2,8 @@
 
 The send window decides when each batch is sent; this module opens the streams, waits, and counts the outcomes. A batch
 that was unacknowledged when a stream broke is sent again with the same batch_id. The hits of such a batch may be stored
-twice, because the first send may also have become durable. Hits that are stored twice do no harm, because the mesh
-counts copies of a hit once.
+twice, because the first send may also have become durable. A hit that is stored twice does no harm, because the mesh
+counts it once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLOSE_TIMEOUT_S: Final = 5.0
 # batch would fill the sender's memory.
 MAX_PUT_OFF_BYTES: Final = 16 << 20
 _LONGEST_WAIT_S: Final = 1.0
-# Status codes that proxies and restarts cause. After any other status, a new stream would end with the same status.
+# Status codes that a proxy or a restart may cause. After any other status, a new stream would end with the same status.
 RETRYABLE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -93,8 +93,8 @@ class HitSender:
         on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
             function must return at once.
         max_refusals: maximum number of refused hits in an outcome.
-        validate_only: ask the collector to store nothing, and send no batch if the collector cannot promise this; the
-            totals then count hits that the collector would accept.
+        validate_only: ask the collector to store nothing. If the collector cannot promise this, no batch is sent. The
+            totals count hits that the collector would accept.
         clock_s: monotonic clock.
         randomly: returns a number in [0, 1).
     """
@@ -137,7 +137,9 @@ class HitSender:
             return replace(kept, examples=list(kept.examples), offsets=dict(kept.offsets))
 
     def submit(self, batch: hit_pb2.HitBatch) -> None:
-        """Send a batch; block until it is sent, and until at most MAX_PUT_OFF_BYTES of batches wait for a retry.
+        """Send a batch.
+
+        Blocks until the batch is sent, and at most MAX_PUT_OFF_BYTES of batches wait for a retry.
 
         Raises:
             SendStopped: too many streams in a row failed, or a batch was sent too often (see Patience).
@@ -154,9 +156,9 @@ class HitSender:
         self._run_until(lambda: self._window.is_idle)
 
     def close(self, *, broken: bool = False) -> None:
-        """End the stream; batches that wait are not sent. A second call changes nothing.
+        """End the stream. Waiting batches are not sent. A second call changes nothing.
 
-        Wait up to CLOSE_TIMEOUT_S until the collector has ended the stream; with `broken`, cancel the stream at once.
+        Wait up to CLOSE_TIMEOUT_S for the stream's end, or cancel the stream at once if `broken` is true.
         """
         stream, self._stream = self._stream, None
         if stream is None or stream.ended:

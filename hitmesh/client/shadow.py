@@ -45,7 +45,7 @@ def rollback_shadow(mesh: Mesh) -> pb.ShadowStream:
 
 
 def stop_shadow(mesh: Mesh) -> pb.ShadowStream:
-    """Request that the stream that reports read continues, and that the other stream is dropped."""
+    """Keep the stream that reports read, and drop the other stream."""
     request = pb.StopShadowStreamRequest()
     return mesh.shadow.StopShadowStream(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).shadow_stream
 
@@ -56,8 +56,8 @@ def wait_until(mesh: Mesh, is_reached: Callable[[pb.ShadowStream], bool], wait: 
     Args:
         mesh: the mesh.
         is_reached: returns whether the shadow stream is in the expected state.
-        wait: `poll_s` is the poll interval, and `timeout_s` is the longest outage of the control service that the
-            function tolerates. Default: DEFAULT_WAIT.
+        wait: `poll_s` is the poll interval, and `timeout_s` is the longest tolerated outage of the control service.
+            Default: DEFAULT_WAIT.
 
     Raises:
         grpc.RpcError: the control service refuses the call, or has not answered for `timeout_s` seconds.

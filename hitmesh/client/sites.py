@@ -41,7 +41,9 @@ def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS) -> Iterator[admin_pb2.Si
 
 
 def ensure_site(mesh: Mesh, name: str, currency: str | None) -> admin_pb2.Site:
-    """Return the site; if it does not exist, create it with time zone UTC and the currency (default USD). Idempotent.
+    """Return the site.
+
+    A missing site is created with time zone UTC and the given currency (default USD). Idempotent.
 
     Raises:
         RefusedError: the site has a different currency (CURRENCY_MISMATCH), or the mesh has no key (NO_KEY).

@@ -19,7 +19,10 @@ Ended = Callable[["OpenStream", grpc.RpcError | None], None]
 
 
 class OpenStream:
-    """A stream from its `open` request to its end; callers must guard the public fields with a lock."""
+    """A stream, from the `open` request to the end.
+
+    Callers must guard the public fields with a lock.
+    """
 
     def __init__(self, mesh: Mesh, site: str, resume_from: int, *, validate_only: bool = False) -> None:
         self.ended = False
@@ -39,7 +42,10 @@ class OpenStream:
         threading.Thread(target=self._read, args=(responded, ended), name="hit-stream-reader", daemon=True).start()
 
     def put(self, request: collector_pb2.StreamHitsRequest) -> None:
-        """Queue a request without blocking; the caller must limit the queue by the collector's credit."""
+        """Queue a request without blocking.
+
+        The caller must keep the queue within the collector's credit.
+        """
         self._requests.put(request)
 
     def half_close(self) -> None:

@@ -1,4 +1,7 @@
-"""Waits until reports show acknowledged hits, by comparing GetFreshness with the offsets in the receipts."""
+"""Waits until reports show acknowledged hits.
+
+Each poll compares GetFreshness with the offsets in the receipts.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,12 @@ class Watch:
     """Tracks, over successive GetFreshness responses, whether reports on a site show the acknowledged hits.
 
     `offsets` is the highest offset in the receipts per (log, partition). `passed_at_ms` is the reporter's time (UTC ms)
-    at which reports first included every record up to these offsets. The value is None before this time, and while the
-    reporter's lag is unknown.
+    at which reports first included every record up to these offsets. `passed_at_ms` is None until reports include these
+    records, and while the reporter's lag is unknown.
 
-    After `passed_at_ms`, settlement may still change the numbers. While days are dirty (wait for another settlement),
-    the wait continues until `complete_through` is later than `passed_at_ms`. From then on, the wait may end although
-    days are dirty: their dirty marks are newer and belong to other hits, and under continuous traffic some day is
+    After `passed_at_ms`, settlement may still change the numbers. While days are dirty (wait for a settlement), the
+    wait continues until `complete_through` is later than `passed_at_ms`. After that time, the wait may end although
+    days are dirty. The remaining dirty marks are newer and belong to other hits. Under continuous traffic, some day is
     always dirty. Days that settlement itself marked (`resettling_days`) must be settled in any case.
     """
 

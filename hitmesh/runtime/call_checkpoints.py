@@ -17,7 +17,7 @@ def checkpoint_of(
 ) -> Checkpoint:
     """Return a call's checkpoint. The call may run until its own deadline, but for at most `max_s` seconds.
 
-    The checkpoint raises Abandoned: with DEADLINE_EXCEEDED when the time has passed, with CANCELLED when the caller has
+    The checkpoint raises Abandoned, with DEADLINE_EXCEEDED if the time has passed, and with CANCELLED if the caller has
     cancelled the call.
     """
     left_s = context.time_remaining()

@@ -19,7 +19,7 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# A handler function may have this attribute, whose value is a thread pool. gRPC then runs the handler in this pool
+# Name of an attribute that a handler function may have. Its value is a thread pool: gRPC runs the handler in this pool
 # instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -29,8 +29,8 @@ class CallPool(ThreadPoolExecutor):
     """A thread pool for calls that counts the running and waiting calls.
 
     Args:
-        workers: number of threads, and so the maximum number of calls that run at once.
-        max_calls: maximum number of calls that run or wait; at least `workers`, which is also the default.
+        workers: number of threads, which is the maximum number of running calls.
+        max_calls: maximum number of calls that run or wait. The minimum is `workers`, which is also the default.
         name: prefix of the thread names.
     """
 
@@ -65,8 +65,8 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    gRPC calls the interceptors and then submits the call to the pool in the same thread, so no other call can enter the
-    pool between the check and the submission. This interceptor must be the server's first interceptor.
+    The same gRPC thread calls the interceptors, and then submits the call to the pool. No other call can therefore
+    enter the pool between the check and the submission. This interceptor must be the server's first interceptor.
 
     Args:
         pool: the server's pool.
@@ -89,7 +89,7 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
-        # Refusals use a stream handler, because a unary handler would occupy the only refusing thread until the request
+        # Refusals use a stream handler: a unary handler would occupy the only refusing thread until the request
         # arrives.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 

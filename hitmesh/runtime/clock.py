@@ -1,4 +1,4 @@
-"""The system clock; all wall-clock times that influence a result come from this clock."""
+"""The system clock. All wall-clock times that influence a result come from this clock."""
 
 from __future__ import annotations
 

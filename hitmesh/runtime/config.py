@@ -1,7 +1,9 @@
-"""Settings of the services: each service has a model, which only composition roots read from the environment.
+"""Settings of the services.
 
-An environment variable with the service's prefix that is not a setting is an error, because a misspelt setting would
-otherwise silently keep its default. The message suggests the most similar setting.
+Each service has a model; only composition roots read a model from the environment.
+
+An environment variable that has the service's prefix, but is not a setting, is an error. Otherwise a misspelt setting
+would silently keep its default. The message suggests the most similar setting.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{'.'.join(str(part) for part in first['loc'])}".upper()
-        # If a setting is missing, or the error concerns no single setting, pydantic's `input` contains all settings.
+        # pydantic's `input` contains all settings if a setting is missing, or if the error concerns several settings.
         value = f" {str(first['input'])[:64]!r}" if first["loc"] and first["type"] != "missing" else ""
         raise RefusedError(
             f"setting {name}{value}: {first['msg']}", reason=LocalReason.INVALID_CONFIG, field=name

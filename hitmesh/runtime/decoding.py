@@ -27,10 +27,12 @@ _UNDECODABLE = _Undecodable()
 
 
 class DecodeRefusals(grpc.ServerInterceptor):
-    """Wraps the request deserializer of every method; handlers of raw bytes do not change.
+    """Wraps the request deserializer of every method.
 
-    This interceptor must be the server's last interceptor, so that the other interceptors limit and measure refused
-    calls like all calls.
+    Handlers that take raw bytes do not change.
+
+    This interceptor must be the server's last interceptor. The other interceptors then also limit and measure the calls
+    that this interceptor refuses.
     """
 
     def intercept_service(
@@ -64,7 +66,7 @@ def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 def _of_request(method: str, behaviour: Behaviour) -> Behaviour:
     @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
-    def checked(request: Any, *call: Any) -> Any:  # `call` is the context, followed by a callback for some handlers
+    def checked(request: Any, *call: Any) -> Any:  # `call` has the context and, for some handlers, a callback
         if request is _UNDECODABLE:
             _refuse(method, call[0])
         return behaviour(request, *call)

@@ -1,4 +1,7 @@
-"""Opens a resource at its first use, because most processes never use the resource."""
+"""Opens a resource at its first use.
+
+Most processes never use the resource.
+"""
 
 from __future__ import annotations
 

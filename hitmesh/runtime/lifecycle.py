@@ -1,6 +1,6 @@
-"""The life cycle of a service process: serve calls, health and reflection; stop on a signal; drain.
+"""The life cycle of a service process: serve calls and health checks, stop on a signal, drain.
 
-The health service reports the status of "" (the whole server) and of every named service. Every status becomes
+The health service reports a status for "" (the whole server), and for every named service. Every status becomes
 NOT_SERVING as soon as the stop begins, so that Envoy opens no new streams.
 """
 
@@ -23,13 +23,13 @@ from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.rpc import CallMeter
 
 DRAIN_S = 5.0
-# Number of new objects that trigger a garbage collection. Drivers create many small, short-lived objects: with Python's
+# Number of new objects that trigger a garbage collection. Drivers create many small, short-lived objects. With Python's
 # default of 700, a processor spent a quarter of its time in garbage collection. Objects that exist when serving begins
 # are frozen, so collections never scan them again.
 _NEW_OBJECTS = 100_000
 
 HEALTH_WORKERS = 4
-# Reflection has several threads, because a reflection stream may stay open after its requests are answered.
+# Reflection has several threads, because a client may keep an answered reflection stream open.
 REFLECTION_WORKERS = 4
 
 MAX_METADATA_BYTES = 64 << 10
@@ -48,8 +48,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM and SIGINT set. The function must be called from the main thread.
 
-    If SIGINT was ignored when the process started, SIGINT stays ignored, so that a parent process can stop its children
-    one after another.
+    If SIGINT was ignored at the process's start, it stays ignored. A parent process can then stop its children one
+    after another.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,9 +61,9 @@ def stop_on_signals() -> threading.Event:
 def new_server(
     pool: CallPool, metrics: Metrics, *, max_request_bytes: int | None = None
 ) -> tuple[grpc.Server, CallLimit]:
-    """Return a server without services, and the server's call limit, which counts refused calls.
+    """Return a server without services, and the object that limits the server's calls.
 
-    For every added service, the server first limits the calls, then measures them, then decodes them.
+    Each call of an added service is first limited, then measured, then decoded.
 
     Args:
         pool: threads for the calls.
@@ -99,9 +99,10 @@ def serve(
         reflected: full names, for reflection only, of services that other processes run behind the same proxy.
         stop: set to stop the process, usually by a signal.
         ready: called once the listener accepts calls.
-        drain: called after health reports NOT_SERVING and before the listener closes; must end live streams.
-        failed: polled every 0.5 s; returns the reason why the service cannot continue, or None.
-        complaints: rate-limited warnings; their pending log lines are written when due, and before the process ends.
+        drain: called when health reports NOT_SERVING, before the listener closes; must end live streams.
+        failed: polled every 0.5 s; returns None, or the reason why the service cannot continue.
+        complaints: rate-limited warnings. Their pending log lines are written when due; at the end, all pending lines
+            are written.
     """
     dead_threads = watch_threads()
     checks = add_own_services(server, (*services, *reflected))
@@ -133,7 +134,7 @@ def serve(
 def watch_threads() -> Sequence[str]:
     """Return a list that gets a cause whenever a thread in this process ends with an error.
 
-    The list is the last safety net, and also covers threads of libraries. Threads of hitmesh catch every error from
+    The list is the last safety net. It also covers threads of libraries. Threads of hitmesh catch every error from
     which they can recover.
     """
     causes: list[str] = []
@@ -151,7 +152,7 @@ def watch_threads() -> Sequence[str]:
 
 
 def end_within(threads: Sequence[threading.Thread], seconds: float) -> bool:
-    """Wait until the threads have ended; return whether all ended within `seconds`."""
+    """Wait up to `seconds` for the threads to end, and return whether all have ended."""
     ends = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, ends - time.monotonic()))

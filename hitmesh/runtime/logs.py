@@ -1,4 +1,4 @@
-"""Writes log lines to stderr, as key=value on a terminal and as JSON elsewhere. No line contains payloads or secrets.
+"""Writes log lines to stderr, as key=value on a terminal, otherwise as JSON. No line contains payloads or secrets.
 
 A line that cannot be written is lost silently, because a full disk behind stderr must not stop the service.
 """
@@ -37,7 +37,7 @@ def configure(level: str, service: str, node: str) -> None:
 
 
 def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:
-    """Return a logger class that drops a line that cannot be rendered or written, instead of raising an error."""
+    """Return a logger class that raises no error for a line that cannot be rendered or written."""
     filtering: Any = structlog.make_filtering_bound_logger(level)
 
     class NeverRaising(filtering):  # type: ignore[misc]  # structlog creates the base class at run time
@@ -57,12 +57,17 @@ def logger() -> structlog.typing.FilteringBoundLogger:
 
 
 def traceback_of(error: BaseException, frames: int = 8) -> str:
-    """Return the error's innermost frames as text, without variable values, which may hold data from visitors."""
+    """Return the error's innermost frames as text.
+
+    Variable values are left out, because they may contain visitors' data.
+    """
     return "".join(traceback.format_exception(error, limit=-frames))
 
 
 class Seldom:
-    """A thread-safe rate limit for log lines: between two lines of the same kind, a minimum time must pass.
+    """A thread-safe rate limit for log lines.
+
+    A minimum time must pass between two lines of the same kind.
 
     Args:
         pause_s: minimum time in seconds between two lines of a kind.
@@ -77,7 +82,9 @@ class Seldom:
         self._unsaid: dict[str, int] = {}
 
     def due(self, kind: str, count: int = 1) -> int:
-        """Add `count` events of a kind; return the number of unlogged events, or 0 if no line may be written yet.
+        """Add `count` events of a kind.
+
+        Returns the number of unlogged events, or 0 if no line may be written yet.
 
         The result includes the `count` new events. If the result is not 0, the caller must write a log line with the
         result.
@@ -108,10 +115,12 @@ class Seldom:
 
 
 class Complaints:
-    """Writes rate-limited warnings; each log line has a reason and the number of calls since the reason's last line.
+    """Writes rate-limited warnings.
 
-    Call `write_pending` regularly, and with `held_back=True` before the process ends, so that a log line counts every
-    call.
+    Each line has a reason, and the number of calls since the last line with this reason.
+
+    Call `write_pending` regularly, and with `held_back=True` before the process ends. Otherwise some calls are never
+    counted in a log line.
 
     Args:
         event: event name of the log lines.

@@ -1,9 +1,9 @@
 """Environment variables that make a process keep freed memory for a few seconds, for its next allocations.
 
 A settlement allocates and frees gigabytes a second. By default, Polars' allocator returns memory to the operating
-system after 0.5 s and glibc returns each large array at once, so a fifth of the CPU time goes into page faults. The
-peak memory use hardly rises, because each settlement needs about as much memory as the previous settlement. The
-allocators read the variables when the process starts.
+system after 0.5 s, and glibc returns each large array at once. Page faults then take a fifth of the CPU time. The peak
+memory use hardly rises, because all settlements need about the same memory. The allocators read the variables when the
+process starts.
 """
 
 from __future__ import annotations

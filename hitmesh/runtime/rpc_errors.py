@@ -1,4 +1,4 @@
-"""Maps errors to gRPC status with google.rpc details; no other module does this.
+"""The only module that maps errors to a gRPC status with google.rpc details.
 
 Every status has an ErrorInfo with the reason, the domain and, as metadata, the variable parts of the message. A
 RefusedError with a field adds a BadRequest. A RetryError adds a RetryInfo and the initial metadata `retry-after`, which
@@ -45,7 +45,7 @@ _CODES: tuple[tuple[type[HitmeshError], int], ...] = (
     (Abandoned, code_pb2.CANCELLED),
     (HitmeshError, code_pb2.INTERNAL),
 )
-# Reasons whose gRPC status differs from the status of the error's class.
+# Reasons with another gRPC status than the class of the error.
 _CODES_BY_REASON: Mapping[Reason, int] = {
     ErrorReason.QUOTA: code_pb2.RESOURCE_EXHAUSTED,
     ErrorReason.TOO_MANY_STREAMS: code_pb2.RESOURCE_EXHAUSTED,
@@ -95,8 +95,8 @@ def translating(
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
     """Wrap a unary call.
 
-    If the call raises a HitmeshError, the call ends with the error's status. If it raises any other error, the call
-    ends with INTERNAL, and the caller does not see the error's text.
+    If the call raises a HitmeshError, the call ends with the error's status. For any other error, the call ends with
+    INTERNAL, without the error's text.
     """
 
     @functools.wraps(call)
@@ -111,7 +111,10 @@ def translating(
 def translating_stream(
     call: Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]],
 ) -> Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]]:
-    """Wrap a call with a response stream as `translating` wraps a unary call; an error ends the stream."""
+    """Wrap a call with a response stream.
+
+    Errors are mapped as in `translating`, and end the stream.
+    """
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> Iterator[ResponseT]:

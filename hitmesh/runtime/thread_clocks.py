@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-# The clock id of another thread for clock_gettime(3): the complement of the thread id, shifted by 3, with the flags
+# Another thread's clock id for clock_gettime(3): the complement of the thread id, shifted by 3, with the flags
 # CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED.
 _THREAD_CLOCK: Final = 6
 _HELPERS: Final = ("polars",)
@@ -38,10 +38,9 @@ def cpu_s(helpers: Sequence[int] = ()) -> float:
 class WorkClock:
     """The CPU seconds of the calling thread and of all Polars threads.
 
-    Every call must come from the same thread.
+    All calls must come from the thread that is measured.
 
-    Polars' threads work for every thread of the process, so the result includes work that Polars does for other
-    threads.
+    Polars' threads work for every thread of the process, so the result includes their work for other threads.
     """
 
     def __init__(self) -> None:

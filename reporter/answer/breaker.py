@@ -1,7 +1,7 @@
 """Circuit breakers in front of stores (journey step 8).
 
-After a failure, the circuit breaker stays open for a second: all calls fail immediately. Then a single trial call goes
-through, while all other calls still fail.
+After a failure, the circuit breaker stays open for a second: all calls fail immediately. After this second, a single
+trial call goes through, and all other calls fail until the trial call ends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Breaker:
         return answer
 
     def is_pausing(self, now_ms: int) -> bool:
-        """Return whether the breaker is open, so that a call at this moment would be refused."""
+        """Return whether the breaker is open: a call at this moment would be refused."""
         with self._lock:
             return bool(self._cause) and now_ms < self._try_at
 
@@ -56,7 +56,7 @@ class Breaker:
             if not self._cause:
                 return
             if now_ms >= self._try_at:
-                self._try_at = now_ms + PAUSE_MS  # this call is the trial; others are refused until it ends
+                self._try_at = now_ms + PAUSE_MS  # the trial call; other calls fail until it ends
                 return
             raise Unavailable(
                 f"{self.store} did not answer a moment ago: {self._cause}",

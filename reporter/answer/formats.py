@@ -2,9 +2,9 @@ r"""Format a series as a CSV, JSON or NDJSON file (journey step 8).
 
 CSV follows RFC 4180 and has metric values in plain notation. Durations are in decimal seconds. Amounts of money have
 the currency's ISO digits and no symbol (rule M5). Quotients have six decimals, or six significant digits if they are
-below 1. NO_DATA is an empty field. An apostrophe precedes a dimension value that a spreadsheet would run as a formula;
-other formats keep every dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA; amounts of
-money, including amounts per order or visit, are rounded as in CSV.
+below 1. NO_DATA is an empty field. In CSV, an apostrophe precedes a dimension value that a spreadsheet would run as a
+formula. Other formats keep every dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA.
+Amounts of money, also per order or per visit, are rounded as in CSV.
 
 Callers pass the answer's metadata as a mapping, not as a protobuf message.
 """
@@ -30,13 +30,13 @@ from reporter.question.catalogue import Unit
 from reporter.question.question import TIME
 
 MIN_DECIMALS: Final = 6
-# A quotient with money has up to 25 digits before rounding; twice as many digits are enough to detect a tie.
+# Digits for rounding. A quotient with money has up to 25 digits, and twice as many digits are enough to detect a tie.
 _WIDE: Final = Context(prec=80)
 # Number of rows between two calls of the checkpoint, about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
-# Matches a text that a spreadsheet runs as a formula. A text with apostrophes before a formula also matches, and is
-# also escaped, so that two different texts never become equal. Plain numbers match; `_NUMBER` excludes them.
+# Matches a text that a spreadsheet runs as a formula. A formula after apostrophes also matches, so it is escaped too.
+# Two different texts therefore never become equal. Plain numbers match; `_NUMBER` excludes them.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
@@ -94,7 +94,10 @@ def to_file(
 
 
 def to_csv(rows: Series, currency: str, checkpoint: Checkpoint = unwatched) -> bytes:
-    """Return a header line (`time` unless the grain is NONE, dimensions, metric ids), then a line per row."""
+    """Return a header line and a line per row.
+
+    The header has `time` (unless the grain is NONE), the dimensions and the metric ids.
+    """
     keys = [list(map(without_formula, values)) for values in _keys(rows)]
     columns = [*keys, *(cell_texts(column, currency) for column in _watched(rows.columns, checkpoint, 1))]
     lines = io.StringIO(newline="")
@@ -105,18 +108,18 @@ def to_csv(rows: Series, currency: str, checkpoint: Checkpoint = unwatched) -> b
 
 
 def without_formula(value: str) -> str:
-    """Return the text; if a spreadsheet would run the text as a formula, an apostrophe precedes it."""
+    """Return the text, with an apostrophe in front if a spreadsheet would run the text as a formula."""
     return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
 
 
 def cell_texts(column: Column, currency: str) -> list[str]:
-    """Return a metric's values as plain decimal text, empty for NO_DATA."""
+    """Return a metric's values as plain decimal text. NO_DATA becomes an empty text."""
     texts = _texts(column, currency)
     return ["" if empty else text for empty, text in zip(column.is_empty.tolist(), texts, strict=True)]
 
 
 def cell_numbers(column: Column, currency: str) -> list[int | float | None]:
-    """Return a metric's values as numbers, None for NO_DATA."""
+    """Return a metric's values as numbers. NO_DATA becomes None."""
     numbers = _numbers(column, currency)
     return [None if empty else number for empty, number in zip(column.is_empty.tolist(), numbers, strict=True)]
 
@@ -165,7 +168,7 @@ def _number(real: float) -> int | float:
 
 
 def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
-    """Return the divisor that converts a quotient to the shown unit, and the `places` for ratio_text."""
+    """Return two values: the divisor that converts a quotient to the shown unit, and the `places` for ratio_text."""
     if unit is Unit.CURRENCY:
         return MICROS, exponent(currency)
     return (1_000, None) if unit is Unit.MS else (1, None)
@@ -181,8 +184,8 @@ def seconds_text(ms: int) -> str:
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     """Return numerator / denominator in plain notation, rounded half-even.
 
-    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros; for a
-    number below 1, it has as many decimals as six significant digits need.
+    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros. A
+    number below 1 gets six significant digits instead.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places
@@ -214,7 +217,10 @@ def _records(rows: Series, currency: str, checkpoint: Checkpoint) -> Iterator[di
 
 
 def _watched(steps: Iterable[_StepT], checkpoint: Checkpoint, every: int = ROWS_BETWEEN_LOOKS) -> Iterator[_StepT]:
-    """Yield the steps; call the checkpoint before the first step and then before every `every`-th step."""
+    """Yield the steps.
+
+    The checkpoint is called before the first step, and again after every `every` steps.
+    """
     for number, step in enumerate(steps):
         if number % every == 0:
             checkpoint()

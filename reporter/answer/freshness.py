@@ -1,10 +1,10 @@
 """Compute the freshness and the finality of a site's metric values (journey step 8; rules L1 to L3).
 
 Every hit acknowledged before `complete_through` is in the answer. `complete_through` is a minimum of log times. Each
-partition that can hold the site's hits contributes two log times: the log time of the answering store's progress, and
-the log time of the first record whose hits still wait for settlement. Hits that the live stream has counted do not wait
-for settlement. This module also computes which cells are live, provisional or settled. The caller must read progress
-first, then waiting days, then generations, because any other order could miss a hit.
+partition that can hold the site's hits contributes two log times. The first is the log time of the answering store's
+progress. The second is the log time of the first record whose hits wait for settlement. A hit that the live stream has
+counted does not wait for settlement. This module also computes which cells are live, provisional or settled. The caller
+must read progress first, then waiting days, then generations. In any other order, the caller could miss a hit.
 
 This module reads no clock: callers pass the current time as an argument.
 """
@@ -37,7 +37,7 @@ NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """The state that follows from the lag of metric values, or from the lead of a partition's log time (rule L2)."""
+    """The state that follows from the metric values' lag, or from a partition's lead (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -54,14 +54,14 @@ class CellState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A site's unsettled UTC days: days with dirty marks, and open days that the live stream counts, both ascending."""
+    """A site's unsettled UTC days, ascending: days with dirty marks, and open days that the live stream counts."""
 
     marked: Sequence[DirtySiteDay] = ()
     awaited: Sequence[int] = ()
 
 
 class Ahead(NamedTuple):
-    """A partition whose log time is ahead of the current time. Such a lead hides lag and makes hits late."""
+    """A partition whose log time is ahead of the current time. A lead hides lag and makes hits late."""
 
     partition: PartitionId
     log_time: int
@@ -75,12 +75,12 @@ class Freshness:
     Attributes:
         complete_through: every hit acknowledged before this time is in the answer. The value is never later than the
             current time. While a partition has no progress, the value is 0 and the state is DEGRADED.
-        lag_ms: the current time minus `complete_through`; None while a partition has no progress.
-        state: the state that follows from the lag, or from the largest lead of a partition if that lead is greater.
+        lag_ms: the current time minus `complete_through`, or None while a partition has no progress.
+        state: the state that follows from the lag or from the largest lead, whichever is greater.
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
-        open_from_day: a UTC day; this day and all later days are unsettled, in addition to `unsettled_days`.
+        open_from_day: a UTC day from which on every day is unsettled, in addition to `unsettled_days`.
         dirty_days: number of site-days with a dirty mark.
         resettling_days: number of site-days that settlement itself marked dirty.
         open_days: number of site-days that the live stream counts until they are settled.
@@ -101,7 +101,7 @@ class Freshness:
 
     @property
     def cause(self) -> str:
-        """The cause of DEGRADED while the lag is unknown; otherwise empty."""
+        """The cause of DEGRADED while the lag is unknown, otherwise an empty text."""
         if self.lag_ms is not None:
             return ""
         silent = sum(reached.log_time == 0 for reached in self.partitions.values())
@@ -177,8 +177,8 @@ def freshness(
 def pinned_freshness(end_day: int) -> Freshness:
     """Return the freshness of a report at an earlier data version that ends with the day before `end_day`.
 
-    Every day of such a version was closed and settled, so every hit that was acknowledged before its last day closed is
-    in the answer.
+    Every day of the version was closed and settled. Every hit that was acknowledged before the last day closed is
+    therefore in the answer.
     """
     return Freshness(
         complete_through=day_start_ms(end_day) + CLOSED_AFTER_MS,
@@ -197,7 +197,8 @@ def pinned_freshness(end_day: int) -> Freshness:
 def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
     """Return the partitions whose log time is ahead of the current time.
 
-    `progress` must not be reduced by dirty marks, because a reduced log time would hide the lead.
+    `progress` must be the store's progress without regard to dirty marks, because a reduced log time would hide the
+    lead.
     """
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)
@@ -207,7 +208,7 @@ def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
 
 
 def min_progress(first: Progress, second: Progress) -> dict[PartitionId, PartitionProgress]:
-    """Return the minimum progress of two stores in every partition known to either store."""
+    """Return the minimum progress of two stores, in every partition that any of the two stores knows."""
     return {
         partition: earlier(first.get(partition, NOT_BEGUN), second.get(partition, NOT_BEGUN))
         for partition in {*first, *second}
@@ -215,7 +216,10 @@ def min_progress(first: Progress, second: Progress) -> dict[PartitionId, Partiti
 
 
 def first_open_day(progress: Mapping[PartitionId, PartitionProgress]) -> int:
-    """Return the first UTC day that is not closed in every partition: such a day may still receive hits."""
+    """Return the first UTC day that is open in any partition.
+
+    An open day may still receive hits.
+    """
     return closing.first_open_day(min((reached.log_time for reached in progress.values()), default=0))
 
 
@@ -240,8 +244,8 @@ def _visible(
 def _held_back(partition: PartitionId, reached: PartitionProgress, marks: Sequence[MarkRange]) -> PartitionProgress:
     """Return a partition's progress, reduced to the position before the first record that waits for settlement.
 
-    If settlement itself marked a day dirty, no record waits, but the day's new metric values are not published yet.
-    Such a mark therefore holds back the log time in every partition.
+    If settlement marked a day dirty, no record waits, but the day's new metric values are not published yet. A mark
+    from settlement therefore holds back the log time in every partition.
     """
     offsets = [mark.first_offset for mark in marks if mark.partition == partition]
     times = [mark.first_log_time for mark in marks if mark.partition in (partition, _settlement(mark))]

@@ -1,7 +1,7 @@
 """Turn a site's series into the result of a metric store query (journey step 8, architecture A11).
 
-Decides which days are read together, how cells become buckets, and when series cannot answer a question. All functions
-are pure. Queries in this module have no filter, and no dimension except the currency.
+This module decides which days are read together, how cells become buckets, and when series cannot answer a question.
+All functions are pure. Queries in this module have no filter, and no dimension except the currency.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from reporter.answer.parts import BUCKET
 from reporter.question.catalogue import ORDERS_IN_CURRENCY, PARTS
 from reporter.question.plan import CURRENCY
 
-# The number of days that are read together, which bounds the memory per site: 32 days × 96 cells × a sketch of at most
-# 32 KiB = 96 MiB.
+# The number of days that are read together. It bounds the memory per site: 32 days × 96 cells × a sketch of at most 32
+# KiB = 96 MiB.
 MAX_RUN_DAYS: Final = 32
 _OF_NO_CURRENCY: Final = ""
 _AMOUNTS: Final = tuple(part.column for name, part in PARTS.items() if part.by_currency and name != ORDERS_IN_CURRENCY)
@@ -33,7 +33,7 @@ _NOTHING: Final = pl.DataFrame(schema=SERIES_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A site's days [first_day, end_day), read at once; all days have the same generation."""
+    """A site's days [first_day, end_day), which are read at once and have the same generation."""
 
     first_day: int
     end_day: int
@@ -61,10 +61,10 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
 def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
-    A run counts as incomplete if a settled day in the run has no rows: the day may have been settled before series were
-    stored for settled days, or the day's rows may be lost. A settled day without hits looks the same, and is cheap to
-    read from the metric store. A run also counts as incomplete if it has amounts without a currency, which were added
-    up before series had currencies.
+    A run counts as incomplete if a settled day in the run has no rows. The day may have been settled before settled
+    days had series, or its rows may be lost. A settled day without hits also has no rows, and is cheap to read from the
+    metric store. A run also counts as incomplete if it has amounts without a currency, because older series had no
+    currencies.
     """
     if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
         return False
@@ -73,7 +73,7 @@ def is_complete(run: Run, rows: pl.DataFrame) -> bool:
 
 
 def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
-    """Return series rows (SERIES_COLUMNS) of the requested generations, summed per bucket, or bucket and currency.
+    """Return series rows (SERIES_COLUMNS) of the requested generations, summed per bucket, or per bucket and currency.
 
     Columns have the same meaning as in MetricStore.query; rows without data are left out.
     """
@@ -102,7 +102,7 @@ def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
 
 
 def _dimension(name: str) -> pl.Expr:
-    """Return the currency, the only dimension of series; null where there is no currency, as in the metric store.
+    """Return the currency, the only dimension of series. As in the metric store, a missing currency is null.
 
     Raises:
         ValueError: the dimension is not the currency.
@@ -113,7 +113,10 @@ def _dimension(name: str) -> pl.Expr:
 
 
 def _grouped(keyed: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
-    """Return a row per bucket and dimensions, with sums added and sketches united; rows without data are left out."""
+    """Return a row per bucket and dimension values, with the added sums and the united sketches.
+
+    Rows without data are left out.
+    """
     if keyed.is_empty():
         return keyed
     groups = keyed.group_by(BUCKET, *query.dimensions).agg(

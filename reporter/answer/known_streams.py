@@ -1,4 +1,4 @@
-"""Remember the stream table in case its store becomes unavailable (step 8 of the journey)."""
+"""Remembers the stream table, in case the table's store becomes unavailable (step 8 of the journey)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from reporter.answer.standing import MAX_AGE_MS
 class KnownStreams:
     """The stream table that was read last. Thread-safe.
 
-    The remembered table may be used for five minutes; a replaced stream's values stay readable for longer.
+    The remembered table may be used for five minutes. A replaced stream's values stay readable for more than five
+    minutes.
     """
 
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -24,7 +25,7 @@ class KnownStreams:
     _read_at: int = 0
 
     def read(self, clock: Clock, read: Callable[[], StreamTable]) -> StreamTable:
-        """Read and return the table; if the store is unavailable, return the table that was read last.
+        """Read and return the table, or return the table that was read last if the store is unavailable.
 
         Raises:
             Unavailable: the store is unavailable, and no table is remembered or the remembered table is too old.

@@ -1,7 +1,7 @@
-"""Lanes for questions: expensive and small questions have separate slots, so that small questions need not wait long.
+"""Lanes for questions. Small questions have separate slots, so that they never wait for expensive questions.
 
-The shape of a question shows, before anything is read, whether the question may be expensive. A waiting question holds
-a thread but no rows.
+The question itself shows whether it may be expensive, so the lane is chosen before any read. A waiting question holds a
+thread but no rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def is_dear(question: Question) -> bool:
 
 
 class Lanes:
-    """Slots for questions: half for expensive questions, half for small questions, at least 1 of each. Thread-safe.
+    """Slots for questions: half for expensive, half for small questions, each half with at least 1 slot. Thread-safe.
 
     Args:
         at_once: number of questions answered at the same time.

@@ -1,4 +1,4 @@
-"""Combine rows from several queries into a table of parts (journey step 8).
+"""Combine the rows of several queries in a table of parts (journey step 8).
 
 Rows from different queries are joined on bucket and dimension values. Money in currencies other than the site's is left
 out, and the answer names these currencies (rule M3).
@@ -26,11 +26,11 @@ class Parts:
     """The parts of a question's metrics, in a table. A row has a bucket and a tuple of dimension values that have data.
 
     Attributes:
-        table: has the columns `bucket` (Int32), d0, d1 … (String, null for a value that is not set), and a column per
-            part.
+        table: has the column `bucket` (Int32), a column per dimension (d0, d1 …: String, null for a missing value), and
+            a column per part.
         missing: the currencies that are left out, for each part that counts by currency.
-        has_moved_visitors: whether a sketch may still count a visitor under old dimension values of a visit whose
-            values have changed (rule S8).
+        has_moved_visitors: whether a visit's dimension values may have changed while a sketch counts the visitor under
+            the old values (rule S8).
         folded: the parts that have rows under OTHER, because a site had too many distinct texts (rule S10).
         of_waiting_visits: the metrics that may change, because some hits have not joined their visits yet (rule S9).
     """
@@ -86,7 +86,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts, and add to `folded` every part for which the store found folded rows.
+    """Return the parts, with every part that has folded rows in `folded`.
 
     Args:
         parts: the parts.
@@ -108,7 +108,7 @@ def _currencies_left_out(table: pl.DataFrame, parts: Sequence[str], currency: st
 
 
 def _empty(keys: Sequence[str], question: Question) -> pl.DataFrame:
-    """Return an empty table that fixes the type of every column, even when no leg has rows."""
+    """Return an empty table with the type of every column, for the case that no leg has rows."""
     names = tuple(dict.fromkeys(part for metric in question.metrics for part in metric.parts))
     return pl.DataFrame(schema=dict.fromkeys([*keys, *names], pl.Null())).select(*_typed(keys), *_typed_parts(names))
 
@@ -118,7 +118,7 @@ def _typed(keys: Sequence[str]) -> list[pl.Expr]:
 
 
 def _typed_parts(names: Sequence[str]) -> list[pl.Expr]:
-    """Return the parts cast to their types; sums of amounts are wider than int64, as in the stores' rows."""
+    """Return the parts with their types. Sums of amounts are wider than int64, as in the stores' rows."""
     return [
         pl.col(name).cast(pl.Binary() if name == VISITORS else sum_type(PARTS[name].column))
         for name in names

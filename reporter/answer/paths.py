@@ -1,6 +1,6 @@
 """Query the series store or the metric store, each behind a circuit breaker (architecture A11).
 
-The caller chooses the path, and must read a store's progress before the store's rows.
+The caller chooses the path. It must read a store's progress before the store's rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reporter.rpc.backend import Backend
 
 @dataclass(frozen=True)
 class Fetched:
-    """A table for each of the question's queries (legs), in the legs' order, and the number of rows read."""
+    """The tables that the question's queries (legs) returned, in the legs' order, and the number of rows read."""
 
     tables: tuple[pl.DataFrame, ...]
     rows: int
@@ -53,7 +53,7 @@ def reach_of(backend: Backend, path: Path) -> Reach:
 def read_legs(
     backend: Backend, path: Path, sites: Sequence[Site], legs: Sequence[Leg], generations: Mapping[SiteDay, int]
 ) -> Fetched | None:
-    """Return a path's rows for some queries (legs); None when the series are incomplete.
+    """Return a path's rows for some queries (legs), or None if the series are incomplete.
 
     Raises:
         Unavailable: the store does not answer.

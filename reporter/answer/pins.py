@@ -1,11 +1,11 @@
-"""Data versions that a later report can request: opaque tokens of bounded size, and their entries. Pure.
+"""Data versions that a later report can request. A version is an opaque token of bounded size. Pure.
 
-A version identifies the settled entries of some sites over a range of UTC days by a watermark instead of a list. For a
-single site, the watermark is the highest sequence number. For several sites, whose sequence numbers are not comparable,
-the watermark is the last publication time. A checksum over the entries shows whether the same entries are found again,
-because settlers' clocks may differ, and a store may be restored from a backup.
+A version stands for the settled entries of some sites on a range of UTC days. It contains a watermark, not a list of
+entries. For a single site, the watermark is the highest sequence number. For several sites, whose sequence numbers are
+not comparable, the watermark is the last publication time. A checksum over the entries shows whether the same entries
+are found again. Other entries may be found if settlers' clocks differ, or if a store was restored from a backup.
 
-The token is authenticated with the secrets of its sites, so a token of other sites is refused as invalid.
+The token is authenticated with the sites' secrets, so a token that was issued for other sites is refused as invalid.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class Pin:
     """A version: the settled entries of some sites on the UTC days `days`.
 
     Attributes:
-        days: the days of the version; each day was settled or had no hits.
-        watermark: the highest sequence number, or the last publication time in UTC ms; 0 without entries.
+        days: the version's days, each of which was settled or had no hits.
+        watermark: the highest sequence number (for several sites, the last publication time in UTC ms), or 0 without
+            entries.
         checksum: a digest of the entries.
     """
 
@@ -188,8 +189,8 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication and before the entry would have expired.
 
-    Erasure marks name no days, so an entry that was removed for another reason is reported as erased too, if a visitor
-    was erased during this time.
+    Erasure marks name no days. If a visitor was erased during this time, an entry that was removed for another reason
+    is therefore also reported as erased.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS
@@ -208,7 +209,10 @@ def _content(token: str) -> bytes:
 
 
 def _mac(fields: bytes, sites: Sequence[Site]) -> bytes:
-    """Return the authentication code, whose key is derived from the names and secrets of all sites in name order."""
+    """Return the authentication code.
+
+    Its key is derived from the names and secrets of all sites, in name order.
+    """
     key = hashlib.blake2b(digest_size=32, person=b"data_version key")
     for site in sorted(sites, key=lambda site: site.name):
         for part in (site.name.encode(), site.secret):

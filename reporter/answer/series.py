@@ -1,7 +1,7 @@
 """Turn parts into an aligned, typed series: gaps, values, order, limit (journey step 8).
 
-This module decides which value an empty bucket shows, how a metric is computed from parts (a ratio is the merged
-numerator over the merged denominator, rule P7), the order of rows and the exactness of columns.
+This module decides the value of an empty bucket, the order of rows and the exactness of columns. It also computes each
+metric from parts: a ratio is the merged numerator over the merged denominator (rule P7).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Column:
 
     `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. The array contains Python integers
     if a sum is beyond int64. `denominators` are set for ratios only.
-    `values` are floating-point numbers: currency units for money, ms for durations; NaN where `is_empty`.
+    `values` are floating-point numbers: currency units for money, ms for durations, and NaN where `is_empty` is true.
     `lower` and `upper` are NaN where the value is exact, and None if the metric is always exact.
     """
 
@@ -69,7 +69,8 @@ class Column:
 class Series:
     """An answer without meta; `question` is the question as answered.
 
-    `buckets` has, for each row, an index into the question's buckets; `dimensions` has a list of values per dimension.
+    `buckets` has an index into the question's buckets for each row. `dimensions` has a list of values for each
+    dimension.
     """
 
     question: Question
@@ -124,7 +125,10 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
 
 
 def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
-    """Return the table, with columns for visitor estimates and for whether a row has data, and the merged sketches."""
+    """Return the table and the merged sketches.
+
+    The table has columns for visitor estimates, and a column that shows whether a row has data.
+    """
     sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind in (pl.Int64, AMOUNT_SUM)]
     sketches = merge_by_group(pl.Series([], dtype=pl.Binary), np.empty(0, np.int64), 0)
     if VISITORS in table.columns:
@@ -198,7 +202,10 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
 
 
 def _with_folded_mark(column: Column, parts: Parts) -> Column:
-    """Return the column; if a part is folded, its exactness is TEXTS_FOLDED unless PARTIAL or VISITS_PROVISIONAL."""
+    """Return the column.
+
+    If a part is folded, the exactness is TEXTS_FOLDED, unless PARTIAL or VISITS_PROVISIONAL applies.
+    """
     is_folded = any(part in parts.folded for part in column.metric.parts)
     if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):
         return column
@@ -234,7 +241,7 @@ def _integers(sums: pl.Series) -> I64Array | npt.NDArray[np.object_]:
 
 def _visitors_column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: BoolArray) -> Column:
     estimates = rows[_ESTIMATE].to_numpy()
-    # A row that fills a gap has no sketch; the count is exactly 0.
+    # A row that fills a gap has no sketch, and its count is exactly 0.
     sketch_rows = rows[_ROW].fill_null(-1).to_numpy()
     is_exact = np.ones(len(rows), np.bool_)
     if len(sketches):

@@ -1,9 +1,9 @@
-"""Read the sites' settlement state (standing), and remember the state in case its stores become unavailable.
+"""Reads the sites' settlement state (standing), and remembers the state in case its stores become unavailable.
 
 The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. A hit whose position is below the progress is counted by the live stream, still waits for settlement, or is
-in a generation that was published before the hit's dirty mark was cleared. A remembered standing is therefore valid
-only up to the progress that was read before the standing.
+then rows. For a hit whose position is below the progress, one of three facts holds: the live stream counts the hit, the
+hit waits for settlement, or a generation with the hit was published before the hit's dirty mark was cleared. A
+remembered standing is valid only up to the progress that was read before the standing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ NO_DAYS: Final = range(0)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A store's progress in the hits topic, and also in the refusals topic if the store reports this.
+    """A store's progress in the hits topic and, if the store reports it, in the refusals topic.
 
-    `streams` is the stream table, which is read first. The progress is that of the table's current stream, and an
-    answer reads only streams that this table contains.
+    `streams` is the stream table, which is read first. The progress belongs to the table's current stream. An answer
+    reads only streams that this table contains.
     """
 
     hits: Progress
@@ -63,14 +63,15 @@ class Standing:
             generations.
         version: the version of the sites' metric values (hitmesh.model.placement.data_version). For a report at an
             earlier version, this is the requested version.
-        is_caught_up: whether the store held all committed records, so that the version determines the metric values.
+        is_caught_up: whether the store held all committed records; the version then determines the metric values.
         days: the UTC days whose generations were read.
         generations: the generation to read for each site-day in `days` that has rows.
-        logics: for each logic version, by number, the days with a settled generation of that version.
+        logics: the days with a settled generation, keyed by the number of the generation's logic version.
         read_at: time of the read, UTC ms.
-        pin: the version of the settled entries in `days`, which a later report can ask for if every day is closed; None
-            if a day waits for settlement.
-        is_remembered: whether the standing was read for an earlier question, because a store is unavailable now.
+        pin: the version of the settled entries in `days`, or None if a day waits for settlement. A later report can
+            request this version if every day is closed.
+        is_remembered: whether the standing was read for an earlier question; this happens if a store is unavailable
+            now.
     """
 
     progress: Progress
@@ -94,8 +95,8 @@ class Standing:
     def within(self, days: range, progress: Progress) -> Standing:
         """Return this standing for a later question about `days`, given the store's current `progress`.
 
-        This standing does not show hits that arrived after the standing was read and wait for settlement, so the
-        minimum of both progress values applies.
+        Hits that arrived after this standing was read may wait for settlement. The minimum of both progress values
+        therefore applies.
         """
         generations = {
             site_day: generation for site_day, generation in self.generations.items() if site_day.day in days
@@ -147,16 +148,16 @@ class Books:
     stream: OneStream
 
     def current_stream(self, table: StreamTable) -> StreamStore | None:
-        """Return the stores of the stream that reports read; None for the first stream (see Backend)."""
+        """Return the stores of the stream that reports read, or None for the first stream (see Backend)."""
         current = table.current
         if table.shadow is not None and not table.shadow.is_read:
-            # On Druid, this read starts the search for the shadow stream's marks. They are then known when reports
+            # On Druid, this read starts the search for the shadow stream's marks. The marks are then known when reports
             # first read the shadow stream.
             self.stream(table.shadow.stream.generation, is_shadow=True).ingested_through()
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Read and return the sites' standing in the order that rule P15 needs; `reach` must be read first."""
+        """Read and return the sites' standing, in the order that rule P15 needs. `reach` must be read first."""
         waiting = self.waiting(sites)
         committed = self.committed(reach.streams)
         sequences = self.sequences(sites, reach.streams)
@@ -213,7 +214,7 @@ class Books:
         return data_version(sites, committed.hits, committed.refusals, self.sequences(sites, table))
 
     def sequences(self, sites: Sequence[Site], table: StreamTable | None = None) -> int:
-        """Return the sum of the sites' highest sequences and the version of the stream table.
+        """Return the sum of two numbers: the total of the sites' highest sequences, and the stream table's version.
 
         The sum changes when a generation or a shadow stream is published.
         """
@@ -232,10 +233,10 @@ class Books:
 
 
 def _streamed(waiting: Mapping[str, Waiting], days: range, table: StreamTable) -> dict[SiteDay, int]:
-    """Return, for each site-day in `days` that awaits settlement, the stream generation to read if there is no entry.
+    """Return the stream generation to read for each site-day in `days` that awaits settlement and has no entry.
 
-    The stream stores that a day awaits settlement before it stores the day's first rows. `waiting` must be read before
-    the entries, because settlement publishes an entry first and removes the day from `waiting` afterwards.
+    The stream first stores that a day awaits settlement, and then stores the day's first rows. `waiting` must be read
+    before the entries: settlement first publishes an entry, and then removes the day from `waiting`.
     """
     return {
         SiteDay(site, day): table.generation(day)

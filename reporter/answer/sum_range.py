@@ -1,4 +1,6 @@
-"""The range of sums in an answer (journey step 8, rule M1): larger sums are refused, never rounded or cut.
+"""The range of sums in an answer (journey step 8, rule M1).
+
+Sums beyond this range are refused, never rounded or cut.
 
 Sums are exact at any size, but messages and JSON numbers have bounds. This module defines these bounds and raises the
 error for a larger sum.
@@ -19,7 +21,9 @@ _EXACT_IN_DOUBLE: Final = 1 << 53
 
 
 def refuse_beyond_messages(rows: Series) -> None:
-    """Refuse sums that a message cannot hold: whole units of money and numerators of quotients are int64.
+    """Refuse sums that a message cannot hold.
+
+    Whole units of money are int64, and so are the numerators of quotients.
 
     Raises:
         RefusedError: a sum is too large (SUM_OUT_OF_RANGE); the error names the metric and the bucket.
@@ -75,7 +79,7 @@ def _refuse_money(rows: Series, column: Column) -> None:
 
 
 def _first_beyond(column: Column, most: int) -> int | None:
-    """Return the first row whose sum is outside ±most, or None; an int64 column is never out of range."""
+    """Return the first row whose sum is outside ±most, or None. An int64 column is never out of range."""
     if column.numerators.dtype != object:
         return None
     return next((row for row, sum_ in enumerate(column.numerators.tolist()) if abs(sum_) > most), None)

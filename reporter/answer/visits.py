@@ -15,8 +15,8 @@ _OF_VISITS: Final = frozenset({*VISIT_DIMENSIONS, "exit_page"})
 def resting_on_visits(question: Question) -> frozenset[str]:
     """Return the metrics that count visits, or all metrics if the question uses a visit dimension (rule S9).
 
-    A waiting hit counts in hit metrics at once, under the hit's own dimension values; the dimension values of its visit
-    are known only after settlement.
+    A waiting hit counts in hit metrics at once, under the hit's own dimension values. The visit's dimension values are
+    known only after settlement.
     """
     dimensions = {*question.dimensions, *dimensions_in(question.filter)}
     if dimensions & _OF_VISITS:

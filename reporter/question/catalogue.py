@@ -1,7 +1,7 @@
 """The catalogue: metrics, dimensions and the allowed pairs (journey step 7).
 
-A part is a measure or sketch in settled rows. This module defines from which parts each metric is computed (rules §8),
-which column a dimension selects for each part, and which pairs of metric and dimension are impossible (rules §9).
+A part is a measure or sketch in settled rows. This module defines the parts of each metric (rules §8), the column that
+a dimension selects for each part, and the impossible pairs of metric and dimension (rules §9).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ORDERS_IN_CURRENCY: Final = "orders_in_currency"
 
 
 class Scope(StrEnum):
-    """The place where a metric is counted: the cell of each hit, or the cell in which the visit started."""
+    """The cell in which a metric is counted: each hit's own cell, or the cell in which the visit started."""
 
     HIT = "hit"
     VISIT = "visit"
@@ -273,7 +273,7 @@ ITEM_METRICS: Final = ("items_sold", "item_revenue", "product_views", "cart_adds
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The reason for which a metric excludes a dimension, the remedy, and the metrics that work with the dimension."""
+    """The reason why a metric excludes a dimension, the remedy, and the metrics that work with the dimension."""
 
     reason: ErrorReason
     message: str

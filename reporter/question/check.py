@@ -1,7 +1,7 @@
 """Check questions (journey step 7).
 
-Checks that names are known, that metrics and dimensions can be combined, and that the lists keep their limits; fills in
-defaults. check_time checks ranges and buckets, and check_filter checks filters. Callers pass the
+This module checks that names are known, that metrics and dimensions can be combined, and that lists keep their limits.
+It also fills in defaults. check_time checks ranges and buckets, and check_filter checks filters. Callers pass the
 current time.
 """
 
@@ -172,7 +172,7 @@ def _refuse_orders(orders: Sequence[pb.OrderBy], question: Question) -> None:
 
 
 def _with_orders(question: Question, orders: Sequence[Order]) -> Question:
-    """Return the question with a complete order: the requested keys, then time and dimensions not yet named.
+    """Return the question with a complete order: the requested keys, then time and all other dimensions.
 
     Without requested keys, the order starts with time and the first metric, descending.
     """

@@ -1,7 +1,7 @@
 """Filters: from a message to a frozen tree and back (journey step 7).
 
-Checks that a filter is small enough to run, that its dimensions are known and that its regexps are valid. The catalogue
-defines the column that a dimension selects for a metric; filter_text handles the text form.
+This module checks a filter's size, its dimensions and its regexps. The catalogue defines the column that a dimension
+selects for a metric. filter_text handles a filter's text form.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def checked_filter(message: pb.Filter) -> Filter:
         RefusedError: the filter, a dimension or a regexp is invalid (INVALID_FILTER, UNKNOWN_DIMENSION,
             INVALID_REGEXP); the error has the field's path.
     """
-    # Count the comparisons before parsing or compiling anything, because a request can contain tens of thousands.
+    # Count the comparisons before any of them is parsed or compiled, because a request can contain tens of thousands.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused(
@@ -160,7 +160,10 @@ def _refuse_regexp(pattern: str, path: str) -> None:
 
 
 def _count(message: pb.Filter, depth: int) -> int:
-    """Return the number of comparisons; 0 for a subtree or list that `_tree` refuses as too deep or too long."""
+    """Return the number of comparisons.
+
+    A subtree or list that `_tree` refuses as too deep or too long counts as 0.
+    """
     if depth > MAX_DEPTH:
         return 0
     match message.WhichOneof("kind"):

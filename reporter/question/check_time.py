@@ -1,6 +1,6 @@
 """Check the zone, range and buckets of a question (journey step 7; rules Z1 to Z4).
 
-Resolves the range to instants and refuses ranges with too many buckets. Callers pass the current time.
+Converts the range to instants, and refuses a range with too many buckets. Callers pass the current time.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
 
 
 def checked_range(time_range: pb.TimeRange, zone: str, now_ms: int) -> tuple[int, int, tuple[dt.date, dt.date] | None]:
-    """Return [start, end) in UTC ms, and the civil dates when the range was given by dates.
+    """Return [start, end) in UTC ms, and the civil dates if the request gave the range as dates.
 
     Raises:
         RefusedError: the range is empty, incomplete or outside the calendar (INVALID_TIME_RANGE).
@@ -99,7 +99,8 @@ def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets
             remedy.
     """
     if grain is not Grain.NONE:
-        # Estimate the count from typical lengths before the buckets are built; the exact count is checked below.
+        # Estimate the number of buckets from typical lengths before the buckets are built. The exact number is checked
+        # below.
         _refuse_many(-(-(end - start) // _LENGTHS_MS[grain]), start, end, grain)
     found = buckets_between(zone, start, end, grain)
     _refuse_many(len(found), start, end, grain)

@@ -8,11 +8,11 @@ This module defines the grammar; check_filter checks that the dimensions exist.
     comparison = dimension ( "==" | "!=" | "=~" ) value
                | dimension "in(" value *( "," value ) ")"
 
-`channel==social,channel==email;page_path=~^/blog` means (social or email) and a path that begins with /blog.
-`in` may follow a space or "=". Blanks around operators and values are ignored. A backslash makes the next character
-literal; in a regexp only `\,` and `\;` are unescaped, and every other backslash belongs to the regexp. Balanced
-parentheses in a value need no backslash: `source==(direct)`. Within a filter in parentheses, a regexp must write an
-unbalanced parenthesis as `\x28` or `\x29`.
+For example, `channel==social,channel==email;page_path=~^/blog` selects hits from social or email with a path that
+begins with /blog. `in` may follow a space or "=". Blanks around operators and values are ignored. A backslash makes the
+next character literal. In a regexp, only `\,` and `\;` are unescaped; every other backslash belongs to the regexp.
+Balanced parentheses in a value need no backslash: `source==(direct)`. Within a filter in parentheses, a regexp must
+write an unbalanced parenthesis as `\x28` or `\x29`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hitmesh.model.reasons import ErrorReason
 
 MAX_TEXT: Final = 20_000
 _MAX_NESTING: Final = 8
-# Blanks match possessively, without backtracking, so that parsing takes linear time.
+# Blanks match without backtracking, so that parsing takes linear time.
 _COMPARISON: Final = re.compile(r"\s*+([A-Za-z_][A-Za-z0-9_:.]*)\s*+(==|!=|=~|=?\s*+in\s*+\()\s*+")
 _TO_ESCAPE: Final = re.compile(r"[\\;,]|^\s|\s\Z")
 _PARENTHESIS: Final = re.compile(r"[()]")
@@ -59,7 +59,7 @@ def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
 
 
 def format_filter(tree: Filter | None) -> str:
-    """Return the text that `parse` turns back into the tree; empty for None."""
+    """Return the text from which `parse` makes this tree, or an empty text for None."""
     match tree:
         case None:
             return ""

@@ -2,13 +2,15 @@
 
 A question needs a query for each row source (traffic, visits), and separate queries for:
 
-- amounts of money, and the order counts by which amounts are divided: these queries group by currency, so that the
-  answer can leave out and name other currencies (rule M3);
-- exits, if the question uses page_path, which is the exit page for exits and the landing page for other visit metrics.
+- amounts of money, and the order counts that divide amounts. These queries group by currency, so that the answer can
+  leave out and name other currencies (rule M3);
+- exits, if the question uses page_path. For exits, page_path is the exit page; for other visit metrics, it is the
+  landing page.
 
-A visit's dimension values can change, and the sketch under the old values still contains its visitor (rule S8). If a
-question asks for visitors with dimensions or a filter, the query therefore also counts such visitors. Without
-dimensions and filter, the old and the new values belong to the same row, so the sketch is correct.
+A visit's dimension values can change. The sketch under the old values still contains the visitor (rule S8). If a
+question asks for visitors with dimensions or a filter, the query therefore also counts visitors whose visits changed
+their values. Without dimensions and filter, the old and the new values belong to the same row, so the sketch is
+correct.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _COUNT: Final = {RowSource.TRAFFIC: "hits", RowSource.VISITS: "visits"}
 
 @dataclass(frozen=True)
 class Leg:
-    """One of the queries that together answer a question, and the parts that its result contains.
+    """One of the queries that together answer a question, and the parts in the query's result.
 
     The result has the column names of settled rows. If `by_currency` is true, the last dimension is `currency`.
     """
@@ -43,7 +45,9 @@ class Leg:
 
 
 def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, ...]:
-    """Return the queries that together fetch every part of the question's metrics once; none for an empty range.
+    """Return the queries that together fetch every part of the question's metrics once.
+
+    For an empty range, return no queries.
 
     Args:
         question: the question, with buckets.
@@ -70,8 +74,8 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
     """Return the query that counts a leg's rows folded under OTHER in a filtered dimension (rule S10).
 
-    Such rows may contain values that match the filter. Return None when the filter has no dimension that can be folded.
-    If the filtered dimension is a dimension of the report, no such query is needed, because the report shows OTHER.
+    Rows under OTHER may contain values that match the filter. Return None when the filter has no dimension that can be
+    folded. A filtered dimension that the report also shows needs no query, because the report shows OTHER.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:
@@ -85,7 +89,7 @@ def folded_leg(question: Question, leg: Leg) -> Leg | None:
 
 
 def excluded_hits_leg(question: Question, generations: Mapping[SiteDay, int]) -> Leg | None:
-    """Return the query for the number of hits in the range that reports exclude by default; None for an empty range.
+    """Return the query for the number of hits that reports exclude by default, or None for an empty range.
 
     The query ignores the question's filter.
     """

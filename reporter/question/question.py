@@ -1,6 +1,6 @@
 """A checked question: the input of plan, series and formats (journey step 7).
 
-Guarantees that every name is known, every limit is kept and every default is filled in.
+In a checked question, every name is known, every limit is kept, and every default is filled in.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Question:
         return self.buckets.grain is not Grain.NONE
 
     def of_totals(self) -> Question:
-        """Return the question for totals: the whole range in a single row, without dimensions."""
+        """Return the question for totals, whose answer is a single row for the whole range."""
         whole = Buckets(
             self.zone,
             Grain.NONE,

@@ -1,4 +1,4 @@
-"""Read the data for a question and build the answer; shared by RunReport and ExportReport.
+"""Reads the data for a question, and builds the answer, for RunReport and ExportReport.
 
 If a store is unavailable, the next path of the route is tried. The order of reads guarantees `complete_through` (rule
 P15): first the store's progress, then the sites' settlement state (reporter.answer.standing), then the rows. After the
@@ -106,7 +106,9 @@ def answer(
 
 
 def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: Reach) -> Standing:
-    """Return the sites' settlement state; if its stores are unavailable, a remembered state at most 5 min old.
+    """Return the sites' settlement state.
+
+    If the state's stores are unavailable, return a remembered state that is at most 5 min old.
 
     Raises:
         Unavailable: the settlement state is unavailable, and no such state is remembered.
@@ -133,7 +135,10 @@ def read_pinned(backend: Backend, sites: Sequence[Site], days: range, pin: Pin) 
 
 @dataclass(frozen=True)
 class _Request:
-    """A question with its sites and query id and, for a report at an earlier version, this version."""
+    """A question with its sites and its query id.
+
+    For a report at an earlier version, `pin` is this version.
+    """
 
     question: Question
     sites: tuple[Site, ...]
@@ -196,11 +201,13 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
 
 
 def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:
-    """Return data of a single version; read again if rows were committed or published during the read.
+    """Return data of a single version.
 
-    The answer is not reproducible, and gets a unique version, if the version changes during each of three reads, or if
-    the store lags behind the committed positions while some of the question's days are not settled. Return None when
-    the series cannot answer.
+    The data is read again if rows were committed or published during the read.
+
+    In two cases the answer is not reproducible, and gets a unique version: the version changes during each of three
+    reads, or the store lags behind the committed positions while some of the question's days are not settled. Return
+    None when the series cannot answer.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()
@@ -215,7 +222,10 @@ def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Fo
 
 
 def _is_unchanged(backend: Backend, sites: Sequence[Site], found: _Found) -> bool:
-    """Return whether the version is still the version that was read; False when the settlement state is unavailable."""
+    """Return whether the version is still the version that was read.
+
+    If the settlement state is unavailable, return False.
+    """
     books = backend.books
     try:
         if found.is_settled:
@@ -226,7 +236,10 @@ def _is_unchanged(backend: Backend, sites: Sequence[Site], found: _Found) -> boo
 
 
 def _standing(backend: Backend, path: Path, request: _Request) -> tuple[Standing, Freshness]:
-    """Return the settlement state at the requested data version (by default the current one), and its freshness."""
+    """Return the settlement state and its freshness, at the requested data version.
+
+    By default, the current version is used.
+    """
     if request.pin is not None:
         return read_pinned(backend, request.sites, request.days, request.pin), pinned_freshness(request.pin.days.stop)
     standing = read_standing(backend, request.sites, request.days, reach_of(backend, path))
@@ -234,7 +247,7 @@ def _standing(backend: Backend, path: Path, request: _Request) -> tuple[Standing
 
 
 def _settled_version(question: Question, sites: Sequence[Site], standing: Standing, reached: Freshness) -> str | None:
-    """Return the version that a later report can request; None unless every cell of the question is settled.
+    """Return the version that a later report can request, or None if a cell of the question is not settled.
 
     If every cell is settled, only a publication can change the answer.
     """
@@ -286,9 +299,11 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
 
 
 def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
-    """Return whether any hit on days that the stream answers still lacks a visit; True if the ledger is unavailable.
+    """Return whether any hit lacks a visit, on the days that the stream answers.
 
-    Call this function after the rows were read: the stream notes that a hit waits before any row includes the hit.
+    If the ledger is unavailable, return True.
+
+    Call this function after the rows were read. The stream stores that a hit waits before it stores a row with the hit.
     """
     if not resting_on_visits(question):
         return False

@@ -29,10 +29,10 @@ from reporter.answer.standing import Books, LastKnown
 
 @dataclass(frozen=True)
 class Backend:
-    """Implementations of hitmesh.ports, settings, and state that is kept between calls.
+    """Implementations of hitmesh.ports, settings, and state that remains between calls.
 
-    `open_reads`: if true, every caller who reaches the listener may read every site; otherwise a caller needs a server
-    key of the merchant.
+    `open_reads`: if true, every caller may read every site; otherwise a caller needs a server key of the site's
+    merchant.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
     `served_by`: for each path, the store that an answer names as its source.
     `checkpoint`: the current call's checkpoint, called between steps.

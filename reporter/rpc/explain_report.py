@@ -1,4 +1,6 @@
-"""ExplainReport: explain which store would answer a report, why, and with which reads. The call reads no metric values.
+"""ExplainReport: explain which store would answer a report, for which reason, and with which reads.
+
+The call reads no metric values.
 
 The limits are those of RunReport.
 """
@@ -69,7 +71,10 @@ def explain_report(
 
 
 def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
-    """Return the report; if the report names no site, add the request's own `site`, which REST takes from the URL."""
+    """Return the report.
+
+    If the report names no site, the request's `site` is added, which REST takes from the URL.
+    """
     report = pb.RunReportRequest()
     report.CopyFrom(request.report)
     report.site = report.site or request.site
@@ -84,7 +89,10 @@ def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
 
 
 def _path_now(backend: Backend, way: Route) -> tuple[Path, str]:
-    """Return the path that would be tried first, and why; a path whose circuit breaker is open is skipped."""
+    """Return the path that would be tried first, and the reason.
+
+    A path whose circuit breaker is open is skipped.
+    """
     now = backend.clock.now()
     first = way.paths[0]
     path = next((candidate for candidate in way.paths if not backend.breakers.of(candidate).is_pausing(now)), first)

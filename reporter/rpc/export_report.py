@@ -1,4 +1,6 @@
-"""ExportReport: answer a question with a file; the request has no nested messages, so that it fits in a URL.
+"""ExportReport: answer a question with a file.
+
+The request has no nested messages, so that it fits in a URL.
 
 The limits are those of RunReport; a filter text may have 20,000 characters. A file has every row, unless the request
 sets a limit. Without a limit, a report that is too large is refused. The file is sent in pieces that are small enough
@@ -135,7 +137,9 @@ def _question(
 
 
 def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFill.ValueType:
-    """Return the gap fill: explicit ZERO for CSV and NDJSON without a limit, so that too many buckets are an error.
+    """Return the gap fill.
+
+    For CSV and NDJSON without a limit, the result is an explicit ZERO, so that too many buckets are an error.
 
     A CSV or NDJSON file cannot contain the warning that empty buckets were left out.
     """

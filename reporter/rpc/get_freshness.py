@@ -1,4 +1,4 @@
-"""GetFreshness: return the freshness of the metric values of a site, or of all sites of a merchant."""
+"""GetFreshness: return the freshness of metric values, for a site or for all sites of a merchant."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def run_report(
 
 
 def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:
-    """Return the answer, from which the caller makes a message or a file."""
+    """Return the answer. The caller converts the answer to a message or a file."""
     report = checked_question(backend, caller, request)
     with backend.lanes.turn(report.question, backend.checkpoint):
         return answer(backend, report.question, report.sites, report.currency, report.warnings, report.pin)
@@ -46,7 +46,7 @@ def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportR
 
 @dataclass(frozen=True, slots=True)
 class CheckedQuestion:
-    """A question that passed all checks, the sites that the question covers, and the requested version if any."""
+    """A checked question, the question's sites, and the requested version, if any."""
 
     question: Question
     sites: tuple[Site, ...]

@@ -41,7 +41,7 @@ def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tup
 
 
 def default_zone(sites: Sequence[Site]) -> tuple[str, tuple[str, ...]]:
-    """Return the time zone for a report without a zone, and a warning when the sites have several zones."""
+    """Return the time zone for a report without a zone, and a warning if the sites have several zones."""
     zones = sorted({site.time_zone for site in sites})
     if len(zones) == 1:
         return zones[0], ()
@@ -50,7 +50,9 @@ def default_zone(sites: Sequence[Site]) -> tuple[str, tuple[str, ...]]:
 
 
 def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:
-    """Return the sites' currency; empty when currencies differ and no metric is about money.
+    """Return the sites' currency.
+
+    The result is empty if currencies differ and no metric is about money.
 
     Raises:
         RefusedError: the currencies differ and a metric is about money (MIXED_CURRENCIES).

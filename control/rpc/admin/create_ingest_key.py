@@ -1,4 +1,7 @@
-"""CreateIngestKey: create a key for the caller's merchant. Only the response has the secret; the store keeps a hash."""
+"""CreateIngestKey: create a key for the caller's merchant.
+
+Only the response contains the secret; the store contains a hash of the secret.
+"""
 
 from __future__ import annotations
 

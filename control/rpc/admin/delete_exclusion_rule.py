@@ -1,4 +1,4 @@
-"""DeleteExclusionRule: matching hits that are collected after this call count again."""
+"""DeleteExclusionRule: delete a rule, so that matching hits that are collected after this call count again."""
 
 from __future__ import annotations
 

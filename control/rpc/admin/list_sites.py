@@ -43,7 +43,10 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
 
 
 def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[str | None, str | None]:
-    """Return the merchant (None for all merchants) and the site to which the key is limited (None for all sites)."""
+    """Return the merchant to list, and the only site that the key may read.
+
+    The merchant is None for all merchants, the site None for all sites.
+    """
     if backend.open_reads:
         return (None if parent == ALL else checked_merchant(parent)), None
     if caller is None:

@@ -39,7 +39,9 @@ def changeable_site(directory: SiteDirectory, caller: IngestKey | None, name: st
 
 
 def changed_rules(directory: SiteDirectory, name: str, change: Change) -> SiteRules:
-    """Apply a change to a site's rules and store the next version; other callers may change the rules at the same time.
+    """Change a site's rules, and store the next version.
+
+    Other callers may change the rules at the same time.
 
     Raises:
         NotFound, RefusedError: raised by the change.

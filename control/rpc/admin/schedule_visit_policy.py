@@ -31,7 +31,7 @@ def schedule_visit_policy(
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.
         NotFound: the merchant has no such site.
-        AlreadyExists: the site has another change from the same day on.
+        AlreadyExists: the site already has a different change for this day.
         RefusedError: a value is missing or invalid, or the site has too many changes.
     """
     if not SITE_PATTERN.fullmatch(request.name):

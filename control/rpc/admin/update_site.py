@@ -26,7 +26,8 @@ def update_site(backend: Backend, caller: IngestKey | None, request: pb.UpdateSi
     Raises:
         Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
         NotFound: the site does not exist.
-        RefusedError: the mask names another field, or rules of kind NETWORK need the addresses (RULE_NOT_APPLICABLE).
+        RefusedError: the mask names an immutable field, or rules of kind NETWORK need the addresses
+            (RULE_NOT_APPLICABLE).
     """
     _refuse_other_paths(request)
     name = request.site.name
@@ -41,7 +42,7 @@ def update_site(backend: Backend, caller: IngestKey | None, request: pb.UpdateSi
 
 
 def _refuse_other_values(request: pb.UpdateSiteRequest, site: pb.Site) -> None:
-    """If the request has no mask, refuse fields that cannot be changed and differ from the stored site."""
+    """Refuse immutable fields that differ from the stored site, if the request has no mask."""
     if request.update_mask.paths:
         return
     for field, value in request.site.ListFields():

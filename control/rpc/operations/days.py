@@ -1,4 +1,4 @@
-"""Choose the UTC days that an answer about a site's bookkeeping lists: the requested range, or the latest days."""
+"""Choose the UTC days for an answer about a site's ledger or drift: the requested range, or the latest days."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def listed_days(days: Iterable[int], request: GetLedgerRequest | GetDriftRequest
 
     Args:
         days: all UTC days with data.
-        request: has the first and last date of the range, both inclusive; without a date, the range has no bound on
-            that side.
+        request: has the first and the last date of the range. Without a first date, the range has no beginning; without
+            a last date, it has no end.
 
     Raises:
         RefusedError: the calendar has no such date, or the range is empty.

@@ -19,8 +19,8 @@ from hitmesh.model.positions import Topic
 from hitmesh.model.sites import IngestKey, Site
 from hitmesh.runtime.rpc_values import timestamp
 
-# Stores are read in sequence. A settlement that is published between two reads looks like a loss, so reads are
-# repeated.
+# Stores are read in sequence. If a settlement is published between two reads, hits seem to be lost, so all stores are
+# read again.
 _READS: Final = 3
 
 

@@ -1,7 +1,7 @@
 """ListRejectedHits: list refusals by site, reason and time, in pages.
 
-Limits: a page has at most 200 refusals, and a call reads at most 10,000 refusals; if these do not fill the page, the
-call returns a short page with a token.
+Limits: a page has at most 200 refusals, and a call reads at most 10,000 refusals. If 10,000 refusals do not fill the
+page, the call returns a short page with a token.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _page(
     size: int,
     checkpoint: Checkpoint,
 ) -> tuple[list[RejectedHit], RefusalKey | None]:
-    """Return at most `size` refusals for a reason, and the key after which the list continues."""
+    """Return at most `size` refusals for a reason, and the key after which the next page begins."""
     found: list[RejectedHit] = []
     read = 0
     for _ in range(MAX_CHUNKS):

@@ -13,7 +13,7 @@ from hitmesh.runtime.rpc_values import timestamp
 
 OPERATOR_RULE: Final = "the bytes of rejected hits contain data of visitors that no report shows"
 _PREFIX: Final = "REASON_"
-# The first part of a key tells whether a whole batch was refused, the second part whether the bytes are JSON.
+# A key's first part says whether a whole batch was refused. Its second part says whether the bytes are JSON.
 _FORMS: Final = {
     (False, False): pb.REJECTED_HIT_FORM_HIT,
     (False, True): pb.REJECTED_HIT_FORM_HIT_JSON,
@@ -25,8 +25,8 @@ _FORMS: Final = {
 def rejected_message(hit: RejectedHit) -> pb.RejectedHit:
     """Return a refusal as a message.
 
-    If the origin is missing, the bytes are left out, because an earlier version stored whole batches without an origin,
-    and whole batches contain ingest keys.
+    The bytes of a refusal without an origin are left out: an earlier version stored whole batches without an origin,
+    and a whole batch contains the ingest key.
     """
     message = pb.RejectedHit(
         name=name_of(key_of(hit)),

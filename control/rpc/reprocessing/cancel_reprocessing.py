@@ -15,7 +15,9 @@ from hitmesh.model.sites import IngestKey
 def cancel_reprocessing(
     backend: Backend, caller: IngestKey | None, request: pb.CancelReprocessingRequest
 ) -> pb.CancelReprocessingResponse:
-    """Return the cancelled or running reprocessing; unchanged if it is cancelled already.
+    """Return the cancelled or running reprocessing.
+
+    A cancelled reprocessing is returned unchanged.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

@@ -29,12 +29,14 @@ _MEASURES: Final = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISIT
 def changed_cells(
     metrics: MetricStore, generations: Generations, order_by: str, top: int, checkpoint: Checkpoint
 ) -> ChangedKeys:
-    """Return the cells whose sums differ between the generations; a key is (site, start of the cell in UTC ms).
+    """Return the cells whose sums differ between the generations.
+
+    A cell's key is (site, start of the cell in UTC ms).
 
     Args:
         metrics: the store with the rows of both generations.
         generations: the old and the new generation of the same site-days.
-        order_by: the metric that ranks the cells; empty for the metric that changed most in per cent.
+        order_by: the metric that ranks the cells; if empty, the metric with the largest change in per cent.
         top: the maximum number of cells.
         checkpoint: called between queries.
 
@@ -58,7 +60,10 @@ def _rows(
     measures: tuple[str, ...],
     checkpoint: Checkpoint,
 ) -> pl.DataFrame:
-    """Return a table with the columns site and cell and a column per measure, for cells on the site-days' days."""
+    """Return a table with the columns site and cell, and with a column per measure.
+
+    The table has the cells of the site-days.
+    """
     days = sorted({site_day.day for site_day in generations})
     starts = [at for day in days for at in range(day * DAY_MS, (day + 1) * DAY_MS, CELL_MS)]
     question = MetricQuery(

@@ -1,4 +1,7 @@
-"""Complete a difference: read the most changed values and cells from the metric store's rows of both generations."""
+"""Complete a difference with the most changed values and cells.
+
+Both are computed from the metric store's rows, for the old and the new generations.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +137,10 @@ def _bounded(
 
 
 def _unchanged(books: Bookkeeping, rebuilt: Sequence[Rebuilt]) -> dict[SiteDay, int]:
-    """Return when each site-day's current entry was published (UTC ms), unless the day was settled after the run."""
+    """Return the time (UTC ms) at which each site-day's current entry was published.
+
+    Site-days that were settled after the run are left out.
+    """
     found = dict[SiteDay, int]()
     for site, of_site in groupby(rebuilt, key=lambda each: each.site_day.site):
         sequences = {each.site_day.day: each.sequence for each in of_site}

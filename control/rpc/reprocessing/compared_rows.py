@@ -1,4 +1,6 @@
-"""Rows of two generations, compared by key: the values of a dimension, or cells.
+"""Compare two generations' rows by key.
+
+The keys are a dimension's values, or cells.
 
 This module loads Polars, so it is imported at the first question.
 """
@@ -28,8 +30,8 @@ class Compared(NamedTuple):
     """Compared rows.
 
     Attributes:
-        changes: a table with the key columns and the columns metric, old and new, and with a row for each key and
-            metric that differs.
+        changes: a table with the key columns, metric, old and new. It has a row for each key and metric whose sum
+            differs.
         sums: each measure's sums over all keys.
     """
 
@@ -78,7 +80,10 @@ def compare(old: pl.DataFrame, new: pl.DataFrame, keys: Sequence[str], measures:
 
 
 def most_changed_keys(compared: Sequence[Compared], keys: Sequence[str], order_by: str, top: int) -> ChangedKeys:
-    """Return at most `top` keys, ranked by `order_by` or, if empty, by the metric that changed most in per cent."""
+    """Return at most `top` keys, ranked by the metric `order_by`.
+
+    If `order_by` is empty, the metric with the largest change in per cent ranks the keys.
+    """
     changes = pl.concat([each.changes for each in compared])
     ranked_by = order_by or ranking({metric: sums for each in compared for metric, sums in each.sums.items()})
     by = (pl.col(NEW) - pl.col(OLD)).abs().alias("by")

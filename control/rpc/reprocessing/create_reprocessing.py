@@ -42,11 +42,13 @@ _ATTEMPTS: Final = 5
 def create_reprocessing(
     backend: Backend, caller: IngestKey | None, request: pb.CreateReprocessingRequest, checkpoint: Checkpoint
 ) -> pb.CreateReprocessingResponse:
-    """Return the reprocessing with its plan; with `validate_only`, or if the caller has cancelled, store nothing.
+    """Return the reprocessing with its plan.
+
+    Nothing is stored with `validate_only`, or if the caller has cancelled the call.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        NotFound: a site does not exist, or no day of a plan to be stored is settled.
+        NotFound: a site does not exist, or the plan would be stored without a settled day.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
         Abandoned: raised by the checkpoint, which is called between reads and before the plan is stored.
     """
@@ -98,7 +100,7 @@ def _of_scope(kind: Kind, logic: str, scope: Scope, first_day: int, end_day: int
 
 
 def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
-    """Return the erasure of the visitor's hits up to the current time, as a reprocessing without an id."""
+    """Return a reprocessing without an id that erases the visitor's hits up to the current time."""
     books, now = backend.bookkeeping(), backend.clock.now()
     site = erased_site(wanted, backend.directory)
     digests = visitor_digests(wanted.visitor, site, backend.directory.mesh_secret())
@@ -145,7 +147,10 @@ def _kind_of(wanted: pb.Reprocessing) -> Kind:
 
 
 def _logic_of(wanted: pb.Reprocessing, kind: Kind) -> str:
-    """Return the name of the requested version, or of the current version if the request names none."""
+    """Return the name of the requested version.
+
+    If the request names no version, return the current version's name.
+    """
     if not wanted.HasField("logic"):
         return CURRENT.name
     if kind is not Kind.LOGIC:

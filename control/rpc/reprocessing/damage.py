@@ -1,4 +1,7 @@
-"""Log stored reprocessings that do not decode. Lists leave out such reprocessings, and still return all others."""
+"""Log stored reprocessings that do not decode.
+
+A list leaves out reprocessings that do not decode, and returns all others.
+"""
 
 from __future__ import annotations
 

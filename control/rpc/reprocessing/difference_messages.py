@@ -39,7 +39,7 @@ def site_difference(site: str, tally: Tally) -> pb.SiteDifference:
 
 
 def reasons_message(tally: Tally) -> pb.ChangeReasons | None:
-    """Return the reasons why site-days changed; None if the reasons are known for no site-day."""
+    """Return the reasons why site-days changed, or None if no site-day's reasons are known."""
     if not tally.explained_site_days:
         return None
     return pb.ChangeReasons(explained_site_days=tally.explained_site_days, **asdict(tally.reasons))

@@ -33,7 +33,10 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Sums(NamedTuple):
-    """A metric's old and new sum over some parts (site-days, for example), and the sum of |new − old| of each part."""
+    """A metric's old and new sum over several parts, such as site-days.
+
+    `absolute` is the sum of |new − old| over the parts.
+    """
 
     old: int = 0
     new: int = 0
@@ -75,10 +78,10 @@ class Outcome(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over some site-days.
+    """Old and new sums over several site-days.
 
     `sums` has all metrics that are not 0 in both generations; `changed` has only metrics with a difference. `reasons`
-    adds up the reasons over the `explained_site_days`; for other changed site-days, the reasons are not known.
+    adds up the reasons of the `explained_site_days`. The reasons of other changed site-days are not known.
     """
 
     site_days: int = 0
@@ -113,7 +116,7 @@ class Tally:
 class Differences:
     """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent.
 
-    `disturbed` lists site-days that were not recomputed, but that the settler settles again after the publication.
+    `disturbed` lists site-days outside the plan that the settler settles again after the publication.
     """
 
     total: Tally = field(default_factory=Tally)
@@ -144,7 +147,7 @@ def is_changed(rebuilt: Rebuilt) -> bool:
 
 
 def ranking(sums: Mapping[str, Sums]) -> str:
-    """Return the metric that changed most in per cent; empty if no metric changed.
+    """Return the metric with the largest change in per cent, or an empty text if no metric changed.
 
     Metrics whose old sum is 0 come last.
     """
@@ -153,7 +156,7 @@ def ranking(sums: Mapping[str, Sums]) -> str:
 
 
 def most_changed(tallies: Mapping[str, Tally], metric: str, top: int) -> list[str]:
-    """Return at most `top` keys with a difference in the metric, the largest absolute difference first."""
+    """Return at most `top` keys whose sums for the metric differ, the largest absolute difference first."""
     absolute = {key: tally.sums.get(metric, Sums()).absolute for key, tally in tallies.items()}
     changed = [key for key, difference in absolute.items() if difference]
     return sorted(changed, key=lambda key: (-absolute[key], key))[:top]

@@ -1,7 +1,7 @@
 """A visitor's erasure (kind ERASE): its keys, its scope, and the receipt as a message.
 
-Limits: an erasure has a single site, at most 16 identifiers with 1 to 128 bytes each, and at most 20,000 settled
-site-days. The identifiers are hashed at once and never stored.
+Limits: an erasure has a single site, at most 16 identifiers, and at most 20,000 settled site-days. An identifier has 1
+to 128 bytes. The identifiers are hashed at once and never stored.
 """
 
 from __future__ import annotations
@@ -63,11 +63,13 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 
 
 def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
-    """Return the digests of a visitor's keys; the keys are computed as the collector computes them (rule I1).
+    """Return the digests of a visitor's keys.
+
+    The keys are computed as in the collector (rule I1).
 
     Raises:
-        RefusedError: the number of identifiers is 0 or too large, an identifier is invalid, or user ids are given for a
-            site that does not identify visitors by user id.
+        RefusedError: the number of identifiers is 0 or too large, an identifier is invalid, or the site does not
+            identify visitors by user id and the request has user ids.
     """
     count = len(visitor.visitor_ids) + len(visitor.user_ids) + len(visitor.visitor_keys)
     if not 1 <= count <= MAX_KEYS:
@@ -92,7 +94,7 @@ def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -
 def erasure_scope(
     site: str, generations: Generations, progress: Mapping[PartitionId, PartitionProgress], max_site_days: int
 ) -> tuple[Scope, int, int]:
-    """Return a site's settled site-days, the first day, and the day after the last closed day.
+    """Return a site's settled site-days, the first of these days, and the day after the last closed day.
 
     Raises:
         RefusedError: the site has too many settled days.

@@ -47,11 +47,14 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
-"""Maximum number of recomputed site-days that are read at once: the two carries of a site-day may take megabytes."""
+"""Maximum number of recomputed site-days in memory. A site-day's two carries may take megabytes."""
 
 
 class Part(NamedTuple):
-    """The part of a reprocessing that is compared: one site or all sites (None), days in [first_day, end_day)."""
+    """The part of a reprocessing that is compared: the days in [first_day, end_day).
+
+    `site` is a site's name, or None for all sites.
+    """
 
     site: str | None
     first_day: int
@@ -61,14 +64,16 @@ class Part(NamedTuple):
 def get_reprocessing_diff(
     backend: Backend, caller: IngestKey | None, request: pb.GetReprocessingDiffRequest, checkpoint: Checkpoint
 ) -> pb.GetReprocessingDiffResponse:
-    """Return a page of changed days; on the first page also the most changed sites, values and cells.
+    """Return a page of changed days.
+
+    The first page also has the most changed sites, values and cells.
 
     Raises:
         Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: a value is invalid, the difference cannot be read in this state (WRONG_STATE), or a limit is
             exceeded.
-        Abandoned: raised by the checkpoint, which is called between the steps of the question.
+        Abandoned: raised by the checkpoint, which is called between reads.
     """
     require_operator(caller, backend.open_reads, READ_RULE)
     id_ = id_of(request.name)
@@ -97,7 +102,10 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield a part's recomputed site-days, sorted by site and day, with only the values that a comparison needs."""
+    """Yield a part's recomputed site-days, sorted by site and day.
+
+    Each site-day has only the values that a comparison needs.
+    """
     after = None if part.site is None else SiteDay(part.site, part.first_day - 1)
     while page := [_compared_only(each) for each in stored.rebuilt(id_, after, READ_SITE_DAYS)]:
         checkpoint()
@@ -145,7 +153,7 @@ def _add_disturbed(
     reprocessing: Reprocessing,
     generations: Generations,
 ) -> None:
-    """Add settled site-days that are not in the plan, but that the settler settles again after the publication."""
+    """Add settled site-days outside the plan that the settler settles again after the publication."""
     disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
     for site, of_site in groupby(disturbed, key=lambda each: each.site):
         days = [each.day for each in of_site]

@@ -1,4 +1,4 @@
-"""ListRetiredGenerations: list replaced generations whose rows the settler keeps for a time or will remove next.
+"""ListRetiredGenerations: list replaced generations whose rows are not removed yet.
 
 Limits: a page has the generations of at most 500 site-days; a larger page_size is reduced to 500. The last page is
 empty, because a store cannot always tell that no further site-day follows.
@@ -76,7 +76,7 @@ def _after(token: str, of_list: str) -> SiteDay | None:
 
 
 def _holders(stored: Reprocessings, found: Sequence[RetiredGeneration]) -> dict[tuple[SiteDay, int], str]:
-    """Return the reprocessing that can make each generation current, the newest if there are several."""
+    """Return, for each generation, the newest reprocessing that can make the generation current."""
     site_days = sorted({each.site_day for each in found})
     holders: dict[tuple[SiteDay, int], str] = {}
     for reprocessing in reversed(stored.all(note_damage) if found else ()):
@@ -91,7 +91,7 @@ def _holders(stored: Reprocessings, found: Sequence[RetiredGeneration]) -> dict[
 
 
 def _rebuilt(stored: Reprocessings, reprocessing: Reprocessing, site_day: SiteDay) -> Rebuilt | None:
-    """Return a reprocessing's recomputed site-day; None if the reprocessing does not have the site-day."""
+    """Return a reprocessing's recomputed site-day, or None if the site-day is not recomputed by this reprocessing."""
     site, day = site_day
     if site not in reprocessing.sites or not reprocessing.first_day <= day < reprocessing.reach:
         return None

@@ -61,7 +61,7 @@ def reprocessing_message(reprocessing: Reprocessing, now: int, speed: Speed) -> 
     Args:
         reprocessing: the reprocessing.
         now: the current time in UTC ms, which decides whether a plan is expired.
-        speed: the speed from which the estimated duration is computed.
+        speed: the speed for the estimated duration.
     """
     state = state_at(reprocessing, now)
     work = reprocessing.work

@@ -42,7 +42,10 @@ def name_of(id_: str) -> str:
 
 
 def new_id(now: int, token: str) -> str:
-    """Return an id such as `20261129-x7k2p4`: the UTC day at `now` (UTC ms), and 30 bits from a hashed random token."""
+    """Return an id such as `20261129-x7k2p4`.
+
+    The id consists of the UTC day at `now` (UTC ms) and 30 bits from a hashed random token.
+    """
     digest = hashlib.blake2b(token.encode(), digest_size=_ID_BYTES, person=b"reprocessing").digest()
     return f"{date_text(now // DAY_MS).replace('-', '')}-{base64.b32encode(digest).decode().lower()[:_ID_CHARS]}"
 

@@ -12,7 +12,9 @@ from hitmesh.model.sites import IngestKey
 def publish_reprocessing(
     backend: Backend, caller: IngestKey | None, request: pb.PublishReprocessingRequest
 ) -> pb.PublishReprocessingResponse:
-    """Return the running reprocessing; unchanged if its publication is requested already, or done.
+    """Return the running reprocessing.
+
+    A repeated request returns the reprocessing unchanged.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

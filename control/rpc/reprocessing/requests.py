@@ -1,10 +1,12 @@
-"""Request work on a reprocessing, while the settler and other callers may change the same reprocessing.
+"""Request a change of a reprocessing's state, such as its publication.
 
-A request replaces the stored value only if this value is unchanged since the request read it; otherwise the request
-starts again from the changed value. Work on site-days that belong to another open reprocessing is refused. A rollback
-or a repeated publication is also refused if another reprocessing of the same site-days was published later. If two
-callers open overlapping reprocessings at the same moment, each call finds the other reprocessing afterwards, and at
-least one call withdraws its request.
+The settler and other callers may change the same reprocessing meanwhile.
+
+A request replaces the stored reprocessing only if nobody has changed the stored value since the request read it.
+Otherwise the request starts again from the changed value. A request is refused if some of its site-days belong to
+another open reprocessing. A rollback or a repeated publication is also refused if a later publication changed the same
+site-days. Two callers may open overlapping reprocessings at the same moment. Each call then finds the other
+reprocessing, and at least one call withdraws its request.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _ATTEMPTS: Final = 5
 
 
 def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: Work) -> pb.Reprocessing:
-    """Request work on behalf of the caller; return the reprocessing as a message.
+    """Request a piece of work for the caller, and return the reprocessing as a message.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
@@ -47,7 +49,10 @@ def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: 
 
 
 def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], int]) -> Reprocessing:
-    """Return the reprocessing with the requested work; unchanged if the work is already requested or done."""
+    """Return the reprocessing with the requested work.
+
+    If the work is already requested or done, the reprocessing is unchanged.
+    """
     for _ in range(_ATTEMPTS):
         found = stored.get(id_)
         if found is None:
@@ -64,11 +69,11 @@ def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], 
 
 
 def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing, work: Work) -> Reprocessing:
-    """Return the opened reprocessing; if a conflicting reprocessing was opened or published meanwhile, raise.
+    """Return the opened reprocessing, or raise if a conflicting reprocessing was opened or published meanwhile.
 
     Withdraw the request before raising. If the settler has already begun the work, the request remains, and no error is
-    raised. This is safe: the settler works on reprocessings in sequence, withdraws work that would undo a later
-    publication, and recomputes site-days that another publication changed.
+    raised. A remaining request does no harm. The settler works on reprocessings in sequence and withdraws work that
+    would undo a later publication. It recomputes site-days that another publication changed.
     """
     try:
         refuse_conflict(before, work, stored.all(note_damage))

@@ -12,7 +12,9 @@ from hitmesh.model.sites import IngestKey
 def rollback_reprocessing(
     backend: Backend, caller: IngestKey | None, request: pb.RollbackReprocessingRequest
 ) -> pb.RollbackReprocessingResponse:
-    """Return the running reprocessing; unchanged if its rollback is requested already, or done.
+    """Return the running reprocessing.
+
+    A repeated request returns the reprocessing unchanged.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

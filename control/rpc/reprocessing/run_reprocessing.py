@@ -12,7 +12,9 @@ from hitmesh.model.sites import IngestKey
 def run_reprocessing(
     backend: Backend, caller: IngestKey | None, request: pb.RunReprocessingRequest
 ) -> pb.RunReprocessingResponse:
-    """Return the running reprocessing; unchanged if its work is requested already, or its difference can be read.
+    """Return the running reprocessing.
+
+    A reprocessing that runs already, or whose difference can be read, is returned unchanged.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

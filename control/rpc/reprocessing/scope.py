@@ -26,7 +26,7 @@ _SITES_OF_MERCHANT: Final = re.compile(rf"({MERCHANT_PATTERN.pattern})/sites/-")
 
 
 class Scope(NamedTuple):
-    """Full names of the sites in ascending order, and the number of their settled site-days and accepted hits."""
+    """The sites' full names in ascending order, and the numbers of settled site-days and accepted hits."""
 
     sites: tuple[str, ...]
     site_days: int
@@ -72,8 +72,8 @@ def scope_of(
 ) -> Scope:
     """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
 
-    A site that is not named in full, but only selected by a `-`, is left out if it has no settled day in the range.
-    Each site and each ledger is a separate read, and the checkpoint is called before each of these reads.
+    A site that only a `-` selects is left out if it has no settled day in the range. Each site is read separately, and
+    so is each ledger. The checkpoint is called before each read.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
@@ -105,7 +105,7 @@ def sites_in_order(
 ) -> Iterator[str]:
     """Return an iterator over the sites that the names stand for, in name order, beginning with the site `first`.
 
-    Names are checked at once; sites are read in pages while the iterator is consumed, so that the number of sites is
+    Names are checked by the call itself. Sites are read in pages while the caller iterates, so the number of sites is
     not limited.
 
     Raises:
@@ -160,7 +160,7 @@ def _refuse_open(last: int, open_day: int) -> None:
 def _resolved(
     names: Sequence[str], directory: SiteDirectory, limits: ReprocessingLimits, checkpoint: Checkpoint
 ) -> tuple[set[str], set[str]]:
-    """Return the sites that are named in full, and the sites that a `-` stands for."""
+    """Return two lists: the sites that are named in full, and the sites that a `-` selects."""
     _refuse_number(names, _path("sites"), limits.names)
     named: set[str] = set()
     listed: set[str] = set()

@@ -1,7 +1,6 @@
-"""The rules of a planned reprocessing of kind RULES: the version for each site, and hits without a stored network.
+"""Add each site's rules version to a plan of kind RULES, and the number of hits without a stored network.
 
-A plan keeps the versions that the sites had when the plan was made, so later changes of the rules do not affect the
-work.
+A plan contains the versions from the time of planning, so later changes of the rules do not affect the reprocessing.
 """
 
 from __future__ import annotations
@@ -37,7 +36,10 @@ def with_site_rules(
 
 
 def _first_day_with_networks(rules: SiteRules, planned: Reprocessing) -> int:
-    """Return the first planned day that began after `store_network` was set, or the plan's end if there is none."""
+    """Return the first planned day that began after `store_network` was set.
+
+    If there is no such day, return the plan's end.
+    """
     if rules.networks_since is None:
         return planned.end_day
     return min(-(-rules.networks_since // DAY_MS), planned.end_day)

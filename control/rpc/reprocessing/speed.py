@@ -9,7 +9,7 @@ from hitmesh.model.plan import HIT_US, KEEP_REPLACED_DAYS, SITE_DAY_MS, Kind, Pl
 from hitmesh.model.reprocessings import Reprocessing
 
 MIN_MEASURED_MS: Final = 1_000
-"""A shorter duration does not measure the speed, because it includes the wait for the settler's current pass."""
+"""A shorter duration is mainly the wait for the settler's current pass, so it does not measure the speed."""
 
 
 class Speed(NamedTuple):
@@ -20,9 +20,9 @@ class Speed(NamedTuple):
 
 
 def measured_speed(newest_first: Iterable[Reprocessing]) -> Speed:
-    """Return the speed of the newest reprocessing with a measured duration; the default speed if there is none.
+    """Return the speed of the newest measured reprocessing, or the default speed if no reprocessing was measured.
 
-    A measured duration does not show the time for hits and for site-days separately, so both default times are
+    A measured duration includes the time for hits and the time for site-days. Both default times are therefore
     multiplied by the same factor.
     """
     for each in newest_first:

@@ -30,13 +30,16 @@ def expires_at(reprocessing: Reprocessing) -> int:
 
 
 def state_at(reprocessing: Reprocessing, now: int) -> State:
-    """Return the state; EXPIRED for an old plan, even if the stored state is still PLANNED."""
+    """Return the stored state, or EXPIRED for a plan that is too old to run."""
     is_expired = reprocessing.state is State.PLANNED and now >= expires_at(reprocessing)
     return State.EXPIRED if is_expired else reprocessing.state
 
 
 def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
-    """Return whether the work is already requested or done, so that a request changes nothing."""
+    """Return whether the work is already requested or done.
+
+    A request for work that is requested or done changes nothing.
+    """
     is_requested = reprocessing.state is State.RUNNING and reprocessing.work is work
     return is_requested or reprocessing.state is next_state(reprocessing.kind, work)
 
@@ -44,7 +47,7 @@ def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
 def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
     """Return the reprocessing with the requested work, as the next version.
 
-    A plan is cancelled at once. Work that failed continues from its recorded progress.
+    A plan is cancelled at once. A repeated request for failed work continues from the recorded progress.
 
     Raises:
         RefusedError: the work cannot be requested in this state (WRONG_STATE).
@@ -64,8 +67,8 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
 def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Sequence[Reprocessing]:
     """Return the other open reprocessings of the same or adjacent site-days, the oldest first.
 
-    Adjacent days matter, because a plan also recomputes and publishes a later day if visits that continue into it
-    change.
+    Adjacent days matter, because a changed visit may continue into the day after the plan. The plan then also
+    recomputes that day.
     """
     others = (other for other in stored if other.id != reprocessing.id and other.state in OPEN_STATES)
     return sorted(filter(reprocessing.touches, others), key=lambda other: (other.created_at, other.id))
@@ -163,7 +166,7 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
 
 
 def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
-    """Raise unless every site-day is recomputed and the new generations are not removed.
+    """Raise unless every site-day is recomputed, and all new generations still exist.
 
     Raises:
         RefusedError: the difference cannot be read in this state (WRONG_STATE).
@@ -186,9 +189,11 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
 
 
 def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], now: int, field: str) -> None:
-    """Raise if the rows of a replaced generation may have been removed; such rows are kept for a limited time.
+    """Raise if the rows of a replaced generation may have been removed.
 
-    If a site-day's entry is older than the reprocessing, no generation was replaced, and the rows of both generations
+    Replaced rows are kept for a limited time.
+
+    If a site-day's entry is older than the reprocessing, no generation was replaced, so the rows of both generations
     are stored.
 
     Args:

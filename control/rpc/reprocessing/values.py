@@ -69,7 +69,7 @@ class ChangedValues(NamedTuple):
 
 
 def legs(dimension: str) -> list[Leg]:
-    """Return the queries (legs) that answer a question about a dimension.
+    """Return the queries (legs) for a question about a dimension.
 
     Raises:
         RefusedError: the dimension does not exist (UNKNOWN_DIMENSION).
@@ -101,7 +101,7 @@ def changed_values(
         metrics: the store with the rows of both generations.
         generations: the old and the new generation of the same site-days.
         dimension: the dimension.
-        order_by: the metric that ranks the values; empty for the metric that changed most in per cent.
+        order_by: the metric that ranks the values; if empty, the metric with the largest change in per cent.
         top: the maximum number of values.
         checkpoint: called between queries.
 
@@ -128,7 +128,10 @@ def _rows(
     leg: Leg,
     checkpoint: Checkpoint,
 ) -> pl.DataFrame:
-    """Return a table with a row per value and a column per measure; a null value is named as in reports."""
+    """Return a table with a row per value, and a column per measure.
+
+    A null value has the same name as in reports.
+    """
     days = [site_day.day for site_day in generations]
     start = min(days) * DAY_MS
     question = MetricQuery(

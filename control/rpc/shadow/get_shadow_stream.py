@@ -12,7 +12,9 @@ from hitmesh.model.sites import IngestKey
 def get_shadow_stream(
     backend: Backend, caller: IngestKey | None, request: pb.GetShadowStreamRequest
 ) -> pb.GetShadowStreamResponse:
-    """Return the shadow stream; its state is UNSPECIFIED if there is none.
+    """Return the shadow stream.
+
+    Without a shadow stream, the returned state is UNSPECIFIED.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.

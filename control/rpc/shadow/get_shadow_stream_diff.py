@@ -1,6 +1,7 @@
 """GetShadowStreamDiff: return the differences between shadow stream and live stream, per metric and UTC day.
 
-Limits: at most 1,000 sites. The sums come from the series, which both streams write, and include excluded hits.
+Limits: at most 1,000 sites. The sums come from the series, because both streams write the series. The sums include
+excluded hits.
 """
 
 from __future__ import annotations
@@ -116,8 +117,11 @@ def _sites(backend: Backend, names: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _compare(books: Bookkeeping, table: StreamTable, shadow: Shadow, site: str, end_day: int, found: _Found) -> None:
-    """Compare the days without a settled generation; `end_day` is the first day that has no hits yet."""
-    # Imported at the first call, because only these calls need the libraries for rows.
+    """Compare the days without a settled generation.
+
+    `end_day` is the day after the last day that can have hits.
+    """
+    # imported at the first call, because only calls of GetShadowStreamDiff need the libraries for rows
     from control.rpc.shadow.sums_by_day import sums_by_day
 
     first_day, generations = shadow.stream.first_day, (table.live.generation, shadow.stream.generation)

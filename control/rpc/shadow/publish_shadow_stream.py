@@ -12,7 +12,9 @@ from hitmesh.model.streams import ShadowState, StreamTable
 def publish_shadow_stream(
     backend: Backend, caller: IngestKey | None, request: pb.PublishShadowStreamRequest
 ) -> pb.PublishShadowStreamResponse:
-    """Return the published shadow stream; unchanged if it is published already.
+    """Return the published shadow stream.
+
+    A repeated call returns the shadow stream unchanged.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

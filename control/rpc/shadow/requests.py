@@ -1,4 +1,7 @@
-"""Change the stream table on behalf of a caller, while the processor and other callers may change the same table."""
+"""Change the stream table on behalf of a caller.
+
+The processor and other callers may change the same table meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,9 @@ _STATES: Final = {
 def answer_change(
     backend: Backend, caller: IngestKey | None, change: Callable[[StreamTable], StreamTable]
 ) -> pb.ShadowStream:
-    """Change the table on behalf of the caller; return the shadow stream as a message.
+    """Change the table on behalf of the caller, and return the shadow stream as a message.
 
-    `change` returns its argument if the table is already as wanted.
+    `change` returns its argument if the table needs no change.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
@@ -76,7 +79,10 @@ def new_stream(books: Bookkeeping, table: StreamTable, logic: Logic) -> Stream:
 
 
 def shadow_message(books: Bookkeeping, table: StreamTable) -> pb.ShadowStream:
-    """Return the shadow stream as a message; state UNSPECIFIED if there is none."""
+    """Return the shadow stream as a message.
+
+    Without a shadow stream, the message has the state UNSPECIFIED.
+    """
     shadow = table.shadow
     if shadow is None:
         return pb.ShadowStream()
@@ -94,7 +100,9 @@ def shadow_message(books: Bookkeeping, table: StreamTable) -> pb.ShadowStream:
 
 
 def shadow_lag_ms(books: Bookkeeping, table: StreamTable, *, wait_s: float = INGESTED_WITHIN_S) -> int:
-    """Return the shadow stream's lag behind the live stream in log time: the largest lag among its stores.
+    """Return the shadow stream's lag behind the live stream, in log time.
+
+    The lag is the largest lag of the stores.
 
     A process learns Druid's marks some seconds after its first question to Druid. If only Druid's progress is unknown,
     this function waits for the marks, at most `wait_s`.

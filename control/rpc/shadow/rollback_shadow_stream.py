@@ -12,7 +12,9 @@ from hitmesh.model.streams import ShadowState, StreamTable
 def rollback_shadow_stream(
     backend: Backend, caller: IngestKey | None, request: pb.RollbackShadowStreamRequest
 ) -> pb.RollbackShadowStreamResponse:
-    """Return the shadow stream, which reports no longer read; unchanged if reports already read the live stream.
+    """Return the shadow stream, which reports no longer read.
+
+    A repeated call returns the shadow stream unchanged.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

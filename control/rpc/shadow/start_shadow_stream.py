@@ -13,12 +13,14 @@ from hitmesh.model.streams import StreamTable
 def start_shadow_stream(
     backend: Backend, caller: IngestKey | None, request: pb.StartShadowStreamRequest
 ) -> pb.StartShadowStreamResponse:
-    """Return the shadow stream; unchanged if it runs already with the same logic.
+    """Return the shadow stream.
+
+    A shadow stream that runs already with the same logic is returned unchanged.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        RefusedError: the logic version does not exist; or another shadow stream runs, or the log no longer has the
-            needed records (WRONG_STATE).
+        RefusedError: the logic version does not exist, another shadow stream runs (WRONG_STATE), or the log no longer
+            has the needed records (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.
     """
 

@@ -12,7 +12,9 @@ from hitmesh.model.streams import ShadowState, StreamTable
 def stop_shadow_stream(
     backend: Backend, caller: IngestKey | None, request: pb.StopShadowStreamRequest
 ) -> pb.StopShadowStreamResponse:
-    """Return the shadow stream after the call: if published, it becomes the live stream; otherwise it is removed.
+    """Return the shadow stream after the call.
+
+    A published shadow stream becomes the live stream; any other shadow stream is removed.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

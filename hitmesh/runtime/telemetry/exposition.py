@@ -1,7 +1,7 @@
 """Serves a process's metrics to Prometheus, with the HTTP server of prometheus_client on a separate address.
 
-The exported names are exactly the names in the registry, without labels of the OpenTelemetry library. Only composition
-roots may import this module.
+The exported names are the registry's names, without labels of the OpenTelemetry library. Only composition roots may
+import this module.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def open_telemetry(part: Part, listen: str) -> Telemetry:
 class InTurn(CollectorRegistry):
     """A registry that serves concurrent requests one after another.
 
-    The HTTP server has a thread per request, but OpenTelemetry's reader supports only one request at a time: otherwise,
-    a request may get all values twice, and a concurrent request may get none.
+    The HTTP server has a thread per request, but OpenTelemetry's reader supports only one request at a time. With two
+    concurrent requests, one may get all values twice, and the other may get no values.
     """
 
     def __init__(self) -> None:

@@ -69,12 +69,15 @@ class Metric(Generic[LabelsP]):
         return Observation(value, self.labels(*args, **labels))
 
     def label_values(self) -> dict[str, tuple[str, ...] | str]:
-        """Return the allowed values per label, or a text that describes the values if they are not enumerated."""
+        """Return the allowed values per label.
+
+        If a label's values are not enumerated, return a text that describes the values.
+        """
         hints = get_type_hints(self.labels, include_extras=True)
         return {name: _values_of(hint) for name, hint in hints.items() if name != "return"}
 
     def label_sets(self) -> Iterator[Labels]:
-        """Yield every combination of label values; yield nothing if a label's values are not enumerated."""
+        """Yield every combination of label values, or nothing if a label's values are not enumerated."""
         values = self.label_values()
         if any(isinstance(named, str) for named in values.values()):
             return
@@ -98,20 +101,29 @@ class Counter(Metric[LabelsP]):
 
 
 class ReadCounter(Metric[LabelsP]):
-    """A counter that only reads a value which another component counts; the value is read at each collection."""
+    """A counter whose value another component counts.
+
+    Each collection reads this value.
+    """
 
     kind = "counter"
 
 
 class Gauge(Metric[LabelsP]):
-    """A current value, which a service sets, or which a function returns at each collection."""
+    """A current value.
+
+    A service sets the value, or a function returns the value at each collection.
+    """
 
     kind = "gauge"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram(Metric[LabelsP]):
-    """The distribution of values over buckets; a value equal to a bound belongs to the bucket below the bound."""
+    """The distribution of values over buckets.
+
+    A value that equals a bound belongs to the bucket below the bound.
+    """
 
     bounds: tuple[float, ...]
 

@@ -1,7 +1,7 @@
 """The labels of metrics and their allowed values.
 
-No label value is a site, a visitor or a text from outside, so the number of time series is bounded. Each set of labels
-has a function whose argument types accept only the allowed values.
+No label value names a site or a visitor, or is a text from outside. The number of time series is therefore bounded.
+Each set of labels has a function whose argument types accept only the allowed values.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ class HitOutcome(StrEnum):
 
 
 class IssueOutcome(StrEnum):
-    """The outcome in an issue that is sent to a client (collector.v1.Outcome); an unknown outcome becomes OTHER."""
+    """The outcome in an issue that a client gets (collector.v1.Outcome).
+
+    An unknown outcome becomes OTHER.
+    """
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -129,7 +132,10 @@ class ReprocessedResult(StrEnum):
 
 
 class DriftKind(StrEnum):
-    """The kind of difference between a settled site-day and the stream: a measure's sum, else a row, else a sketch."""
+    """The kind of difference between a settled site-day and the stream.
+
+    The kind is the first that applies: a measure's sum, a row, a sketch.
+    """
 
     MEASURES = "measures"
     ROWS = "rows"

@@ -1,4 +1,6 @@
-"""The methods with which services record metrics: each metric of the registry is an OpenTelemetry instrument.
+"""The methods with which services record metrics.
+
+Each metric of the registry is an OpenTelemetry instrument.
 
 `exposition` serves the metrics. A method call takes about 4 µs (`set`: 1 µs), so services must call these methods per
 batch, call or step, never per hit. All methods may be called from any thread.
@@ -71,7 +73,7 @@ class Metrics:
 
         Counters whose label values are not enumerated are left out.
 
-        When a counter starts at 0, Prometheus sees its first event as an increase of a series, not as a new series.
+        A counter that starts at 0 is an existing series at its first event, so Prometheus sees an increase.
         """
         for metric in REGISTRY:
             if isinstance(metric, Counter) and metric.name.startswith(prefix):

@@ -1,7 +1,7 @@
 """Measures the handler time and final status of RPCs that have a single request.
 
 The interceptor only measures; it never changes or rejects a call. The interceptor records a value per call, never per
-hit. A call with a response stream is measured until the last response is sent. Calls with a request stream last for
+hit. A call with a response stream is measured until its last response is sent. Calls with a request stream last for
 hours and have their own metrics (open streams, ack latency). Health checks and reflection are not measured.
 """
 
@@ -38,7 +38,7 @@ class CallMeter(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Return a measuring handler, or the given handler for methods outside the hitmesh contract."""
+        """Return a handler that measures, or the given handler for a method outside the hitmesh contract."""
         handler = continuation(details)
         if handler is None or not details.method.startswith(_CONTRACT):
             return handler

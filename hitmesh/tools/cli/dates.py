@@ -17,7 +17,7 @@ _DAYS_BACK: Final = {"today": 0, "yesterday": 1}
 
 
 def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Check that an option's value is an ISO date, `today` or `yesterday`; return the value in lower case.
+    """Check that an option's value is an ISO date, `today` or `yesterday`, and return the value in lower case.
 
     `resolve_dates` and `utc_dates` later replace `today` and `yesterday` by dates.
     """
@@ -74,7 +74,7 @@ def resolve_dates(
 
 
 def utc_dates(since: str | None, until: str | None, now: datetime | None = None) -> tuple[Date | None, Date | None]:
-    """Return the two dates as protobuf messages, where `today` means the UTC day; None stays None.
+    """Return the two dates as protobuf messages. `today` is the UTC day, and None stays None.
 
     Raises:
         UsageError: the first date is after the last.

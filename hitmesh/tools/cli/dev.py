@@ -152,7 +152,7 @@ def dev(
 
 
 def _lock(home: Home) -> IO[str] | None:
-    """Create the home's directories, acquire its lock and remove a ready file that a killed mesh left behind.
+    """Create the home's directories, acquire its lock, and remove a killed mesh's ready file.
 
     If the home cannot be used or locked, print the reason and return None.
     """

@@ -148,7 +148,7 @@ def _worked_off(mesh: Mesh, running: reprocessing_pb2.Reprocessing) -> reprocess
 
 
 def _settled_hits(difference: reprocessing_pb2.GetReprocessingDiffResponse) -> int:
-    """Return the number of the visitor's hits whose event time is on a settled day."""
+    """Return the number of the visitor's hits on settled days, by event time."""
     return difference.ledger_after.erased - difference.ledger_before.erased
 
 

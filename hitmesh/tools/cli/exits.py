@@ -64,7 +64,7 @@ Exit codes:
   141  the program that reads the output closed the pipe, for example `hitmesh … | head`
 """
 
-# The google.rpc code in the Status object for failures that no RPC caused, keyed by exit code.
+# The google.rpc code for a failure that no RPC caused, keyed by exit code. It becomes the code in the Status object.
 _RPC_CODES: Final[dict[int, int]] = {
     Exit.BUG: 13,  # INTERNAL
     Exit.USAGE: 3,  # INVALID_ARGUMENT
@@ -83,7 +83,7 @@ _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
-# If no connection was established, grpc's message contains one of these phrases. All other messages come from the
+# grpc's message contains one of these phrases if no connection was established. All other messages come from the
 # server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
@@ -109,7 +109,7 @@ class Failure:
     details: list[dict[str, Any]] = field(default_factory=list)
 
     def show(self, *, as_json: bool) -> None:
-        """Write the error to stderr, as text or as a JSON line; a failure without text prints nothing."""
+        """Write the error to stderr, as text or as a JSON line. A failure without text writes nothing."""
         if not self.text:
             return
         if as_json:
@@ -149,8 +149,8 @@ def failure_of(error: BaseException) -> Failure:
 def _output_failure(error: OutputFailed) -> Failure:
     """Return the failure for standard output that cannot be written.
 
-    If the reading program closed the pipe, the failure prints no message and has the usual exit code of filters (128 +
-    SIGPIPE).
+    If the reading program closed the pipe, no message is printed, and the exit code is 128 + SIGPIPE, as for other
+    filters.
     """
     message = f"standard output cannot be written ({error.cause}): free space, or write the output to another place"
     if error.is_closed_pipe:
@@ -189,7 +189,7 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _rpc_failure(error: BaseException) -> Failure | None:
-    # If the module grpc is not loaded, the error cannot come from a call. Importing grpc here would add 100 ms to every
+    # If the module grpc is not loaded, the error cannot come from an RPC. Importing grpc here would add 100 ms to every
     # other failure.
     if "grpc" not in sys.modules:
         return None
@@ -217,7 +217,7 @@ def _details(error: grpc.RpcError) -> list[dict[str, Any]]:
 
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an RpcError raised by a call is that call
-    except ValueError:  # the details contradict the status, because a proxy answered
+    except ValueError:  # the details contradict the status if a proxy answered
         return []
     details: list[dict[str, Any]] = []
     for detail in status.details if status is not None else ():

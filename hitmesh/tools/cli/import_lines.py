@@ -15,19 +15,19 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.importers.lines import MAX_LINE_BYTES
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
-# Number of bytes that a line may have beyond the limit: the byte order mark and the line end.
+# Maximum number of bytes that do not count towards a line's limit: the byte order mark and the line end.
 _UNCOUNTED_BYTES: Final = len(b"\xef\xbb\xbf" + b"\r\n")
 
 
 def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     r"""Yield the lines of a file, with their ends.
 
-    A line that is longer than the limit is cut to a piece that is still longer than the limit, so that importers
-    recognize the line as too long. The remainder is read in pieces and dropped.
+    A line beyond the limit is cut to a piece that is still longer than the limit. Importers thus recognize that the
+    line is too long. The remainder is read in pieces and dropped.
 
     Args:
         file: the file, positioned at its beginning; must support seek.
-        consequence: clause for the error message about damage, which says whether hits were sent.
+        consequence: clause for the error message about damage; the clause says whether hits were sent.
         max_line_bytes: maximum bytes of a line, without byte order mark, `\n` or `\r\n`.
 
     Raises:
@@ -67,7 +67,7 @@ def _bounded(file: BinaryIO, max_line_bytes: int) -> Iterator[bytes]:
 def _damage(error: EOFError | zlib.error | gzip.BadGzipFile) -> str:
     if isinstance(error, EOFError):
         return "is cut short"
-    # the file begins with gzip data, so BadGzipFile here means that bytes in another format follow the gzip data
+    # the file begins with gzip data, so this error means that other bytes follow the gzip data
     if str(error).startswith("Not a gzipped file"):
         return "is followed by other bytes"
     return f"is damaged ({error})"

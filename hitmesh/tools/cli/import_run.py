@@ -1,8 +1,7 @@
-"""Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, and counts copies.
+"""Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, counts copies.
 
 This module decides the order of these steps, and computes the number of duplicates that is reported. Files are read
-twice: the first pass computes the digest and the range of days, and checks the format before any hit is sent; the
-second pass sends the hits.
+twice. The first pass checks the format, and computes the digest and the range of days. The second pass sends the hits.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from hitmesh.tools.importers.lines import SkipReason, Tally
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
-# Clauses for the error message about a damaged file, which say whether hits were sent. In the first pass, no hit is
-# sent. The second pass begins only if all files were intact, so a file that is damaged in the second pass was changed
-# in between.
+# Clauses for the error message about a damaged file. A clause says whether hits were sent. The first pass sends no hit.
+# The second pass begins only if all files were intact. A file that is damaged in the second pass was therefore changed
+# between the passes.
 _NOTHING_SENT: Final = "and no hit of any file was sent"
 _CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
 _NAMED_FILES: Final = 3  # Maximum number of file names in a message.
@@ -59,7 +58,7 @@ class Source:
 class Survey:
     """Result of the first pass: counts of lines and hits, first and last time (UTC seconds), and a digest of all lines.
 
-    `formats` has a pair (file name, name of the detected format) per file with lines.
+    `formats` has a pair per file with lines: the file name, and the name of the detected format.
     """
 
     tally: Tally
@@ -72,7 +71,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The number of hits and the number of copies that reports show for the days that the files cover."""
+    """The number of hits and the number of copies in reports on the files' days."""
 
     hits: int
     copies: int
@@ -131,7 +130,7 @@ def run_import(
         mesh: connection with a server key.
         site: full name; a missing site is created.
         currency: required currency of the site; None accepts any currency.
-        timeout_s: maximum wait in seconds until the numbers can be queried; None does not wait.
+        timeout_s: maximum wait in seconds until the numbers can be queried, or None for no wait.
         progress: receives phases and counts.
 
     Raises:
@@ -248,10 +247,10 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 
 
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
-    """Return the number of accepted hits that are copies of hits stored before the import.
+    """Return the number of accepted hits that are copies of older stored hits.
 
     If no stream broke, the result is the number of new copies. After a broken stream, some new copies may be hits that
-    the sender stored twice. The result is then the number of accepted hits that did not become new hits, but at most
+    the sender stored twice. The result is then the number of accepted hits that did not become new hits. It is at most
     the number of new copies.
     """
     new_copies = max(0, after.copies - before.copies)

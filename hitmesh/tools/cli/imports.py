@@ -163,7 +163,7 @@ def _fail_if_all_refused(imported: Imported) -> None:
 
 
 def _note_unread(tally: Tally) -> None:
-    """Print the first unparsable lines with the reason for each, then the number of unparsable lines and the remedy."""
+    """Print the first unparsable lines, each with its reason, then the number of unparsable lines and the remedy."""
     from hitmesh.tools.importers.lines import SkipReason
 
     for line in tally.unread:

@@ -18,7 +18,7 @@ class LazyCommand(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """Click group that has the names and summaries of its commands, so that help needs no import."""
+    """Click group with the names and summaries of its commands, so that help needs no import."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

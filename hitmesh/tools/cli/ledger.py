@@ -109,7 +109,7 @@ def _complain_of_unread(found: Sequence[operations_pb2.GetLedgerResponse], after
 
 
 def _unread_s(found: operations_pb2.GetLedgerResponse) -> float:
-    """Return the age in seconds of the oldest record that the processor has not read; 0 if all records are read."""
+    """Return the age in seconds of the oldest unread record, or 0 if the processor has read all records."""
     return (
         max(0.0, time.time() - found.unread_since.ToMilliseconds() / 1_000) if found.HasField("unread_since") else 0.0
     )
@@ -233,5 +233,5 @@ def _totals_fields(totals: operations_pb2.LedgerTotals) -> dict[str, Any]:
 
 
 def _count_fields(count: operations_pb2.LedgerCount) -> dict[str, Any]:
-    """Return a count as JSON fields; checksums are hexadecimal text, because many JSON parsers round large numbers."""
+    """Return a count as JSON fields. Checksums are hexadecimal text, because many JSON parsers round large numbers."""
     return {"hits": count.hits, "sum64": f"{count.sum64:016x}", "xor64": f"{count.xor64:016x}"}

@@ -139,7 +139,7 @@ def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether the text `host:port` names this machine; the function makes no DNS lookup."""
+    """Return whether the text `host:port` names this machine, without a DNS lookup."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True

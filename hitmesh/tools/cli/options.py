@@ -36,7 +36,10 @@ _ENDPOINT_HELP: Final = "Address of the mesh. Default: HITMESH_ENDPOINT, else th
 
 
 def full_name_of_site(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return the full name of a site, which the user may write as `m/s` or in full."""
+    """Return a site's full name.
+
+    The user may write the name as `m/s` or in full.
+    """
     try:
         return None if value is None else site_name(value)
     except RefusedError as error:
@@ -96,7 +99,7 @@ def currency_option(meaning: str) -> Callable[[CommandT], CommandT]:
 
 
 def output_option(*choices: str) -> Callable[[CommandT], CommandT]:
-    """Add -o; the default is the first choice on a terminal, and the last choice for a pipe or file."""
+    """Add -o. On a terminal, the default is the first choice; for a pipe or file, it is the last choice."""
     return click.option(
         "-o",
         "--output",
@@ -112,7 +115,9 @@ def find_home(home: Path | None) -> Path:
 
 
 def find_endpoint(endpoint: str | None, home: Path) -> str:
-    """Return `host:port` of the mesh that the options and the environment name; if the mesh is starting, wait.
+    """Return `host:port` of the mesh that the options and the environment name.
+
+    If the mesh is starting, the function waits.
 
     Raises:
         NoMesh: no mesh is running at this address.
@@ -136,8 +141,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
     address = find_endpoint(endpoint, place)
     key = server_key(place, os.environ)
     if needs_key:
-        # Check that the mesh is reachable before checking the key or an input file, because both are useless without a
-        # mesh.
+        # First check that the mesh is reachable: without a mesh, neither a key nor an input file is of use.
         check_reachable(address)
     from hitmesh.client.mesh import Mesh
 

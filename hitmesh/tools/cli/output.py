@@ -1,7 +1,7 @@
 """Prints the output of commands: data to stdout, and everything else to stderr.
 
-In every format, line ends and tabs are the only control characters that a terminal receives: all text is printed by
-`echo`, `print_file`, `print_json` or `print_table`, and these functions escape all other control characters. Files and
+In every format, line ends and tabs are the only control characters that a terminal receives. All text is printed by
+`echo`, `print_file`, `print_json` or `print_table`. These functions escape all other control characters. Files and
 pipes receive the data unchanged.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Width in characters for tables in a file or pipe; this width is so large that no table wraps.
+# Width in characters for tables in a file or pipe. The width is so large that no table wraps.
 _UNFOLDED_WIDTH: Final = 100_000
 _HEIGHT: Final = 25
 # Number of spaces between two columns of a table.
@@ -39,7 +39,7 @@ def note(text: str) -> None:
 
 
 def print_file(content: bytes, form: str) -> None:
-    """Print a file from the reporter (csv, json or ndjson); on a terminal, escape control characters."""
+    """Print a file from the reporter (csv, json or ndjson). Control characters are escaped on a terminal."""
     if sys.stdout.isatty():
         text = content.decode(errors="backslashreplace")
         _write(_visible_csv(text) if form == "csv" else _visible_json(text), sys.stdout, nl=False)
@@ -57,7 +57,10 @@ def print_json(value: Any, *, err: bool = False) -> None:
 
 
 def json_line(value: Any, encoding: str | None) -> str:
-    """Return a value as a JSON line; if the encoding lacks a character, all non-ASCII characters are escaped."""
+    """Return a value as a JSON line.
+
+    If the encoding lacks a character, all non-ASCII characters are escaped.
+    """
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode(encoding or "utf-8")
@@ -78,7 +81,8 @@ def print_table(
 ) -> None:
     """Print a table; columns from index `right_from` on are numbers and are right-aligned.
 
-    On a narrow terminal, texts wrap between words; a table that is still too wide is printed as a line per cell.
+    On a narrow terminal, texts wrap between words. A table that is too wide even with wrapped texts is printed as a
+    line per cell.
     """
     from rich import box
     from rich.console import Console
@@ -133,7 +137,7 @@ def _escaped_where(text: str, is_wanted: Callable[[str], bool]) -> str:
 
 
 def _visible_json(text: str) -> str:
-    """Replace control characters by JSON escapes; in JSON, control characters occur only inside strings."""
+    """Replace control characters by JSON escapes. In JSON, control characters occur only inside strings."""
     if text.isprintable():
         return text
     return "".join(json.dumps(char)[1:-1] if _obeyed(char) else char for char in text)

@@ -166,7 +166,7 @@ def replay(
 
 
 def _sender(operator: Mesh, key_file: Path | None, home: Path | None) -> Mesh:
-    """Return the mesh with the ingest key; it shares the operator's connection."""
+    """Return the mesh with the ingest key, on the same connection as the operator's mesh."""
     import os
 
     from hitmesh.client.home import server_key, server_key_source
@@ -221,7 +221,7 @@ def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip
 
 
 def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
-    """Return whether this refusal is a refused replay.
+    """Return whether this refusal is a replay that was refused.
 
     A refused replay can be left out, because the original refusal is listed too, with all fields of the hit.
     """
@@ -239,7 +239,7 @@ def _replay_all(
     skip_replayed: bool,
     dry_run: bool,
 ) -> Report:
-    """Mend the refusals page by page, send the hits, and record the accepted refusals; a dry run stores nothing."""
+    """Mend the refusals page by page, send the hits, and record accepted replays. A dry run stores nothing."""
     from hitmesh.client.rejected_hits import mark_replayed, short_id
     from hitmesh.client.replaying import replay as send_again
 
@@ -333,7 +333,7 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
 
 
 def _fail(report: Report, *, dry_run: bool) -> None:
-    """Raise if a selected hit was not accepted; a dry run raises if the real replay would raise."""
+    """Raise if a selected hit was not accepted. A dry run raises if the real replay would raise."""
     verb, past = ("would reject", "would not be") if dry_run else ("rejected", "were not")
     if report.rejected and not report.hits:
         raise CommandFailed(

@@ -51,7 +51,7 @@ def number_texts(numbers: Sequence[Any]) -> list[str]:
 
 
 def caption(meta: Mapping[str, Any], *, has_cut: bool = False) -> str:
-    """Return a line with range, zone, freshness and exclusions from a JSON answer's meta, and an explanation of `*`."""
+    """Return a line that shows a JSON answer's range, zone, freshness and exclusions, and explains `*`."""
     start, through = meta.get("start"), meta.get("complete_through")
     state = str(meta.get("state", "")).lower()
     excluded = 0 if meta.get("include_excluded") else int(meta.get("excluded_hits", 0))

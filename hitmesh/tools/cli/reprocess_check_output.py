@@ -19,7 +19,7 @@ from hitmesh.tools.cli.reprocess_output import count_of
 EVERY_SITE_DAYS: Final = 1_000
 """Number of site-days after which a check prints the next progress line."""
 MAX_PROBLEMS: Final = 10_000
-"""Maximum number of site-days with problems that are listed and planned; further site-days are only counted."""
+"""Maximum number of site-days with problems that are listed and planned. Further site-days are only counted."""
 MAX_SHOWN: Final = 60
 MAX_PLANS: Final = 20
 _SITES_IN_PLAN: Final = 100
@@ -73,12 +73,11 @@ class RepairPlan(NamedTuple):
 
 
 def is_beyond_repair(problem: pb.HistoryProblem) -> bool:
-    """Return whether a repair would change nothing, because raw hits are lost and the log no longer has these hits.
+    """Return whether a repair would change nothing: raw hits are lost, and the log no longer has these hits.
 
     The ledger entry shows the number of raw hits that the site-day must have.
 
-    A repair keeps the old numbers for such a site-day, because numbers computed from the remaining hits would lack the
-    lost hits.
+    If raw hits are lost, a repair keeps the site-day's old numbers: new numbers would lack the lost hits.
     """
     if not problem.lost_hits or problem.log_hits:
         return False
@@ -90,7 +89,7 @@ def is_beyond_repair(problem: pb.HistoryProblem) -> bool:
 def plans_for(problems: Iterable[pb.HistoryProblem]) -> list[RepairPlan]:
     """Return the plans that repair the site-days.
 
-    Consecutive days of a site are in the same plan, and sites with equal ranges of days share a plan.
+    A site's consecutive days are in the same plan. Sites with equal ranges of days share a plan.
 
     The plans leave out site-days on which a repair would change nothing.
     """

@@ -67,7 +67,7 @@ def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
 
 
 def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
-    """Return the JSON of a reprocessing; a plan that is not stored has no id, state and times."""
+    """Return the JSON of a reprocessing. A plan that is not stored has no id, state and times."""
     stored: dict[str, Any] = {
         "id": short_id(reprocessing.name),
         "state": state_name(reprocessing),
@@ -112,7 +112,7 @@ def warning_text(warning: pb.ReprocessingWarning) -> str:
 
 
 def state_name(reprocessing: pb.Reprocessing) -> str:
-    """Return the state's name, for example "DIFF_READY"; "" for a plan that is not stored."""
+    """Return the state's name, such as "DIFF_READY", or "" for a plan that is not stored."""
     name = pb.ReprocessingState.Name(reprocessing.state).removeprefix("REPROCESSING_STATE_")
     return "" if reprocessing.state == pb.REPROCESSING_STATE_UNSPECIFIED else name
 
@@ -140,8 +140,8 @@ def title_of(reprocessing: pb.Reprocessing) -> str:
 def total_of(reprocessing: pb.Reprocessing) -> int | None:
     """Return the number of site-days that the current work processes, or None if the number is unknown.
 
-    The number is unknown while an erasure publishes, because an erasure publishes only the site-days with the visitor's
-    hits.
+    An erasure publishes only the site-days with the visitor's hits, so the number is unknown while an erasure
+    publishes.
     """
     if (reprocessing.kind, reprocessing.work) == (pb.REPROCESSING_KIND_ERASE, pb.REPROCESSING_WORK_PUBLISH):
         return None
@@ -164,14 +164,14 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
 
 
 def _takes(reprocessing: pb.Reprocessing) -> str:
-    """Return the estimated time until the plan's difference can be read; "" if the difference can be read already."""
+    """Return the estimated time until the plan's difference can be read, or "" if it can be read already."""
     if reprocessing.state not in _BEFORE_RESULT:
         return ""
     return f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"
 
 
 def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
-    """Return a text about restored and lost hits of a repair; "" if no raw record was missing."""
+    """Return a text about a repair's restored and lost hits, or "" if no raw record was missing."""
     repair = reprocessing.raw_repair
     records, hits = counted(repair.restored_records, "record"), counted(repair.restored_hits, "hit")
     restored = f"{records} with {hits} restored from the log"
@@ -190,7 +190,7 @@ def _raw_repair_text(reprocessing: pb.Reprocessing) -> str:
 
 
 def lost_text(repair: pb.RawRepair) -> str:
-    """Return a text about hits that a repair could not restore, and the remedy; "" if no hit is lost."""
+    """Return a text about hits that a repair could not restore, with the remedy, or "" if no hit is lost."""
     if not repair.lost_site_days:
         return ""
     kept = [each for each in repair.lost if each.kept]
@@ -204,7 +204,7 @@ def lost_text(repair: pb.RawRepair) -> str:
 
 
 def raw_repair_fields(reprocessing: pb.Reprocessing) -> dict[str, Any] | None:
-    """Return the JSON about restored and lost hits of a repair; None for other kinds of plans."""
+    """Return the JSON about a repair's restored and lost hits, or None for other kinds of plans."""
     if not reprocessing.HasField("raw_repair"):
         return None
     repair = reprocessing.raw_repair
@@ -293,7 +293,9 @@ def _days(reprocessing: pb.Reprocessing) -> str:
 
 
 def _following(reprocessing: pb.Reprocessing) -> str:
-    """Return a text about the days after the planned days whose visits change because the planned days change.
+    """Return a text about the days after the planned days.
+
+    Their visits change because the planned days change.
 
     Until the plan is run, these following days are unknown.
     """

@@ -22,7 +22,10 @@ _ALL = "merchants/-/sites/-"
 
 
 def full_names_of_sites(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the full names of sites, which the user may write as `m/s` or in full."""
+    """Return the sites' full names.
+
+    The user may write a name as `m/s` or in full.
+    """
     try:
         return tuple(map(site_name, values))
     except RefusedError as error:
@@ -30,7 +33,7 @@ def full_names_of_sites(_ctx: click.Context, param: click.Parameter, values: tup
 
 
 def sites_of_merchants(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return, for each merchant, the name that stands for all sites of the merchant."""
+    """Return each merchant's name for all its sites (`merchants/{m}/sites/-`)."""
     names = tuple(value if value.startswith("merchants/") else f"merchants/{value}" for value in values)
     for name, value in zip(names, values, strict=True):
         if not MERCHANT_PATTERN.fullmatch(name):

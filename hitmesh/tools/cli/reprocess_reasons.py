@@ -23,7 +23,7 @@ _TEXTS: Final[Mapping[str, str]] = {
 
 
 def print_reasons(found: pb.GetReprocessingDiffResponse) -> None:
-    """Print the reasons whose count is not 0, and the number of changed site-days without a known reason."""
+    """Print the reasons that occur, and the number of changed site-days without a known reason."""
     reasons = reason_fields(found.reasons) if found.HasField("reasons") else {}
     rows = [(text, f"{reasons[name]:,}") for name, text in _TEXTS.items() if reasons.get(name)]
     if rows:

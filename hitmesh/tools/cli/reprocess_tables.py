@@ -24,7 +24,7 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-# Sums that no report shows as a separate metric; each sum is only a part of another metric.
+# Sums that no report shows as a separate metric, because each is only a part of another metric.
 _PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
@@ -68,7 +68,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
 
 
 def disturbed_text(found: pb.GetReprocessingDiffResponse) -> str:
-    """Return a text that names the site-days which a publication changes although they were not compared."""
+    """Return a text that names the site-days that a publication changes without a comparison."""
     named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in found.disturbed[:3])
     more = f", {found.disturbed_site_days - 3:,} more: give -o json" if found.disturbed_site_days > 3 else ""
     return (
@@ -159,7 +159,7 @@ def _print_days(days: Sequence[pb.DayDifference]) -> None:
 
 
 def print_sums(headers: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], Sequence[pb.MetricDifference]]]) -> None:
-    """Print a row per metric; consecutive rows with the same keys show the keys only in the first row."""
+    """Print a row per metric. Of consecutive rows with the same keys, only the first row shows the keys."""
     cells: list[tuple[str, ...]] = []
     for keys, metrics in rows:
         blank = ("",) * len(keys)
@@ -198,7 +198,7 @@ def _note_more(count: int, of_what: str, option: str) -> None:
 
 
 def _plot(found: pb.GetReprocessingDiffResponse) -> None:
-    """Plot the absolute difference of the metric that changed most, by UTC day; print no plot for a single day."""
+    """Plot the absolute difference of the most changed metric by UTC day. A single day gets no plot."""
     metric = found.sites_ranked_by
     values = [sum(each.absolute_difference for each in day.metrics if each.metric == metric) for day in found.days]
     if len(values) < 2 or not any(values):

@@ -142,7 +142,7 @@ def _work(
     *,
     wait: bool,
 ) -> reprocessing_pb2.Reprocessing:
-    """Request the work, wait for its end if `wait` is set, print the reprocessing and return it.
+    """Request the work, wait for the work's end if `wait` is true, and print and return the reprocessing.
 
     Raises:
         CommandFailed: the work failed, or the settler did not begin the work.
@@ -183,7 +183,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
 
 @contextmanager
 def if_interrupted(advice: str) -> Iterator[None]:
-    """If the command is interrupted, print `advice`, which says that the work continues and how to see its state."""
+    """If the command is interrupted, `advice` is printed: the work continues, and a command shows its state."""
     try:
         yield
     except KeyboardInterrupt:

@@ -115,7 +115,7 @@ def _text(argument: str) -> str:
 
 
 def _visitor_id(home: Path) -> str:
-    """Return this home's visitor id; the first command in a home generates the id."""
+    """Return this home's visitor id, which the first command in the home generates."""
     path = home / VISITOR_FILE
     try:
         kept = path.read_text("ascii").strip()
@@ -125,7 +125,8 @@ def _visitor_id(home: Path) -> str:
         pass
     home.mkdir(parents=True, exist_ok=True)
     made = uuid.uuid4().hex
-    # If several processes run at the same time, only the first of them can create the link, and all of them use its id.
+    # If several processes run at the same time, only the first process can create the link. All processes use the id of
+    # this link.
     draft = home / f".{VISITOR_FILE}.{made}"
     draft.write_text(made, "ascii")
     try:

@@ -198,7 +198,7 @@ def stop(*, wait: bool, output: str, endpoint: str | None, home: Path | None) ->
 
 
 def _is_ready(found: shadow_pb2.ShadowStream) -> bool:
-    """Return whether the wait can end, because the shadow stream has caught up or does not exist."""
+    """Return whether the wait can end: the shadow stream has caught up, or does not exist."""
     return found.caught_up or _is_gone(found)
 
 

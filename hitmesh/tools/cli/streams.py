@@ -1,6 +1,6 @@
 """Standard output and standard error of the command line's process.
 
-- A failed write to standard output raises `OutputFailed`, no matter whether click, rich or `output` writes. Only
+- A failed write to standard output raises `OutputFailed`, whether click, rich or `output` writes. Only
   `hitmesh.tools.cli.__main__` handles this exception, so every command ends in the same way.
 - If the caller closed standard output, writes fail like writes to a full disk. Messages that cannot be written to
   standard error are lost.
@@ -70,7 +70,7 @@ class _Checked(io.FileIO):
 
 
 def set_up_streams() -> None:
-    """Replace this process's standard output and standard error with the streams that this module describes."""
+    """Replace this process's standard output and standard error with checked streams."""
     # Python sets a stream to None if the caller closed its descriptor.
     stdout: TextIO | None = sys.stdout
     stderr: TextIO | None = sys.stderr
@@ -79,7 +79,9 @@ def set_up_streams() -> None:
 
 
 def checked(stream: TextIO, *, ignores_errors: bool = False) -> TextIO:
-    """Return a stream on the descriptor of `stream`, whose failed writes raise `OutputFailed`.
+    """Return a stream on the descriptor of `stream`.
+
+    A failed write to the returned stream raises `OutputFailed`.
 
     With `ignores_errors`, failed writes are ignored.
     """
@@ -96,7 +98,7 @@ def checked(stream: TextIO, *, ignores_errors: bool = False) -> TextIO:
 
 
 def discard(stream: TextIO) -> None:
-    """Drop all bytes in a checked stream's buffers, and all bytes that are written to the stream from now on.
+    """Drop all bytes in a checked stream's buffers, and all bytes that are written later.
 
     Without this call, Python's flush at exit would fail again. Other streams do not change.
     """

@@ -1,6 +1,6 @@
 """Widths of a table's columns on a terminal. Pure.
 
-Texts wrap between words. Ids and dates contain no spaces and numbers never wrap, so that a user can always copy them
+Texts wrap between words. Ids and dates contain no spaces, and numbers never wrap. A user can therefore always copy them
 into the next command.
 """
 
@@ -14,9 +14,11 @@ from rich.cells import cell_len
 def column_widths(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int, room: int
 ) -> list[int] | None:
-    """Return the column widths in terminal cells, with a sum of at most `room`; None if the table does not fit.
+    """Return the column widths in terminal cells, or None if the table does not fit.
 
-    Columns from index `right_from` on are numbers, whose cells do not wrap; headers wrap in every column.
+    The sum of the widths is at most `room`.
+
+    Columns from index `right_from` on are numbers. A number's cell does not wrap; a header may wrap in every column.
 
     Example:
         >>> column_widths(["id", "why"], [["20261130-abc", "a long reason"]], right_from=2, room=20)

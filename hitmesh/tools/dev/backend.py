@@ -1,4 +1,6 @@
-"""The storage back end of a mesh on this machine: files in the home, or local Kafka, Cassandra and Druid.
+"""The storage back end of a mesh on this machine.
+
+The data is in files in the home, or in local Kafka, Cassandra and Druid.
 
 A home always uses its first back end, because the home's keys and demo shop exist only there.
 """
@@ -46,7 +48,7 @@ class Choice:
 
 
 def choose(home: Home, requested: Backend | None, stack_home: Path | None, default_stack_home: Path) -> Choice:
-    """Choose the back end, record the choice in the home and return the choice.
+    """Choose the back end, and record the choice in the home.
 
     Args:
         home: the home, which must be prepared and locked.
@@ -102,8 +104,8 @@ def server_pids(choice: Choice) -> Mapping[str, int]:
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
     """Return the process settings that depend on the back end.
 
-    With embedded stores, small records and windows cost little, and users see hits sooner. On servers, each window is a
-    transaction and each flush makes some hundred writes, so the services use their default intervals.
+    With embedded stores, small records and windows cost little, and let users see hits sooner. On servers, each window
+    is a transaction, and each flush makes some hundred writes. The services therefore use their default intervals.
     """
     on_files = choice.backend is not Backend.STACK
     if service == "collector" and on_files:

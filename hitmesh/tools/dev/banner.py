@@ -1,4 +1,4 @@
-"""The text with which `hitmesh dev` announces a mesh: addresses, and commands to paste into a shell."""
+"""The text with which `hitmesh dev` announces a mesh. The text has addresses, and commands to paste into a shell."""
 
 from __future__ import annotations
 

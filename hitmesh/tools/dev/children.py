@@ -19,9 +19,9 @@ from typing import Final
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
 
-# The child first requests that the kernel kills it when its parent dies (1 is PR_SET_PDEATHSIG), and then executes the
-# command. Both signal settings survive exec. The parent runs no Python code between fork and exec, because a lock that
-# another thread holds at the fork could cause a deadlock.
+# The child first asks the kernel to kill it when its parent dies (1 is PR_SET_PDEATHSIG), and then executes the
+# command. Both signal settings survive exec. No Python code runs between fork and exec, because a lock that another
+# thread holds at the fork could cause a deadlock.
 _LEASHED: Final = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]
@@ -65,9 +65,11 @@ class Child:
 def start(
     name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path | None = None
 ) -> Child:
-    """Start a child with output to `log`; the child gets SIGKILL when this process dies.
+    """Start a child with output to `log`.
 
-    The working directory is `directory` or, by default, this process's directory.
+    The child gets SIGKILL when this process dies.
+
+    The working directory is `directory`, by default this process's directory.
 
     The child ignores Ctrl-C on the terminal, because the mesh stops its children in order.
     """
@@ -85,7 +87,7 @@ def start(
 
 
 def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Stop the children one after another in the given order; kill a child that still runs after the timeout."""
+    """Stop the children one after another, in the given order. A child that still runs after the timeout is killed."""
     for child in children:
         if child.process.poll() is None:
             child.process.send_signal(signal.SIGTERM)
@@ -97,12 +99,15 @@ def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:
 
 
 def first_dead(children: Sequence[Child]) -> Child | None:
-    """Return a child that has ended; None if all children run."""
+    """Return a child that has ended, or None if all children run."""
     return next((child for child in children if child.process.poll() is not None), None)
 
 
 def wait_any(children: Sequence[Child], seconds: float) -> Child | None:
-    """Wait up to `seconds` until a child ends, and return that child; None if all children still run."""
+    """Wait up to `seconds` for a child to end.
+
+    Return this child, or None if all children still run.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         dead = first_dead(children)

@@ -1,4 +1,4 @@
-"""Load the generated shop into demo/example of a running mesh, through Envoy like all other hits.
+"""Load the generated shop into demo/example of a running mesh. Like all hits, the shop's hits pass through Envoy.
 
 This module runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home. Hit
 ids depend on the shop's end time, which is the time of the first start. The end time is written to a file before the

@@ -2,7 +2,7 @@
 
 Equal seeds and times give equal hits.
 
-This module decides how visitors behave: where they come from, which pages they view, and how often they buy and request
+This module decides how visitors behave: their sources, the pages that they view, and how often they buy or request
 refunds. The module is pure; seed and time are arguments.
 """
 
@@ -287,6 +287,6 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Return the value at a percentage (0 to 99) of the cumulative weights, which add up to 100."""
+    """Return the value at a percentage (0 to 99) of the cumulative weights. The weights add up to 100."""
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

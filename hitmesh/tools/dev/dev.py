@@ -1,4 +1,4 @@
-"""`hitmesh dev`: runs the whole mesh on this machine as child processes, and announces the mesh when it is healthy.
+"""`hitmesh dev`: runs the whole mesh on this machine as child processes, and announces the healthy mesh.
 
 The Envoy template, protos and services are the same as in a production mesh; only addresses and stores differ. Storage
 servers that are down are started, and keep running after the mesh has ended.
@@ -125,7 +125,7 @@ def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], serve
 
 def _on_signals(mesh: Mesh) -> None:
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if mesh.stopping:  # a second Ctrl-C ends this process at once, and the children end with it
+        if mesh.stopping:  # a second Ctrl-C ends this process at once, and its children end too
             os._exit(EXIT_BUG)
         mesh.stopping = True
         raise Stopped
@@ -174,7 +174,9 @@ class Mesh:
             self._run("hitmesh.tools.dev.demo", str(self._home.root), str(self.door.http))
 
     def watch(self) -> int:
-        """Wait until a child dies; then report its name, its last lines and a remedy, and return 1.
+        """Wait until a child dies.
+
+        Then report the child's name, its last lines and a remedy, and return 1.
 
         With several replicas, a service that died is restarted instead, as an orchestrator would do. A service that
         hangs (answers no health check) is killed and restarted. If Envoy dies or hangs, the mesh ends.
@@ -199,7 +201,7 @@ class Mesh:
             self._silence.spare(dead.name, time.monotonic() + READY_TIMEOUT_S)
 
     def follow_servers(self) -> None:
-        """If the ports of the storage servers have changed, restart the services with the new ports.
+        """Restart the services if the storage servers have new ports.
 
         Raises:
             CannotStart: a server does not start, or the schema cannot be created on the servers.
@@ -244,7 +246,7 @@ class Mesh:
     def stop(self) -> None:
         """Stop the services in the order in which a hit passes them, and then Envoy.
 
-        Because of this order, requests in flight can finish.
+        With this order, requests in flight can finish.
         """
         self.stopping = True
         children.stop(self._children)
@@ -273,7 +275,7 @@ class Mesh:
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
-        wanted = 2 + instances.count(replicas)  # an additional port, because `port` may be among the free ports
+        wanted = 2 + instances.count(replicas)  # one port more, because `port` may be among the free ports
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )
@@ -296,7 +298,7 @@ class Mesh:
         }
         if instance.service in READING and not self._options.closed_reads:
             settings["OPEN_READS"] = "true"  # Reports need no key, because the mesh listens on loopback only.
-        # Small thread pools and few memory arenas, because many processes share the machine.
+        # Thread pools are small and memory arenas are few, because many processes share the machine.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         reused = REUSED_MEMORY if instance.service == PROCESSOR else {}
         return {**inherited, **bounds, **reused, **{f"{prefix}{key}": value for key, value in settings.items()}}
@@ -310,14 +312,19 @@ class Mesh:
         self._start(ENVOY, command, os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
-        """If Envoy ended because its default port is taken, start Envoy on the next port and return True."""
+        """Return whether Envoy was restarted.
+
+        If Envoy ended because its default port is taken, Envoy is started on the next port.
+        """
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         self._next_port(dead)
         return True
 
     def _is_door_open(self) -> bool:
-        """Return whether Envoy listens; if another program listens on Envoy's port, start Envoy on the next port.
+        """Return whether Envoy listens.
+
+        If another program listens on Envoy's port, Envoy is started on the next port.
 
         Envoy binds the port at its start, and listens as soon as the services answer. Envoy keeps running even if it
         cannot listen.

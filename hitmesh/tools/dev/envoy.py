@@ -17,7 +17,7 @@ from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 from hitmesh.tools.dev.path_fields import as_lua, path_fields
 
 TEMPLATE = "envoy.yaml.tmpl"
-# This path is relative to Envoy's working directory, because a Unix socket's path may have at most 107 bytes.
+# Path relative to Envoy's working directory, because a Unix socket's path may have at most 107 bytes.
 ADMIN_SOCKET = "admin.sock"
 # Host names for a mesh on a single machine.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -27,7 +27,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 MAX_CONNECTIONS = 8_192
 _MAX_STATS_CONNECTIONS = 256
 
-# The gRPC code and the reason for each REST reply that Envoy itself makes, keyed by placeholder in the template.
+# The gRPC code and the reason for each of Envoy's own REST replies, keyed by placeholder in the template.
 _LOCAL_REPLIES = {
     "reply_invalid": (3, ErrorReason.INVALID_REQUEST),
     "reply_encoding": (3, ErrorReason.UNSUPPORTED_ENCODING),
@@ -47,8 +47,8 @@ _TOO_LARGE = (
 )
 _MALFORMED = "the path must not contain %2F, %5C or %00, and the headers must be valid HTTP"
 
-# The gRPC code, the reason and the message for each reply that Envoy itself makes to a gRPC call, keyed by HTTP status.
-# If a status is not in the table, the reply keeps Envoy's code.
+# The gRPC code, the reason and the message for each of Envoy's own replies to gRPC calls, keyed by HTTP status. If a
+# status is not in the table, the reply keeps Envoy's code.
 _GRPC_REPLIES = {
     400: (3, ErrorReason.INVALID_REQUEST, f"the request is malformed: {_MALFORMED}"),
     404: (12, ErrorReason.UNIMPLEMENTED, "no service has this method: see the methods with grpcurl list"),
@@ -182,7 +182,7 @@ def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%", 
 
 
 def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
-    """Return mappers that give gRPC callers a sentence and status details, as items of a YAML list."""
+    """Return, as items of a YAML list, mappers that give gRPC callers a message and status details."""
     replies = [
         _grpc_mapper(413, 8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
         _grpc_mapper(403, 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(hosts)),
@@ -197,8 +197,8 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
-# Conditions that only gRPC calls fulfil. The content-type is not enough, because the transcoder sets the content-type
-# of gRPC on REST calls too. The second condition therefore reads a mark that the first filter sets on REST calls.
+# Conditions that only gRPC calls fulfil. The content-type alone does not identify gRPC calls, because the transcoder
+# also sets it on REST calls. The second condition therefore tests a mark that the first filter sets on REST calls.
 _IS_GRPC: list[object] = [
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
     {

@@ -1,4 +1,4 @@
-"""Asks Envoy which clusters have no healthy instance, and which instances do not answer."""
+"""Asks Envoy for clusters without a healthy instance, and for instances that do not answer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]
 
 
 def silent_instances(stats: Address) -> frozenset[Address] | None:
-    """Return the instances whose Envoy health checks time out; None when Envoy itself does not answer.
+    """Return the instances whose health checks by Envoy time out, or None if Envoy itself does not answer.
 
-    An instance that reports itself unhealthy, or refuses connections, is not silent.
+    An instance that reports itself unhealthy or refuses connections has answered, so it is not in the result.
     """
     statuses = _statuses(stats)
     if statuses is None:
@@ -35,7 +35,9 @@ def silent_instances(stats: Address) -> frozenset[Address] | None:
 
 
 class Silence:
-    """Tracks how long each process has been silent. Callers pass the current time, because this class reads no clock.
+    """Tracks for how long each process has answered no health check.
+
+    Callers pass the current time, because this class reads no clock.
 
     Args:
         limit_s: a process counts as hanging if it answers no health check for more than `limit_s` seconds.
@@ -47,13 +49,13 @@ class Silence:
         self._spared_until_s: dict[str, float] = {}
 
     def hanging(self, silent: Iterable[str], now_s: float) -> list[str]:
-        """Return the processes that have been silent in every check for longer than the limit."""
+        """Return the processes that have answered no check for longer than the limit."""
         looked_at = [name for name in silent if now_s >= self._spared_until_s.get(name, now_s)]
         self._since_s = {name: self._since_s.get(name, now_s) for name in looked_at}
         return [name for name, since_s in self._since_s.items() if now_s - since_s > self._limit_s]
 
     def spare(self, name: str, until_s: float) -> None:
-        """Ignore the silence of a restarting process until the given time."""
+        """Ignore missing answers of a restarting process until the given time."""
         self._spared_until_s[name] = until_s
 
 

@@ -52,7 +52,7 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """Directory of the rendered configuration and the lock."""
+        """Directory for the rendered configuration and the lock."""
         return self.root / "run"
 
     @property
@@ -82,7 +82,7 @@ class Home:
 
     @property
     def demo_note(self) -> Path:
-        """File that records the demo shop's end time, and whether the shop was loaded."""
+        """File that contains the demo shop's end time, and whether the shop was loaded."""
         return self.data / DEMO_NOTE
 
     def demo_is_loaded(self) -> bool:
@@ -95,7 +95,7 @@ class Home:
             file.unlink(missing_ok=True)
 
     def prepare(self) -> None:
-        """Create the directories; only their owner may access the directories below the root.
+        """Create the directories. Only the owner may access the directories below the root.
 
         Raises:
             OSError: a directory cannot be created or belongs to another user.
@@ -106,7 +106,7 @@ class Home:
             path.chmod(0o700)
 
     def lock(self) -> IO[str] | None:
-        """Acquire and return this home's lock, which the result's `close` releases.
+        """Acquire and return this home's lock. The result's `close` releases the lock.
 
         If another mesh holds the lock, return None.
         """
@@ -122,7 +122,7 @@ class Home:
         return held
 
     def lock_holder(self) -> str:
-        """Return the pid of the lock holder as text, for messages; "?" if the pid is unknown."""
+        """Return the lock holder's pid as text for messages, or "?" if the pid is unknown."""
         return (self.run / "lock").read_text(encoding="utf-8") or "?"
 
 
@@ -142,7 +142,10 @@ def write_secret(path: Path, secret: str) -> None:
 
 
 def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
-    """Write the ready file atomically: listening addresses, each process's metrics URL, and the servers' pids."""
+    """Write the ready file atomically.
+
+    The file has the listening addresses, each process's metrics URL, and the servers' pids.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     ready: dict[str, object] = {

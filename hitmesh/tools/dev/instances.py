@@ -1,4 +1,6 @@
-"""The processes of a mesh on a single machine: a process per service, or several per service and additional settlers.
+"""The processes of a mesh on a single machine.
+
+Each service has one process, or several processes with additional settlers.
 
 The plan states the name, address and role of each process. The module `dev` starts the processes.
 """
@@ -45,8 +47,8 @@ def planned(
 
     Args:
         free: addresses with free ports.
-        replicas: instances per service. With 2 or more replicas, the same number of additional processors settle days,
-            and the other processors only process the stream.
+        replicas: instances per service. With 2 or more replicas, as many additional processors settle days, and the
+            other processors only process the stream.
         of_processors: settings for the processors, keyed by name without the service's prefix.
     """
     if replicas == 1:

@@ -1,4 +1,7 @@
-"""Finds the request fields that the paths of REST calls set, according to the annotations in the API."""
+"""Finds the request fields that the paths of REST calls set.
+
+The annotations in the API define these paths.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ _BINDING = re.compile(r"\{([^.=}]+)")
 
 
 def path_fields(descriptors: Path) -> dict[str, list[str]]:
-    """Return the fields that a path sets, keyed by the method's gRPC path; methods without such fields are left out."""
+    """Return the fields that a path sets, keyed by the method's gRPC path.
+
+    Methods whose paths set no field are left out.
+    """
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
     return {
         f"/{file.package}.{service.name}/{method.name}": fields

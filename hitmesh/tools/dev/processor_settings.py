@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def setting_named_in(message: str, settings: Iterable[str]) -> str | None:
-    """Return the first setting in `settings` whose environment variable is named in a message; None if there is none.
+    """Return the first setting in `settings` whose environment variable occurs in the message, or None.
 
     The processor's message contains only the variable, so `hitmesh dev` must name the option.
 

@@ -1,7 +1,7 @@
 """Create a mesh's topics, tables and data sources.
 
 This module runs in a separate process, so that the launcher uses little memory and imports no drivers. Existing topics
-are declared again, because the process that created a topic may have died before declaring it.
+are declared again, because a process may have died after it created a topic and before it declared the topic.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _WHOLE = "keyspace "
 def main(root: str, store: str) -> int:
     """Create or check the schema with sizes for a single machine; return the exit code.
 
-    If the mesh's keyspace is missing, the servers may have been emptied. The home's keys and the record of the demo
-    shop are then deleted, so that keys and shop are created again.
+    If the mesh's keyspace is missing, the servers may have been emptied. In this case, the home's keys and the record
+    of the demo shop are deleted, so that keys and shop are created again.
     """
     try:
         changes = planned(parse_servers(store), SchemaOptions())

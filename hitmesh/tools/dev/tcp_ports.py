@@ -1,4 +1,4 @@
-"""Finds free TCP ports on this machine, and the process that holds a busy port."""
+"""Finds free TCP ports on this machine, and finds the process that holds a busy port."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def listens(pid: int, port: int) -> bool:
 
 
 def holder(port: int) -> int | None:
-    """Return the pid of the process that listens on a port; None if unknown, for example for another user's process."""
+    """Return the pid of the process that listens on a port.
+
+    The result is None if the pid is unknown, for example for another user's process.
+    """
     try:
         listening = [found for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
     except psutil.AccessDenied:  # outside Linux, only the superuser may list connections

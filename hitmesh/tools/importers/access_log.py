@@ -1,4 +1,4 @@
-"""Reads access logs in any format: each line becomes a PAGE_VIEW, or is skipped and counted under a reason.
+"""Reads access logs in any format. Each line becomes a PAGE_VIEW, or is skipped and counted under a reason.
 
 This module decides which requests were page views, and finds the host and the visitor of each request. The collector
 parses URLs, campaigns, user agents and referrers, and determines channels.
@@ -55,7 +55,9 @@ DEFAULT: Final = LogOptions()
 
 
 def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT) -> Iterator[hit_pb2.Hit]:
-    """Yield the hits in line order; record counts of lines and skip reasons, and the format, in `tally`.
+    """Yield the hits in line order.
+
+    `tally` gets the number of lines, the skip reasons and the format.
 
     Raises:
         RefusedError: the format is AUTO and none of the first lines matches any format (INVALID_FILE).
@@ -82,8 +84,7 @@ def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
     """Return the hit for a request, without an id.
 
     Raises:
-        Skipped: the request was not a page view; the reason is the first that applies in the order method, status,
-            static.
+        Skipped: the request was not a page view. The reason is the first that applies: method, status, static.
     """
     if request.method != "GET":
         raise Skipped(SkipReason.METHOD)
@@ -112,7 +113,10 @@ def is_static(target: str) -> bool:
 
 
 def visitor_id(client: str, agent: str) -> str:
-    r"""Return 32 hex digits that identify client and user agent together; the separator `\n` cannot occur in a line."""
+    r"""Return 32 hex digits that identify client and user agent together.
+
+    Both are joined by a line break, which cannot occur in a line.
+    """
     return blake2b(f"{client}\n{agent}".encode(), digest_size=16).hexdigest()
 
 
@@ -130,7 +134,10 @@ def _parsed(raw: bytes, parse: LineReader) -> Request | None:
 
 
 def _url(request: Request, default_host: str) -> str:
-    """Return the target as a URL with the host, if the host is known; a target with a host is unchanged."""
+    """Return the target as a URL with the host, if the host is known.
+
+    A target that has a host is returned unchanged.
+    """
     named = _HOST.fullmatch(request.host) and request.host.partition(":")[0] != _ANY_HOST
     host = request.host if named else default_host
     return f"https://{host}{request.target}" if host and request.target.startswith("/") else request.target

@@ -1,7 +1,7 @@
-"""Reads a CSV file with named columns: detects the delimiter, reads the header, and joins lines at quoted line breaks.
+"""Reads a CSV file with named columns. Detects the delimiter, reads the header, and joins lines at quoted line breaks.
 
-This module decides where a row ends, and which name each column has. If a row has an unclosed quote, the following
-lines are read as separate rows, so that only this row is malformed.
+This module decides where a row ends, and finds the name of each column. If a row's quote is not closed, the next lines
+are read as separate rows, so that only the row with the quote is malformed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Header(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row: its text, the number of its first line, and its columns, which are None if the row is malformed."""
+    """A row: its text, the number of its first line, and its columns. The columns are None if the row is malformed."""
 
     line: Line
     columns: Mapping[str, str] | None
 
 
 def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Parse texts `column=name` or `name=column`; return the name in the file for each known column.
+    """Parse texts `column=name` or `name=column`, and return the name in the file for each known column.
 
     Raises:
         RefusedError: a text has another form, or neither side is a known column (INVALID_MAP).
@@ -108,7 +108,10 @@ def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_RO
 
 
 def _joined(first: Line, lines: Iterator[Line], ahead: deque[Line], most_lines: int) -> Line | None:
-    """Join `first` with the lines up to the closing quote; append each additional line that was read to `ahead`."""
+    """Join `first` with the lines up to the closing quote.
+
+    Each additional line that was read is appended to `ahead`.
+    """
     parts, size = [first.text], len(first.text)
     for number in range(most_lines - 1):
         if number == len(ahead):

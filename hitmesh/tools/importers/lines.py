@@ -45,10 +45,9 @@ class Line(NamedTuple):
 
 
 class UnreadLine(NamedTuple):
-    """A line that was skipped as unparsable: file name, line number, the mismatch and the beginning of the text.
+    """A line that was skipped as unparsable: file name, line number, mismatch, and the beginning of the text.
 
-    `complaint` is a clause such as "user_id is empty". The clause is empty if the parser can only say that no format
-    matches.
+    `complaint` is a clause such as "user_id is empty". `complaint` is empty if the line matches no format.
     """
 
     file: str
@@ -59,7 +58,7 @@ class UnreadLine(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of lines that could contain a hit, counts of skipped lines by reason, and the detected format.
+    """The number of lines that could contain a hit, the number of skipped lines by reason, and the detected format.
 
     `file` is the name of the file that the lines come from. `unread` contains the first unparsable lines.
     """
@@ -110,7 +109,7 @@ def too_long() -> Skipped:
 def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
     r"""Yield the decoded lines without `\n`, `\r\n` and byte order mark; invalid UTF-8 is replaced.
 
-    If a line is longer than the limit, only its beginning is decoded, for messages.
+    If a line is longer than the limit, only the line's beginning is decoded, for messages.
     """
     for number, raw in enumerate(raw_lines, start=1):
         if number == 1:
@@ -124,8 +123,8 @@ def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYT
 def hit_id(line: Line) -> str:
     """Return the id for the line's hit: 12-digit line number, `-`, 16 hex digits of the line's hash.
 
-    The hash is the project's hash64 of a single text, which is XXH3-64 over the length of the UTF-8 text (four
-    little-endian bytes) and the UTF-8 text. The hash covers the decoded text without the line break.
+    The hash is the project's hash64 of a single text. hash64 is XXH3-64 over the UTF-8 text, preceded by the text's
+    length as four little-endian bytes. The hash covers the decoded text without the line break.
     """
     encoded = line.text.encode("utf-8")
     hashed = xxhash.xxh3_64_intdigest(struct.pack("<I", len(encoded)) + encoded)
@@ -138,8 +137,8 @@ class LineIds:
     An id has the line's hash, and the line's number among equal lines in the file.
 
     The id does not depend on the line's position. Each request is therefore counted once, even if a log is imported
-    while it is still growing, or in overlapping parts. Equal lines contain the same time and are close together, so it
-    suffices to remember the numbers for at least the last `remembered` distinct lines.
+    while it is still growing, or in overlapping parts. Equal lines contain the same time, so they are close together.
+    It suffices to remember the numbers for at least the last `remembered` distinct lines.
     """
 
     def __init__(self, remembered: int = 500_000) -> None:

@@ -45,7 +45,7 @@ class W3cReader:
         self._names: tuple[str, ...] = CLOUDFRONT_FIELDS if cloudfront else ()
 
     def __call__(self, text: str) -> Request | None:
-        """Read a line; return None for a directive (a line that begins with "#").
+        """Read a line, or return None for a directive (a line that begins with "#").
 
         Raises:
             Skipped: the line does not have the columns.
@@ -94,7 +94,9 @@ class W3cReader:
 
 
 def read_alb(text: str) -> Request:
-    """Read a line from an AWS application load balancer, or from a classic load balancer, whose lines lack the type.
+    """Read a line from an AWS load balancer.
+
+    Lines from a classic load balancer lack the type, which lines from an application load balancer have.
 
     Raises:
         Skipped: the line has another format.

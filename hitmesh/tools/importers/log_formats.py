@@ -1,4 +1,4 @@
-"""The formats of access logs by name, and the detection of a log's format.
+"""The formats of access logs, keyed by name, and the detection of a log's format.
 
 The detected format is the format that can read the largest number of the first lines. If several formats can read the
 same number, the most specific of these is detected.

@@ -1,7 +1,7 @@
 """Parses access logs with a JSON object per line, such as logs from Caddy, and from nginx or Traefik in JSON format.
 
-The parser finds a value under any common name, in upper or lower case, with "-" or "_". A field of a nested object is
-found under its own name, and under this name with the object's name as prefix.
+The parser finds a value under any common name, in upper or lower case, with "-" or "_". A nested object's field is
+found under two names: its own name, and the object's name followed by its own name.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _request(line: Mapping[str, Any]) -> Request:
 
 
 def _named(values: Mapping[str, Any], path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield each value with its name, then with its prefixed name; values in outer objects come first."""
+    """Yield each value with its name, and then with its prefixed name. Values in outer objects come first."""
     inner = []
     for name, value in values.items():
         name = name.lower().replace("-", "_").lstrip("@")

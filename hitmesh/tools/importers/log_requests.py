@@ -1,7 +1,6 @@
-"""The form of a request that the parsers of all access log formats return, and from which a hit is made.
+"""The request that every access log parser returns, and from which a hit is made.
 
-This module also contains the parsers for parts of a line that several formats share: escaped text, targets, clients and
-times.
+This module also parses the parts of a line that several formats share: escaped text, targets, clients and times.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[?[0-9A-Fa-f]*:[0-
 _ADDRESS_AND_PORT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_799_000_000  # The end of 9999-12-31.
-# A pair (limit, factor) for each unit (s, ms, µs), in ascending order: a number below the limit is in this unit, and
-# the number times the factor is in µs. A number above all limits is in ns.
+# A pair (limit, factor) for each unit (s, ms, µs), in ascending order. A number below the limit is in this unit;
+# multiplied by the factor, it is in µs. A number above all limits is in ns.
 _UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 
 
@@ -46,7 +45,7 @@ class Request:
 
 
 def text_of(raw: bytes) -> str:
-    """Return a line's text; bytes that are not UTF-8 become lone surrogates, which `shown` and `target_of` replace."""
+    """Return a line's text. Bytes that are not UTF-8 become lone surrogates, which `shown` and `target_of` replace."""
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -76,7 +75,9 @@ def _original(found: re.Match[str]) -> str:
 
 
 def method_and_target(request: str) -> tuple[str, str]:
-    """Return the method and the target: all text between the method and the protocol, including spaces.
+    """Return the method and the target.
+
+    The target is all text between the method and the protocol, including spaces.
 
     Raises:
         Skipped: the request line has no target.
@@ -95,7 +96,7 @@ def target_of(target: str) -> str:
 
 
 def addresses(forwarded: str) -> tuple[str, ...]:
-    """Return the addresses in an X-Forwarded-For header, without ports; entries such as "unknown" are dropped."""
+    """Return the addresses in an X-Forwarded-For header, without ports. Entries such as "unknown" are dropped."""
     found = (without_port(each.strip()) for each in forwarded.split(","))
     return tuple(each for each in found if _ADDRESS.fullmatch(each))
 
@@ -123,7 +124,7 @@ def status_of(text: str) -> int:
 
 
 def iso_us(text: str) -> int:
-    """Return the UTC microseconds for an ISO 8601 time; a time without an offset is UTC.
+    """Return the UTC microseconds for an ISO 8601 time. A time without an offset is in UTC.
 
     Raises:
         Skipped: the text is not an ISO 8601 time.
@@ -138,7 +139,7 @@ def iso_us(text: str) -> int:
 
 
 def epoch_us(number: float) -> int:
-    """Convert a time in s, ms, µs or ns to microseconds; the magnitude of the number determines the unit.
+    """Convert a time in s, ms, µs or ns to microseconds. The number's magnitude determines the unit.
 
     Raises:
         Skipped: the number is not a time between 1970 and 9999.

@@ -2,8 +2,8 @@
 
 Purchases with the same session, user and second are one order. Purchases are grouped over the whole file, so orders
 come last, sorted by their first rows. Prices are rounded to micros. Times without an offset are UTC. A view without a
-product is unparsable, because a view has no other content; carts and purchases without a product are accepted. The
-export's sessions separate orders, but do not define visits. A row may have no session.
+product is unparsable, because a view has no other content. Carts and purchases need no product. The export's sessions
+separate orders. They do not define visits. A row may have no session.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from hitmesh.tools.importers.lines import Line, Skipped, Tally, hit_id, read_lin
 
 NEEDED_COLUMNS: Final = ("event_time", "event_type", "product_id", "price", "user_id")
 COLUMNS: Final = (*NEEDED_COLUMNS, "user_session", "category_code", "brand")
-# This is the collector's limit of items per order plus 1, so that the collector warns about an order with too many
-# items.
+# The collector's limit of items per order, plus 1, so that the collector warns about an order with too many items.
 MAX_ORDER_ITEMS: Final = 1_001
 MAX_ORDER_BYTES: Final = 240 << 10
 MAX_PRICE_CHARS: Final = 100
@@ -69,7 +68,7 @@ class _Orders:
     item_bytes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: _Row) -> None:
-        """Add the purchase's price to the order's total and, unless the order is too large, its item to the order.
+        """Add the purchase's price to the order's total, and add its item unless the order has too many items.
 
         Raises:
             Skipped: the total would exceed the maximum amount.
@@ -146,7 +145,7 @@ def micros(text: str, *, decimal_comma: bool = False) -> int:
 
 
 def time_ms(text: str) -> int:
-    """Return the UTC milliseconds for an ISO 8601 time; a time without an offset is UTC.
+    """Return the UTC milliseconds for an ISO 8601 time. A time without an offset is in UTC.
 
     Raises:
         Skipped: the text is not an ISO 8601 time.

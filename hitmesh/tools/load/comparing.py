@@ -1,4 +1,6 @@
-"""Compare every site's report and ledger with the sent hits (the last step of a run).
+"""Compare every site's report and ledger with the sent hits.
+
+This comparison is the last step of a run.
 
 This module decides which days are compared, and waits for the ledger, which is updated shortly after the reports. The
 module `expected` computes the expected totals.
@@ -23,7 +25,7 @@ POLL_S: Final = 0.5
 
 
 class Comparer:
-    """Compares the sites of a run, on all UTC days from the day that contains `first_ms` to today."""
+    """Compares the sites of a run on UTC days, from the day that contains `first_ms` to today."""
 
     def __init__(self, mesh: Mesh, show: Show, first_ms: int, timeout_s: float) -> None:
         self._mesh = mesh
@@ -33,7 +35,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Record the totals of sites that already have data before the run; later, only the increase is compared."""
+        """Record the totals of sites that have data before the run. Later, only the increase is compared."""
         self._show.phase("reading the totals before the run", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())
@@ -53,7 +55,7 @@ class Comparer:
             wanted: expected totals by site and metric.
             offsets: for each site, the highest log offset per partition of the hits that were sent.
             resent: number of hits that were sent again; each may be counted as a copy.
-            omitted: the totals that are not compared, each with the reason.
+            omitted: the totals that are not compared, and the reason for each.
         """
         self._show.phase("comparing", len(wanted))
         ends_s = time.monotonic() + self._timeout_s
@@ -73,7 +75,10 @@ class Comparer:
         return Check(len(wanted), omitted, found, imbalances)
 
     def _books(self, site: str, now: Mapping[str, int], ends_s: float) -> LedgerDays:
-        """Return the ledger once it balances and agrees with the report, or after the deadline."""
+        """Return the ledger as soon as it balances and agrees with the report.
+
+        After the deadline, return the last ledger.
+        """
         while True:
             books = questions.ledger(self._mesh, site, self._days())
             right = not books.imbalance and not against_books(site, now, books)

@@ -1,4 +1,4 @@
-"""Computes the totals that the mesh must report for the sent frames, and compares these totals with the reports. Pure.
+"""Computes the totals that the mesh must report for the sent frames, and compares the reports with these totals. Pure.
 
 This module decides which hits count, which hits are copies, and which totals are unknown.
 """
@@ -37,7 +37,10 @@ class Counts(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A hit that is sent again, with the frame, the number and the counts of the original hit."""
+    """A hit that is sent again.
+
+    It has the frame, the number and the counts of the original hit.
+    """
 
     frame: int
     hit: int
@@ -75,12 +78,12 @@ class Expected:
         self._counts: dict[int, list[int]] = {}
         self._copies: dict[int, int] = {}
         self._left_out: set[int] = set()
-        # Hits whose original frame was left out, but which the mesh counts because a copy was sent.
+        # Hits that the mesh counts because a copy was sent, although the original frame was left out.
         self._stand_ins: set[int] = set()
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame was sent; if not, the generator's visits do not match the sent hits."""
+        """Whether every frame was sent. If not, the generator's visits do not match the sent hits."""
         return not self._left_out
 
     def leave_out(self, facts: FrameFacts) -> None:

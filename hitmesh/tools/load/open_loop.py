@@ -1,7 +1,7 @@
-"""Open loop: sends every frame when it is due, even if the mesh has not answered earlier frames.
+"""Open loop: sends each frame when it is due, even while the mesh has not answered earlier frames.
 
-This module decides when and over which stream a frame is sent. If too many bytes are queued, the module leaves the
-frame out. A closed loop would send fewer hits whenever the mesh is slow, which hides the delays that real users have
+This module decides the time and the stream for each frame. If too many bytes are queued, the module leaves the frame
+out. A closed loop would send fewer hits whenever the mesh is slow. This would hide the delays that real users have
 (coordinated omission).
 """
 
@@ -51,7 +51,7 @@ class OpenLoop:
         self._thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait up to `timeout_s`; return whether the thread has ended.
+        """Wait up to `timeout_s`, and return whether the thread has ended.
 
         The thread ends when every frame was sent or left out, after `stop`, or with `failure`.
         """

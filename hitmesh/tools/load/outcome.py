@@ -42,7 +42,7 @@ class Check:
         sites: number of compared sites.
         omitted: the totals that were not compared, each with the reason.
         differences: totals that differ from the expected values.
-        imbalances: for each site whose ledger does not balance, the number of hits by which it is out of balance.
+        imbalances: the imbalance in hits of each ledger that does not balance, keyed by site.
     """
 
     sites: int
@@ -93,8 +93,8 @@ class Outcome:
     def rates(self) -> dict[str, float]:
         """Hits per second: offered, acknowledged and visible.
 
-        Both the acknowledged and the visible rate are the acknowledged hits divided by a time: the time until the last
-        acknowledgement, and the time until all hits are visible.
+        The acknowledged rate is the acknowledged hits divided by the time until the last acknowledgement. The visible
+        rate is the same number divided by the time until all hits are visible.
         """
         sent = self.hits.acknowledged
         return {

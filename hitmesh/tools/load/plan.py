@@ -1,7 +1,7 @@
-"""The plan of a load run: a pure function of the options that decides which hits are sent and when.
+"""The plan of a load run. It is a pure function of the options, and decides which hits are sent and when.
 
-The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. The
-plan depends neither on the current time nor on the mesh's speed, because an open loop never waits for the mesh.
+The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. An open
+loop never waits for the mesh, so the plan does not depend on the mesh's speed or on the current time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 MERCHANT: Final = "merchants/demo"
 PROBE_SITE: Final = f"{MERCHANT}/sites/load-probe"
-# Maximum time span of the hits in a frame, in seconds. Waiting longer for a full frame would delay hits more than
+# Maximum time span of the hits in a frame, in seconds. A longer wait for a full frame would delay hits by more than
 # larger frames save.
 MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
@@ -23,7 +23,7 @@ WILD: Final = "wild"
 SHAPES: Final = ("shop", WILD)
 ALL_PERCENT: Final = 100.0
 WILD_DEFAULTS: Final = {"late_percent": 20.0, "duplicates_percent": 5.0, "bots_percent": 5.0}
-# Maximum hits per frame in the shape `wild`: such hits are large, and a batch is limited to 1 MiB.
+# Maximum hits per frame in the shape `wild`. These hits are large, and a batch is limited to 1 MiB.
 MAX_WILD_HITS: Final = 100
 
 
@@ -78,7 +78,7 @@ class LoadPlan:
 
     @property
     def frame_hits(self) -> int:
-        """Number of hits per frame, which is `max_frame_hits` but at most the hits of MAX_FRAME_S seconds.
+        """Number of hits per frame: `max_frame_hits`, or the hits of MAX_FRAME_S seconds if this number is smaller.
 
         The last frame may have fewer.
         """

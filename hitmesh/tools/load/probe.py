@@ -1,8 +1,8 @@
 """Sends probe hits to a separate site, and measures how soon reports show them.
 
 The prober sends a hit with a unique page each second, and runs a report each second to find the pages. A probe is
-visible when a report that was requested after the ack contains its page. The prober measures the freshness that users
-see, not the freshness that the mesh reports.
+visible once a report that was requested after the probe's ack contains the probe's page. The prober measures the
+freshness that users see, not the freshness that the mesh reports.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from hitmesh.tools.load.tally import Place, note_receipts
 PROBE_EVERY_S: Final = 1.0
 # Seconds between two reports. Reports cost CPU time too: five reports per second took 5 % of the CPU time of two cores.
 POLL_S: Final = 1.0
-# The reports cover the UTC days in this time range. Probes from earlier days are therefore not searched for.
+# Reports cover the UTC days from LOOK_BACK_MS ago to now. Probes from earlier days are not searched for.
 LOOK_BACK_MS: Final = 7_200_000
 # Maximum number of values in a filter, and therefore of probes that a report can search for.
 MAX_PAGES: Final = 100
 
 
 class Prober:
-    """Sends probes in a thread, and searches reports for the probes in another thread.
+    """Sends probes in one thread, and searches reports for the probes in another thread.
 
     Call `start`, then `stop`, then read the results.
     """
@@ -77,7 +77,7 @@ class Prober:
         try:
             self._send_all()
         finally:
-            # Always notify the search thread, even long after `stop`, because no other event wakes the search thread.
+            # The search thread is always notified, even long after `stop`, because no other event wakes it.
             with self._changed:
                 self._sent_all = True
                 self._changed.notify_all()
@@ -128,7 +128,7 @@ class Prober:
                     if acknowledged_s is not None:
                         self.freshness_s.append(now_s - acknowledged_s)
                 self._changed.notify_all()
-                # Pause between reports; the pause ends early when no probe is outstanding.
+                # Pause between reports. The pause ends early when all probes are visible.
                 self._changed.wait_for(lambda: not self._outstanding, POLL_S)
 
     def _over(self) -> bool:

@@ -39,7 +39,10 @@ class _Watched:
 
 
 class ProcessWatch:
-    """Measures processes repeatedly; for a process that has ended, the last measurement is kept."""
+    """Measures processes repeatedly.
+
+    The last measurement of an ended process is kept.
+    """
 
     def __init__(self, pids: dict[int, str]) -> None:
         self._watched: list[_Watched] = []
@@ -70,7 +73,10 @@ class ProcessWatch:
 
 
 def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
-    """Return the names of the mesh's processes, keyed by pid; if no process is found, also return the reason."""
+    """Return the names of the mesh's processes, keyed by pid.
+
+    If no process is found, the second value is the reason.
+    """
     try:
         ready = json.loads((home / READY_FILE).read_bytes())
         parent, listens = int(ready["pid"]), str(ready["grpc"])
@@ -95,7 +101,7 @@ def descendants(parent: int) -> list[psutil.Process]:
 
 
 def _name(process: psutil.Process) -> str:
-    """Return the module of a process that runs `python -m module`; for other processes, return the program's name."""
+    """Return a process's name: the module for `python -m module`, otherwise the program's name."""
     try:
         words = process.cmdline()
     except psutil.Error:

@@ -1,9 +1,8 @@
 """Encodes a run's frames ahead of the sender, in a separate process, with bounded memory.
 
-The process stops encoding when a pipe and a buffer of AHEAD_BYTES are full of frames that the sender has not yet read.
-Encoding runs in a separate process, because an encoding thread would hold the interpreter lock when the sender needs it
-to keep the schedule. The parent passes keys on standard input and never as arguments, because every user on the machine
-could read arguments.
+The process pauses when a pipe and a buffer of AHEAD_BYTES are full of frames that the sender has not read. An encoding
+thread would hold the interpreter lock while the sender needs it to keep the schedule. Encoding therefore has a separate
+process. The parent passes keys on standard input, because every user on the machine could read arguments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Sends requests to the mesh: for sites and keys before a run, and for report totals and ledgers afterwards.
+"""Sends requests to the mesh.
+
+Before a run, the requests create sites and keys. After the run, they read report totals and ledgers.
 
 The module `comparing` compares the answers.
 """

@@ -31,8 +31,8 @@ from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import LATE_MS
 from hitmesh.tools.load.visitors import MOST_TIMELINE
 
-# Time in seconds between the producer's "ready" and the first hit; in this time, the producer encodes the first frames
-# and the run opens the streams.
+# Time in seconds between the producer's "ready" and the first hit. Meanwhile the producer encodes the first frames, and
+# the run opens the streams.
 LEAD_MS: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
 
@@ -88,7 +88,7 @@ class _Run:
         visible_in_s = self._wait_visible(tally, watch) - start_s
         prober.stop(self._options.timeout_s)
         wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
-        # If a probe failed, the probe hits cannot be compared, because a probe without an answer may have been stored.
+        # A failed probe may have been stored without an answer, so the probe hits cannot be compared.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
         # The comparison reads the series store. A report by page comes from another store, and may show a probe
         # earlier.
@@ -140,7 +140,7 @@ class _Run:
         return ProcessWatch({**pids, os.getpid(): "load", producer.pid: "load.producer"}), omitted
 
     def _send(self, producer: Producer, tally: Tally, watch: ProcessWatch, prober: Prober, start_s: float) -> None:
-        """Send every frame; block until each frame is answered or left out."""
+        """Send every frame, and block until each frame is answered or left out."""
         self._show.phase("sending", self._plan.total_hits)
         streams = [
             FrameStream(self._options.address, lambda answer: tally.answer(answer, time.monotonic()))
@@ -162,7 +162,9 @@ class _Run:
             self._show.sending(Live(time.monotonic() - start_s, tally.progress, waiting, self._look_at_lag()))
 
     def _all_over(self, loop: OpenLoop, streams: list[FrameStream]) -> bool:
-        """Wait briefly; then return whether every frame was sent or left out, and every sent frame was answered.
+        """Wait briefly.
+
+        Then return whether every frame was sent or left out, and every sent frame was answered.
 
         Raises:
             Exception: the failure of a stream or of the schedule.

@@ -1,7 +1,7 @@
 """A sender of encoded frames over consecutive StreamHits calls (collector.proto, StreamHits).
 
-The send window decides when each frame is sent. While the collector grants no credit, frames wait in the window, so
-`submit` never blocks.
+The send window decides when each frame is sent. `submit` never blocks, because frames wait in the send window while the
+collector grants no credit.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FrameStream:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Declare that no frame will follow; the stream ends when every frame is acknowledged."""
+        """Declare that no frame will follow. The stream ends when every frame is acknowledged."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -79,7 +79,7 @@ class FrameStream:
         self._channel.close()
 
     def look_after(self) -> None:
-        """Send frames whose retry is due, and cancel a call that is silent for too long.
+        """Send frames whose retry is due, and cancel a call whose response is overdue.
 
         Call this method about once per second.
         """
@@ -118,7 +118,10 @@ class FrameStream:
         return None
 
     def _follow_call(self) -> grpc.RpcError | None:
-        """Make a call and handle its responses until it ends; return the error that broke the call, or None."""
+        """Make a call, and handle the responses until the call ends.
+
+        Return the error that broke the call, or None.
+        """
         with self._changed:
             self._life += 1
             life, resume_from = self._life, self._window.reopen(time.monotonic())

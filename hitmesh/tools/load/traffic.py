@@ -3,8 +3,8 @@
 The module is pure, and random choices are seeded.
 
 A hit is a visitor's page view, event or order, or a copy of an earlier hit. A hit may be on time, out of order or late.
-The start time is an argument, and equal arguments give equal bytes. The event time of a hit is the time at which it is
-sent; for late and out-of-order hits, the event time is earlier.
+The start time is an argument, and equal arguments give equal bytes. A hit's event time is the time at which the hit is
+sent. For late and out-of-order hits, the event time is earlier.
 """
 
 from __future__ import annotations
@@ -171,7 +171,10 @@ class Traffic:
         return Made(content, counts)
 
     def _event_time(self, visitor: Visitor, at_ms: int) -> tuple[int, int]:
-        """Choose and return the event time, and 1 if the hit is late, otherwise 0."""
+        """Choose the event time.
+
+        Return the event time, and 1 for a late hit or 0 for any other hit.
+        """
         drawn = self._random.random()
         if drawn < self._late:
             return at_ms - self._between(LATE_MS), 1

@@ -1,7 +1,7 @@
 """A site's visitors: their arrivals, returns and departures, and the number of visits.
 
 This module chooses each visitor's next action. The module has no I/O and no clock, and the random source is an
-argument. A visitor who has left never sends again, so the visitor's visits are then counted and the visitor is dropped.
+argument. A visitor who has left never sends again. The visitor's visits are then counted, and the visitor is dropped.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
 # Probability that a hit is an order; the first hit of a visit is never an order.
 ORDER_SHARE: Final = 0.025
-# The mean time between a visitor's hits is the smaller of two limits: a number of seconds, and a fraction of the run's
-# duration. The time is shorter than in real life, so that most visits end within the run.
+# The mean time between a visitor's hits: a number of seconds, or a fraction of the run's duration if the fraction is
+# smaller. The time is shorter than in real life, so that most visits end within the run.
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
@@ -34,7 +34,7 @@ _ORDER_TEMPLATES: Final = 64
 
 
 def visitors_at_once(rate: float, duration_s: float) -> int:
-    """Return the number of visitors that a site with `rate` hits per second has at the same time."""
+    """Return the number of simultaneous visitors on a site with `rate` hits per second."""
     return round(rate * min(MAX_THINK_S, duration_s * THINK_PART))
 
 
@@ -80,7 +80,7 @@ class Crowd:
         self._places: list[Visitor | None] = [None] * max(MIN_VISITORS, size)
 
     def somebody(self) -> tuple[int, Visitor]:
-        """Choose the visitor of the next hit; return index and visitor.
+        """Choose the next hit's visitor, and return the visitor's index and the visitor.
 
         If there is no visitor at this index, a visitor is created.
         """

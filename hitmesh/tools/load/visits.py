@@ -1,8 +1,8 @@
 """Counts a visitor's visits by a direct implementation of rules S1 and S3, for comparison with the mesh.
 
 The code shares nothing with the processor's code for visits. The code handles only on-time hits. A visit's maximum
-length of 24 hours is ignored, because a run is far shorter; visits of visitors with nearly 5,000 hits are reported as
-unknown.
+length of 24 hours is ignored, because a run is far shorter. If a visitor has nearly 5,000 hits, the visits are reported
+as unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUIET: Final = -1
 
 A non-interactive hit with campaign n has the value QUIET − n.
 
-A non-interactive hit may continue a visit, but never starts a visit. If such a hit does not continue a visit, it
+A non-interactive hit may continue a visit, but never starts a visit. A non-interactive hit that continues no visit
 belongs to no visit (rule S2).
 """
 
@@ -31,7 +31,7 @@ class VisitCounts(NamedTuple):
 
 
 def count_visits(hits: Iterable[tuple[int, int]]) -> VisitCounts:
-    """Count a visitor's visits; each hit is given as a pair (event time in ms, campaign value).
+    """Count a visitor's visits. Each hit is a pair (event time in ms, campaign value).
 
     All event times must be different; the hits may be in any order.
     """

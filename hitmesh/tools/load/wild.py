@@ -1,7 +1,7 @@
-"""Generates hits for the shape `wild`: every type of hit with every field, hostile texts, and amounts at their limits.
+"""Generates hits for the shape `wild`: every type of hit with every field, hostile texts, and extreme amounts.
 
-This module generates the content of each hit and states the hit's effect on totals. Nearly every text is unique, so
-that the mesh's limited tables of distinct values overflow. The module has no I/O and no clock; the random source is an
+This module generates each hit's content, and states the hit's effect on totals. Nearly every text is unique, so that
+the mesh's limited tables of distinct values overflow. The module has no I/O and no clock; the random source is an
 argument.
 """
 
@@ -25,7 +25,7 @@ PRINTABLE: Final = (
     "e\u0301 é", "=1+1", "%00%2E%2e/..", "</script>", "\ufeff\u200b", "' OR 1=1 --", "\uff21\uff11", "𐍈",
 )  # fmt: skip
 TEXTS: Final = (*PRINTABLE, "tab\tline\nbreak\r\n", "\x1b[31m\x07\x01\x7f", "\u2028\u2029\x85")
-# If the parts of a campaign were joined with a separator, some of these campaigns would become equal.
+# Campaigns, of which some would be equal if their parts were joined with a separator.
 CAMPAIGNS: Final = (
     ("a,b", "c", "x", ""),
     ("a", "b,c", "x", ""),

@@ -1,8 +1,8 @@
 """Generates the traffic for the shape `wild`, frame by frame, from hits of `hitmesh.tools.load.wild`.
 
-This module chooses each hit's visitor and time. Every second site has a single visitor; on the remaining sites, about
-half of the hits come from a new visitor. Each hit is either late (more than an hour old) or up to 50 minutes old, so
-the hits are not in order.
+This module chooses each hit's visitor and time. Every second site has a single visitor. On the other sites, about half
+of the hits come from a new visitor. Each hit is either late (more than an hour old) or up to 50 minutes old, so the
+hits are not in order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _VISITOR_ENDING: Final = "·\u202e🛒,|'\"\\\x1f-".encode()
 
 
 class Strangers(Crowd):
-    """The visitors of a site: a single visitor for all hits, or a new visitor for about half of the hits."""
+    """A site's visitors.
+
+    A site has a single visitor for all hits, or a new visitor for about half of the hits.
+    """
 
     def __init__(self, random: Random, prefix: bytes, *, is_single: bool) -> None:
         super().__init__(random, prefix + _VISITOR_ENDING, 0, 0.0)

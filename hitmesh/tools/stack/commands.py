@@ -1,6 +1,6 @@
-"""Operations on a home's servers: fetch, up, down, status and logs.
+"""Operations on a home's servers: fetch jars, start, stop, check and show logs.
 
-The command line, `hitmesh dev` and tests call these functions, so this module reads the environment variables.
+This module reads the environment variables, because the command line, `hitmesh dev` and tests call these functions.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def status(home: Path) -> list[ServerStatus]:
 
 
 def url(home: Path) -> str | None:
-    """Return the store URL for a home's servers; None if no server was ever started in this home."""
+    """Return the store URL for a home's servers, or None if no server was ever started in this home."""
     chosen = tcp_ports.read(StackHome(home.expanduser().resolve()).ports_file)
     return store_url(chosen) if set(chosen) == set(tcp_ports.NAMES) else None
 

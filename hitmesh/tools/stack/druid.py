@@ -29,7 +29,7 @@ INDEXER_TASKS: Final = 20
 # part per second, and must later merge all parts at once. With three times this size, rows outlive Java's young
 # generation, and reports must scan more rows in memory sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
-# Number of HTTP threads: enough for the supervisor's requests to every task, and some more for queries.
+# Number of HTTP threads: enough for the supervisor's requests to every task, with some threads for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
 _ZOOKEEPER_HEAP: Final = ("-Xms32m", "-Xmx96m")
 _HEAPS: Final = {
@@ -90,9 +90,9 @@ autopurge.purgeInterval=1
 
 
 def coordinator(place: Place) -> Server:
-    """Return the coordinator, which is also the overlord and hosts the metadata store."""
-    # With `true`, Druid at its start would delete the compaction rules of data sources that have no segments, such as
-    # the data sources of a new mesh.
+    """Return the coordinator. It is also the overlord, and hosts the metadata store."""
+    # With `true`, Druid would delete at its start the compaction rules of all data sources without segments. A new
+    # mesh's data sources have no segments.
     properties = """druid.coordinator.kill.compaction.on=false
 druid.coordinator.asOverlord.enabled=true
 druid.coordinator.asOverlord.overlordService=druid/overlord
@@ -140,8 +140,8 @@ def indexer(place: Place) -> Server:
     The indexer is healthy when the overlord lists it as a worker.
 
     All tasks share the threads that write and merge parts. By default, Druid has half as many of these threads as
-    cores, independent of the number of tasks. With a single thread, all tasks were blocked while a task merged the rows
-    of 15 minutes.
+    cores, whatever the number of tasks. With a single thread, all tasks waited while one task merged the rows of 15
+    minutes.
     """
     properties = f"""druid.worker.capacity={INDEXER_TASKS}
 druid.worker.numConcurrentMerges={INDEXER_TASKS}

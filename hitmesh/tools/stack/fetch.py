@@ -1,8 +1,8 @@
 """Fetch the servers' jars into the cache shared by all homes.
 
-The last step writes a list of all files with their sizes. If the list is missing, or the files differ from the list,
-the cache is incomplete and is fetched again. After the list is written, Maven's own copies are deleted, so that each
-jar is on the disk only once.
+The last step writes a list of all files with their sizes. The cache is incomplete, and is fetched again, if the list is
+missing or the files differ from the list. After the list is written, Maven's own copies are deleted, so that each jar
+is on the disk only once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MIB: Final = 1 << 20
 
 
 def fetch(cache: Path, say: Say) -> Path:
-    """Fetch the jars if the cache is incomplete; return `cache`, the folder with all jars.
+    """Fetch the jars if the cache is incomplete, and return `cache`, the folder with all jars.
 
     Raises:
         StackError: a program is missing, or the jars cannot be fetched.

@@ -1,8 +1,8 @@
-"""Health checks in each server's own protocol, without drivers: an open port does not prove that a server works.
+"""Health checks in each server's own protocol, without drivers. An open port does not prove that a server works.
 
 Kafka is healthy if it names a broker, Cassandra if it answers STARTUP with READY, and ZooKeeper if it reports a mode. A
-Druid process is healthy if it reports itself healthy. In addition, the coordinator must be the leader, the broker must
-have loaded the list of segments, and the overlord must list the indexer as a worker.
+Druid process is healthy if it reports itself healthy. Three more conditions apply: the coordinator is the leader, the
+broker has loaded the list of segments, and the overlord lists the indexer as a worker.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def cassandra_answers(port: int) -> bool:
 
 
 def zookeeper_answers(port: int) -> bool:
-    """Return whether ZooKeeper reports a mode; a ZooKeeper that reports a mode serves clients."""
+    """Return whether ZooKeeper reports a mode, which shows that it serves clients."""
     with _connected(port) as connection:
         connection.sendall(b"srvr")
         connection.shutdown(socket.SHUT_WR)
@@ -59,7 +59,7 @@ def druid_answers(port: int) -> bool:
 
 
 def coordinator_answers(port: int) -> bool:
-    """Return whether the coordinator is healthy, and is the leader both as coordinator and as overlord."""
+    """Return whether the coordinator is healthy, and is the leader in both roles (coordinator and overlord)."""
     leads = ("/druid/coordinator/v1/isLeader", "/druid/indexer/v1/isLeader")
     return druid_answers(port) and all(dict(_get(port, path)).get("leader") is True for path in leads)
 
@@ -113,7 +113,7 @@ def _request(port: int, path: str) -> tuple[int, bytes]:
 
 
 def passes(is_healthy: Any) -> bool:
-    """Return the result of a health check; a connection or protocol error counts as unhealthy."""
+    """Return the result of a health check. A connection error or protocol error counts as unhealthy."""
     try:
         return bool(is_healthy())
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, struct.error):

@@ -37,7 +37,7 @@ _LET_GO_S: Final = 10.0
 _REPORT_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
-# Limits malloc's memory arenas; by default, malloc reserves more arenas, because Java has many threads.
+# Limits malloc's memory arenas. Java has many threads, so malloc would otherwise reserve more arenas.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
 # Pairs (text in a log, remedy) for problems that the machine causes.
 _CURES: Final = (
@@ -189,8 +189,8 @@ class Launcher:
 def obituary(name: str, state: str, home: StackHome) -> str:
     """Return a message that names the server and the failure, quotes the end of the log and proposes a remedy."""
     log = home.log(name)
-    # Stack frames are left out. Java prints the cause above the stack frames, and the cause must be among the last
-    # lines.
+    # Stack frames are left out. Java prints the cause above the stack frames, so without the frames the cause is among
+    # the last lines.
     lines = [line for line in last_lines(log, _SEARCHED_LINES) if not line.startswith(_FRAMES)][-LAST_LINES:]
     text = "\n".join(lines)
     cure = next(
@@ -217,7 +217,7 @@ def _kept_in(name: str) -> str:
 def _is_free(port: int, deadline: float) -> bool:
     """Return whether a port is free.
 
-    If the port is busy although no process holds it, for example after a kill, the function waits.
+    After a kill, for example, a port may be busy although no process holds the port. In this case the function waits.
     """
     while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)

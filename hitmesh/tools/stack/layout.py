@@ -1,4 +1,7 @@
-"""The file layout of the servers: data, logs and configuration below a home; jars in a cache that all homes share."""
+"""The file layout of the servers.
+
+Data, logs and configuration are below a home; jars are in a cache that all homes share.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class StackHome:
         return self.base.joinpath("conf", *names)
 
     def log(self, name: str) -> Path:
-        """Return a server's log since the last start; the log of the previous start has the suffix `.log.1`."""
+        """Return a server's log since the last start. The previous log has the suffix `.log.1`."""
         return self.logs / f"{name}.log"
 
     def pid(self, name: str) -> Path:
@@ -79,7 +82,10 @@ class StackHome:
 
 @contextmanager
 def held(file: Path, say: Say) -> Iterator[None]:
-    """Hold the lock of a file; if another process holds the lock, report this through `say` and wait."""
+    """Hold the lock of a file.
+
+    If another process holds the lock, the function reports this through `say` and waits.
+    """
     with file.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Renders the input for Maven: a project for each folder of jars, and the settings. Pure."""
+"""Renders Maven's input: the settings, and a project for each folder of jars. Pure."""
 
 from __future__ import annotations
 

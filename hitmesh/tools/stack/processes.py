@@ -25,7 +25,7 @@ _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The identity of a server's process, and the digest of the command and files with which it was started."""
+    """The identity of a server's process, and the digest of the command and files that started the process."""
 
     pid: int
     started_tick: int
@@ -53,7 +53,10 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, fol
 
 
 def note(pid: int, digest: str) -> Note:
-    """Return a note about a process that was just spawned; the note serves to recognise the process later."""
+    """Return a note about a process that was just spawned.
+
+    The note serves to recognise the process later.
+    """
     try:
         started_tick = _started_tick(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -69,7 +72,7 @@ def write(file: Path, noted: Note) -> None:
 
 
 def read(file: Path) -> Note | None:
-    """Return the note in a file if the noted process still runs; otherwise return None."""
+    """Return the note in a file, or None if the noted process no longer runs."""
     try:
         noted = Note(**json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -92,7 +95,10 @@ def is_alive(noted: Note) -> bool:
 
 
 def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
-    """Terminate all processes at once; kill and return the processes that still run after the timeout."""
+    """Terminate all processes at once.
+
+    Processes that still run after the timeout are killed and returned.
+    """
     for process in running:
         _signal(process, signal.SIGTERM)
         _signal(process, signal.SIGCONT)  # a suspended process (SIGSTOP) cannot handle SIGTERM until SIGCONT resumes it

@@ -1,4 +1,4 @@
-"""Finds the programs that the servers need, which are Java 17, and Maven to fetch jars.
+"""Finds the programs that the servers need: Java 17, and Maven for the jars.
 
 If the user is root, missing programs are installed with apt-get.
 
@@ -84,7 +84,7 @@ def _version_of(path: str) -> int | None:
 
 
 def _install(program: str, name: str, say: Say) -> None:
-    """Install a missing program; this is possible only for root on a machine with apt-get."""
+    """Install a missing program. Only root on a machine with apt-get can do this."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise StackError(f"{name} is missing: {_cure(program)}")

@@ -1,4 +1,4 @@
-"""Describes how to launch a server: command, configuration files, required servers and health check."""
+"""Describes how to launch a server: its command, configuration files, required servers and health check."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Server:
 
     @property
     def digest(self) -> str:
-        """Digest of the command and files; if the digest has changed, the server must be restarted."""
+        """Digest of the command and files. A server must be restarted if its digest has changed."""
         content = (self.command, sorted((str(path), text) for path, text in self.files.items()))
         return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 

@@ -15,8 +15,8 @@ from hitmesh.tools.stack.server import Place, Server
 # The server with the slowest start comes first. Each function has the server's name in hitmesh.tools.stack.tcp_ports.
 _ALL: Final = (cassandra, zookeeper, kafka, coordinator, broker, historical, indexer)
 NAMES: Final = tuple(maker.__name__ for maker in _ALL)
-# A server stops before the servers that it needs: for example, the indexer's tasks need the other servers to hand off
-# their rows when they stop.
+# A server stops before the servers that it needs. For example, the indexer's tasks hand off their rows when they stop,
+# and need the other servers for this.
 STOP_WAVES: Final = (("indexer",), ("historical", "broker"), ("coordinator",), ("zookeeper", "cassandra", "kafka"))
 
 

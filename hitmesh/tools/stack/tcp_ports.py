@@ -1,4 +1,4 @@
-"""Allocates TCP ports for the servers; a server keeps its port unless another program takes the port.
+"""Allocates TCP ports for the servers. A server keeps its port unless another program takes the port.
 
 Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home begins its search at a
 different number, so that two homes seldom collide.

@@ -1,4 +1,4 @@
-"""Maven artifacts and versions of the servers, and a digest that identifies the set."""
+"""The servers' Maven artifacts and versions, and a digest that identifies the set."""
 
 from __future__ import annotations
 
