@@ -33,7 +33,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_ACCEPTED: _Outcome.ValueType  # 1
     """Durable."""
     OUTCOME_WARNED: _Outcome.ValueType  # 2
-    """The hit is durable, and the collector has a warning for the sender: for example, an over-long string was cut."""
+    """The hit is durable, but the sender gets a warning, for example because a long string was cut."""
     OUTCOME_REJECTED: _Outcome.ValueType  # 3
     """The hit is refused permanently. A refused hit that is sent again is refused again."""
     OUTCOME_RETRY: _Outcome.ValueType  # 4
@@ -47,7 +47,7 @@ OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 OUTCOME_ACCEPTED: Outcome.ValueType  # 1
 """Durable."""
 OUTCOME_WARNED: Outcome.ValueType  # 2
-"""The hit is durable, and the collector has a warning for the sender: for example, an over-long string was cut."""
+"""The hit is durable, but the sender gets a warning, for example because a long string was cut."""
 OUTCOME_REJECTED: Outcome.ValueType  # 3
 """The hit is refused permanently. A refused hit that is sent again is refused again."""
 OUTCOME_RETRY: Outcome.ValueType  # 4
@@ -69,7 +69,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_ORIGIN_NOT_ALLOWED: _Reason.ValueType  # 3
     """The browser's origin is not on the site's allow list."""
     REASON_QUOTA: _Reason.ValueType  # 4
-    """The sender or the site exceeded a limit; the message names the limit."""
+    """The sender or the site exceeded a limit. The message names the limit."""
     REASON_HIT_TOO_LARGE: _Reason.ValueType  # 5
     """The hit is larger than 32 KiB, or is an ORDER larger than 256 KiB."""
     REASON_BATCH_TOO_LARGE: _Reason.ValueType  # 6
@@ -101,8 +101,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_LOG_FULL: _Reason.ValueType  # 19
     """The log cannot store the hit now."""
     REASON_ID_COLLISION: _Reason.ValueType  # 20
-    """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so no
-    HitIssue has this reason. TraceHit and RejectedHitService report the collision.
+    """An earlier hit has the same id and different content. The processor finds the collision after the acknowledgement,
+    so no HitIssue has this reason. TraceHit and RejectedHitService report the collision.
     """
     REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
     """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -119,7 +119,7 @@ REASON_KEY_REVOKED: Reason.ValueType  # 2
 REASON_ORIGIN_NOT_ALLOWED: Reason.ValueType  # 3
 """The browser's origin is not on the site's allow list."""
 REASON_QUOTA: Reason.ValueType  # 4
-"""The sender or the site exceeded a limit; the message names the limit."""
+"""The sender or the site exceeded a limit. The message names the limit."""
 REASON_HIT_TOO_LARGE: Reason.ValueType  # 5
 """The hit is larger than 32 KiB, or is an ORDER larger than 256 KiB."""
 REASON_BATCH_TOO_LARGE: Reason.ValueType  # 6
@@ -151,8 +151,8 @@ REASON_UNKNOWN_SITE: Reason.ValueType  # 18
 REASON_LOG_FULL: Reason.ValueType  # 19
 """The log cannot store the hit now."""
 REASON_ID_COLLISION: Reason.ValueType  # 20
-"""An earlier hit has the same id and different content. The collision is found after the acknowledgement, so no
-HitIssue has this reason. TraceHit and RejectedHitService report the collision.
+"""An earlier hit has the same id and different content. The processor finds the collision after the acknowledgement,
+so no HitIssue has this reason. TraceHit and RejectedHitService report the collision.
 """
 REASON_PERMISSION_DENIED: Reason.ValueType  # 21
 """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -160,7 +160,7 @@ Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
 class SendHitsRequest(_message.Message):
-    """A request to store a batch."""
+    """A request to store a batch of hits."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -265,15 +265,17 @@ class StreamOpen(_message.Message):
     ingest_key: _builtins.str
     """Ingest key that applies to each batch whose `ingest_key` is empty."""
     resume_from: _builtins.int
-    """Number of the last batch that any collector acknowledged to this client; 0 if no batch was acknowledged yet."""
+    """Number of the last batch that any collector acknowledged to this client. 0 means that no batch was acknowledged
+    yet.
+    """
     max_inflight_bytes: _builtins.int
-    """The limit that the client requests for bytes in flight, which are bytes that are sent and not acknowledged yet. The
-    collector may grant a lower limit, but at least 1 MiB. If not set, the collector uses its default limit.
+    """The limit that the client requests for bytes that are sent but not acknowledged yet. The collector may grant a
+    lower limit, but at least 1 MiB. If not set, the collector uses its default limit.
     """
     validate_only: _builtins.bool
-    """Whether the collector checks the stream's batches and reports their outcomes without storing any hit. A hit for
-    which no issue is reported would have been accepted. The client must not send a batch before a `ready` message
-    repeats this field, because older collectors ignore the field and store the hits.
+    """If true, the collector checks the stream's batches and reports their outcomes, but stores no hit. A hit without a
+    reported issue would have been accepted. Older collectors ignore this field and store the hits. The client must
+    therefore not send a batch before a `ready` message repeats this field.
     """
     def __init__(
         self,
@@ -377,9 +379,9 @@ class StreamReady(_message.Message):
     acked_through: _builtins.int
     """Every batch up to this number is acknowledged."""
     credit_bytes: _builtins.int
-    """The maximum number of bytes that the client may have sent and that are not acknowledged yet."""
+    """The maximum number of sent bytes that are not acknowledged yet."""
     validate_only: _builtins.bool
-    """Whether the collector only checks the hits on this stream and stores none, as StreamOpen.validate_only requested."""
+    """True if the collector only checks the hits on this stream and stores no hit, as StreamOpen.validate_only requested."""
     def __init__(
         self,
         *,
@@ -457,8 +459,8 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):
-    """The client should send no new batch, wait for the outstanding acknowledgements and then open a new stream. The new
-    stream may reach another collector.
+    """Announces the end of the stream. The client should send no new batch and wait for the outstanding acknowledgements.
+    Then the client should open a new stream, which may reach another collector.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -61,8 +61,8 @@ class CollectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamHits(self, request_iterator, context):
-        """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-        (see SequencedBatch). The method is available through gRPC only.
+        """Accepts batches until the stream ends. The first message must be `open`. Every later message is a batch; batches
+        are numbered without gaps (see SequencedBatch). The method is available only through gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

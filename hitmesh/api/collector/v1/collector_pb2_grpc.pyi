@@ -39,8 +39,8 @@ class CollectorServiceStub:
     use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
     """
     StreamHits: _grpc.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]
-    """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-    (see SequencedBatch). The method is available through gRPC only.
+    """Accepts batches until the stream ends. The first message must be `open`. Every later message is a batch; batches
+    are numbered without gaps (see SequencedBatch). The method is available only through gRPC.
     """
 
 @_typing.type_check_only
@@ -54,8 +54,8 @@ class CollectorServiceAsyncStub(CollectorServiceStub):
     use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
     """
     StreamHits: _aio.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]  # type: ignore[assignment]
-    """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-    (see SequencedBatch). The method is available through gRPC only.
+    """Accepts batches until the stream ends. The first message must be `open`. Every later message is a batch; batches
+    are numbered without gaps (see SequencedBatch). The method is available only through gRPC.
     """
 
 class CollectorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -78,8 +78,8 @@ class CollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_collector_pb2.StreamHitsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_collector_pb2.StreamHitsResponse], _abc.AsyncIterator[_collector_pb2.StreamHitsResponse]]:
-        """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
-        (see SequencedBatch). The method is available through gRPC only.
+        """Accepts batches until the stream ends. The first message must be `open`. Every later message is a batch; batches
+        are numbered without gaps (see SequencedBatch). The method is available only through gRPC.
         """
 
 def add_CollectorServiceServicer_to_server(servicer: CollectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

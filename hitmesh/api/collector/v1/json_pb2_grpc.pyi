@@ -36,7 +36,7 @@ class JsonCollectorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JsonCollectorServiceAsyncStub: ...
     SendJsonHits: _grpc.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _json_pb2.SendJsonHitsResponse]
     """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
-    message Hit, only this hit is refused, and `issues` contains its index. With a merchant-wide key, metadata
+    message Hit, only this hit is refused. `issues` then contains the hit's index. With a merchant-wide key, metadata
     `hitmesh-site` must name the site.
     """
 
@@ -47,7 +47,7 @@ class JsonCollectorServiceAsyncStub(JsonCollectorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendJsonHits: _aio.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _json_pb2.SendJsonHitsResponse]  # type: ignore[assignment]
     """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
-    message Hit, only this hit is refused, and `issues` contains its index. With a merchant-wide key, metadata
+    message Hit, only this hit is refused. `issues` then contains the hit's index. With a merchant-wide key, metadata
     `hitmesh-site` must name the site.
     """
 
@@ -61,7 +61,7 @@ class JsonCollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_json_pb2.SendJsonHitsResponse, _abc.Awaitable[_json_pb2.SendJsonHitsResponse]]:
         """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
-        message Hit, only this hit is refused, and `issues` contains its index. With a merchant-wide key, metadata
+        message Hit, only this hit is refused. `issues` then contains the hit's index. With a merchant-wide key, metadata
         `hitmesh-site` must name the site.
         """
 

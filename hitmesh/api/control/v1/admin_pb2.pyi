@@ -78,7 +78,7 @@ class Site(_message.Message):
     """Whether `Hit.user_id` identifies visitors."""
     spread: _builtins.int
     """Number of partitions across which the site's visitors are spread, 1 to 64; immutable after creation. If not set in
-    a request, the number is 1; responses always set this field.
+    a request, the number is 1. Responses always set this field.
     """
     store_network: _builtins.bool
     """Whether the truncated IP address (IPv4 /24, IPv6 /48) is stored with each hit. If a visitor denied consent, the
@@ -90,8 +90,8 @@ class Site(_message.Message):
 
     @_builtins.property
     def visit_policy(self) -> Global___VisitPolicy:
-        """The site's first visit policy, which applies until the first change in `visit_policy_changes` takes effect;
-        immutable after creation.
+        """The site's first visit policy; immutable after creation. The policy applies until the first change in
+        `visit_policy_changes` takes effect.
         """
 
     @_builtins.property
@@ -414,12 +414,12 @@ class IngestKey(_message.Message):
     kind: Global___KeyKind.ValueType
     """Kind of the key."""
     site: _builtins.str
-    """The only site for which the key is valid. If not set, the key is valid for every site of the merchant; browser keys
-    must set this field.
+    """The only site for which the key is valid. If not set, the key is valid for every site of the merchant. A browser
+    key must set this field.
     """
     unbounded_history: _builtins.bool
-    """Whether hits of any age are accepted, which is possible for server keys only. If false, hits may be at most 13
-    months old with a server key, and at most 72 hours old with a browser or edge key.
+    """Whether hits of any age are accepted. Only a server key may set this field to true. If false, hits may be at most
+    13 months old with a server key, and at most 72 hours old with a browser or edge key.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -565,8 +565,8 @@ class UpdateSiteRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change; only `store_network` can be changed. If not set, all fields that `site` sets are changed.
-        If a field of `site` has the stored value, it is not a change.
+        """The fields to change; only `store_network` can be changed. If not set, all fields that `site` sets are changed. A
+        field with the stored value does not count as a change.
         """
 
     def __init__(

@@ -111,7 +111,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSites(self, request, context):
-        """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see.
+        """Lists a merchant's sites. `merchants/-` lists all sites that the caller may see.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,9 +119,9 @@ class AdminServiceServicer:
 
     def ScheduleVisitPolicy(self, request, context):
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-        call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
-        policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
-        caller needs a server key for all sites of the merchant.
+        call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
+        of the later change applies from the first day of the later change on. The call is idempotent and never changes
+        settled days. The caller needs a server key for all sites of the merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,7 +135,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeIngestKey(self, request, context):
-        """Revokes a key; collectors refuse the key within 2 s.
+        """Revokes a key. Within 2 s, all collectors refuse the key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,17 +42,17 @@ class AdminServiceStub:
     GetSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetSiteRequest, _admin_pb2.GetSiteResponse]
     """Returns a site."""
     ListSites: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]
-    """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
+    """Lists a merchant's sites. `merchants/-` lists all sites that the caller may see."""
     ScheduleVisitPolicy: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-    call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
-    policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
-    caller needs a server key for all sites of the merchant.
+    call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
+    of the later change applies from the first day of the later change on. The call is idempotent and never changes
+    settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
     """Creates a key. Only this response contains the secret."""
     RevokeIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeIngestKeyRequest, _admin_pb2.RevokeIngestKeyResponse]
-    """Revokes a key; collectors refuse the key within 2 s."""
+    """Revokes a key. Within 2 s, all collectors refuse the key."""
     UpdateSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _grpc.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]
@@ -79,17 +79,17 @@ class AdminServiceAsyncStub(AdminServiceStub):
     GetSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSiteRequest, _admin_pb2.GetSiteResponse]  # type: ignore[assignment]
     """Returns a site."""
     ListSites: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]  # type: ignore[assignment]
-    """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
+    """Lists a merchant's sites. `merchants/-` lists all sites that the caller may see."""
     ScheduleVisitPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]  # type: ignore[assignment]
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-    call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
-    policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
-    caller needs a server key for all sites of the merchant.
+    call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
+    of the later change applies from the first day of the later change on. The call is idempotent and never changes
+    settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
     """Creates a key. Only this response contains the secret."""
     RevokeIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeIngestKeyRequest, _admin_pb2.RevokeIngestKeyResponse]  # type: ignore[assignment]
-    """Revokes a key; collectors refuse the key within 2 s."""
+    """Revokes a key. Within 2 s, all collectors refuse the key."""
     UpdateSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]  # type: ignore[assignment]
     """Changes whether a site stores truncated IP addresses."""
     CreateExclusionRule: _aio.UnaryUnaryMultiCallable[_rules_pb2.CreateExclusionRuleRequest, _rules_pb2.CreateExclusionRuleResponse]  # type: ignore[assignment]
@@ -131,7 +131,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListSitesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListSitesResponse, _abc.Awaitable[_admin_pb2.ListSitesResponse]]:
-        """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see."""
+        """Lists a merchant's sites. `merchants/-` lists all sites that the caller may see."""
 
     @_abc_1.abstractmethod
     def ScheduleVisitPolicy(
@@ -140,9 +140,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ScheduleVisitPolicyResponse, _abc.Awaitable[_admin_pb2.ScheduleVisitPolicyResponse]]:
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
-        call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change: the new
-        policy then applies from the first day of the new change on. Idempotent. The call never changes settled days. The
-        caller needs a server key for all sites of the merchant.
+        call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
+        of the later change applies from the first day of the later change on. The call is idempotent and never changes
+        settled days. The caller needs a server key for all sites of the merchant.
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +159,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.RevokeIngestKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RevokeIngestKeyResponse, _abc.Awaitable[_admin_pb2.RevokeIngestKeyResponse]]:
-        """Revokes a key; collectors refuse the key within 2 s."""
+        """Revokes a key. Within 2 s, all collectors refuse the key."""
 
     @_abc_1.abstractmethod
     def UpdateSite(

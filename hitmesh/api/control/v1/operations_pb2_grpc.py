@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift.
+    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class OperationsServiceStub:
 
 
 class OperationsServiceServicer:
-    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift.
+    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift.
     """
 
     def GetLedger(self, request, context):
@@ -105,7 +105,7 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift.
+    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift.
     """
 
     @staticmethod

@@ -26,14 +26,14 @@ if _version_not_supported:
 
 
 class RejectedHitServiceStub:
-    """Lists refused hits, and records which were replayed.
+    """Lists refused hits, and records which refused hits were replayed.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
-    method needs an operator's key even if the mesh has open reads, because the kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
+    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
+    report shows.
 
-    To replay hits, the client sends them with their original ids to CollectorService, which checks them like all other
-    hits. This service does not send hits itself.
+    To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
+    replayed hits like all other hits. RejectedHitService does not send hits.
     """
 
     def __init__(self, channel):
@@ -60,14 +60,14 @@ class RejectedHitServiceStub:
 
 
 class RejectedHitServiceServicer:
-    """Lists refused hits, and records which were replayed.
+    """Lists refused hits, and records which refused hits were replayed.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
-    method needs an operator's key even if the mesh has open reads, because the kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
+    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
+    report shows.
 
-    To replay hits, the client sends them with their original ids to CollectorService, which checks them like all other
-    hits. This service does not send hits itself.
+    To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
+    replayed hits like all other hits. RejectedHitService does not send hits.
     """
 
     def ListRejectedHits(self, request, context):
@@ -87,7 +87,7 @@ class RejectedHitServiceServicer:
 
     def MarkRejectedHitsReplayed(self, request, context):
         """Records that replays of refused hits were accepted. The ledger and the reports do not change. The call is
-        idempotent: the last call for a refusal determines `replay_time`.
+        idempotent. If several calls name the same refusal, the last call determines `replay_time`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,14 +120,14 @@ def add_RejectedHitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RejectedHitService:
-    """Lists refused hits, and records which were replayed.
+    """Lists refused hits, and records which refused hits were replayed.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every
-    method needs an operator's key even if the mesh has open reads, because the kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
+    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
+    report shows.
 
-    To replay hits, the client sends them with their original ids to CollectorService, which checks them like all other
-    hits. This service does not send hits itself.
+    To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
+    replayed hits like all other hits. RejectedHitService does not send hits.
     """
 
     @staticmethod

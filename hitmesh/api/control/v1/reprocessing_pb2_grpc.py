@@ -27,16 +27,16 @@ if _version_not_supported:
 
 
 class ReprocessingServiceStub:
-    """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
-    published.
+    """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
+    Publish.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
-    ListRetiredGenerations; all other methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
+    methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
-    and return at once: the settler performs the work, and GetReprocessing returns the progress.
+    and return at once. The settler performs the work. GetReprocessing returns the progress.
     """
 
     def __init__(self, channel):
@@ -98,16 +98,16 @@ class ReprocessingServiceStub:
 
 
 class ReprocessingServiceServicer:
-    """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
-    published.
+    """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
+    Publish.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
-    ListRetiredGenerations; all other methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
+    methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
-    and return at once: the settler performs the work, and GetReprocessing returns the progress.
+    and return at once. The settler performs the work. GetReprocessing returns the progress.
     """
 
     def CreateReprocessing(self, request, context):
@@ -146,7 +146,8 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishReprocessing(self, request, context):
-        """Starts to publish the new generations: reports read a site-day's old or new generation, never parts of both.
+        """Starts to publish the new generations. At any time, a report reads a site-day's old or new generation, never parts
+        of both.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,17 +169,16 @@ class ReprocessingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRetiredGenerations(self, request, context):
-        """Lists the generations whose rows are still stored although reports read other generations, and states why they are
-        stored. The settler removes the rows automatically.
+        """Lists the generations whose rows are still stored although reports read other generations. The response states why
+        the rows are stored. The settler removes the rows automatically.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckHistory(self, request, context):
-        """Checks settled site-days, page by page: compares the stored values with the ledger, and the values in one store
-        with the values in another store. The call changes nothing. The caller must be an operator, even if the mesh has
-        open reads, because a check reads raw hits.
+        """Checks settled site-days, page by page. The call compares the stored values with the ledger and between stores, and
+        changes nothing. A check reads raw hits, so the caller must be an operator even if the mesh has open reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,16 +246,16 @@ def add_ReprocessingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReprocessingService:
-    """Recomputes settled site-days from the raw hits into new generations, which reports read only after they are
-    published.
+    """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
+    Publish.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
-    ListRetiredGenerations; all other methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
+    methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
-    and return at once: the settler performs the work, and GetReprocessing returns the progress.
+    and return at once. The settler performs the work. GetReprocessing returns the progress.
     """
 
     @staticmethod

@@ -32,7 +32,7 @@ class _RetiredReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Retired
     RETIRED_REASON_UNSPECIFIED: _RetiredReason.ValueType  # 0
     """Not set."""
     RETIRED_REASON_DUE: _RetiredReason.ValueType  # 1
-    """There is no longer any reason to keep the rows, so the settler removes them within minutes."""
+    """No reason to keep the rows remains. The settler removes the rows within minutes."""
     RETIRED_REASON_REPROCESSING: _RetiredReason.ValueType  # 2
     """A reprocessing can make the generation current again: by Rollback, or by Publish after a Rollback."""
     RETIRED_REASON_DATA_VERSION: _RetiredReason.ValueType  # 3
@@ -44,7 +44,7 @@ class RetiredReason(_RetiredReason, metaclass=_RetiredReasonEnumTypeWrapper):
 RETIRED_REASON_UNSPECIFIED: RetiredReason.ValueType  # 0
 """Not set."""
 RETIRED_REASON_DUE: RetiredReason.ValueType  # 1
-"""There is no longer any reason to keep the rows, so the settler removes them within minutes."""
+"""No reason to keep the rows remains. The settler removes the rows within minutes."""
 RETIRED_REASON_REPROCESSING: RetiredReason.ValueType  # 2
 """A reprocessing can make the generation current again: by Rollback, or by Publish after a Rollback."""
 RETIRED_REASON_DATA_VERSION: RetiredReason.ValueType  # 3
@@ -87,7 +87,7 @@ class RetiredGeneration(_message.Message):
 
     @_builtins.property
     def keep_until_time(self) -> _timestamp_pb2.Timestamp:
-        """The rows are kept until this time, and removed within minutes afterwards."""
+        """Time until which the rows are kept. The settler removes the rows within minutes after this time."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class ListRetiredGenerationsRequest(_message.Message):
     same page.
     """
     page_token: _builtins.str
-    """`next_page_token` of the previous response; all other fields must be equal to those of the previous request."""
+    """`next_page_token` of the previous response. All other fields must have the same values as in the previous request."""
     def __init__(
         self,
         *,

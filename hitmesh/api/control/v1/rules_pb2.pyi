@@ -78,7 +78,7 @@ Global___ExclusionRuleKind: _TypeAlias = ExclusionRuleKind  # noqa: Y015
 class ExclusionRule(_message.Message):
     """Excludes matching hits from reports. Excluded hits are stored, and reports with `include_excluded` count them.
 
-    A rule excludes hits that are collected after its creation; collectors apply the rule at most 2 s later. A created or
+    A rule excludes hits that are collected after its creation. Collectors apply the rule within 2 s. A created or
     deleted rule does not change settled days. To apply the rules to settled days, run a reprocessing of kind RULES.
     """
 

@@ -36,7 +36,7 @@ class _ShadowStreamStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sha
     SHADOW_STREAM_STATE_PUBLISHED: _ShadowStreamState.ValueType  # 2
     """Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
     SHADOW_STREAM_STATE_ADOPTING: _ShadowStreamState.ValueType  # 3
-    """Reports read the shadow stream, which is becoming the live stream and can no longer be rolled back."""
+    """Reports read the shadow stream. The shadow stream is becoming the live stream, and cannot be rolled back."""
 
 class ShadowStreamState(_ShadowStreamState, metaclass=_ShadowStreamStateEnumTypeWrapper):
     """A shadow stream's state."""
@@ -48,7 +48,7 @@ SHADOW_STREAM_STATE_RUNNING: ShadowStreamState.ValueType  # 1
 SHADOW_STREAM_STATE_PUBLISHED: ShadowStreamState.ValueType  # 2
 """Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
 SHADOW_STREAM_STATE_ADOPTING: ShadowStreamState.ValueType  # 3
-"""Reports read the shadow stream, which is becoming the live stream and can no longer be rolled back."""
+"""Reports read the shadow stream. The shadow stream is becoming the live stream, and cannot be rolled back."""
 Global___ShadowStreamState: _TypeAlias = ShadowStreamState  # noqa: Y015
 
 @_typing.final
@@ -72,8 +72,8 @@ class ShadowStream(_message.Message):
     live_logic: _builtins.str
     """The live stream's logic version. The field is empty if the processor has not started the shadow stream yet."""
     caught_up: _builtins.bool
-    """Whether the shadow stream has caught up with the live stream. Publish, and Stop in state PUBLISHED, are possible
-    only if this field is true.
+    """Whether the shadow stream has caught up with the live stream. Publish is possible only if this field is true. The
+    same applies to Stop in state PUBLISHED.
     """
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
@@ -185,7 +185,7 @@ class GetShadowStreamResponse(_message.Message):
     SHADOW_STREAM_FIELD_NUMBER: _builtins.int
     REMOVED_STREAMS_FIELD_NUMBER: _builtins.int
     removed_streams: _builtins.int
-    """Number of streams that no report reads any more and whose values the processor removes within minutes."""
+    """Number of earlier streams that no report reads. The processor removes their values within minutes."""
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
         """The shadow stream."""
@@ -246,7 +246,7 @@ class GetShadowStreamDiffResponse(_message.Message):
     SETTLED_SITE_DAYS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     site_days: _builtins.int
-    """Number of compared site-days, which are the site-days that have hits in at least one stream and have no settled
+    """Number of compared site-days. A site-day is compared if it has hits in at least one stream, and has no settled
     generation.
     """
     changed_site_days: _builtins.int

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class ShadowStreamServiceStub:
-    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
-    days without a settled generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
+    service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
@@ -76,11 +76,11 @@ class ShadowStreamServiceStub:
 
 
 class ShadowStreamServiceServicer:
-    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
-    days without a settled generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
+    service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
@@ -172,11 +172,11 @@ def add_ShadowStreamServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShadowStreamService:
-    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
-    days without a settled generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
+    service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,

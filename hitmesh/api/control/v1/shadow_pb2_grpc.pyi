@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ShadowStreamServiceStub:
-    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
-    days without a settled generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
+    service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
@@ -59,11 +59,11 @@ class ShadowStreamServiceStub:
 
 @_typing.type_check_only
 class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
-    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
-    days without a settled generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
+    service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
@@ -87,11 +87,11 @@ class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
     """
 
 class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs a corrected stream (the shadow stream) beside the live stream, and selects the stream that reports read for all
-    days without a settled generation. There is at most one shadow stream.
+    """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
+    service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller must be an operator, and authenticates with metadata `authorization` set to `Bearer <operator's key>`. If
-    the mesh has open reads, every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
+    every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,

@@ -64,11 +64,11 @@ class _HitTimelinessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitTime
     HIT_TIMELINESS_ON_TIME: _HitTimeliness.ValueType  # 1
     """The hit arrived at most an hour after its event time."""
     HIT_TIMELINESS_LATE: _HitTimeliness.ValueType  # 2
-    """The hit arrived more than an hour after its event time, while its day was still open. Such a hit counts in hit
+    """The hit arrived more than an hour after its event time, while its day was still open. A late hit counts in hit
     metrics at once, and in visit metrics only when its day is settled.
     """
     HIT_TIMELINESS_HISTORY: _HitTimeliness.ValueType  # 3
-    """The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
+    """The hit arrived after its day had closed. The hit counts when its day is settled again."""
 
 class HitTimeliness(_HitTimeliness, metaclass=_HitTimelinessEnumTypeWrapper):
     """Whether a hit arrived on time, late or after its day had closed, according to log time (rule T4)."""
@@ -78,11 +78,11 @@ HIT_TIMELINESS_UNSPECIFIED: HitTimeliness.ValueType  # 0
 HIT_TIMELINESS_ON_TIME: HitTimeliness.ValueType  # 1
 """The hit arrived at most an hour after its event time."""
 HIT_TIMELINESS_LATE: HitTimeliness.ValueType  # 2
-"""The hit arrived more than an hour after its event time, while its day was still open. Such a hit counts in hit
+"""The hit arrived more than an hour after its event time, while its day was still open. A late hit counts in hit
 metrics at once, and in visit metrics only when its day is settled.
 """
 HIT_TIMELINESS_HISTORY: HitTimeliness.ValueType  # 3
-"""The hit arrived after its day had closed. Such a hit counts the next time that its day is settled."""
+"""The hit arrived after its day had closed. The hit counts when its day is settled again."""
 Global___HitTimeliness: _TypeAlias = HitTimeliness  # noqa: Y015
 
 class _OrderOutcome:
@@ -96,7 +96,7 @@ class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOut
     ORDER_OUTCOME_WON: _OrderOutcome.ValueType  # 1
     """The hit was the first to claim the id, so its amounts count."""
     ORDER_OUTCOME_REPEAT: _OrderOutcome.ValueType  # 2
-    """An earlier hit claimed the id, so this hit counts, but its amounts do not count."""
+    """An earlier hit claimed the id. This hit counts, but its amounts do not count."""
 
 class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
     """Whether the amounts of an order, or of a refund with an id, count (rule D3)."""
@@ -106,7 +106,7 @@ ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
 ORDER_OUTCOME_WON: OrderOutcome.ValueType  # 1
 """The hit was the first to claim the id, so its amounts count."""
 ORDER_OUTCOME_REPEAT: OrderOutcome.ValueType  # 2
-"""An earlier hit claimed the id, so this hit counts, but its amounts do not count."""
+"""An earlier hit claimed the id. This hit counts, but its amounts do not count."""
 Global___OrderOutcome: _TypeAlias = OrderOutcome  # noqa: Y015
 
 @_typing.final
@@ -259,7 +259,7 @@ class TracedCopy(_message.Message):
     @_builtins.property
     def exclusion_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Reasons for which the copy is excluded, for example BOT_UA, SPAM_REFERRER or RULE_PAGE (an exclusion rule of kind
-        PAGE); empty if the copy is not excluded.
+        PAGE). The list is empty if the copy is not excluded.
         """
 
     def __init__(
@@ -310,8 +310,8 @@ class TracedRefusal(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Reason, for example "MISSING_FIELD". A hit with the reason "ID_COLLISION" was not refused: it was accepted and
-    counts as a duplicate, and is listed here for inspection.
+    """Reason, for example "MISSING_FIELD". A hit with the reason "ID_COLLISION" was not refused. The collector accepted
+    the hit, and it counts as a duplicate. The list contains the hit for inspection.
     """
     field: _builtins.str
     """Path of the invalid field. If not set, the refusal is not about a single field."""

@@ -47,8 +47,8 @@ class TraceServiceServicer:
     """
 
     def TraceHit(self, request, context):
-        """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
-        it counts).
+        """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+        verdict (whether and how the copy counts).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

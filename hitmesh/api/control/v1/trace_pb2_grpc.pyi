@@ -34,8 +34,8 @@ class TraceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TraceServiceAsyncStub: ...
     TraceHit: _grpc.UnaryUnaryMultiCallable[_trace_pb2.TraceHitRequest, _trace_pb2.TraceHitResponse]
-    """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
-    it counts).
+    """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+    verdict (whether and how the copy counts).
     """
 
 @_typing.type_check_only
@@ -44,8 +44,8 @@ class TraceServiceAsyncStub(TraceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TraceHit: _aio.UnaryUnaryMultiCallable[_trace_pb2.TraceHitRequest, _trace_pb2.TraceHitResponse]  # type: ignore[assignment]
-    """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
-    it counts).
+    """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+    verdict (whether and how the copy counts).
     """
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -57,8 +57,8 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trace_pb2.TraceHitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trace_pb2.TraceHitResponse, _abc.Awaitable[_trace_pb2.TraceHitResponse]]:
-        """Finds each copy of a hit in the stored raw records, and returns its log position and its verdict (whether and how
-        it counts).
+        """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+        verdict (whether and how the copy counts).
         """
 
 def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

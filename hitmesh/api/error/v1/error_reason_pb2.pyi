@@ -39,23 +39,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     timeout_s.
     """
     ERROR_REASON_LOG_FULL: _ErrorReason.ValueType  # 5
-    """The log cannot store the batch now, so none of its hits are stored. Send the batch again with the same batch_id.
+    """The log cannot store the batch now. No hit of the batch is stored. Send the batch again with the same batch_id.
     Metadata: limit, max_records, queued, records, size.
     """
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 6
     """The disk has no room for the write, so nothing is stored. Free disk space and call again. Metadata: cause, file."""
     ERROR_REASON_COMMIT_IN_DOUBT: _ErrorReason.ValueType  # 7
-    """It is unknown whether a write was stored. Read the stored state before you repeat the call. Metadata: call, cause,
-    file, writer.
+    """The server does not know whether a write was stored. Read the stored state before you repeat the call. Metadata:
+    call, cause, file, writer.
     """
     ERROR_REASON_STORE_CORRUPT: _ErrorReason.ValueType  # 8
     """Stored bytes are damaged or in an unknown format. Restore the file or table that the message names. Metadata:
     cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
     """
     ERROR_REASON_QUOTA: _ErrorReason.ValueType  # 9
-    """Too many of the sender's hits were refused, the sender sent too many unknown keys, or matching the patterns of the
-    site's exclusion rules takes too much time. Wait for `RetryInfo.retry_delay`. Send only known keys and valid hits,
-    and shorten or delete expensive rules. Metadata: limit, site, wait_s.
+    """The call exceeds a quota. There are three causes: too many of the sender's hits were refused; the sender sent too
+    many unknown keys; or the patterns of the site's exclusion rules take too much time. Wait for
+    `RetryInfo.retry_delay`. Send only valid hits with known keys. Shorten or delete expensive rules. Metadata: limit,
+    site, wait_s.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 10
     """The server has reached its limit on calls that run or wait. Call again after `RetryInfo.retry_delay`. Metadata:
@@ -144,7 +145,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REJECTED_METRIC_DIMENSION: _ErrorReason.ValueType  # 73
     """Rejected hits have no dimension except `site`. Leave out all other dimensions. Metadata: dimension, metric."""
     ERROR_REASON_MIXED_CURRENCIES: _ErrorReason.ValueType  # 74
-    """The report adds up all sites of a merchant and has a metric about money, but the sites have several currencies.
+    """The report has a metric about money and adds up all sites of a merchant, but these sites have several currencies.
     Request a separate report for each site, or leave out the metric. Metadata: currencies, metrics.
     """
     ERROR_REASON_TOO_MANY_BUCKETS: _ErrorReason.ValueType  # 75
@@ -156,8 +157,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: cause, limit, rows, status.
     """
     ERROR_REASON_TOO_MANY_SITES: _ErrorReason.ValueType  # 77
-    """The merchant has more sites than a report may add up, or a reprocessing has more sites than allowed. Name single
-    sites in the request. Metadata: count, limit, merchant.
+    """The report or the reprocessing has more sites than allowed. Name single sites in the request. Metadata: count,
+    limit, merchant.
     """
     ERROR_REASON_TOO_MANY_VALUES: _ErrorReason.ValueType  # 78
     """The filter matches more values of a dimension than allowed. List the wanted values in the filter, or ask for a
@@ -168,9 +169,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
     """
     ERROR_REASON_FILTER_TOO_DEAR: _ErrorReason.ValueType  # 80
-    """The regular expressions of a filter, or of a site's exclusion rules, have more RE2 instructions than allowed, or need
-    more steps (instructions times characters) than allowed. Use in(…) or simpler expressions. Metadata: count, length,
-    limit, size, steps, values.
+    """The regular expressions of a filter, or of a site's exclusion rules, cost more than allowed. The cost is the number
+    of RE2 instructions, or of steps (instructions times characters). Use in(…) or simpler expressions. Metadata:
+    count, length, limit, size, steps, values.
     """
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 81
     """The response does not fit into a gRPC message. Set a smaller `limit`, or export the report. Metadata: fitting_rows,
@@ -194,8 +195,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     work.
     """
     ERROR_REASON_REPROCESSING_CONFLICT: _ErrorReason.ValueType  # 93
-    """Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
-    reprocessing, state, value.
+    """Another reprocessing of the same or adjacent site-days is open, or a later reprocessing of the same site-days is
+    published. First finish, cancel or roll back the other reprocessing. Metadata: reprocessing, state, value.
     """
     ERROR_REASON_DATA_VERSION_MISMATCH: _ErrorReason.ValueType  # 97
     """`data_version` is not the version of a pinnable response, or belongs to other sites or days. Use the `data_version`
@@ -237,7 +238,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     Programs should use the reason and `ErrorInfo.metadata`, and should not parse the message, because the text of a
     message may change. Each variable part of a message is in the metadata, under a key that the reason's comment lists.
     All metadata values are texts of at most 200 characters; numbers are written without thousands separators. If a field
-    is refused, the metadata also has the key `field`, the path of the field in the request, as in
+    is refused, the metadata also has the key `field`: the path of the field in the request, as in
     `google.rpc.BadRequest`. If the call may succeed later, the error also has `google.rpc.RetryInfo`. New reasons and
     keys may be added, so a program should handle an unknown reason according to the status code.
 
@@ -326,23 +327,24 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 4
 timeout_s.
 """
 ERROR_REASON_LOG_FULL: ErrorReason.ValueType  # 5
-"""The log cannot store the batch now, so none of its hits are stored. Send the batch again with the same batch_id.
+"""The log cannot store the batch now. No hit of the batch is stored. Send the batch again with the same batch_id.
 Metadata: limit, max_records, queued, records, size.
 """
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 6
 """The disk has no room for the write, so nothing is stored. Free disk space and call again. Metadata: cause, file."""
 ERROR_REASON_COMMIT_IN_DOUBT: ErrorReason.ValueType  # 7
-"""It is unknown whether a write was stored. Read the stored state before you repeat the call. Metadata: call, cause,
-file, writer.
+"""The server does not know whether a write was stored. Read the stored state before you repeat the call. Metadata:
+call, cause, file, writer.
 """
 ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 8
 """Stored bytes are damaged or in an unknown format. Restore the file or table that the message names. Metadata:
 cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
 """
 ERROR_REASON_QUOTA: ErrorReason.ValueType  # 9
-"""Too many of the sender's hits were refused, the sender sent too many unknown keys, or matching the patterns of the
-site's exclusion rules takes too much time. Wait for `RetryInfo.retry_delay`. Send only known keys and valid hits,
-and shorten or delete expensive rules. Metadata: limit, site, wait_s.
+"""The call exceeds a quota. There are three causes: too many of the sender's hits were refused; the sender sent too
+many unknown keys; or the patterns of the site's exclusion rules take too much time. Wait for
+`RetryInfo.retry_delay`. Send only valid hits with known keys. Shorten or delete expensive rules. Metadata: limit,
+site, wait_s.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10
 """The server has reached its limit on calls that run or wait. Call again after `RetryInfo.retry_delay`. Metadata:
@@ -431,7 +433,7 @@ ERROR_REASON_ORDER_METRIC_ITEM_DIMENSION: ErrorReason.ValueType  # 72
 ERROR_REASON_REJECTED_METRIC_DIMENSION: ErrorReason.ValueType  # 73
 """Rejected hits have no dimension except `site`. Leave out all other dimensions. Metadata: dimension, metric."""
 ERROR_REASON_MIXED_CURRENCIES: ErrorReason.ValueType  # 74
-"""The report adds up all sites of a merchant and has a metric about money, but the sites have several currencies.
+"""The report has a metric about money and adds up all sites of a merchant, but these sites have several currencies.
 Request a separate report for each site, or leave out the metric. Metadata: currencies, metrics.
 """
 ERROR_REASON_TOO_MANY_BUCKETS: ErrorReason.ValueType  # 75
@@ -443,8 +445,8 @@ ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 76
 Metadata: cause, limit, rows, status.
 """
 ERROR_REASON_TOO_MANY_SITES: ErrorReason.ValueType  # 77
-"""The merchant has more sites than a report may add up, or a reprocessing has more sites than allowed. Name single
-sites in the request. Metadata: count, limit, merchant.
+"""The report or the reprocessing has more sites than allowed. Name single sites in the request. Metadata: count,
+limit, merchant.
 """
 ERROR_REASON_TOO_MANY_VALUES: ErrorReason.ValueType  # 78
 """The filter matches more values of a dimension than allowed. List the wanted values in the filter, or ask for a
@@ -455,9 +457,9 @@ ERROR_REASON_QUESTION_TOO_DEAR: ErrorReason.ValueType  # 79
 a smaller filter. Metadata: cells, columns, comparisons, limit, rows.
 """
 ERROR_REASON_FILTER_TOO_DEAR: ErrorReason.ValueType  # 80
-"""The regular expressions of a filter, or of a site's exclusion rules, have more RE2 instructions than allowed, or need
-more steps (instructions times characters) than allowed. Use in(…) or simpler expressions. Metadata: count, length,
-limit, size, steps, values.
+"""The regular expressions of a filter, or of a site's exclusion rules, cost more than allowed. The cost is the number
+of RE2 instructions, or of steps (instructions times characters). Use in(…) or simpler expressions. Metadata:
+count, length, limit, size, steps, values.
 """
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 81
 """The response does not fit into a gRPC message. Set a smaller `limit`, or export the report. Metadata: fitting_rows,
@@ -481,8 +483,8 @@ metadata key `states` lists, or call another method. Metadata: count, days, limi
 work.
 """
 ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
-"""Another reprocessing of the same site-days is open. Finish or cancel the other reprocessing first. Metadata:
-reprocessing, state, value.
+"""Another reprocessing of the same or adjacent site-days is open, or a later reprocessing of the same site-days is
+published. First finish, cancel or roll back the other reprocessing. Metadata: reprocessing, state, value.
 """
 ERROR_REASON_DATA_VERSION_MISMATCH: ErrorReason.ValueType  # 97
 """`data_version` is not the version of a pinnable response, or belongs to other sites or days. Use the `data_version`

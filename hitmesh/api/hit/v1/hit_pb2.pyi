@@ -188,7 +188,7 @@ class HitBatch(_message.Message):
     """
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:
-        """The current time, by the device's clock, when the batch is sent; every retry must set this field again."""
+        """Time by the device's clock when the batch is sent. Every retry must set this field to the new time."""
 
     @_builtins.property
     def sdk(self) -> Global___Sdk:
@@ -196,7 +196,7 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def default_context(self) -> Global___Context:
-        """Default context. If the context of a hit does not set a field, the hit gets the field's value from this context."""
+        """Default context. A hit gets the value of a field from this context if the hit's context does not set the field."""
 
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
@@ -334,7 +334,7 @@ class Hit(_message.Message):
     IDENTIFY_FIELD_NUMBER: _builtins.int
     PRODUCT_VIEW_FIELD_NUMBER: _builtins.int
     hit_id: _builtins.str
-    """Hit id, unique per visitor; copies with the same id count once. At most 64 bytes; if empty, the collector generates
+    """Hit id, unique per visitor. Copies with the same id count once. At most 64 bytes. If empty, the collector generates
     an id.
     """
     type: Global___HitType.ValueType
@@ -344,14 +344,14 @@ class Hit(_message.Message):
     user_id: _builtins.str
     """Id of the signed-in user; used only when the site opts in. At most 128 bytes."""
     client_visit_id: _builtins.str
-    """Visit id assigned by the client; advisory, never trusted. At most 64 bytes."""
+    """Visit id assigned by the client. The id does not determine visits. At most 64 bytes."""
     sequence: _builtins.int
-    """A counter that the client increases by 1 with each hit, so that a gap shows lost hits. If not set, the client has
+    """A counter that the client increases by 1 with each hit. A gap therefore shows lost hits. If not set, the client has
     no counter.
     """
     offline: _builtins.bool
-    """Whether the hit happened in the visitor's absence, for example in a payment webhook; may be set with a server key
-    only.
+    """Whether the hit happened in the visitor's absence, for example in a payment webhook. Only a server key may set this
+    field.
     """
     @_builtins.property
     def client_create_time(self) -> _timestamp_pb2.Timestamp:
@@ -363,11 +363,11 @@ class Hit(_message.Message):
 
     @_builtins.property
     def context(self) -> Global___Context:
-        """Context of this hit; fields set here override the batch's default_context."""
+        """Context of this hit. A field that is set here overrides the batch's default_context."""
 
     @_builtins.property
     def properties(self) -> _containers.MessageMap[_builtins.str, Global___PropertyValue]:
-        """Custom properties: at most 30, each with a key of at most 64 bytes; a text value has at most 500 bytes."""
+        """Custom properties: at most 30, each with a key of at most 64 bytes. A text value has at most 500 bytes."""
 
     @_builtins.property
     def page_view(self) -> Global___PageView:
@@ -576,7 +576,7 @@ class CustomEvent(_message.Message):
     INTERACTIVE_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Event name: printable text, 1 to 128 bytes; a longer name is cut with a warning."""
+    """Event name: printable text, 1 to 128 bytes. A longer name is cut with a warning."""
     interactive: _builtins.bool
     """Whether the visitor caused the event; default true. A non-interactive event starts no visit."""
     value: _builtins.float
@@ -741,7 +741,7 @@ class CartUpdate(_message.Message):
     """ISO 4217 code, in any letter case; default: the site's currency."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """The items; the first item is the hit's product. If there are more than 1,000 items, the further items are left out
+        """The items. The first item is the hit's product. If there are more than 1,000 items, the further items are left out
         with a warning.
         """
 
@@ -804,7 +804,9 @@ class Order(_message.Message):
     TOTAL_MICROS_FIELD_NUMBER: _builtins.int
     COUPON_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
-    """Order id, unique per site, 1 to 255 bytes. A second order with the same id is a repeat, whose amounts do not count."""
+    """Order id, unique per site, 1 to 255 bytes. A second order with the same id is a repeat. The amounts of a repeat do
+    not count.
+    """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
     subtotal_micros: _builtins.int
@@ -821,8 +823,8 @@ class Order(_message.Message):
     """Coupon code, at most 64 bytes."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """The items. The items. If an order has more than 1,000 items, the further items are left out with a warning, and the
-        order's totals do not change.
+        """The items. If an order has more than 1,000 items, the further items are left out with a warning. The order's totals
+        do not change.
         """
 
     def __init__(
@@ -858,15 +860,15 @@ class Refund(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
-    """Refund id, unique per site, at most 255 bytes. A second refund with the same id is a repeat, whose amount does not
-    count.
+    """Refund id, unique per site, at most 255 bytes. A second refund with the same id is a repeat. The amount of a repeat
+    does not count.
     """
     order_id: _builtins.str
     """Refunded order's id, 1 to 255 bytes."""
     amount_micros: _builtins.int
     """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. The refund is then accepted with a
-    warning and counts as 0 until the day is settled. At settlement, each such refund with a different refund_id gets
-    the order's total as its amount. An amount of 0 is treated as omitted.
+    warning and counts as 0 until the day is settled. At settlement, the refund gets the order's total as its amount.
+    Two such refunds with different refund_ids both get the total. An amount of 0 is treated as omitted.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
@@ -1049,9 +1051,9 @@ class Item(_message.Message):
     quantity: _builtins.int
     """Quantity, -1,000,000 to 1,000,000; negative for returned items. If not set, the quantity is 1."""
     quantity_exact: _builtins.float
-    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. If set, `quantity` is ignored, and the entry
-    counts as 1 item that costs price times this quantity, rounded half-even to micros. A negative quantity (a return)
-    counts as -1 item, and 0 as no item. In JSON, `"quantity": 1.5` has the same meaning.
+    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. If set, `quantity` is ignored. The entry then
+    counts as 1 item, whose amount is price times this quantity, rounded half-even to micros. A negative quantity (a
+    return) counts as -1 item. A quantity of 0 counts as no item. In JSON, `"quantity": 1.5` has the same meaning.
     """
     @_builtins.property
     def category(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1162,7 +1164,7 @@ class Campaign(_message.Message):
     click_id: _builtins.str
     """Value of the click id that an advertising network adds to links, at most 128 bytes."""
     click_id_kind: _builtins.str
-    """Name of the URL parameter that contains the click id, for example "gclid"; the name identifies the advertising
+    """Name of the URL parameter that contains the click id, for example "gclid". The name identifies the advertising
     network. At most 32 bytes.
     """
     def __init__(

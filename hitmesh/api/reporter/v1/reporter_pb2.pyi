@@ -190,16 +190,16 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     EXACTNESS_PARTIAL: _Exactness.ValueType  # 3
     """Amounts in other currencies are left out; see missing_currencies."""
     EXACTNESS_SKETCH_PROVISIONAL: _Exactness.ValueType  # 4
-    """The values are estimated from a sketch that may still count a visitor under earlier dimension values of a visit,
-    although these values have changed. When the days are settled, the exactness becomes SKETCH.
+    """The values are estimated from a sketch. If the dimension values of a visit have changed, the sketch may still count
+    the visitor under the earlier values. When the days are settled, the exactness becomes SKETCH.
     """
     EXACTNESS_TEXTS_FOLDED: _Exactness.ValueType  # 5
-    """A site sent more distinct dimension values within an hour than the live stream counts separately, so further values
-    may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
+    """A site sent more distinct dimension values within an hour than the live stream counts separately. Further values
+    may therefore be counted under "(other)". Totals are exact. Rows become exact when the days are settled.
     """
     EXACTNESS_VISITS_PROVISIONAL: _Exactness.ValueType  # 6
-    """A visitor sent more than 5,000 hits within 90 minutes; further hits of this visitor that arrived out of order
-    belong to no visit yet (rule S9). Hit metrics already count these hits; visit metrics and visit dimensions become
+    """A visitor sent more than 5,000 hits within 90 minutes. Further hits of this visitor that arrived out of order
+    belong to no visit yet (rule S9). Hit metrics already count these hits. Visit metrics and visit dimensions become
     exact when the days are settled.
     """
 
@@ -215,16 +215,16 @@ EXACTNESS_SKETCH: Exactness.ValueType  # 2
 EXACTNESS_PARTIAL: Exactness.ValueType  # 3
 """Amounts in other currencies are left out; see missing_currencies."""
 EXACTNESS_SKETCH_PROVISIONAL: Exactness.ValueType  # 4
-"""The values are estimated from a sketch that may still count a visitor under earlier dimension values of a visit,
-although these values have changed. When the days are settled, the exactness becomes SKETCH.
+"""The values are estimated from a sketch. If the dimension values of a visit have changed, the sketch may still count
+the visitor under the earlier values. When the days are settled, the exactness becomes SKETCH.
 """
 EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
-"""A site sent more distinct dimension values within an hour than the live stream counts separately, so further values
-may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
+"""A site sent more distinct dimension values within an hour than the live stream counts separately. Further values
+may therefore be counted under "(other)". Totals are exact. Rows become exact when the days are settled.
 """
 EXACTNESS_VISITS_PROVISIONAL: Exactness.ValueType  # 6
-"""A visitor sent more than 5,000 hits within 90 minutes; further hits of this visitor that arrived out of order
-belong to no visit yet (rule S9). Hit metrics already count these hits; visit metrics and visit dimensions become
+"""A visitor sent more than 5,000 hits within 90 minutes. Further hits of this visitor that arrived out of order
+belong to no visit yet (rule S9). Hit metrics already count these hits. Visit metrics and visit dimensions become
 exact when the days are settled.
 """
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
@@ -240,10 +240,10 @@ class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.V
     CELL_STATE_LIVE: _CellState.ValueType  # 1
     """On-time hits are still arriving."""
     CELL_STATE_PROVISIONAL: _CellState.ValueType  # 2
-    """All on-time hits are counted; visits may still end, and late hits may arrive."""
+    """All on-time hits are counted. Visits may still end, and late hits may arrive."""
     CELL_STATE_SETTLED: _CellState.ValueType  # 3
-    """The values are settled from all stored hits, and change only if a new generation is published, for example after
-    history hits arrived.
+    """The values are settled from all stored hits. Settled values change only if a new generation is published, for
+    example after history hits arrived.
     """
 
 class CellState(_CellState, metaclass=_CellStateEnumTypeWrapper):
@@ -254,10 +254,10 @@ CELL_STATE_UNSPECIFIED: CellState.ValueType  # 0
 CELL_STATE_LIVE: CellState.ValueType  # 1
 """On-time hits are still arriving."""
 CELL_STATE_PROVISIONAL: CellState.ValueType  # 2
-"""All on-time hits are counted; visits may still end, and late hits may arrive."""
+"""All on-time hits are counted. Visits may still end, and late hits may arrive."""
 CELL_STATE_SETTLED: CellState.ValueType  # 3
-"""The values are settled from all stored hits, and change only if a new generation is published, for example after
-history hits arrived.
+"""The values are settled from all stored hits. Settled values change only if a new generation is published, for
+example after history hits arrived.
 """
 Global___CellState: _TypeAlias = CellState  # noqa: Y015
 
@@ -355,7 +355,9 @@ class _ServingPathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServingPa
     """Rows with dimensions, from which all other reports are computed."""
 
 class ServingPath(_ServingPath, metaclass=_ServingPathEnumTypeWrapper):
-    """The kind of data from which a response is computed. If both kinds can answer a request, the responses agree."""
+    """The kind of data from which a response is computed. If both kinds of data can answer a request, both give the same
+    response.
+    """
 
 SERVING_PATH_UNSPECIFIED: ServingPath.ValueType  # 0
 """Not set."""
@@ -367,7 +369,7 @@ Global___ServingPath: _TypeAlias = ServingPath  # noqa: Y015
 
 @_typing.final
 class DateRange(_message.Message):
-    """A range of calendar dates in the report's zone; both dates are inclusive."""
+    """A range of calendar dates in the report's zone. The range includes both dates."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -435,7 +437,7 @@ class TimeRange(_message.Message):
     INSTANTS_FIELD_NUMBER: _builtins.int
     LAST_DAYS_FIELD_NUMBER: _builtins.int
     last_days: _builtins.int
-    """Number of civil days in the report's zone, 1 to 3,660; today is the last day."""
+    """Number of civil days in the report's zone, 1 to 3,660. The last day is today."""
     @_builtins.property
     def dates(self) -> Global___DateRange:
         """Calendar dates."""
@@ -619,17 +621,18 @@ class RunReportRequest(_message.Message):
     gap_fill: Global___GapFill.ValueType
     """Treatment of empty buckets; default ZERO. In a report with dimensions, each combination of dimension values that
     occurs gets a row in every bucket. If filling needs more than 100,000 rows, a request that sets ZERO or NULL is
-    refused; if the field is not set, the response leaves out empty buckets and has a warning.
+    refused. If the field is not set in this case, the response leaves out empty buckets and has a warning.
     """
     include_excluded: _builtins.bool
     """Whether to include the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
     data_version: _builtins.str
     """`ReportMeta.data_version` of an earlier response in which `pinnable` is true. The earlier response must be about
     the same sites, and must include all UTC days of this request. The response then has the numbers of that version,
-    even if days were settled, published or rolled back since: equal requests get headers, rows and totals that are
-    equal byte for byte. Replaced numbers are kept for 30 days, but at most the last 8 versions of each site-day. A
-    request for a version whose numbers are no longer kept fails with DATA_VERSION_EXPIRED, or with DATA_VERSION_ERASED
-    if a visitor was erased. If not set, the response has the current numbers.
+    even if days were settled, published or rolled back since. For equal requests, headers, rows and totals are equal
+    byte for byte. Replaced numbers are kept for 30 days, but at most the last 8 versions of each site-day. If the
+    numbers of the version are no longer kept, the request fails with DATA_VERSION_EXPIRED. If the numbers were removed
+    because a visitor was erased, the request fails with DATA_VERSION_ERASED. If not set, the response has the current
+    numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -645,7 +648,7 @@ class RunReportRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> Global___Filter:
-        """Filter on dimension values; only hits and visits whose values match the filter are counted."""
+        """Filter on dimension values. Only hits and visits whose values match the filter are counted."""
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
@@ -939,8 +942,8 @@ Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 class PartitionAhead(_message.Message):
     """A partition whose log time is later than the present, because a collector's clock was fast or the reporter's clock is
     slow. The partition's log time does not advance until the present has reached this log time. All hits count in hit
-    metrics at once, but hits with event times before `visits_wait_until` are treated as late and belong to no visit
-    until their day is settled.
+    metrics at once. Hits with event times before `visits_wait_until` are treated as late: they belong to no visit until
+    their day is settled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -997,7 +1000,7 @@ class Freshness(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
     """LIVE, DELAYED or DEGRADED. If the log time of a partition is more than 15 minutes ahead of the present, the
-    partition is treated as if its log time were behind the present by the same duration.
+    partition is treated as if it were behind by the same duration.
     """
     cause: _builtins.str
     """If `state` is DEGRADED because the lag is unknown, a message for people that states the cause; otherwise empty."""
@@ -1049,7 +1052,7 @@ Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
 
 @_typing.final
 class Cost(_message.Message):
-    """The number of rows and the time that a response required."""
+    """The cost of a response: the rows that were read, and the time that was spent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1105,14 +1108,15 @@ class ReportMeta(_message.Message):
     PINNABLE_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
     """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows. If
-    `pinnable` is true, the version has at most 64 characters and changes only if a settled day in the range changes,
-    and a later request can set `data_version` to this version. The response to such a request has the same version.
+    `pinnable` is true, a later request can set `data_version` to this version. The response to the later request has
+    the same version. A pinnable version has at most 64 characters, and changes only if a settled day in the range
+    changes.
     """
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
     """Visit policies that apply in the range, comma-separated. If a logic version in `logic_versions` defines another gap
-    between visits, its gap applies instead of the policy's.
+    between visits, this gap replaces the policy's gap.
     """
     time_zone: _builtins.str
     """Time zone for the buckets."""
@@ -1137,13 +1141,13 @@ class ReportMeta(_message.Message):
     path: Global___ServingPath.ValueType
     """Data path that served the response; ExplainReport explains the choice."""
     pinnable: _builtins.bool
-    """Whether a later request can set `data_version` to this response's version. This is possible if `state` is SETTLED,
-    which means that all days in the range are settled and no hits wait for settlement.
+    """Whether a later request can set `data_version` to this response's version. The value is true if `state` is SETTLED:
+    all days in the range are settled, and no hits wait for settlement.
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Freshness. In the response to a request with `data_version`, the freshness does not depend on the present:
-        `complete_through` is the time at which the version's last day closed, the lag is 0, and the state is LIVE.
+        """Freshness. If the request sets `data_version`, the freshness does not depend on the present. `complete_through` is
+        then the time at which the version's last day closed, the lag is 0, and the state is LIVE.
         """
 
     @_builtins.property
@@ -1156,9 +1160,7 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def missing_currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Other currencies than `currency` in which there are amounts in the range. Money columns do not include these
-        amounts.
-        """
+        """Currencies of amounts in the range that are not in `currency`. Money columns do not include these amounts."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1174,9 +1176,9 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def logic_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". For a day that
-        is not settled, no version is listed, because the live stream may have changed its version during the day. If
-        empty, no day in the range is settled.
+        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". A day that is
+        not settled adds no version to the list, because the live stream may have changed its version during the day. If
+        the list is empty, no day in the range is settled.
         """
 
     def __init__(
@@ -1241,7 +1243,7 @@ class RunReportResponse(_message.Message):
 
     @_builtins.property
     def totals(self) -> Global___Row:
-        """Totals over the range, if requested. The totals also include the rows that `limit` removed from the response."""
+        """Totals over the range, if requested. The totals include the rows that `limit` removed from the response."""
 
     @_builtins.property
     def meta(self) -> Global___ReportMeta:
@@ -1308,7 +1310,7 @@ class PlannedRead(_message.Message):
     source: _builtins.str
     """Source of the read: `series`, or the kind of rows (`traffic` or `visits`)."""
     site_days: _builtins.int
-    """Number of site-days to read; all other days in the range have no rows."""
+    """Number of site-days to read. All other site-days in the range have no rows."""
     requests: _builtins.int
     """Number of requests to the store."""
     native_query: _builtins.str
@@ -1550,8 +1552,8 @@ class StoreFreshness(_message.Message):
     store: Global___Store.ValueType
     """The store."""
     answers: _builtins.bool
-    """Whether the store is available. An unavailable store does not reduce the site's freshness, but reports that need
-    this store fail with UNAVAILABLE until the store is available again.
+    """Whether the store is available. An unavailable store does not reduce the site's freshness. Until the store is
+    available again, reports that need this store fail with UNAVAILABLE.
     """
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
@@ -1609,18 +1611,16 @@ class GetFreshnessResponse(_message.Message):
     OPEN_DAYS_FIELD_NUMBER: _builtins.int
     STORES_FIELD_NUMBER: _builtins.int
     dirty_days: _builtins.int
-    """Number of site-days that are marked to be settled again. History hits on these days count only when the day is
+    """Number of site-days that are marked to be settled again. History hits on a marked day count only when the day is
     settled.
     """
     data_version: _builtins.str
     """Version of the site's metric values."""
     resettling_days: _builtins.int
-    """Number of site-days in `dirty_days` that the settler marked because the settlement of another site-day changes
-    their metric values.
-    """
+    """Number of site-days in `dirty_days` whose metric values change because another site-day was settled."""
     open_days: _builtins.int
-    """Number of site-days whose metric values still come from the live stream, because these days are not settled yet. A
-    day is settled once it is closed, 26 hours after its end.
+    """Number of site-days that are not settled yet, so that their metric values come from the live stream. A day is
+    settled when it is closed, 26 hours after its end.
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:

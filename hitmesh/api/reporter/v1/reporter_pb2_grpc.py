@@ -67,15 +67,15 @@ class ReporterServiceServicer:
     """
 
     def RunReport(self, request, context):
-        """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline.
+        """Runs a report. Envoy ends the call after 60 s. A client may set a shorter deadline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExplainReport(self, request, context):
-        """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
-        The call reads no metric values.
+        """Explains which store would answer a report, and why. The response also lists the reads that this store would
+        perform. The call reads no metric values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

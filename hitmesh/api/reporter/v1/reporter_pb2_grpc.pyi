@@ -34,10 +34,10 @@ class ReporterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReporterServiceAsyncStub: ...
     RunReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]
-    """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline."""
+    """Runs a report. Envoy ends the call after 60 s. A client may set a shorter deadline."""
     ExplainReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]
-    """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
-    The call reads no metric values.
+    """Explains which store would answer a report, and why. The response also lists the reads that this store would
+    perform. The call reads no metric values.
     """
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]
     """Lists the available metrics."""
@@ -52,10 +52,10 @@ class ReporterServiceAsyncStub(ReporterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]  # type: ignore[assignment]
-    """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline."""
+    """Runs a report. Envoy ends the call after 60 s. A client may set a shorter deadline."""
     ExplainReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]  # type: ignore[assignment]
-    """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
-    The call reads no metric values.
+    """Explains which store would answer a report, and why. The response also lists the reads that this store would
+    perform. The call reads no metric values.
     """
     ListMetrics: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists the available metrics."""
@@ -73,7 +73,7 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.RunReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.RunReportResponse, _abc.Awaitable[_reporter_pb2.RunReportResponse]]:
-        """Runs a report. Envoy ends the call after 60 s; a client may set a shorter deadline."""
+        """Runs a report. Envoy ends the call after 60 s. A client may set a shorter deadline."""
 
     @_abc_1.abstractmethod
     def ExplainReport(
@@ -81,8 +81,8 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.ExplainReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.ExplainReportResponse, _abc.Awaitable[_reporter_pb2.ExplainReportResponse]]:
-        """Explains which store would answer a report, the reason for this choice, and the reads that the store would perform.
-        The call reads no metric values.
+        """Explains which store would answer a report, and why. The response also lists the reads that this store would
+        perform. The call reads no metric values.
         """
 
     @_abc_1.abstractmethod

@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RefusalOrigin(_message.Message):
-    """Facts about a refused hit that a replay needs, and that are not contained in the stored bytes of the hit."""
+    """Facts about a refused hit that a replay needs. The stored bytes of the hit do not contain these facts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -41,19 +41,19 @@ class RefusalOrigin(_message.Message):
     size: _builtins.int
     """Number of bytes that were sent."""
     complete: _builtins.bool
-    """Whether all bytes that were sent are stored. The ingest key and the edge data of a batch are never stored and do
-    not count here.
+    """True if all sent bytes are stored. The ingest key and the edge data of a batch are never stored and do not count
+    here.
     """
     json: _builtins.bool
-    """Whether the kept bytes are a byte 0x07 followed by JSON."""
+    """True if the kept bytes are the byte 0x07 followed by JSON."""
     default_context: _builtins.bytes
     """As in HitBatch; empty for a batch that was refused as a whole."""
     receive_time_ms: _builtins.int
-    """Time, in UTC ms, at which the edge received the batch; without an edge, the time at which the collector received
+    """Time, in UTC ms, at which the edge received the batch. Without an edge, the time at which the collector received
     the batch.
     """
     send_time_ms: _builtins.int
-    """Time by the device's clock at the send attempt, in UTC ms; 0 if the sender did not set the time."""
+    """Time by the device's clock at the send attempt, in UTC ms. The value is 0 if the sender did not set the time."""
     sets_times: _builtins.bool
     """Whether the key may set `true_time` (rule T1)."""
     def __init__(

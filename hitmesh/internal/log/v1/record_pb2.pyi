@@ -30,9 +30,9 @@ class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind
     RECORD_KIND_REJECTED: _RecordKind.ValueType  # 2
     """Refused hits, as an Arrow IPC stream."""
     RECORD_KIND_HEARTBEAT: _RecordKind.ValueType  # 3
-    """The record is a heartbeat without a value, which advances the watermark of an idle partition."""
+    """A heartbeat without a value. A heartbeat advances the watermark of an idle partition."""
     RECORD_KIND_END: _RecordKind.ValueType  # 4
-    """The record has no value, and is the last record of a retired log."""
+    """The last record in a partition of a retired log. The record has no value."""
 
 class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
     """The kind of content that a record has."""
@@ -44,9 +44,9 @@ RECORD_KIND_HITS: RecordKind.ValueType  # 1
 RECORD_KIND_REJECTED: RecordKind.ValueType  # 2
 """Refused hits, as an Arrow IPC stream."""
 RECORD_KIND_HEARTBEAT: RecordKind.ValueType  # 3
-"""The record is a heartbeat without a value, which advances the watermark of an idle partition."""
+"""A heartbeat without a value. A heartbeat advances the watermark of an idle partition."""
 RECORD_KIND_END: RecordKind.ValueType  # 4
-"""The record has no value, and is the last record of a retired log."""
+"""The last record in a partition of a retired log. The record has no value."""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 @_typing.final
@@ -86,7 +86,7 @@ class RecordHeader(_message.Message):
     classifier_version: _builtins.str
     """Versions of the lists (user agents, bots, referrers, referrer spam, channels) that classified the hits."""
     hits: _builtins.int
-    """Number of hits that the ledger must find in the record (rule D5). If not set, the record announces no hits to the
+    """Number of hits in the record that the ledger must count (rule D5). If not set, the record announces no hits to the
     ledger.
     """
     sum64: _builtins.int
