@@ -41,7 +41,7 @@ def explain_report(
     """Return the store, the reason and the reads with which the report would be answered at this moment.
 
     Raises:
-        NotFound, RefusedError: raised in the same cases as by run_report.
+        NotFound, RefusedError: as for `run_report`.
         Unavailable: no store that could answer is available.
     """
     report = _report_of(request)

@@ -86,7 +86,7 @@ def export_report(backend: Backend, caller: IngestKey | None, request: export_pb
     """Return the file.
 
     Raises:
-        NotFound, RefusedError: raised in the same cases as by run_report, and if the request has no limit and the
+        NotFound, RefusedError: as for `run_report`. RefusedError is also raised if the request has no limit and the
             report has more than 100,000 rows (TOO_MANY_ROWS).
     """
     form = _choice("format", request.format, _FORMATS, ErrorReason.UNKNOWN_FORMAT)

@@ -1,4 +1,4 @@
-"""Test ledger, drift and cell states over gRPC, on in-memory stores, and the permissions that they need."""
+"""The RPCs for ledger, drift and cell states, on in-memory stores, and the permissions that these RPCs need."""
 
 from __future__ import annotations
 

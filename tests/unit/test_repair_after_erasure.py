@@ -1,4 +1,4 @@
-"""Test checks, repairs and reasons after an erasure.
+"""After an erasure: checks, repairs, and the reasons for changes.
 
 Blanked rows count as raw hits, and no erased hit comes back.
 """

@@ -66,7 +66,7 @@ def get_reprocessing_diff(
 ) -> pb.GetReprocessingDiffResponse:
     """Return a page of changed days.
 
-    The first page also has the most changed sites, values and cells.
+    The first page also lists the sites, values and cells that changed most.
 
     Raises:
         Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.

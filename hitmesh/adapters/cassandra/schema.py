@@ -57,7 +57,7 @@ def _keyspace(servers: Servers, copies: int, wanted: int) -> Change:
     elif copies < wanted:
         action, description = (
             Action.CHANGE,
-            f"{copies} replicas of each row become {wanted}; then run nodetool repair --full",
+            f"raise the replicas of each row from {copies} to {wanted}; afterwards, run nodetool repair --full",
         )
         cql = f"ALTER KEYSPACE {how}"
     else:

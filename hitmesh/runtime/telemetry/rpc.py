@@ -26,7 +26,7 @@ Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class CallMeter(grpc.ServerInterceptor):
-    """Wraps the handlers of RPC methods with a single request.
+    """Wraps handlers, if the RPC method takes a single request message.
 
     An unknown method has no handler and is not measured. The label `rpc_method` therefore has only methods of the
     contract as values.

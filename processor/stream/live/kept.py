@@ -99,7 +99,7 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A filter for hits. It examines the timeline key and the value in one column."""
+    """A filter for hits, by the timeline key and by the value in `column`."""
 
     column: str
     wanted: Callable[[U64Array, npt.NDArray[Any]], BoolArray]

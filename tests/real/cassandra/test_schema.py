@@ -53,7 +53,7 @@ def test_time_to_live_is_changed_and_records_outlive_their_index(fresh: Servers)
 def test_copies_are_added_and_never_taken_away(fresh: Servers) -> None:
     apply(schema.plan(fresh, OPTIONS)[:1])
     (more, *_) = schema.plan(fresh, replace(OPTIONS, replication=3))
-    assert (more.action, "1 replicas of each row become 3" in more.description) == (Action.CHANGE, True)
+    assert (more.action, "from 1 to 3" in more.description) == (Action.CHANGE, True)
     more.apply()
     (fewer, *_) = schema.plan(fresh, OPTIONS)
     assert (fewer.action, fewer.description) == (Action.KEEP, "3 replicas of each row")

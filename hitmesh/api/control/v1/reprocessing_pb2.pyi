@@ -685,7 +685,7 @@ class PlanStage(_message.Message):
 
     @_builtins.property
     def retire(self) -> Global___RetireStage:
-        """Keep the replaced rows for a rollback, and remove the rows afterwards."""
+        """Keep the replaced rows for some days, so that a rollback is possible. After these days, remove the rows."""
 
     def __init__(
         self,
@@ -816,7 +816,7 @@ Global___PublishStage: _TypeAlias = PublishStage  # noqa: Y015
 
 @_typing.final
 class RetireStage(_message.Message):
-    """Keep the replaced rows for a rollback, and remove the rows afterwards."""
+    """Keep the replaced rows for some days, so that a rollback is possible. After these days, remove the rows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
