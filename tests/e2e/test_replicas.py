@@ -11,14 +11,13 @@ import time
 
 import pytest
 
-from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.client.batches import batches
 from hitmesh.runtime.clock import SystemClock
 from tests.support import processes
+from tests.support.demo_sites import create_sites
 from tests.support.mesh import Mesh, one_json_line
 from tests.support.messages import page_view
 from tests.support.senders import Portion, Senders
-from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
 SITES = tuple(f"merchants/demo/sites/replica-{number}" for number in range(4))
@@ -36,13 +35,7 @@ def test_streams_of_a_killed_collector_go_on_at_the_other_and_every_hit_is_count
         pytest.skip("files have one writer: several of each service need servers")
     mesh.options = ("--no-demo-data", "--replicas", "2")
     mesh.start()
-    for site in SITES:
-        request = admin_pb2.CreateSiteRequest(
-            parent="merchants/demo",
-            site_id=site.rpartition("/")[2],
-            site=admin_pb2.Site(currency="USD", time_zone="UTC"),
-        )
-        mesh.admin().CreateSite(request, metadata=authorized(mesh.key), timeout=10)
+    create_sites(mesh, SITES)
     with Senders(mesh.address, mesh.key, SITES) as senders:
         for part in range(3):
             senders.give(some_batches(f"part-{part}"))

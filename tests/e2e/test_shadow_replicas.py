@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import closing, suppress
-from typing import Any
 
 import psutil
 import pytest
 
 from hitmesh.adapters.factory import open_stores
-from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.client.batches import batches
 from hitmesh.model.names import short_site_name
 from hitmesh.model.streams import StreamTable
 from hitmesh.runtime.clock import SystemClock
+from tests.support.demo_sites import create_sites
 from tests.support.mesh import Mesh, one_json_line
 from tests.support.messages import page_view
 from tests.support.senders import Senders
-from tests.support.tenants import authorized
+from tests.support.taking_over import compared, shadow
 from tests.support.waiting import eventually
 
 SITES = tuple(f"merchants/demo/sites/beside-{number}" for number in range(3))
@@ -38,7 +37,7 @@ def test_two_processors_take_over_a_shadow_although_each_is_killed_or_hangs_on_t
         pytest.skip("files have one writer: several of each service need servers")
     mesh.options = ("--no-demo-data", "--logic", "v0", "--replicas", "2", *SMALL_WAITS)
     mesh.start()
-    create_sites(mesh)
+    create_sites(mesh, SITES)
     with Senders(mesh.address, mesh.key, SITES) as senders:
         send_views(senders, "first")
         await_visits(mesh, VISITORS * len(MINUTES))
@@ -76,16 +75,6 @@ def test_two_processors_take_over_a_shadow_although_each_is_killed_or_hangs_on_t
     assert mesh.stop() == 0
 
 
-def create_sites(mesh: Mesh) -> None:
-    for site in SITES:
-        request = admin_pb2.CreateSiteRequest(
-            parent="merchants/demo",
-            site_id=site.rpartition("/")[2],
-            site=admin_pb2.Site(currency="USD", time_zone="UTC"),
-        )
-        mesh.admin().CreateSite(request, metadata=authorized(mesh.key), timeout=60)
-
-
 def send_views(senders: Senders, stem: str) -> None:
     """Send the views of further visitors to each site, and wait until these views are acknowledged."""
     now = SystemClock().now()
@@ -109,21 +98,6 @@ def await_visits(mesh: Mesh, expected: int) -> None:
                 return sum(int(row["visits"]) for row in rows)
 
             eventually(lambda visits=visits: visits() == expected, f"{site} has {expected} visits", WAIT_S)  # type: ignore[misc]
-
-
-def shadow(mesh: Mesh, *arguments: str) -> dict[str, Any]:
-    """Run a command that must succeed; return its JSON."""
-    found: dict[str, Any] = one_json_line(mesh.cli("shadow", *arguments, "-o", "json", timeout_s=300))
-    return found
-
-
-def compared(mesh: Mesh) -> tuple[int, int, int]:
-    """Return the visits of both streams, and the difference in hits.
-
-    For some seconds, a hit may be in only one stream.
-    """
-    totals = shadow(mesh, "diff")["totals"]
-    return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]
 
 
 def table_of(mesh: Mesh) -> StreamTable:

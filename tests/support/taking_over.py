@@ -40,13 +40,13 @@ def await_visits(mesh: Mesh, expected: int, why: str) -> None:
 
 
 def shadow(mesh: Mesh, *arguments: str) -> dict[str, Any]:
-    """Run a command that must succeed; return its JSON."""
+    """Run a `hitmesh shadow` command that must succeed; return its JSON."""
     found: dict[str, Any] = one_json_line(mesh.cli("shadow", *arguments, "-o", "json", timeout_s=300))
     return found
 
 
 def live_views(mesh: Mesh, file: Path, visitor: int) -> None:
-    """Import four views of a visitor in the last 40 minutes, and wait until both streams have counted the views."""
+    """Import four views of a visitor in the last 40 minutes."""
     now = datetime.now(UTC)
     times = [now - timedelta(minutes=minutes) for minutes in (38, 28, 18, 8)]
     with file.open("w", newline="") as output:
@@ -69,7 +69,7 @@ def take_over(mesh: Mesh, folder: Path) -> None:
     await_visits(mesh, 1, "a single visit under v1")
     live_views(mesh, folder / "second.csv", 2)
     await_visits(mesh, 2, "a further visit under v1")
-    eventually(lambda: compared(mesh) == (8, 2, 0), "both streams have counted all hits", 60)
+    eventually(lambda: compared(mesh, "--site", SITE) == (8, 2, 0), "both streams have counted all hits", 60)
     assert shadow(mesh, "rollback")["state"] == "RUNNING"
     await_visits(mesh, 8, "a rollback keeps hits that arrived meanwhile")
     shadow(mesh, "publish", "--wait")
@@ -81,12 +81,12 @@ def take_over(mesh: Mesh, folder: Path) -> None:
     assert_balanced(mesh)
 
 
-def compared(mesh: Mesh) -> tuple[int, int, int]:
-    """Return the visits of both streams, and the difference in hits.
+def compared(mesh: Mesh, *arguments: str) -> tuple[int, int, int]:
+    """Return the visits of both streams, and the difference between their hits.
 
-    For some seconds, a hit may be in only one stream.
+    For some seconds, only one stream may have a hit.
     """
-    totals = shadow(mesh, "diff", "--site", SITE)["totals"]
+    totals = shadow(mesh, "diff", *arguments)["totals"]
     return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]
 
 
