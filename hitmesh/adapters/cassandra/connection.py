@@ -90,6 +90,8 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         control_connection_timeout=_CONNECT_TIMEOUT_S,
         max_schema_agreement_wait=SCHEMA_TIMEOUT_S,
         schema_metadata_enabled=False,
+        # Without this setting, each change of any table makes every session poll until all nodes agree on the schema.
+        schema_event_refresh_window=-1,
     )
 
 
