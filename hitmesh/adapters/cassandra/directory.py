@@ -137,8 +137,8 @@ class CassandraSiteDirectory:
         )
         rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
         (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
-        # These two rows are written even if the site exists. The process that created the site may have failed before
-        # it wrote these rows.
+        # The rows in `sites_of_merchant` and `site_names` are written even if the site exists, because the process that
+        # created the site may have failed before this step.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )
@@ -156,7 +156,8 @@ class CassandraSiteDirectory:
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with_change(self._stored_site(name), name, change)
-        # This row is written first, because the stream must find every site whose policy changes on a day.
+        # The row in `policy_change_days` is written first, so that the stream finds every site whose policy changes on
+        # a day.
         self._session.run("INSERT INTO policy_change_days (from_day, site) VALUES (?, ?)", (change.from_day, name))
         self._session.apply(
             """INSERT INTO policy_changes (site, from_day, campaign_splits, split_at_local_midnight)
@@ -231,8 +232,8 @@ class CassandraSiteDirectory:
         digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
         if self._key_of(key.merchant, key.key_id) is not None:
             raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        # The secret is written first. A stored secret without a key gives no access. A retry with the same key finds
-        # the secret that the failed call stored.
+        # The secret is stored before the key. A stored secret without a key gives no access. A retry with the same key
+        # finds the secret that the failed call stored.
         if not self._session.apply(
             "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
             (digest, key.merchant, key.key_id),
@@ -308,7 +309,7 @@ class CassandraSiteDirectory:
         """Invalidate the directory's caches in all processes; must be called after a change.
 
         The new version is stored by a conditional write whose condition is always true. Cassandra orders conditional
-        writes without clocks. A later change therefore always replaces the version from an earlier change.
+        writes without clocks. A later change's version therefore always replaces an earlier change's version.
         """
         version = uuid.uuid1()
         self._session.apply(
@@ -321,8 +322,8 @@ class CassandraSiteDirectory:
     def _refresh(self) -> None:
         """Drop the cache if the directory has changed; check at most twice a second.
 
-        A background thread reads the version. The call that starts the thread waits up to 0.25 s for the version. Other
-        calls use the cache at once.
+        A background thread reads the version. The call that starts the thread waits up to 0.25 s for the version. If
+        the thread is already running, a call uses the cache at once.
 
         Raises:
             Unavailable: Cassandra has been unavailable for longer than the cache is valid.

@@ -90,7 +90,7 @@ class CassandraDirtyDays:
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order.
 
-        A site's days are split only if they exceed `limit`.
+        Either all or none of a site's site-days are returned, unless the first site alone has more than `limit`.
         """
         marked = self._look(limit, closed_before, buckets) if buckets else []
         awaited = self._awaited.closed(limit, closed_before, buckets)
@@ -132,7 +132,7 @@ class CassandraDirtyDays:
         return gathered(map(_range, self._session.run(_OF_SITE, (site_bucket(site), site))))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's days that wait to close, in ascending order."""
+        """Return the site's awaited days (`await_close`), in ascending order."""
         return self._awaited.of(site)
 
     def marks(self, site: str) -> Sequence[DirtyMark]:

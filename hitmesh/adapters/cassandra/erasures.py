@@ -1,7 +1,7 @@
 """Store erasure marks on Cassandra, by site and by creation time.
 
-Rows are added but never changed. Concurrent writers therefore cannot replace a mark by a mark with an earlier `until`.
-For each visitor, a read returns the mark with the latest `until`.
+Rows are added but never changed. A writer therefore never overwrites another writer's mark for the same visitor. For
+each visitor, a read returns the mark with the latest `until`.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ _PASSING: Final = (
     ServerError,
     OSError,
 )
-# The list includes built-in errors of Python. The driver raises these errors for values that do not fit their column.
+# The list includes Python's built-in errors, because the driver raises them for values that do not fit a column.
 EXPECTED: Final = (
     *_PASSING,
     DriverException,

@@ -69,7 +69,7 @@ class SiteDayRow:
 
 
 def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
-    """Return the values for the columns ENTRY."""
+    """Return a site-day's row as values for the columns in ENTRY."""
     entry = row.entry
     return (
         row.version,
@@ -94,7 +94,7 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
 
 
 def row_of(row: Any) -> SiteDayRow:
-    """Decode a row's columns."""
+    """Decode a row of the generations table."""
     return SiteDayRow(
         day=row.day,
         version=row.version or 0,

@@ -51,7 +51,9 @@ class CassandraLeases:
         return [lease for lease, is_applied in zip([*taken, *taken_over], applied, strict=True) if is_applied]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored.
+        """Extend the leases that have not expired; return the extended leases.
+
+        The call also stores each lease's `load`, a number that other owners read.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

@@ -28,8 +28,7 @@ class _Declared:
 class DeclaredLogs:
     """The mesh's logs.
 
-    Thread-safe. The registry is read at first use. It is read again if a caller asks for a log that the registry did
-    not contain.
+    Thread-safe. The registry is read at first use. If a caller asks for an unknown log, the registry is read again.
     """
 
     def __init__(self, session: CassandraSession) -> None:

@@ -77,9 +77,9 @@ class CassandraRawStore:
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
         """Replace a stored record's value and event times durably. If `seen` is given, it must equal the stored value.
 
-        All pieces are written in a single mutation, so a reader never mixes two values. The stored value is first
-        compared with `seen` and then replaced. If another process writes a value between these two steps, that value is
-        lost.
+        All pieces are written in a single mutation, so a reader never mixes two values. The call first compares the
+        stored value with `seen`, then replaces the value. If another process writes a value between the comparison and
+        the replacement, the other process's value is lost.
         """
         position, value = record.position, record.value
         rows = self._session.run(_SELECT, _key(position))
@@ -106,8 +106,8 @@ class CassandraRawStore:
     ) -> Iterator[RawRecord]:
         """Yield, in log order, the records with hits of the site on days in [first_day, end_day).
 
-        Records that are stored after the caller requested the first record are not returned. A few records are read
-        ahead.
+        Records that are stored after the caller requested the first record are not returned. The iterator reads up to
+        16 records ahead.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         yield from self._records(self._index.find([site], days, before), {SiteDay(site, day) for day in days})
@@ -128,7 +128,7 @@ class CassandraRawStore:
         yield from self._records(self._index.find(sites, days, before), wanted)
 
     def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
-        """Yield those records of the candidates that have hits on wanted site-days."""
+        """Read the candidates' records; yield each record that has hits on a wanted site-day."""
         found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
@@ -182,7 +182,7 @@ class CassandraRawStore:
             self._index.replace(site_day, damaged, self._indexed(first))
 
     def _indexed(self, first: Position) -> Iterator[Indexed]:
-        """Yield the index data of the intact records of a span."""
+        """Yield offset, log time and site-days of each intact record in the span of offsets that contains `first`."""
         log, partition, span, _ = _key(first)
         for row in self._session.stream(_SELECT_SPAN, (log, partition, span)):
             try:

@@ -1,8 +1,8 @@
 """Store refused hits on Cassandra, and count them by cell of collect time (step 6 of the journey, rule D5).
 
 A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
-rejected_cells, the site "*" stands for all sites. A list for all sites first reads the cells. It then reads the sites
-of each cell from rejected_sites.
+rejected_cells, the site "*" stands for all sites. A request for the refusals of all sites first reads the cells of "*".
+The request then reads each cell's sites from rejected_sites.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from hitmesh.model.zones import DAY_MS
 _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
-_ALL_SITES: Final = "*"  # no site has this name
+_ALL_SITES: Final = "*"  # stands for all sites; no real site has this name
 
-# Maximum number of (site, cell) pairs that a page reads. The number must be at least 2, because a page begins with the
-# last pair of the previous page.
+# Maximum number of (site, cell) pairs that a page reads. A page reads the previous page's last pair again, so the
+# maximum must be at least 2.
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -74,7 +74,7 @@ class CassandraRejectedStore:
         self._sites_written: Written[tuple[int, str]] = Written()
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Store refusals durably, and afterwards list their cells."""
+        """Store refusals durably, then add each refusal's site and cell to the tables that list sites and cells."""
         self._session.run_many(_INSERT, map(_row, hits))
         with_bytes = (
             (self.keep_bytes_days * _DAY_S, hit.original, origin_bytes(hit.origin) or None, *_key(hit))
@@ -168,7 +168,7 @@ class CassandraRejectedStore:
         """Store durably that a replay was accepted; return whether the refusal exists.
 
         If the refusal expires between the read and the write, the write creates a row without a reason. No read returns
-        such a row.
+        a row without a reason.
         """
         if self.get(key) is None:
             return False
@@ -180,7 +180,7 @@ class CassandraRejectedStore:
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes per cell."""
+        """Erase the texts of the site's refusals for which `wanted` is true; yield the number of changes per cell."""
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

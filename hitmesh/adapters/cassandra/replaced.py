@@ -31,8 +31,8 @@ class ReplacedSiteDays:
 
     Args:
         session: a session on the keyspace.
-        long_s: a full read that takes fewer seconds than this may be repeated at once.
-        share: the delay after a longer full read, as a multiple of its duration.
+        long_s: a full read that takes fewer than `long_s` seconds may be repeated at once.
+        share: the delay after a longer full read, as a multiple of the read's duration.
         clock: returns monotonic seconds.
     """
 
@@ -57,9 +57,10 @@ class ReplacedSiteDays:
     def note(self, site_day: SiteDay) -> None:
         """Store that the site-day may have superseded generations.
 
-        Must be called after the site-day's row was read, and before the row is changed. `CassandraGenerations.forget`
-        changes the row before it calls `drop`. If `note` and `forget` run at the same time, no row is lost. Either a
-        conditional change fails, or the deletion's timestamp is older than the row that `note` wrote.
+        Must be called after the site-day's row in `generations` was read, and before that row is changed.
+        `CassandraGenerations.forget` changes the row in `generations` before it calls `drop`. If `note` and `forget`
+        run at the same time, the row in `replaced_site_days` is not lost. Either the conditional write to `generations`
+        fails, or `drop` deletes with an older timestamp than `note` wrote.
         """
         self._session.run(
             "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)
@@ -124,7 +125,7 @@ class ReplacedSiteDays:
             self._changed |= {SiteDay(row.site, row.day) for rows in answers for row in rows}
 
     def _due(self, published_before: int) -> Sequence[SiteDay]:
-        """Return the site-days that must be read now, and clear the set of changed site-days."""
+        """Return site-days that changed or have a newly superseded generation; clear the set of changed site-days."""
         with self._lock:
             due = self._changed | {site_day for site_day, first in self._first.items() if first < published_before}
             self._changed = set()

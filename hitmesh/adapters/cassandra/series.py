@@ -132,7 +132,7 @@ class CassandraSeriesStore:
         """Replace version `before` if it is still current; return whether the write succeeded.
 
         The write is conditional. If two writers write at the same time, one of them fails, even if their clocks differ.
-        The writer that fails does not remove rows that readers still use.
+        A failed write removes no rows, because readers still use the rows.
         """
         if before is None:
             return self._session.apply(

@@ -1,7 +1,7 @@
 """Store snapshots of the stream's state on Cassandra, as chunks and a manifest that makes a snapshot visible.
 
-A conditional write decides which of two concurrent snapshots becomes visible. The chunks of older snapshots are deleted
-afterwards. This module never decodes a state.
+A conditional write decides which of two concurrent snapshots becomes visible. When a snapshot has become visible, the
+chunks of older snapshots are deleted. This module never decodes a state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Store claims on orders and refunds in raw.db. The module also stores which claim holds each id in the stream.
+"""Store, in raw.db, the hits that claim an order id or refund id.
 
-Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim on an
-order counts in the end.
+Several hits may claim the same id. In the stream, only the first claim counts; this claim is the id's holder. Orders
+and refunds have separate tables with the same columns. Settlement decides independently which claim counts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim holds its order id in the stream.
+        """Return, for each claim, whether the claim is the first on its order id and therefore counts in the stream.
 
         The first claim on an id becomes the holder. The whole call is a single transaction.
         """

@@ -96,12 +96,12 @@ class EmbeddedGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry, in a single durable transaction.
 
-        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
+        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
                 nothing was written.
-            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
+            ValueError: `drift.confirmed` is true, but an earlier publication superseded the stream's rows.
         """
         with self._database.writing() as transaction:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
@@ -171,13 +171,13 @@ class EmbeddedGenerations:
             )
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return each day's ledger entry, which is that of the current generation."""
+        """Return the ledger entry of each day's current generation."""
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64, erased"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored difference from the stream; `site` None selects all sites."""
         of_site = "" if site is None else "AND site = ?"
         with self._database.reading() as transaction:
             return dict(
@@ -209,7 +209,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
+        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",

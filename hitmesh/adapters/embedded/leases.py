@@ -55,7 +55,10 @@ class EmbeddedLeases:
         return [lease for lease in found if lease is not None]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored."""
+        """Extend the leases that have not expired; return the extended leases.
+
+        The call also stores each lease's `load`, a number that other owners read.
+        """
         if not leases:
             return []
         with self._database.writing() as transaction:

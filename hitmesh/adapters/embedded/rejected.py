@@ -21,7 +21,7 @@ _REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site,
     hit_id, hits, original, packing, origin, replayed_at"""
 _AS_SENT: Final = 0
 _ZLIB: Final = 1
-# The index `rejected_by_cell` contains this expression and has this order.
+# The index `rejected_by_cell` contains the expression `_CELL` and has the order `_NEWEST` in each cell.
 _CELL: Final = f"collect_time / {CELL_MS}"
 _NEWEST: Final = "collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC"
 _PLACE: Final = "(collect_time, log_id, partition_no, record_offset, row_no)"
@@ -118,7 +118,7 @@ class EmbeddedRejectedStore:
             )
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes per page."""
+        """Erase the texts of the site's refusals for which `wanted` is true; yield the number of changes per page."""
         last, is_last = 0, False
         while not is_last:
             with self._database.reading() as transaction:

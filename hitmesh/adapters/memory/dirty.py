@@ -34,7 +34,7 @@ class MemoryDirtyDays:
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order.
 
-        A site's days are split only if they exceed `limit`.
+        Either all or none of a site's site-days are returned, unless the first site alone has more than `limit`.
         """
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
@@ -56,7 +56,7 @@ class MemoryDirtyDays:
         return gathered(ranges_of(self.marks(site)))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return a site's days that wait to close, in ascending order."""
+        """Return the site's awaited days (`await_close`), in ascending order."""
         with self._lock:
             return sorted(site_day.day for site_day in self._awaited if site_day.site == site)
 

@@ -103,12 +103,12 @@ class MemoryGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and carry.
 
-        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
+        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
                 nothing was written.
-            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
+            ValueError: `drift.confirmed` is true, but an earlier publication superseded the stream's rows.
         """
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
@@ -183,11 +183,11 @@ class MemoryGenerations:
         return newest.carry if newest else None
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return each day's ledger entry, which is that of the current generation."""
+        """Return the ledger entry of each day's current generation."""
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored difference from the stream; `site` None selects all sites."""
         with self._lock:
             return {
                 site_day: drift
@@ -219,7 +219,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
+        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}

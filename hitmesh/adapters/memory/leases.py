@@ -35,7 +35,10 @@ class MemoryLeases:
             return acquired
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored."""
+        """Extend the leases that have not expired; return the extended leases.
+
+        The call also stores each lease's `load`, a number that other owners read.
+        """
         with self._lock:
             now = self._clock.now()
             renewed = [lease for lease in leases if _is_same(self._held(lease.name, now), lease)]
