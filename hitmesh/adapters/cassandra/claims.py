@@ -1,4 +1,4 @@
-"""Store, on Cassandra, the hits that claim an order id or refund id (rule D3).
+"""Store on Cassandra which hits claim which order ids and refund ids (rule D3).
 
 Several hits may claim the same id. In the stream, only the first claim counts: a conditional write makes this claim the
 id's holder. Settlement decides independently which claim counts. Orders and refunds have separate tables with equal
@@ -70,7 +70,7 @@ class CassandraOrderClaims:
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim is the first on its order id and therefore counts in the stream.
+        """Return, for each claim, whether this claim is the first on its order id, which makes it the holder.
 
         The first claim on an id becomes the holder. A holder never changes. Usually, most ids have no holder yet. The
         conditional write is then sent without a read; if the id has a holder, the write fails and returns the holder.

@@ -87,7 +87,7 @@ class CassandraSession:
         """Run an idempotent statement once per row of values; group each partition's rows into few requests.
 
         Grouping is cheaper, because a request costs driver and server more than a row does. All rows in a request
-        belong to the same Cassandra partition, so they are a single mutation.
+        belong to the same Cassandra partition, so Cassandra applies the request as a single mutation.
 
         Args:
             cql: the statement.

@@ -1,10 +1,10 @@
 """Metric store on Druid: send questions as native queries and return the answers (step 8 of the journey).
 
-This module decides when a question needs more than one query, which happens in three cases. In the first case, a
-pattern must be matched against the existing values. In the second case, a question needs sketches for many groups. In
-the third case, visitors moved out of rows, but the rows' sketches still contain these visitors (MOVED_VISITORS). If
-later rows cancel one of these rows, the row's sketch must be removed too. The module hitmesh.adapters.druid.question
-builds queries, and hitmesh.adapters.druid.proof checks that an answer has all rows.
+This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
+existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
+reads the rows themselves. The last query also reads the rows if visitors moved out of rows whose sketches still contain
+these visitors (MOVED_VISITORS). If later rows cancel a row, the sketch of the cancelled row must not count. The module
+hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class DruidMetricStore:
     def explain(self, question: MetricQuery) -> str:
         """Return the question's native query, as JSON that Druid accepts, without a request to Druid.
 
-        The values that match a pattern appear as a placeholder, because finding them needs a request.
+        A placeholder stands for the values that match a pattern, because the search for these values needs a request.
         """
         query = rows_query(self._existing(question), self._servers.data_source(question.source), _unknown)
         return json.dumps(query.json(), ensure_ascii=False)
@@ -96,7 +96,7 @@ class DruidMetricStore:
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in a stream's generation.
+        """Return, for each requested site-day, the sums over all rows of the stream with this generation.
 
         Each query covers one day, one source and up to 256 sites.
 
@@ -113,9 +113,9 @@ class DruidMetricStore:
         return found
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return a position per hits partition.
+        """Return a log position for each partition of hits.
 
-        Answers contain all rows that the stream made before these positions.
+        Every answer contains all rows that the stream made from records before the returned positions.
         """
         return self._marks.through()
 
@@ -128,8 +128,8 @@ class DruidMetricStore:
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # The question is answered without this check. The question's generations were current a moment ago, so
-            # probably no generation has been dropped.
+            # The question is answered without the check for dropped generations. The question's generations were
+            # current a moment ago, so probably no generation has been dropped.
             logger().warning("dropped_generations_not_read", message=error.message)
             return question
         kept = {

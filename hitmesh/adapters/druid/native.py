@@ -2,8 +2,8 @@
 
 pydruid provides combined filters, sums, having clauses and the conversion of a whole query to JSON. pydruid lacks
 filters that distinguish null from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, and
-dimensions that stay numbers. The library also lacks raw sketches in answers, and a scan's result format. This module
-sends no query.
+dimensions that stay numbers. pydruid also lacks an aggregation that returns a sketch, and the argument for a scan's
+result format. This module sends no query.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Native:
     parts: Json
 
     def with_parts(self, **parts: Any) -> Native:
-        """Return a copy of the query in which these parts replace the parts with the same names."""
+        """Return a copy of the query in which `parts` replace the existing parts with the same names."""
         return replace(self, parts={**self.parts, **parts})
 
     def json(self) -> Json:

@@ -3,8 +3,8 @@
 Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). An
 answer that lacks any of these marks is rejected. A mark is the last row in a transaction and is stored with the
 transaction's rows. If the broker does not see the server that holds the rows, the answer lacks both the rows and the
-mark. A separate query for marks, before or after this query, could not detect that the server was invisible only for a
-moment.
+mark. A separate query for marks would prove nothing, because the broker may see the server again when the separate
+query runs.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
-# A query's limit is raised by this number of groups or rows per mark. For each partition, a group query also returns a
-# group per day since the counted mark. A scan also returns a mark row per transaction since the counted mark.
+# For each mark, a query's limit is raised by `_GROUPS_A_MARK` groups or `_ROWS_A_MARK` rows. For each partition, a
+# group-by query returns one more group for every day since the counted mark. A scan returns one more row for every
+# transaction since the counted mark.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
@@ -99,7 +100,7 @@ class Proof:
 def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> Proof:
     """Return the marks to look for in an answer.
 
-    An answer that contains these marks has all rows before these positions.
+    An answer that contains a mark has all rows that were sent before the mark.
 
     Args:
         counted: each partition's counted mark; a partition at (0, 0) needs no mark.
@@ -118,7 +119,7 @@ def _at_least(mark: tuple[str, PartitionProgress]) -> Filter:
 
 
 def _parted(rows: Sequence[Sequence[Any]], at: int, seen: set[str]) -> list[Any]:
-    """Return the rows that are not marks, each without its value at index `at`; add the marks' names to `seen`."""
+    """Return the rows that are not marks, without the column at index `at`; add the marks' names to `seen`."""
     unmarked: list[Any] = []
     for row in rows:
         if row[at] is None:

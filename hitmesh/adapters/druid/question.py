@@ -94,7 +94,7 @@ def values_query(question: MetricQuery, data_source: str, column: str, matches: 
 
 
 def limit_spec(limit: int) -> Json:
-    """Return the limit on a query's groups."""
+    """Return the part of a query that limits the number of groups."""
     return {"type": "default", "limit": limit}
 
 
@@ -120,7 +120,7 @@ def interval(question: MetricQuery) -> str:
 def _bucket(question: MetricQuery) -> Json:
     """Return the expression that computes the index of a time's bucket.
 
-    Each run of equally wide buckets adds a division.
+    The expression has a division for each run of equally wide buckets.
     """
     starts = question.bucket_starts
     pieces = _pieces(starts)

@@ -1,4 +1,4 @@
-"""Store, in raw.db, the hits that claim an order id or refund id.
+"""Store in raw.db which hits claim which order ids and refund ids.
 
 Several hits may claim the same id. In the stream, only the first claim counts; this claim is the id's holder. Orders
 and refunds have separate tables with the same columns. Settlement decides independently which claim counts.
@@ -48,7 +48,7 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim is the first on its order id and therefore counts in the stream.
+        """Return, for each claim, whether this claim is the first on its order id, which makes it the holder.
 
         The first claim on an id becomes the holder. The whole call is a single transaction.
         """

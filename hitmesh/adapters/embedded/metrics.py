@@ -89,7 +89,7 @@ class EmbeddedMetricStore:
         streamed: the stream's rows.
         progress: the positions committed together with the stream's rows.
         max_cached_bytes: limit on cached segment columns.
-        max_values: limit on the product rows × (columns + comparisons) of a question.
+        max_values: maximum number of values that a question may read: rows × (columns + comparisons).
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class EmbeddedMetricStore:
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return, for each requested site-day, the sums over all rows in a stream's generation."""
+        """Return, for each requested site-day, the sums over all rows of the stream with this generation."""
         rows = {source: self._streamed.of(source, site_days, stream=generation) for source in RowSource}
         return sums_of(rows, site_days)
 

@@ -40,7 +40,7 @@ class MemoryMetricStore:
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return, for each requested site-day, the sums over all rows in a stream's generation."""
+        """Return, for each requested site-day, the sums over all rows of the stream with this generation."""
         return sums_of(self.rows.streamed(site_days, generation), site_days)
 
     def _rows_for(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Compute the answer to a question from rows in memory, without a query engine (step 8 of the journey).
 
-This module filters rows, assigns the rows to buckets, sums them and unites their sketches. It uses polars and
-hitmesh.model.sketches. Callers must pass only rows from the requested generations.
+This module filters rows, assigns the rows to buckets, adds up their measures and unites their sketches. Callers must
+pass only rows from the requested generations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BUCKET = "bucket"
 
 
 def as_stored(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
-    """Return the rows with the columns of their source, in schema order and types."""
+    """Return the rows with exactly the columns of `source`, in the schema's order and types."""
     return rows.select([pl.col(name).cast(dtype) for name, dtype in ROW_COLUMNS[source].items()])
 
 
@@ -85,7 +85,7 @@ def answer(
         rows: rows from the requested generations, with `needed_columns`, in any order.
         question: selects the rows that count, by range, filter and `include_excluded`.
         checkpoint: called between steps.
-        max_values: limit on the product rows × (columns + comparisons).
+        max_values: maximum number of values that a question may read: rows × (columns + comparisons).
         max_groups: limit on rows in the answer.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The protocols through which an adapter uses another store: declared logs, progress and writer numbers."""
+"""Protocols through which an adapter uses another store for declared logs, progress and writer numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Catalogue(Protocol):
 
 
 class Progress(Protocol):
-    """Stores the processor's progress in the log. Reports read this progress."""
+    """Stores, for reports, how far the processor has processed each log partition."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish that all records before these positions are applied and committed."""

@@ -18,7 +18,7 @@ _ONE_DAY: Final = timedelta(days=1)
 
 
 def secret_digest(secret: str) -> bytes:
-    """Return the SHA-256 of a key's secret in UTF-8. A secret is stored only in this form."""
+    """Return the SHA-256 of a key's secret in UTF-8. Stores keep only this hash, never the secret."""
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -90,7 +90,10 @@ def no_site(name: str) -> NotFound:
 
 
 def salted_date(local_date: date, today: date) -> date:
-    """Return the date whose salt is used: `local_date`, or `today` if the two are more than a day apart."""
+    """Return the date whose salt is used for `local_date`.
+
+    If `local_date` and `today` are more than a day apart, this is `today`; otherwise this is `local_date`.
+    """
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
 
@@ -100,5 +103,8 @@ def oldest_salted(today: date) -> date:
 
 
 def oldest_salted_anywhere(today: date) -> date:
-    """Return the oldest date whose salt any site keeps; in other time zones, the day before `today` may not be over."""
+    """Return the oldest date whose salt any site keeps: sites in other time zones keep an older salt than a site does.
+
+    For these sites, the day before `today` may not be over.
+    """
     return oldest_salted(today) - _ONE_DAY

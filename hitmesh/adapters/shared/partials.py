@@ -1,7 +1,8 @@
-"""Combine partials and ledger entries, which are totals that a redo overwrites (architecture A6, rule D5).
+"""Combine the stream's totals per epoch: partials and ledger entries (architecture A6, rule D5).
 
-This module decides which of two values with the same key is kept, and how values add up over epochs and partitions. It
-also decides which rows may be stored as settled series.
+This module decides which of two values with the same key is kept, and how values add up over epochs and partitions. If
+the stream repeats an epoch, the new total replaces the earlier total. This module also decides which rows may be stored
+as settled series.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def key_of(columns: Mapping[str, pl.DataType]) -> list[str]:
 
 
 def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return the rows with exactly `columns`, in schema order and types."""
+    """Return the rows with exactly `columns`, in this order and with these types."""
     return rows.select([pl.col(name).cast(dtype) for name, dtype in columns.items()])
 
 

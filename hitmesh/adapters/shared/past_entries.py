@@ -10,7 +10,7 @@ from hitmesh.model.history import PastEntry, newest_entries
 
 
 class RecordedEntry(NamedTuple):
-    """The fields of an entry that stores keep after another entry replaced the entry."""
+    """A replaced entry, reduced to the fields that stores keep."""
 
     sequence: int
     generation: int
@@ -19,7 +19,7 @@ class RecordedEntry(NamedTuple):
 
 
 def recorded(entry: GenerationEntry) -> RecordedEntry:
-    """Return the fields of an entry that are kept after the entry is replaced."""
+    """Return an entry, reduced to the fields that stores keep after a replacement."""
     return RecordedEntry(entry.sequence, entry.generation, entry.logic_version, entry.published_at)
 
 

@@ -25,7 +25,7 @@ _KEYS = {
 
 
 def as_streamed(rows: pl.DataFrame, source: RowSource, stream: int = STREAM_GENERATION) -> pl.DataFrame:
-    """Return the rows with the stream's columns for their source, in schema order and types.
+    """Return the rows with exactly the stream's columns for `source`, in the schema's order and types.
 
     Raises:
         ValueError: a row's generation is not the stream's generation.
