@@ -68,7 +68,7 @@ from hitmesh.ports import Clock
 
 __all__ = ["KEEP_REFUSED_DAYS", "PROCESSOR_GROUP", "Stores", "open_stores"]
 
-# The consumer group whose committed positions are the system's progress.
+# The processor's consumer group; its committed positions show how much of the log the processor has processed.
 PROCESSOR_GROUP: Final = "processor"
 
 

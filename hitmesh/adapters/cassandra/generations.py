@@ -266,7 +266,7 @@ class CassandraGenerations:
         return self._replaced.superseded(published_before)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the replaced generations of the next site-days, in the order of the table `replaced_site_days`."""
+        """Return replaced generations of site-days that follow `after` in the order of `replaced_site_days`."""
         while page := self._replaced.site_days(site, after, limit):
             answers = self._session.run_each(f"{_SELECT} WHERE site = ? AND day = ?", page)
             found = [

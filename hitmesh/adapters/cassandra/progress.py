@@ -20,7 +20,7 @@ _MICROSECONDS: Final = 1_000
 
 
 class Catalogue(Protocol):
-    """The source of declared partitions."""
+    """Names the partitions that were declared for a topic."""
 
     def partition_ids(self, topic: Topic) -> list[PartitionId]:
         """Return the partitions of the topic's current log."""
@@ -72,7 +72,7 @@ class CassandraProgress:
         return {partition: known.get(partition, _START) for partition in declared}
 
     def forget(self) -> None:
-        """Remove a shadow's positions; idempotent."""
+        """Remove the shadow stream's positions; idempotent."""
         logs = {partition.log for topic in Topic for partition in self._catalogue.partition_ids(topic)}
         if self._shadow:
             self._session.run_many(

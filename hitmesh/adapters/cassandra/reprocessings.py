@@ -63,7 +63,7 @@ class CassandraReprocessings:
         return reprocessings_of(((row.id, row.value) for row in rows), on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return True if the argument is now stored.
+        """Store a reprocessing if its version directly follows the stored version; return True if it is now stored.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

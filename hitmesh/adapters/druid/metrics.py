@@ -48,7 +48,7 @@ MAX_SKETCH_GROUPS: Final = 64  # The limit is per query, because each group take
 
 
 class Dropped(Protocol):
-    """The source of dropped generations."""
+    """Names the generations that were dropped."""
 
     def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
         """Return the dropped generations for all days of these sites."""

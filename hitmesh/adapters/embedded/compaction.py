@@ -2,10 +2,10 @@
 
 This module decides when chunks and blobs are merged, and which are merged. Chunks become level-1 blobs; each blob has
 the rows for a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore
-reads few chunks and blobs. Each row is rewritten only a logarithmic number of times. When a day no longer changes, all
-rows of the day in a bucket are merged into a single blob. Rows of dropped site-days are removed. The module
-shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit
-waits only for a few statements.
+reads few chunks and blobs. The number of times that a row is rewritten grows only with the logarithm of the number of
+rows. When a day no longer changes, all rows of the day in a bucket are merged into a single blob. Rows of dropped
+site-days are removed. The module shared.stream_rows decides which rows a merge keeps. Merges are computed outside any
+write transaction, so a commit waits only for a few statements.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FAN: Final = 8  # number of blobs on a level that are merged into a blob on the 
 
 # Maximum number of chunk rows per merge. The merge of blobs after a transaction stops at half this number of rows.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# The number of days, counted back from the newest day of event time, on which rows may still change. A day's hits may
-# arrive until 26 h after the day's end (architecture A8).
+# Rows may still change on this number of days, counted back from the newest day of event time. A day's hits may arrive
+# until 26 h after the day's end (architecture A8).
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
 
@@ -84,7 +84,10 @@ class Compaction:
             )
 
     def _merge_chunks(self) -> None:
-        """Merge the oldest chunks into level-1 blobs. Keep all sketches, because blobs may have older rows of a key."""
+        """Merge the oldest chunks into level-1 blobs.
+
+        Keep all sketches, because blobs may have older rows with the same key.
+        """
         with self._database.reading() as transaction:
             chunks = _oldest_chunks(transaction, self._stream)
             gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped WHERE stream = ?", (self._stream,))

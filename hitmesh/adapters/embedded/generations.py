@@ -204,7 +204,7 @@ class EmbeddedGenerations:
             )
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the superseded generations of the next site-days, in the order (site, day)."""
+        """Return the superseded generations of site-days that follow `after`, in the order (site, day)."""
         with self._database.reading() as transaction:
             return retired_of(transaction, site, after, limit)
 

@@ -208,8 +208,8 @@ def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO 
         ),
     )
     if number is not None:
-        # Equal index entries may exist already. If a record is lost, its index entries remain under the record's
-        # number. SQLite assigns this number again if no other record has a higher number.
+        # Equal index entries may exist already. If a record is lost, its index entries keep the lost record's number.
+        # If no other record has a higher number, SQLite assigns the lost record's number again.
         transaction.run_many(
             "INSERT OR IGNORE INTO raw_index VALUES (?, ?, ?)",
             [(site, day, number) for site, day in sorted(record.site_days)],

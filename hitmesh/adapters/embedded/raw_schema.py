@@ -119,8 +119,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             day INTEGER NOT NULL,
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
-        # This table holds, for each order, the claim that holds the order in the stream. Settlement reads the claims
-        # and ignores the holders.
+        # For each order id, this table has the holder: the claim that counts in the stream. Settlement reads the table
+        # of claims and ignores the holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
         # A single row with the newest writer's number, which fences earlier writers.
@@ -148,7 +148,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL
         )""",
         "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
-        # Dropped site-days. Chunks and blobs may still contain the rows of these site-days, but no reader returns the
+        # Dropped site-days. Chunks and blobs may still contain rows of dropped site-days, but no reader returns these
         # rows.
         """CREATE TABLE stream_dropped (
             site TEXT NOT NULL,
@@ -200,8 +200,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             epoch INTEGER NOT NULL,
             PRIMARY KEY (log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # For each partition and span length, the entries of all epochs before `end_epoch` are final and were merged
-        # into spans.
+        # For each partition and span length (an hour or a day), all entries before the epoch `end_epoch` are final and
+        # merged.
         """CREATE TABLE ledger_folds (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -243,8 +243,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # `total` is the total of the claim's order. The total is unknown for existing claims, and claims on refunds
-        # have no total.
+        # `total` is the total of the order that the claim names. Claims from earlier schema versions and claims on
+        # refunds have no total.
         *_claim_totals("order_claims"),
         # Claims on refunds have the same columns as claims on orders.
         _claims_table("refund_claims"),
@@ -272,7 +272,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_no DESC
         )""",
     ),
-    # A settler looks for closed days twice a second. Most awaited days are still open, so this look-up needs an index.
+    # A settler looks for closed days twice a second. Most awaited days are still open, so the search for closed days
+    # needs an index.
     ("CREATE INDEX awaited_days_by_day ON awaited_days (day, site)",),
     (
         # Several streams may exist at the same time. The column `stream` holds the generation number of a stream's

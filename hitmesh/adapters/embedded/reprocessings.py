@@ -1,8 +1,8 @@
 """Store reprocessings and their recomputed site-days on one machine, in settled.db.
 
-The control service and the processor both write these tables. SQLite never runs two write transactions at once. A
-replacement compares the stored version inside its transaction. The version therefore cannot change before the
-replacement is committed.
+The control service and the processor both write these tables. SQLite never runs two write transactions at once. The
+transaction that replaces a value also compares the stored version. The version therefore cannot change before the
+transaction commits.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class EmbeddedReprocessings:
         return reprocessings_of(rows, on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return True if the argument is now stored."""
+        """Store a reprocessing if its version directly follows the stored version; return True if it is now stored."""
         with self._database.writing() as transaction:
             if transaction.run(
                 "UPDATE reprocessings SET version = ?, value = ? WHERE id = ? AND version = ?",

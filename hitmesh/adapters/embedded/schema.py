@@ -46,8 +46,8 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The counts and sums that a record announces to the ledger (rule D5). `hits` is NULL if a record announces no
-        # counts.
+        # The number of hits in a record that the ledger must count, and their checksums (rule D5). If the ledger must
+        # count no hits of a record, `hits` is NULL.
         "ALTER TABLE records ADD COLUMN hits INTEGER",
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
@@ -126,7 +126,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX drifts_by_day ON drifts (day)",
     ),
     (
-        # The version is inside `value` and also a column, because a replacement compares the version.
+        # `value` also contains the version. The column `version` exists because a replacement compares the version.
         """CREATE TABLE reprocessings (
             id TEXT PRIMARY KEY,
             version INTEGER NOT NULL,
@@ -143,8 +143,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
     (
-        # This table holds all entries that ever became current. Reports at an earlier data version need these entries.
-        # The table `generations` has only one entry per generation.
+        # This table holds all entries that ever became current. Reports at an earlier data version need the replaced
+        # entries. The table `generations` has only one entry per generation.
         """CREATE TABLE past_entries (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,

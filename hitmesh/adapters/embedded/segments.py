@@ -32,7 +32,7 @@ _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
 class Slice(NamedTuple):
-    """The location of the rows of a site-day's generation, which are consecutive in a file."""
+    """The location, in a file, of a site-day's rows in a generation; the rows are consecutive."""
 
     site: str
     source: RowSource
@@ -136,7 +136,10 @@ class Segments:
         )
 
     def save_portions(self, portions: Iterator[pl.DataFrame], source: RowSource) -> str | None:
-        """Write portions to a single file like `save`, each as a row group; return None if there are no portions."""
+        """Write all portions to a single file, as `save` does; return None if there are no portions.
+
+        Each portion becomes a row group.
+        """
         first = next(portions, None)
         if first is None:
             return None
@@ -178,7 +181,7 @@ class Segments:
             FileNotFoundError: the file was deleted.
             StoreCorrupt: the content has changed since it was written, or a column is missing.
         """
-        named = _NAMED.search(file)  # None for a file without a checksum in its name (older versions of hitmesh)
+        named = _NAMED.search(file)  # None if an older version of hitmesh wrote the file without a checksum in the name
         try:
             if named is not None and named[1] != _digest(self.path(file)):
                 raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}", file=file)

@@ -1,7 +1,7 @@
 """Write settled rows to segments, on one machine.
 
-This module first writes the files. It then syncs the directory, and at last adds the files to the manifest. This module
-also decides when small files are merged.
+A call first writes the files, then syncs the directory, and finally adds the files to the manifest. This module also
+decides when small files are merged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 
 class _Part(NamedTuple):
-    """The rows of a site-day's generation, which are consecutive in a file."""
+    """A site-day's rows in a generation; the rows are consecutive in a file."""
 
     site: str
     day: int

@@ -157,7 +157,7 @@ class StreamRows:
 
 
 def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) -> pl.DataFrame:
-    """Return the rows of these site-days if `how` is "semi". If `how` is "anti", return all other rows."""
+    """If `how` is "semi", return the rows of these site-days; if `how` is "anti", return all other rows."""
     named = pl.DataFrame(list(site_days), schema={"site": pl.String, "day": pl.Int32}, orient="row")
     return rows.join(named, on=["site", "day"], how="semi" if how == "semi" else "anti")
 

@@ -210,7 +210,7 @@ class KafkaLogReader:
     def _accept(self) -> None:
         """Let transactions use this reader's membership.
 
-        Must be called only if the reader's user knows the assignment.
+        Must be called only when the reader's caller knows which partitions are assigned.
         """
         if not self._has_moved and not self._is_closed:
             self._members.join(self._topic, self._group, self._consumer)
@@ -264,9 +264,9 @@ class KafkaLogReader:
     def _move(self) -> None:
         """Forget the positions and the records that were read ahead, and withdraw the membership from transactions.
 
-        The client rejoins the consumer group by itself and then has a valid membership. The new membership must not
-        commit records that were read before the move. The membership is therefore withdrawn until the caller calls
-        `positions`.
+        The client rejoins the consumer group by itself and then has a valid membership. With the new membership, a
+        transaction must not commit positions of records that were read before the move. Transactions therefore get no
+        membership until the caller calls `positions`.
         """
         self._has_moved = True
         self._next, self._ahead, self._times = {}, [], {}
@@ -289,7 +289,8 @@ class KafkaLogReader:
     def _fetch(self, max_hits: int, timeout_s: float) -> None:
         """Wait up to `timeout_s` for a message.
 
-        Then read more messages, up to the limits, as long as no wait is needed.
+        Then read further messages that are available at once, until `max_hits` rows or `_MAX_AHEAD` records are read
+        ahead.
         """
         messages = self._consumed(1, timeout_s)
         while messages:

@@ -206,7 +206,7 @@ class MemoryGenerations:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the superseded generations of the next site-days, in the order (site, day)."""
+        """Return the superseded generations of site-days that follow `after`, in the order (site, day)."""
         with self._lock:
             of_sites = {site_day for site_day, _ in self._superseded if site in (None, site_day.site)}
             page = sorted(site_day for site_day in of_sites if after is None or site_day > after)[:limit]

@@ -103,8 +103,8 @@ def oldest_salted(today: date) -> date:
 
 
 def oldest_salted_anywhere(today: date) -> date:
-    """Return the oldest date whose salt any site keeps: sites in other time zones keep an older salt than a site does.
+    """Return the oldest date whose salt any site keeps: two days before `today`.
 
-    For these sites, the day before `today` may not be over.
+    A site's local date may still be the day before `today`; this site keeps the salt of the day before its local date.
     """
     return oldest_salted(today) - _ONE_DAY

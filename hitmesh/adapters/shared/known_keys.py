@@ -58,7 +58,7 @@ class KnownKeys:
         Raises:
             KeyNotLookedUp: the key is not in memory, and too many recent look-ups found no key.
         """
-        # `forget` may replace these collections during the look-up, which then fills the old collections
+        # if `forget` replaces the collections meanwhile, this look-up adds its result to the discarded collections
         kept, unknown = self._keys, self._unknown
         if digest in kept:
             return kept[digest]
