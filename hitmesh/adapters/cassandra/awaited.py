@@ -3,8 +3,7 @@
 A million sites have a million awaited site-days, nearly all on days that are still open. A settler therefore reads a
 table that is keyed by day. The settler reads only the few closed days, so it passes over no tombstones from earlier
 days. A second table, `awaited_site_days`, lists each site's awaited days. An older version of hitmesh wrote only
-`awaited_site_days`. To find site-days from that version, the settler reads a bucket from `awaited_site_days` every few
-minutes.
+`awaited_site_days`. Every few minutes, the settler therefore also reads a bucket from `awaited_site_days`.
 """
 
 from __future__ import annotations

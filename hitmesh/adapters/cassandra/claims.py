@@ -1,8 +1,8 @@
 """Store on Cassandra which hits claim which order ids and refund ids (rule D3).
 
-Several hits may claim the same id. In the stream, only the first claim counts: a conditional write makes this claim the
-id's holder. Settlement decides independently which claim counts. Orders and refunds have separate tables with equal
-columns.
+Several hits may claim the same id. In the stream, only the first claim counts, which is called the id's holder. A
+conditional write stores the holder. Settlement ignores the holders and decides from all claims which claim counts.
+Orders and refunds have separate tables with equal columns.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CassandraOrderClaims:
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether this claim is the first on its order id, which makes it the holder.
+        """Return, for each claim, whether this claim is the first on its order id (the id's holder).
 
         The first claim on an id becomes the holder. A holder never changes. Usually, most ids have no holder yet. The
         conditional write is then sent without a read; if the id has a holder, the write fails and returns the holder.

@@ -244,7 +244,7 @@ class CassandraGenerations:
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored difference from the stream; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift between settlement and stream; `site` None selects all sites."""
         if site is not None:
             found = {SiteDay(site, row.day): row.drift for row in self._of_site(site, first_day, end_day)}
         else:

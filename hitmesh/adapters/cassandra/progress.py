@@ -20,7 +20,7 @@ _MICROSECONDS: Final = 1_000
 
 
 class Catalogue(Protocol):
-    """Names the partitions that were declared for a topic."""
+    """Looks up which partitions were declared for a topic."""
 
     def partition_ids(self, topic: Topic) -> list[PartitionId]:
         """Return the partitions of the topic's current log."""

@@ -156,8 +156,8 @@ class CassandraSession:
         try:
             session = self._connected()
             session.execute(statement, timeout=SCHEMA_TIMEOUT_S)
-            # The driver waits for schema agreement only in a session that loads the schema, which this session does
-            # not.
+            # The driver waits for schema agreement only in a session that loads the schema. This session does not load
+            # the schema, so the wait is requested here.
             agreed = session.cluster.control_connection.wait_for_schema_agreement(wait_time=SCHEMA_TIMEOUT_S)
         except EXPECTED as error:
             raise translated(error, cql) from error

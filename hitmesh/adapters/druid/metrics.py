@@ -2,9 +2,10 @@
 
 This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
 existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
-reads the rows themselves. The last query also reads the rows if visitors moved out of rows whose sketches still contain
-these visitors (MOVED_VISITORS). If later rows cancel a row, the sketch of the cancelled row must not count. The module
-hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks that an answer has all rows.
+reads the rows themselves. If a visitor moved to another row, the old row's sketch still contains the visitor
+(MOVED_VISITORS). In this case, the last query also reads the rows themselves, so that the sketches of cancelled rows do
+not count. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks that an
+answer has all rows.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ MAX_SKETCH_GROUPS: Final = 64  # The limit is per query, because each group take
 
 
 class Dropped(Protocol):
-    """Names the generations that were dropped."""
+    """Looks up which generations were dropped."""
 
     def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
         """Return the dropped generations for all days of these sites."""

@@ -4,7 +4,7 @@ In this process, the union of small sketches takes little memory. Druid reserves
 in a query with sketches. A query with a thousand small groups is therefore Druid's worst case. For a query with many
 groups, this module fetches the rows themselves, and shared.answers sums the rows. If visitors moved out of rows
 (MOVED_VISITORS), this module also fetches the rows themselves. If the column `presence` sums to 0 over the rows of a
-key, the rows cancel out. The answer then contains neither these rows nor their sketches.
+key, the rows cancel out. Rows that cancel out are left out, together with their sketches.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def compaction(servers: Servers, source: RowSource) -> Spec:
     """Return the compaction spec: once no more rows arrive for a day, merge its segments and fold their rows."""
     return {
         "dataSource": servers.data_source(source),
-        # The last three days before the end of the newest day are not merged yet. Late hits for a day arrive until 26 h
-        # after the day's end, and settled rows arrive after that time. If a day were merged too early, Druid would
+        # Druid does not merge the last three days before the end of the newest day. Late hits for a day arrive until 26
+        # h after the day's end, and settled rows arrive after that time. If a day were merged too early, Druid would
         # merge the day again after each handover of a segment, every 15 minutes.
         "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},

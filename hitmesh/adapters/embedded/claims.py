@@ -1,7 +1,8 @@
 """Store in raw.db which hits claim which order ids and refund ids.
 
-Several hits may claim the same id. In the stream, only the first claim counts; this claim is the id's holder. Orders
-and refunds have separate tables with the same columns. Settlement decides independently which claim counts.
+Several hits may claim the same id. In the stream, only the first claim counts, which is called the id's holder. Orders
+and refunds have separate tables with the same columns. Settlement ignores the holders and decides from all claims which
+claim counts.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether this claim is the first on its order id, which makes it the holder.
+        """Return, for each claim, whether this claim is the first on its order id (the id's holder).
 
         The first claim on an id becomes the holder. The whole call is a single transaction.
         """

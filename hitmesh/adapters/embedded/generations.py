@@ -177,7 +177,7 @@ class EmbeddedGenerations:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored difference from the stream; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift between settlement and stream; `site` None selects all sites."""
         of_site = "" if site is None else "AND site = ?"
         with self._database.reading() as transaction:
             return dict(

@@ -119,8 +119,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             day INTEGER NOT NULL,
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
-        # For each order id, this table has the holder: the claim that counts in the stream. Settlement reads the table
-        # of claims and ignores the holders.
+        # For each order id, `order_holders` has the claim that counts in the stream (the holder). Settlement reads the
+        # table of claims and ignores the holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
         # A single row with the newest writer's number, which fences earlier writers.

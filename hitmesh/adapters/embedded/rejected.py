@@ -21,7 +21,7 @@ _REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site,
     hit_id, hits, original, packing, origin, replayed_at"""
 _AS_SENT: Final = 0
 _ZLIB: Final = 1
-# The index `rejected_by_cell` contains the expression `_CELL` and has the order `_NEWEST` in each cell.
+# The index `rejected_by_cell` begins with the expression `_CELL` and sorts the rows of a cell and site by `_NEWEST`.
 _CELL: Final = f"collect_time / {CELL_MS}"
 _NEWEST: Final = "collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC"
 _PLACE: Final = "(collect_time, log_id, partition_no, record_offset, row_no)"

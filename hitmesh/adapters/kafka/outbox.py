@@ -148,8 +148,8 @@ class KafkaOutbox:
     def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
         """Return the error for the caller.
 
-        If Kafka fenced this writer although no writer is newer, the error is CommitInDoubt. Kafka does so after a
-        transaction that took too long.
+        If Kafka fenced this writer although no writer is newer, the error is CommitInDoubt. Kafka fences even the
+        newest writer after a transaction that took too long.
         """
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
             return CommitInDoubt(

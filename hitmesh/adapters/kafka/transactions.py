@@ -170,8 +170,8 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        # Kafka should not commit a transaction with a lost message. If Kafka does so nevertheless, this check makes
-        # sure that the transaction is not reported as committed.
+        # Kafka should refuse to commit a transaction with a lost message. This check makes sure that a transaction with
+        # a lost message is never reported as committed.
         if failed:
             raise KafkaException(failed[0])
 

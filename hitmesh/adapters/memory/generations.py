@@ -187,7 +187,7 @@ class MemoryGenerations:
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored difference from the stream; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift between settlement and stream; `site` None selects all sites."""
         with self._lock:
             return {
                 site_day: drift

@@ -92,7 +92,7 @@ def no_site(name: str) -> NotFound:
 def salted_date(local_date: date, today: date) -> date:
     """Return the date whose salt is used for `local_date`.
 
-    If `local_date` and `today` are more than a day apart, this is `today`; otherwise this is `local_date`.
+    If `local_date` and `today` are more than a day apart, the result is `today`; otherwise the result is `local_date`.
     """
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
@@ -105,6 +105,7 @@ def oldest_salted(today: date) -> date:
 def oldest_salted_anywhere(today: date) -> date:
     """Return the oldest date whose salt any site keeps: two days before `today`.
 
-    A site's local date may still be the day before `today`; this site keeps the salt of the day before its local date.
+    In some time zones, the local date may still be the day before `today`. A site keeps the salt of the day before its
+    local date.
     """
     return oldest_salted(today) - _ONE_DAY

@@ -2,8 +2,8 @@
 
 Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in settled
 rows. Values of `presence` can therefore be added up like counts. Over all rows of a key, the sum of a count is never
-negative. The sum of `presence` over a key's rows is therefore 0 exactly when the rows cancel out. The same holds for a
-group of keys.
+negative. Over the rows of a key, or of a group of keys, the sum of `presence` is therefore 0 exactly when the rows
+cancel out.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ MARK_LOG_TIME: Final = "mark_log_time"
 # Druid's own sums wrap at 2^63, both when Druid folds rows and in its answers. A large amount is therefore sent in two
 # columns: amount = low + high × 2^32, 0 <= low < 2^32. The stream sends at most one row per key and window, and only
 # while the key's day is open. A key therefore has fewer than 2^23 rows, so neither half overflows int64 when the rows
-# are folded. An answer also contains the low halves' sum in floating point. The difference between both sums shows how
-# often the int64 sum has wrapped. Rows without a high half were sent before the high column existed.
+# are folded. An answer also contains the low halves' sum in floating point. The difference between the floating-point
+# sum and the int64 sum shows how often the int64 sum has wrapped. Rows without a high half were sent before the high
+# column existed.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}

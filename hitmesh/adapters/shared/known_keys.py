@@ -58,7 +58,7 @@ class KnownKeys:
         Raises:
             KeyNotLookedUp: the key is not in memory, and too many recent look-ups found no key.
         """
-        # if `forget` replaces the collections meanwhile, this look-up adds its result to the discarded collections
+        # a look-up uses the collections that exist at its start, even if `forget` replaces them meanwhile
         kept, unknown = self._keys, self._unknown
         if digest in kept:
             return kept[digest]

@@ -14,7 +14,7 @@ from hitmesh.model.sites import SiteDay
 def published_generation(attempt: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> int:
     """Return the generation that a publication makes current.
 
-    If `drift.confirmed` is true, this is the stream's generation; otherwise this is the attempt's generation.
+    If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
     Args:
         attempt: the settlement's attempt number.
