@@ -32,9 +32,9 @@ _OF_SITE: Final = "SELECT day FROM awaited_site_days WHERE bucket = ? AND site =
 _END: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
 _END_BY_DAY: Final = "DELETE FROM awaited_by_day USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND site = ?"
 _FORGET_DAY: Final = "DELETE FROM awaited_days USING TIMESTAMP ? WHERE bucket = ? AND day = ?"
-# This margin is added to a deletion's timestamp, because the table does not store the deleted row's write time. The
-# clocks of any two processes differ by less than the margin. For 10 minutes, a deletion therefore also hides new rows
-# with the deleted key. A hidden row does no harm, because a settled day need not be awaited again.
+# A site-day's deletion gets a timestamp 10 minutes in the future, because the table does not store the deleted row's
+# write time. The clocks of any two processes differ by less than 10 minutes. For 10 minutes, a deletion therefore also
+# hides new rows with the deleted key. A hidden row does no harm, because a settled day need not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 

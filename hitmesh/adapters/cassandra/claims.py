@@ -75,8 +75,8 @@ class CassandraOrderClaims:
         The first claim on an id becomes the holder. A holder never changes. Usually, most ids have no holder yet. The
         conditional write is then sent without a read; if the id has a holder, the write fails and returns the holder.
         During a replay of the log, most ids already have a holder. If most ids in a call had a holder, the next call
-        first reads the holders, because a read is cheaper than a failed conditional write. If the call raises
-        Unavailable, some of its claims may already be holders; a repeated call finds these holders.
+        first reads the holders. A read is cheaper than a failed conditional write. If the call raises Unavailable, some
+        of its claims may already be holders; a repeated call finds these holders.
         """
         held: dict[tuple[ClaimKind, _Holder], bool] = {}
         for kind, tables in self._tables.items():

@@ -137,8 +137,8 @@ class CassandraSiteDirectory:
         )
         rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
         (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
-        # The rows in `sites_of_merchant` and `site_names` are written even if the site exists, because the process that
-        # created the site may have failed before this step.
+        # Rows in `sites_of_merchant` and `site_names` are written even if the site exists. The process that created the
+        # site may have failed before it wrote rows there.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )
@@ -246,8 +246,8 @@ class CassandraSiteDirectory:
         if not self._session.apply(
             f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", key_values(key)
         ):
-            # A concurrent caller created the key with another secret. This call's secret must therefore not give access
-            # to the key.
+            # A concurrent caller created the key with another secret. The secret of the failed call must therefore not
+            # give access to the key.
             self._session.apply(
                 "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
                 (digest, key.merchant, key.key_id),

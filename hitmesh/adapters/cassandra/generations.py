@@ -103,7 +103,7 @@ class CassandraGenerations:
         rules_version: int = 0,
         streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
-        """Make a generation current, with its ledger entry and carry.
+        """Make a generation current, with its ledger entry and open visits (carry).
 
         If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
@@ -164,7 +164,7 @@ class CassandraGenerations:
         now: int,
         keep_until: int,
     ) -> GenerationEntry:
-        """Make a replaced generation current again with its ledger entry and carry.
+        """Make a replaced generation current again, with its ledger entry and open visits (carry).
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
@@ -221,7 +221,7 @@ class CassandraGenerations:
         return sum(self._abandon(SiteDay(site, day), max(now, keep_until)) for day in waiting)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled.
+        """Return the current generation's open visits (carry); None if the site-day was never settled.
 
         Raises:
             StoreCorrupt: pieces of the carry are lost.
@@ -302,8 +302,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # After the row has changed, a concurrent publication fails, reads the row again, and adds the
-                    # site-day to `replaced_site_days` with a later timestamp than the deletion.
+                    # The row has changed, so a concurrent publication fails and reads the row again. The publication
+                    # then adds the site-day to `replaced_site_days`, with a later timestamp than the deletion.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)

@@ -1,7 +1,7 @@
 """Keep the registry of all logs that `hitmesh init` declared, current and retired (architecture A4).
 
-The last declared log of a topic is its current log. Code that waits for all partitions must use the declared partitions
-(rule L1), not the partitions that Kafka reports.
+A topic's current log is the log that was declared last. Code that waits for all partitions must use the declared
+partitions (rule L1), not the partitions that Kafka reports.
 """
 
 from __future__ import annotations

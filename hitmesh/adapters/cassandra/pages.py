@@ -1,7 +1,7 @@
 """Read the first `limit` site-days of several sorted sources, in pages that are much smaller than `limit` rows.
 
 Sites are spread evenly over 32 buckets. The first 126 rows in each bucket are therefore usually enough to find the
-first 2,000 site-days. This module is pure: a function of the caller reads the pages.
+first 2,000 site-days. This module sends no query; the caller passes a function that reads pages.
 """
 
 from __future__ import annotations

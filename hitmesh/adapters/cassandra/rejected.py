@@ -1,4 +1,4 @@
-"""Store refused hits on Cassandra, and count them by cell of collect time (step 6 of the journey, rule D5).
+"""Store refused hits on Cassandra, and count them per 15 minutes of collect time (step 6 of the journey, rule D5).
 
 A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
 rejected_cells, the site "*" stands for all sites. A request for the refusals of all sites first reads the cells of "*".
@@ -36,7 +36,7 @@ _ALL_SITES: Final = "*"  # stands for all sites; no real site has this name
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-# Only the bytes get a time to live, because the row itself must still be counted later.
+# Only a refusal's bytes get a time to live, because the refusal must still be counted later.
 _KEY: Final = "site = ? AND cell = ? AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"
 _KEEP_BYTES: Final = f"UPDATE rejected_hits USING TTL ? SET original = ?, origin = ? WHERE {_KEY}"
 _ERASE: Final = f"UPDATE rejected_hits SET original = null, origin = null, message = '', hit_id = '' WHERE {_KEY}"

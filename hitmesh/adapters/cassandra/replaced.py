@@ -2,8 +2,8 @@
 
 The module decides when each site-day is read again. Generations that are kept for a rollback stay in the list for
 weeks, so most site-days need no read. A slow full read is therefore repeated only after a delay. Between full reads, a
-read covers only two kinds of site-days: those that this process changed, and those with a newly superseded generation.
-A generation that another process superseded may be found only by the next full read.
+read covers only site-days that this process changed and site-days with a newly superseded generation. A generation that
+another process superseded may be found only by the next full read.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class ReplacedSiteDays:
     def site_days(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[SiteDay]:
         """Return up to `limit` site-days that follow `after`, by (bucket, site, day); `site` None means all sites.
 
-        Some of these site-days may have no superseded generation.
+        Some of the returned site-days may have no superseded generation.
         """
         begin = site or (after.site if after else "")
         first = _bucket(begin) if begin else 0

@@ -54,7 +54,7 @@ class CassandraStateStore:
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible; return whether it became visible.
 
-        Afterwards, delete the chunks of older snapshots.
+        After the snapshot has become visible, delete the chunks of older snapshots.
         """
         for _ in range(_MAX_TRIES):
             there = self._manifest(manifest.partition)

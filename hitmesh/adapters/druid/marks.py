@@ -1,7 +1,7 @@
 """Track, with progress marks, how far both data sources have ingested the stream's committed rows (architecture A12).
 
 A progress mark is sent after its rows. A mark is counted once it has been visible in both data sources for the time
-`mark_margin_ms`. Without this margin, a mark could be counted while a late row of the same transaction is still
+`mark_margin_ms`. Without `mark_margin_ms`, a mark could be counted while a late row of the same transaction is still
 invisible. A late row can take longer than its mark, because Druid may have to open a segment for an older time. A
 separate thread polls Druid for marks, so that callers of `through` never wait for a query.
 """
@@ -119,7 +119,8 @@ class Marks:
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
         """Return the intervals to search.
 
-        If a partition has no mark, all days are searched. Otherwise, only the days since the oldest mark are searched.
+        If a partition has no counted mark, all days are searched every 10 s. Every other search covers only the days
+        since the oldest counted mark.
         """
         with self._lock:
             counted = self._counted
@@ -146,7 +147,7 @@ class Marks:
             except HitmeshError as error:
                 logger().warning("progress_marks_not_read", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
-            except Exception as error:  # this thread must survive, because otherwise no report would become fresher
+            except Exception as error:  # if this thread ended, no report would become fresher
                 logger().error("progress_marks_not_read", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)

@@ -3,9 +3,9 @@
 This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
 existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
 reads the rows themselves. If a visitor moved to another row, the old row's sketch still contains the visitor
-(MOVED_VISITORS). In this case, the last query also reads the rows themselves, so that the sketches of cancelled rows do
-not count. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks that an
-answer has all rows.
+(MOVED_VISITORS). If visitors moved, the last query also reads the rows themselves, so that the sketches of cancelled
+rows do not count. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks
+that an answer has all rows.
 """
 
 from __future__ import annotations

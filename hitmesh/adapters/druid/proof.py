@@ -1,7 +1,7 @@
 """Prove, with progress marks in each query, that an answer has all rows that existed before (architecture A12).
 
-Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). An
-answer that lacks any of these marks is rejected. A mark is the last row in a transaction and is stored with the
+Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). If an
+answer lacks a counted mark, the answer is rejected. A mark is the last row in a transaction and is stored with the
 transaction's rows. If the broker does not see the server that holds the rows, the answer lacks both the rows and the
 mark. A separate query for marks would prove nothing, because the broker may see the server again when the separate
 query runs.

@@ -1,11 +1,11 @@
 """Merge the stream's rows in small steps: many small chunks, which transactions wrote, become few blobs.
 
-This module decides when chunks and blobs are merged, and which are merged. Chunks become level-1 blobs; each blob has
-the rows for a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore
-reads few chunks and blobs. The number of times that a row is rewritten grows only with the logarithm of the number of
-rows. When a day no longer changes, all rows of the day in a bucket are merged into a single blob. Rows of dropped
-site-days are removed. The module shared.stream_rows decides which rows a merge keeps. Merges are computed outside any
-write transaction, so a commit waits only for a few statements.
+This module decides which chunks and blobs are merged, and when. Chunks become level-1 blobs; each blob has the rows for
+a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore reads few
+chunks and blobs. The number of times that a row is rewritten grows only with the logarithm of the number of rows. When
+a day no longer changes, all rows of the day in a bucket are merged into a single blob. Rows of dropped site-days are
+removed. The module shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write
+transaction, so a commit waits only for a few statements.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_BATCHES: Final = 32  # maximum number of transactions with unmerged chunks
 MAX_ROWS: Final = 100_000  # maximum number of rows in unmerged chunks
 FAN: Final = 8  # number of blobs on a level that are merged into a blob on the next level
 
-# Maximum number of chunk rows per merge. The merge of blobs after a transaction stops at half this number of rows.
+# Maximum number of chunk rows per merge. After a transaction, the merge of blobs stops at MAX_ROWS rows.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
 # Rows may still change on this number of days, counted back from the newest day of event time. A day's hits may arrive
 # until 26 h after the day's end (architecture A8).
@@ -281,7 +281,10 @@ def _blobs(transaction: Transaction, place: _DayBucket, stream: int) -> list[_Bl
 
 
 def _removed(transaction: Transaction, kind: str, numbers: Sequence[int]) -> bool:
-    """Remove chunks or blobs. If another process has already removed any of them, remove nothing and return False."""
+    """Remove chunks or blobs.
+
+    If another process has already removed any of these chunks or blobs, remove nothing and return False.
+    """
     which = f"{kind} IN (SELECT value FROM json_each(?))"
     parameters = (json.dumps(list(numbers)),)
     there = transaction.first(int, f"SELECT count(*) FROM stream_{kind}s WHERE {which}", parameters)

@@ -94,7 +94,7 @@ class EmbeddedGenerations:
         rules_version: int = 0,
         streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
-        """Make a generation current, with its ledger entry and carry, in a single durable transaction.
+        """Make a generation current, with its ledger entry and open visits (carry), in a single durable transaction.
 
         If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
@@ -162,7 +162,7 @@ class EmbeddedGenerations:
             return transaction.run("DELETE FROM attempts WHERE site = ? AND day >= ? AND day < ?", days)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled."""
+        """Return the current generation's open visits (carry); None if the site-day was never settled."""
         with self._database.reading() as transaction:
             return transaction.first(
                 bytes,

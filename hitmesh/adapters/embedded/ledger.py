@@ -1,9 +1,9 @@
 """Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-If a partition's latest epoch is at least 4 h after the end of an hour or a day, this hour or day is final for the
-partition. No redo changes the entries of a final hour or day. For each key, the entries of a final hour are merged into
-one entry. Later, the entries of a final day are merged into one entry. A site's ledger therefore stays short however
-long the mesh runs. The module hitmesh.adapters.shared.partials decides the content of entries.
+An hour or a day is final for a partition 4 h after its end, measured by the partition's latest epoch. No redo changes
+the entries of a final hour or day. For each key, the entries of a final hour are merged into one entry. Later, the
+entries of a final day are merged into one entry. A site's ledger therefore stays short however long the mesh runs. The
+module hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "INSERT INTO flushed SELECT log_id, partition_no, next_offset, log_time, 0 FROM flushed_before",
         "DROP TABLE flushed_before",
-        # From this version on, the table has a row per stream.
+        # From this version on, the table `writers` has a row per stream.
         "ALTER TABLE writers ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
     ),
 )

@@ -1,4 +1,4 @@
-"""Store refused hits on one machine, in raw.db, and count them by cell of collect time (rule D5).
+"""Store refused hits on one machine, in raw.db, and count them per 15 minutes of collect time (rule D5).
 
 This module stores the bytes of a refused hit but never parses the bytes.
 """

@@ -115,8 +115,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX manifest_by_segment ON manifest (segment)",
     ),
     (
-        # The difference between a site-day's first settlement and the stream, as JSON. The row stays unchanged when
-        # later settlements replace the entry.
+        # The difference between a site-day's first settlement and the stream, as JSON. A row in `drifts` stays
+        # unchanged when later settlements replace the entry.
         """CREATE TABLE drifts (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -139,12 +139,13 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL,
             PRIMARY KEY (reprocessing, site, day)
         )""",
-        # This index is needed because generations that are kept for a rollback stay in the table for weeks.
+        # The index on `superseded` is needed because generations that are kept for a rollback stay in the table for
+        # weeks.
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
     (
-        # This table holds all entries that ever became current. Reports at an earlier data version need the replaced
-        # entries. The table `generations` has only one entry per generation.
+        # The table `past_entries` holds all entries that ever became current. Reports at an earlier data version need
+        # the replaced entries. The table `generations` has only one entry per generation.
         """CREATE TABLE past_entries (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -159,8 +160,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     (
         "ALTER TABLE generations ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
-        # This table lists the visitors whose hits are refused up to an event time (`until`). The digest is a hash of
-        # the visitor key.
+        # The table `erasures` lists the visitors whose hits are refused up to an event time (`until`). The digest is a
+        # hash of the visitor key.
         """CREATE TABLE erasures (
             site TEXT NOT NULL,
             digest TEXT NOT NULL,
@@ -174,7 +175,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     # The version of the exclusion rules with which a generation was settled. 0 means that the collector decided which
     # hits are excluded.
     ("ALTER TABLE generations ADD COLUMN rules_version INTEGER NOT NULL DEFAULT 0",),
-    # This table holds the stream table (hitmesh.model.streams) as a single value.
+    # The table `streams` holds the stream table (hitmesh.model.streams) as a single value.
     ("CREATE TABLE streams (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, value BLOB NOT NULL)",),
 )
 
@@ -270,7 +271,8 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     ("CREATE TABLE mesh_secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",),
-    # The column holds all versions of a site's exclusion rules, as JSON; it is NULL before the first change.
+    # The column `rules` holds all versions of a site's exclusion rules, as JSON. Before the first change, `rules` is
+    # NULL.
     ("ALTER TABLE sites ADD COLUMN rules TEXT",),
     (
         """CREATE TABLE policy_changes (
@@ -282,6 +284,6 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX policy_changes_by_day ON policy_changes (from_day)",
     ),
-    # This index is needed because old salts of all sites are destroyed by date.
+    # The index on `salts` is needed because old salts of all sites are destroyed by date.
     ("CREATE INDEX salts_by_date ON salts (local_date)",),
 )

@@ -23,7 +23,7 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
-# A report on one site must read the whole shared file. With this number of rows, the read takes a few milliseconds.
+# A report on one site must read the whole shared file. With at most 4,000 rows, the read takes a few milliseconds.
 MAX_SHARED_ROWS: Final = 4_000
 MAX_MERGED_ROWS: Final = 1_000_000  # a merge holds all rows in memory, at 0.5 KB per row
 _SORTED_BY: Final = ("site", "day", "generation", "cell")

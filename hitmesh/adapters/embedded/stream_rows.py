@@ -122,7 +122,7 @@ class StreamRows:
     ) -> pl.DataFrame:
         """Return a stream's rows for these site-days (STREAM_COLUMNS), folded by key; rows that cancel out are absent.
 
-        With `fresh`, no cached rows are used.
+        If `fresh` is true, no cached rows are used.
         """
         kept = KeptFrames(0) if fresh else self._kept
         wanted = frozenset(site_days)

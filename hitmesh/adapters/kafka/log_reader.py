@@ -99,8 +99,8 @@ class KafkaLogReader:
                 "max.poll.interval.ms": int(max_silence_s * 1_000),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _QUEUED_KIB,
-                # This limit is small, so that no partition is read far ahead of the others. Kafka returns a record even
-                # if it is larger than the limit.
+                # A small limit makes sure that no partition is read far ahead of the others. Kafka returns a record
+                # even if it is larger than the limit.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
                 "log_level": 3,

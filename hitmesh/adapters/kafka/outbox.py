@@ -78,8 +78,8 @@ class KafkaOutbox:
 
     def take_over(self) -> int:
         """Fence every earlier writer of this node; return a writer number that is greater than every earlier number."""
-        # The new number is stored before earlier writers are fenced. Otherwise, a fenced writer would find no newer
-        # number and would fence this writer in return.
+        # The new number is stored before earlier writers are fenced. If Kafka fenced the writers first, a fenced writer
+        # would find no newer number and would fence this writer in return.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()

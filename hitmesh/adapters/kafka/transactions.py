@@ -22,8 +22,8 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
 from hitmesh.runtime.logs import logger
 
-# This time must be shorter than `_DEADLINE_S` in hitmesh.adapters.kafka.offsets, for which a reader waits until a
-# pending transaction ends.
+# A reader waits up to `_DEADLINE_S` (hitmesh.adapters.kafka.offsets) until a pending transaction ends, so
+# TRANSACTION_MS must be shorter.
 TRANSACTION_MS: Final = 30_000
 _INIT_S: Final = 30.0
 _INIT_TRY_S: Final = 10.0

@@ -101,7 +101,7 @@ class MemoryGenerations:
         rules_version: int = 0,
         streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
-        """Make a generation current, with its ledger entry and carry.
+        """Make a generation current, with its ledger entry and open visits (carry).
 
         If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
@@ -141,7 +141,7 @@ class MemoryGenerations:
         now: int,
         keep_until: int,
     ) -> GenerationEntry:
-        """Make a replaced generation current again with its ledger entry and carry.
+        """Make a replaced generation current again, with its ledger entry and open visits (carry).
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
@@ -178,7 +178,7 @@ class MemoryGenerations:
             return len(waiting)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled."""
+        """Return the current generation's open visits (carry); None if the site-day was never settled."""
         newest = self._newest(site_day.site, site_day.day, site_day.day + 1).get(site_day.day)
         return newest.carry if newest else None
 

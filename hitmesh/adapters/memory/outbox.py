@@ -25,7 +25,7 @@ class MemoryFence:
 
 
 class MemoryOutbox:
-    """Implements the port Outbox. It stores positions in a MemoryLog, and rows in a MemoryRows.
+    """Implements the port Outbox. Stores positions in a MemoryLog, and rows in a MemoryRows.
 
     Args:
         log: stores the positions.

@@ -2,8 +2,7 @@
 
 Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in settled
 rows. Values of `presence` can therefore be added up like counts. Over all rows of a key, the sum of a count is never
-negative. Over the rows of a key, or of a group of keys, the sum of `presence` is therefore 0 exactly when the rows
-cancel out.
+negative. The rows of a key, or of a group of keys, therefore cancel out exactly when the sum of `presence` is 0.
 """
 
 from __future__ import annotations

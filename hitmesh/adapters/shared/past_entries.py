@@ -26,7 +26,8 @@ def recorded(entry: GenerationEntry) -> RecordedEntry:
 def with_current(entries: Sequence[RecordedEntry], current: GenerationEntry | None) -> tuple[RecordedEntry, ...]:
     """Return the recorded entries followed by the current entry, but at most the newest MAX_PAST_ENTRIES entries.
 
-    `entries` lacks the current entry if it was published by a version of hitmesh that did not record entries.
+    If an older version of hitmesh published the current entry without recording the entry, `entries` lacks the current
+    entry.
     """
     if current is None or (entries and entries[-1].sequence == current.sequence):
         return newest_entries(entries)

@@ -1,9 +1,9 @@
 """Encode and decode reprocessings and their recomputed site-days, in the same way for every store.
 
 A value is compressed and sealed (hitmesh.model.stored). The value contains its own key, so that a value under another
-key is detected. Python's json module writes the numbers, because checksums and sums exceed orjson's range. In a
-recomputed site-day, the JSON text is followed by the bytes of the two carries (the visits that are open at the end of
-the day).
+key is detected. Python's json module writes the numbers, because checksums and sums exceed orjson's range. The value of
+a recomputed site-day has, after the JSON text, the two carries as bytes. A carry contains the visits that are open at
+the end of a day.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = 
     Args:
         rows: the rows to fold (STREAM_COLUMNS), in any order.
         source: the row source.
-        whole: true if these keys have no rows older than `rows`. If true, a key whose measures are all 0 has no hit,
-            and its sketch is removed too. If false, `rows` may retract an earlier visitor's hits and add a new
-            visitor's hits; a row with a sketch must then be kept.
+        whole: true if no rows with these keys are older than `rows`. If `whole` is true, a key whose measures are all 0
+            has no hit, so the key's sketch is removed too. If `whole` is false, `rows` may subtract an earlier
+            visitor's hits and add a new visitor's hits. A row with a sketch is therefore kept.
         stream: the generation of the rows.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]
