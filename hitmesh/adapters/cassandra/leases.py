@@ -1,9 +1,9 @@
 """Store leases on Cassandra, as rows with a time to live that only conditional writes change.
 
 A lease has expired when its row is gone. Rows expire according to the clocks of Cassandra's nodes, so the clocks of the
-processes do not matter. A time to live has whole seconds and begins at the start of a second. A row therefore lives up
-to two seconds longer than its lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an
-expired row no longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
+processes do not matter. Cassandra counts a time to live in whole seconds, from the start of a second. A row therefore
+lives up to two seconds longer than its lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens,
+because an expired row no longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
 """
 
 from __future__ import annotations

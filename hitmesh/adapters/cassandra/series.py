@@ -165,7 +165,7 @@ class CassandraSeriesStore:
         }
 
     def forget(self) -> None:
-        """Remove the stream's flushed positions; idempotent."""
+        """Remove the stream's positions that `note_flushed` stored; idempotent."""
         self._session.run_many(
             "DELETE FROM flushed WHERE zero = ? AND log = ? AND partition = ?", map(self._key, self.flushed())
         )

@@ -1,9 +1,9 @@
 """Build native Druid queries with pydruid, and define the types that pydruid lacks.
 
-pydruid provides combined filters, sums, having clauses and the conversion of a whole query to JSON. pydruid lacks
-filters that distinguish null from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, and
-dimensions that stay numbers. pydruid also lacks an aggregation that returns a sketch, and the argument for a scan's
-result format. This module sends no query.
+The library pydruid provides combined filters, sums, having clauses and the conversion of a query to JSON. In pydruid,
+filters cannot distinguish null from the empty text, so this module defines `null`, `equals` and `istrue`. This module
+also defines number ranges, constant filters, dimensions that stay numbers, and an aggregation that returns a sketch.
+This module sends no query.
 """
 
 from __future__ import annotations

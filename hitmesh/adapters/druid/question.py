@@ -118,7 +118,7 @@ def interval(question: MetricQuery) -> str:
 
 
 def _bucket(question: MetricQuery) -> Json:
-    """Return the expression that computes the index of a time's bucket.
+    """Return the expression that computes the bucket's index from a row's time.
 
     The expression has a division for each run of equally wide buckets.
     """

@@ -1,9 +1,9 @@
 """Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-An hour or a day is final for a partition 4 h after its end, measured by the partition's latest epoch. No redo changes
-the entries of a final hour or day. For each key, the entries of a final hour are merged into one entry. Later, the
-entries of a final day are merged into one entry. A site's ledger therefore stays short however long the mesh runs. The
-module hitmesh.adapters.shared.partials decides the content of entries.
+An hour or a day is final for a partition 4 h after its end, measured by the partition's latest epoch. When the stream
+repeats work after a crash, the entries of a final hour or day do not change. For each key, the entries of a final hour
+are merged into one entry. Later, the entries of a final day are merged into one entry. A site's ledger therefore stays
+short however long the mesh runs. The module hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tupl
 
 
 def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -> None:
-    """Add the entries' epochs to the table of epochs for which the partition has entries."""
+    """Record, in `ledger_epochs`, the epochs for which the partition has entries."""
     transaction.run_many(
         "INSERT OR IGNORE INTO ledger_epochs VALUES (?, ?, ?)",
         [(of.log, of.partition, epoch) for epoch in entries["epoch"].unique().to_list()],

@@ -212,7 +212,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     (
         # From this version on, sums are stored by currency. Existing partials get an empty currency and keep the sums
-        # over all currencies, until a redo overwrites them.
+        # over all currencies, until the stream overwrites them.
         "ALTER TABLE series_partials RENAME TO series_of_none",
         """CREATE TABLE series_partials (
             site TEXT NOT NULL,

@@ -196,7 +196,7 @@ class Segments:
             ) from None
 
     def sweep(self, now: int) -> None:
-        """Delete files that a crash left: files outside the manifest that are too old for a write in progress."""
+        """Delete files that a crash left: files that are older than 10 minutes and not in the manifest."""
         if not self._directory.is_dir():
             return
         with self._database.reading() as transaction:

@@ -97,7 +97,7 @@ class EmbeddedSeriesStore:
             )
 
     def forget(self) -> None:
-        """Remove the stream's flushed positions; idempotent."""
+        """Remove the stream's positions that `note_flushed` stored; idempotent."""
         with self._database.writing() as transaction:
             transaction.run("DELETE FROM flushed WHERE stream = ?", (self._stream,))
 

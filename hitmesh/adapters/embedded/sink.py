@@ -170,8 +170,8 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
     """Return the slices in the files to merge, which together have at most `MAX_MERGED_ROWS` rows.
 
     First, the smaller half of the site's files is chosen. Further files are added in order of size. The choice ends
-    before a file that has more rows than all chosen files together. A row is therefore rewritten only a logarithmic
-    number of times, however many days the site has.
+    before a file that has more rows than all chosen files together. The number of times that a row is rewritten
+    therefore grows only with the logarithm of the number of rows.
     """
     sizes: dict[str, int] = {}
     for file_slice in slices:

@@ -1,4 +1,4 @@
-"""Store and find the stream's signed rows in raw.db, on one machine (step 6 of the journey).
+"""Store and find the stream's rows in raw.db, on one machine (step 6 of the journey).
 
 Rows are first stored in a transaction's chunk, and later in a blob per day and bucket of sites. During a merge, a
 reader still sees a consistent set of chunks and blobs. The module hitmesh.adapters.embedded.compaction decides when

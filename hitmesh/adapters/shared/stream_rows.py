@@ -1,4 +1,4 @@
-"""Fold the stream's signed rows, for storage and for answers. Folding sums the rows with equal keys.
+"""Fold the stream's rows, for storage and for answers. Folding sums the rows with equal keys; measures may be negative.
 
 If every measure of a key sums to 0, the key's rows are removed; `folded` describes the exception.
 """
