@@ -112,7 +112,10 @@ class CassandraSiteDirectory:
         return [row.name for row in self._session.run(cql, (merchant, after, limit))]
 
     def _names(self, after: str, limit: int) -> list[str]:
-        """Return the next site names of all merchants. The call reads only a few more names than `limit`."""
+        """Return the site names of all merchants that follow `after`.
+
+        The call reads only a few more names than `limit`.
+        """
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
             answers = self._session.run_each(_NAMES, [(bucket, *request) for bucket, request in requests.items()])

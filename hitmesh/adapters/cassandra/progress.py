@@ -1,4 +1,4 @@
-"""Store how far the processor has processed each log partition; freshness is computed from this progress (rule L1).
+"""Store how much of each log partition is processed; freshness is computed from this progress (rule L1).
 
 A position never moves back. No conditional write (four round trips) is needed, because the log time is the write
 timestamp. Log time never decreases within a partition, so a later position overwrites an earlier position in any order

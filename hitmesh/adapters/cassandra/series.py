@@ -175,7 +175,7 @@ class CassandraSeriesStore:
         return int(self._stream != STREAM_GENERATION), log_of_stream(partition.log, self._stream), partition.partition
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Delete these generations; idempotent.
+        """Delete all values stored for these generations; idempotent.
 
         A partial that is written later, but with an older timestamp, stays deleted.
         """

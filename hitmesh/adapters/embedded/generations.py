@@ -1,7 +1,7 @@
 """Store which generation of each site-day is current, on one machine in settled.db (architecture A9).
 
-If two attempts settle the same site-day, this module decides which attempt is published. The module never decodes
-carries or rows.
+If two attempts settle the same site-day, this module decides which attempt is published. This module decodes neither
+rows nor an entry's open visits (carry).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Store reprocessings and their recomputed site-days on one machine, in settled.db.
 
-The control service and the processor both write these tables. SQLite never runs two write transactions at once. The
-transaction that replaces a value also compares the stored version. The version therefore cannot change before the
+Both the control service and the processor write the reprocessings. SQLite never runs two write transactions at once.
+The transaction that replaces a value also compares the stored version. The version therefore cannot change before the
 transaction commits.
 """
 

@@ -101,7 +101,7 @@ def add_chunks(transaction: Transaction, chunks: Sequence[Chunk], stream: int = 
 
 
 class StreamRows:
-    """Reads the streams' rows for reports, and drops them. Thread-safe.
+    """Reads the streams' rows for reports, and hides dropped rows. Thread-safe.
 
     Args:
         database: raw.db.

@@ -1,4 +1,7 @@
-"""Store the stream table on one machine, in settled.db. Control and processor both write the table."""
+"""Store the stream table on one machine, in settled.db.
+
+Both the control service and the processor write the stream table.
+"""
 
 from __future__ import annotations
 

@@ -316,7 +316,7 @@ class KafkaLogReader:
             return
         number, _ = place_of(message)
         if number not in self._times:
-            return  # ignored, because the partition has moved to another reader
+            return  # the message is ignored, because the partition has moved to another reader
         logged = logged_of(message, self._log_id, self._times[number])
         self._times[number] = logged.log_time
         self._ahead.append(logged)

@@ -1,4 +1,4 @@
-"""Keep the site-days that wait for settlement in memory."""
+"""Keep, in memory, the site-days that wait for settlement."""
 
 from __future__ import annotations
 

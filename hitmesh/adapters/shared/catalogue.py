@@ -28,7 +28,7 @@ class Catalogue(Protocol):
 
 
 class Progress(Protocol):
-    """Stores, for reports, how far the processor has processed each log partition."""
+    """Stores, for reports, how much of each log partition the processor has processed."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish that all records before these positions are applied and committed."""
