@@ -1,6 +1,6 @@
 """Query the series store or the metric store, each behind a circuit breaker (architecture A11).
 
-The caller chooses the path. It must read a store's progress before the store's rows.
+The caller chooses the path, and must read a store's progress before the store's rows.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ MAX_COMPARISONS: Final = 100
 MAX_VALUES: Final = 100
 MAX_VALUE_BYTES: Final = 2_000
 MAX_REGEXP_CHARS: Final = 500
-# Maximum memory in bytes that matching a regexp may need. A regexp that needs more is refused when it is compiled.
+# Maximum memory in bytes that matching a regexp may need. If a regexp needs more memory, the compilation refuses the
+# regexp.
 MAX_REGEXP_MEMORY: Final = 1 << 20
 
 _OPERATORS: Final = {
@@ -160,7 +161,7 @@ def _refuse_regexp(pattern: str, path: str) -> None:
 
 
 def _count(message: pb.Filter, depth: int) -> int:
-    """Return the number of comparisons.
+    """Return the number of comparisons in a filter.
 
     A subtree or list that `_tree` refuses as too deep or too long counts as 0.
     """
