@@ -27,7 +27,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A stored value whose sum differs, or, if `damage` is set, a value that is not readable."""
+    """A stored value that does not add up. If `damage` is set, the value is not readable; otherwise a sum differs."""
 
     part: Part
     measure: str = ""

@@ -190,8 +190,8 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication and before the entry would have expired.
 
-    An erasure mark does not name days. If a visitor was erased in between, the result is therefore true even if the
-    entry was removed for another reason.
+    An erasure mark does not name days. If an entry was removed for another reason, an erasure before the entry's expiry
+    therefore still gives true.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS

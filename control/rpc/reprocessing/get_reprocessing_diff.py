@@ -102,7 +102,7 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield a part's recomputed site-days, sorted by site and day.
+    """Yield the recomputed site-days in a part of a reprocessing, sorted by site and day.
 
     Each site-day has only the values that a comparison needs.
     """
