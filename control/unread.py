@@ -38,8 +38,7 @@ class Unread:
 def unread(
     scan: LogScan, progress: Mapping[PartitionId, PartitionProgress], site: str, *, max_records: int = MAX_RECORDS
 ) -> Unread:
-    """Return a site's acknowledged hits after `progress`, and read at most `max_records` records per partition.
-    """
+    """Return a site's acknowledged hits after `progress`, and read at most `max_records` records per partition."""
     hits, times, is_more = 0, [], False
     for partition, reached in sorted(progress.items()):
         records = scan.read(partition, reached.next_offset, _FAR, reached.log_time)

@@ -237,8 +237,7 @@ def state_of(lag_ms: int) -> State:
 def _visible(
     site: Site, progress: Mapping[PartitionId, PartitionProgress], marked: Sequence[DirtySiteDay]
 ) -> dict[PartitionId, PartitionProgress]:
-    """Return the visible progress of a site's partitions: the store's progress, up to the first waiting record.
-    """
+    """Return the visible progress of a site's partitions: the store's progress, up to the first waiting record."""
     marks = [mark for dirty in marked for mark in dirty.marks]
     return {
         partition: _held_back(partition, reached, marks)

@@ -9,8 +9,7 @@ from hitmesh.model.plan import HIT_US, KEEP_REPLACED_DAYS, SITE_DAY_MS, Kind, Pl
 from hitmesh.model.reprocessings import Reprocessing
 
 MIN_MEASURED_MS: Final = 1_000
-"""Minimum duration in ms for a measurement. A shorter duration is mainly the wait for the settler's current pass.
-"""
+"""Minimum duration in ms for a measurement. A shorter duration is mainly the wait for the settler's current pass."""
 
 
 class Speed(NamedTuple):

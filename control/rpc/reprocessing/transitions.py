@@ -20,8 +20,7 @@ _COMMANDS: Final = {
     Work.ROLL_BACK: "rollback",
     Work.CANCEL: "cancel",
 }
-"""For each kind of work, the subcommand of `hitmesh reprocess` that requests the work; used in messages.
-"""
+"""For each kind of work, the subcommand of `hitmesh reprocess` that requests the work; used in messages."""
 _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
 
 
