@@ -1,6 +1,6 @@
 """Circuit breakers in front of stores (journey step 8).
 
-After a failure, the circuit breaker stays open for a second: all calls fail immediately. When the second is over, a
+After a failure, the circuit breaker stays open for a second: all calls fail immediately. A second after the failure, a
 single trial call goes through, and all other calls fail until the trial call ends.
 """
 

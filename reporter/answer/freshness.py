@@ -248,8 +248,8 @@ def _visible(
 def _held_back(partition: PartitionId, reached: PartitionProgress, marks: Sequence[MarkRange]) -> PartitionProgress:
     """Return a partition's progress, reduced to the position before the first record that waits for settlement.
 
-    If settlement itself marked a day dirty, no record waits. The mark then limits the log time in every partition,
-    because the day's new metric values are not published yet.
+    If settlement itself marked a day dirty, no record waits for settlement. A mark by settlement limits the log time in
+    every partition, because the day's new metric values are not published yet.
     """
     offsets = [mark.first_offset for mark in marks if mark.partition == partition]
     times = [mark.first_log_time for mark in marks if mark.partition in (partition, _settlement(mark))]

@@ -63,7 +63,7 @@ def is_complete(run: Run, rows: pl.DataFrame) -> bool:
 
     A run counts as incomplete if a settled day in the run has no rows. The day may have been settled before settled
     days had series, or its rows may be lost. A settled day without hits has no rows either, so the run also counts as
-    incomplete. The metric store then answers at low cost. A run also counts as incomplete if it has amounts without a
+    incomplete, and the metric store answers at low cost. A run also counts as incomplete if it has amounts without a
     currency, because older series had no currencies.
     """
     if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:

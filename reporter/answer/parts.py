@@ -23,7 +23,9 @@ BUCKET: Final = "bucket"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a question's metrics, in a table. A row has a bucket and a tuple of dimension values that have data.
+    """The parts of a question's metrics, in a table.
+
+    The table has a row for each pair of a bucket and dimension values that has data.
 
     Attributes:
         table: has the column `bucket` (Int32), a column per dimension (d0, d1 …: String, null for a missing value), and
@@ -86,7 +88,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts, with every part that has rows under OTHER added to the field `folded`.
+    """Return the parts, and add each part that has rows under OTHER to the field `folded`.
 
     Args:
         parts: the parts.

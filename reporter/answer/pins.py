@@ -64,7 +64,7 @@ class Pin:
 
 
 def pin_of(sites: Sequence[Site], days: range, entries: Mapping[SiteDay, Settled]) -> Pin:
-    """Return the version of the entries of some sites on some days."""
+    """Return the version that stands for some sites' entries on some days."""
     by_time = len(sites) > 1
     marks = (entry.published_at if by_time else entry.sequence for entry in entries.values())
     return Pin(days, max(marks, default=0), _checksum(entries))
@@ -190,8 +190,7 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication and before the entry would have expired.
 
-    An erasure mark does not name days. If an entry was removed for another reason, an erasure before the entry's expiry
-    therefore still gives true.
+    An erasure mark does not name days, so the result can be true although the entry was removed for another reason.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS

@@ -36,8 +36,8 @@ NO_DAYS: Final = range(0)
 class Reach:
     """A store's progress in the hits topic and, if the store reports it, in the refusals topic.
 
-    `streams` is the stream table, which is read before the progress. The progress is that of the table's current
-    stream. An answer reads only streams that the stream table contains.
+    `streams` is the stream table, which is read before the progress. `hits` and `refusals` are the progress of the
+    table's current stream. An answer reads only streams that the stream table contains.
     """
 
     hits: Progress
@@ -115,7 +115,7 @@ class LastKnown:
         self._days = 0
 
     def keep(self, sites: tuple[str, ...], standing: Standing) -> None:
-        """Store the standing of some sites. If the cache is full, evict the oldest entries."""
+        """Store the settlement state (standing) of some sites. If the cache is full, evict the oldest entries."""
         with self._lock:
             before = self._kept.pop(sites, ())
             others = [earlier for earlier in before if not _covers(standing.days, earlier.days)]
@@ -147,8 +147,7 @@ class Books:
     stream: OneStream
 
     def current_stream(self, table: StreamTable) -> StreamStore | None:
-        """Return the stores of the stream that reports read, or None for the first stream, whose stores are in Backend.
-        """
+        """Return the stores of the stream that reports read, or None for the first stream, whose stores Backend has."""
         current = table.current
         if table.shadow is not None and not table.shadow.is_read:
             # On Druid, this call starts the search for the shadow stream's progress marks, so that the marks are known
@@ -157,7 +156,10 @@ class Books:
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Read and return the sites' standing, in the order that rule P15 needs. The caller must read `reach` first."""
+        """Read and return the sites' standing, in the order that rule P15 needs.
+
+        The caller must read `reach` before this call.
+        """
         waiting = self.waiting(sites)
         committed = self.committed(reach.streams)
         sequences = self.sequences(sites, reach.streams)

@@ -22,8 +22,8 @@ MAX_COMPARISONS: Final = 100
 MAX_VALUES: Final = 100
 MAX_VALUE_BYTES: Final = 2_000
 MAX_REGEXP_CHARS: Final = 500
-# Maximum memory in bytes that matching a regexp may need. If a regexp needs more memory, the compilation refuses the
-# regexp.
+# Maximum memory in bytes that matching a regexp may need. The compilation refuses a regexp that needs more memory than
+# this maximum.
 MAX_REGEXP_MEMORY: Final = 1 << 20
 
 _OPERATORS: Final = {
@@ -62,7 +62,7 @@ def dimensions_in(tree: Filter | None) -> frozenset[str]:
 
 
 def message_of(tree: Filter) -> pb.Filter:
-    """Return a tree as a message."""
+    """Return a filter's tree as a message."""
     match tree:
         case And(parts):
             return pb.Filter(and_list=pb.FilterList(filters=map(message_of, parts)))

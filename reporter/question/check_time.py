@@ -99,8 +99,8 @@ def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets
             remedy.
     """
     if grain is not Grain.NONE:
-        # Before the buckets are built, check an estimate of their number from typical lengths. Afterwards, check the
-        # exact number.
+        # Before the buckets are built, check an estimate of the number of buckets. After the buckets are built, check
+        # the exact number.
         _refuse_many(-(-(end - start) // _LENGTHS_MS[grain]), start, end, grain)
     found = buckets_between(zone, start, end, grain)
     _refuse_many(len(found), start, end, grain)

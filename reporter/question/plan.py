@@ -7,9 +7,9 @@ A question needs a query for each row source (traffic, visits), and separate que
 - exits, if the question uses page_path. For exits, page_path is the exit page; for other visit metrics, it is the
   landing page.
 
-If a visit's dimension values change, the visitor remains in the sketch for the old values (rule S8). A query for
-visitors that has dimensions or a filter therefore also counts the visitors of changed visits. Without dimensions and
-filter, a visit's old and new values belong to the same row, so the sketch is correct.
+If a visit's dimension values change, the visitor remains in the sketch for the old values (rule S8). If a query for
+visitors has dimensions or a filter, the query therefore also counts the visitors of changed visits. Without dimensions
+and filter, a visit's old and new values belong to the same row, so the sketch is correct.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 
 
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
-    """Return the query that counts a leg's rows in which a filtered dimension has the value OTHER (rule S10).
+    """Return the query that counts a leg's rows in which a filtered dimension is OTHER (rule S10).
 
     Rows under OTHER may contain values that match the filter. If the stream folds no filtered dimension, return None.
     """

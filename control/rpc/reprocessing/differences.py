@@ -43,7 +43,7 @@ class Sums(NamedTuple):
     absolute: int = 0
 
     def plus(self, old: int, new: int) -> Sums:
-        """Return the sums after a further part with the sums `old` and `new` is added."""
+        """Return these sums plus the sums `old` and `new` of a further part."""
         return Sums(self.old + old, self.new + new, self.absolute + abs(new - old))
 
     @property
@@ -80,8 +80,9 @@ class Outcome(NamedTuple):
 class Tally:
     """Old and new sums over several site-days.
 
-    `sums` has all metrics that are not 0 in both generations; `changed` has only metrics with a difference. `reasons`
-    is the sum of all known change reasons. `explained_site_days` is the number of site-days whose reasons are known.
+    `sums` has all metrics except those that are 0 in both generations; `changed` has only metrics with a difference.
+    `reasons` is the sum of all known change reasons. `explained_site_days` is the number of site-days whose reasons are
+    known.
     """
 
     site_days: int = 0
