@@ -153,7 +153,7 @@ def _add_disturbed(
     reprocessing: Reprocessing,
     generations: Generations,
 ) -> None:
-    """Add settled site-days outside the plan that the settler settles again after the publication."""
+    """Add the settled site-days that are outside the plan, and that the settler settles again after the publication."""
     disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
     for site, of_site in groupby(disturbed, key=lambda each: each.site):
         days = [each.day for each in of_site]
