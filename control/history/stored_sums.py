@@ -24,7 +24,7 @@ Sums = Mapping[str, int]
 
 
 def series_sums(series: SeriesStore, site_day: SiteDay, generation: int) -> Sums:
-    """Return the sums in the series of a site-day.
+    """Return a site-day's sums in the series store.
 
     Raises:
         StoreCorrupt: the series is damaged.

@@ -1,7 +1,7 @@
 """Turn parts into an aligned, typed series: gaps, values, order, limit (journey step 8).
 
-This module decides the value of an empty bucket, the order of rows and the exactness of columns. It also computes each
-metric from parts: a ratio is the merged numerator over the merged denominator (rule P7).
+This module decides the value of an empty bucket, the order of rows and the exactness of columns. This module also
+computes each metric from parts: a ratio is the merged numerator over the merged denominator (rule P7).
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Series:
-    """An answer without meta; `question` is the question as answered.
+    """The rows of an answer. If the gaps could not be filled, `question` has the gap fill NONE.
 
-    `buckets` has an index into the question's buckets for each row. `dimensions` has a list of values for each
-    dimension.
+    For each row, `buckets` has the index of the row's bucket in the question. `dimensions` has a list of values for
+    each dimension.
     """
 
     question: Question
@@ -202,9 +202,10 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
 
 
 def _with_folded_mark(column: Column, parts: Parts) -> Column:
-    """Return the column.
+    """Return the column with its final exactness.
 
-    If a part is folded, the exactness is TEXTS_FOLDED, unless PARTIAL or VISITS_PROVISIONAL applies.
+    If a part has rows under OTHER, the exactness becomes TEXTS_FOLDED, unless the exactness is PARTIAL or
+    VISITS_PROVISIONAL.
     """
     is_folded = any(part in parts.folded for part in column.metric.parts)
     if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):

@@ -23,7 +23,7 @@ _EXACT_IN_DOUBLE: Final = 1 << 53
 def refuse_beyond_messages(rows: Series) -> None:
     """Refuse sums that a message cannot hold.
 
-    Whole units of money are int64, and so are the numerators of quotients.
+    In a message, whole units of money and the numerators of quotients are int64.
 
     Raises:
         RefusedError: a sum is too large (SUM_OUT_OF_RANGE); the error names the metric and the bucket.

@@ -281,7 +281,7 @@ class Conflict:
 
 
 def conflict(metric: Metric, dimension: str) -> Conflict | None:
-    """Return the conflict that makes the pair impossible, or None for an allowed pair (rules §9)."""
+    """Return the reason why a metric cannot be combined with a dimension, or None for an allowed pair (rules §9)."""
     if "rejected_hits" in metric.parts and dimension != "site":
         return Conflict(
             ErrorReason.REJECTED_METRIC_DIMENSION,

@@ -139,7 +139,8 @@ def _question(
 def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFill.ValueType:
     """Return the gap fill.
 
-    For CSV and NDJSON without a limit, the result is an explicit ZERO, so that too many buckets are an error.
+    If a CSV or NDJSON request sets neither gap fill nor limit, return an explicit ZERO, so that too many buckets are an
+    error.
 
     A CSV or NDJSON file cannot contain the warning that empty buckets were left out.
     """

@@ -28,7 +28,7 @@ DEFAULT_SPREAD: Final = 1
 
 
 def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
-    """Return the site, whether the call created it or it was stored before.
+    """Return the new site, or the stored site if the same site was created before.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.

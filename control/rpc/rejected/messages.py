@@ -13,7 +13,8 @@ from hitmesh.runtime.rpc_values import timestamp
 
 OPERATOR_RULE: Final = "the bytes of rejected hits contain data of visitors that no report shows"
 _PREFIX: Final = "REASON_"
-# A key's first part says whether a whole batch was refused. Its second part says whether the bytes are JSON.
+# The first part of a key says whether a whole batch was refused. The second part of a key says whether the bytes are
+# JSON.
 _FORMS: Final = {
     (False, False): pb.REJECTED_HIT_FORM_HIT,
     (False, True): pb.REJECTED_HIT_FORM_HIT_JSON,

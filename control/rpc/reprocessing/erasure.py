@@ -65,11 +65,11 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
     """Return the digests of a visitor's keys.
 
-    The keys are computed as in the collector (rule I1).
+    This function computes the keys in the same way as the collector (rule I1).
 
     Raises:
-        RefusedError: the number of identifiers is 0 or too large, an identifier is invalid, or the site does not
-            identify visitors by user id and the request has user ids.
+        RefusedError: the number of identifiers is 0 or too large, an identifier is invalid, or the request has user ids
+            although the site does not identify visitors by user id.
     """
     count = len(visitor.visitor_ids) + len(visitor.user_ids) + len(visitor.visitor_keys)
     if not 1 <= count <= MAX_KEYS:

@@ -102,7 +102,7 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield a part's recomputed site-days, sorted by site and day.
+    """Yield the recomputed site-days in a part of a reprocessing, sorted by site and day.
 
     Each site-day has only the values that a comparison needs.
     """
@@ -153,7 +153,7 @@ def _add_disturbed(
     reprocessing: Reprocessing,
     generations: Generations,
 ) -> None:
-    """Add settled site-days outside the plan that the settler settles again after the publication."""
+    """Add the settled site-days that are outside the plan, and that the settler settles again after the publication."""
     disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
     for site, of_site in groupby(disturbed, key=lambda each: each.site):
         days = [each.day for each in of_site]

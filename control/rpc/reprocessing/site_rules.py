@@ -1,4 +1,4 @@
-"""Add each site's rules version to a plan of kind RULES, and the number of hits without a stored network.
+"""Complete a plan of kind RULES with each site's rules version, and with the number of hits without a stored network.
 
 A plan contains the versions from the time of planning, so later changes of the rules do not affect the reprocessing.
 """

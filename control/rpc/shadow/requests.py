@@ -1,6 +1,6 @@
 """Change the stream table on behalf of a caller.
 
-The processor and other callers may change the same table meanwhile.
+While a request runs, the processor and other callers may change the stream table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from hitmesh.runtime.rpc_values import timestamp
 CHANGE_RULE: Final = "a shadow stream changes the reports of all sites, which only an operator may do"
 READ_RULE: Final = "the shadow stream belongs to no merchant"
 INGESTED_WITHIN_S: Final = 10.0
-"""Maximum time that a call waits for Druid's first marks; on Druid, marks count after 5 s by default."""
+"""Maximum time in seconds that a call waits for Druid's first progress marks.
+
+By default, a progress mark counts when it has been visible on Druid for 5 s.
+"""
 _LOOK_EVERY_S: Final = 0.1
 _ATTEMPTS: Final = 5
 _STATES: Final = {
@@ -40,7 +43,7 @@ _STATES: Final = {
 def answer_change(
     backend: Backend, caller: IngestKey | None, change: Callable[[StreamTable], StreamTable]
 ) -> pb.ShadowStream:
-    """Change the table on behalf of the caller, and return the shadow stream as a message.
+    """Change the stream table on behalf of the caller, and return the shadow stream as a message.
 
     `change` returns its argument if the table needs no change.
 
@@ -104,8 +107,8 @@ def shadow_lag_ms(books: Bookkeeping, table: StreamTable, *, wait_s: float = ING
 
     The lag is the largest lag of the stores.
 
-    A process learns Druid's marks some seconds after its first question to Druid. If only Druid's progress is unknown,
-    this function waits for the marks, at most `wait_s`.
+    A process knows Druid's progress marks only some seconds after its first search for marks. If only Druid's progress
+    is unknown, this function waits for the marks, at most `wait_s` seconds.
     """
     if table.shadow is None:
         return 0
