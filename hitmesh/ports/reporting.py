@@ -34,8 +34,8 @@ class MetricStore(Protocol):
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return a position for each hits partition. Answers include all rows that the stream made before the position.
 
-        A position is never ahead of the committed position. The offset and log time of a declared partition without a
-        stored position are 0.
+        A position is never ahead of the committed position. If a declared partition has no stored position, its offset
+        and log time are 0.
         """
 
     def stream_sums(
@@ -44,8 +44,8 @@ class MetricStore(Protocol):
         """Return the sums of the measures in ROW_SUMS over all rows in a stream's generation, for each given site-day.
 
         The sums include the rows of both row sources, and also the rows of excluded hits. A site-day without rows has
-        zeros. Sums that differ from the partials reveal lost or doubled rows. Equal sums do not prove that no row was
-        lost or doubled. Sums are exact modulo 2⁶⁴.
+        zeros. If these sums differ from the sums of the stream's partials (SeriesStore), the metric store lost or
+        doubled rows. Equal sums do not prove that the store lost or doubled no row. Sums are exact modulo 2⁶⁴.
 
         Raises:
             Unavailable: the store does not answer, or temporarily lacks rows that earlier answers had.

@@ -24,9 +24,9 @@ class Streams(Protocol):
         """
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table durably if it has the preceding version; return True if the argument is now stored.
+        """Replace the stored table durably, if its version is one below the new table's version.
 
-        The preceding version is one below the given version. A repeated call with the same table returns True.
+        Returns whether the given table is now stored, so a repeated call with the same table returns True.
         """
 
 
