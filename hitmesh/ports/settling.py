@@ -98,16 +98,16 @@ class Generations(Protocol):
 
         The generation, its ledger entry and `carry` take effect together. The carry contains the visits that are open
         at the end of the day; the settlement of the next day reads the carry. `seen_sequence` is the sequence of the
-        entry that was current when the settler began to scan the log, 0 if there was no entry. `seen_site_sequence` is
-        the site's highest sequence at that time; None if changes of the site's other days are allowed. `streams` are
-        the generations of all streams whose rows may be stored. `drift` is the difference between the settlement and
-        the first stream in `streams`; None if this stream counted no hit on the site-day. If `drift.confirmed` is true,
-        the attempt wrote no rows, and the first stream's generation becomes current. If the site-day had no entry and
-        `drift` is not None, the generations of all other streams are superseded. The replaced generation becomes
-        superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until the generation is superseded,
-        `restore` can make it current again. A site-day keeps at most MAX_KEPT_GENERATIONS replaced generations. If
-        there are more, those with the earliest times become superseded at `now`. `rules_version` is the version of the
-        site's exclusion rules (hitmesh.model.exclusion).
+        entry that was current when the settler began to read the day's hits, 0 if there was no entry.
+        `seen_site_sequence` is the site's highest sequence at that time; None if changes of the site's other days are
+        allowed. `streams` are the generations of all streams whose rows may be stored. `drift` is the difference
+        between the settlement and the first stream in `streams`; None if this stream counted no hit on the site-day. If
+        `drift.confirmed` is true, the attempt wrote no rows, and the first stream's generation becomes current. If the
+        site-day had no entry and `drift` is not None, the generations of all other streams are superseded. The replaced
+        generation becomes superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until the generation is
+        superseded, `restore` can make it current again. A site-day keeps at most MAX_KEPT_GENERATIONS replaced
+        generations. If there are more, those with the earliest times become superseded at `now`. `rules_version` is the
+        version of the site's exclusion rules (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: `seen_sequence` or `seen_site_sequence` is outdated, or the attempt was abandoned. Nothing
@@ -143,7 +143,9 @@ class Generations(Protocol):
         """
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation: the visits that are open at the end of the day, encoded.
+        """Return the carry of the current generation; None if the site-day was never settled.
+
+        The carry contains the visits that are open at the end of the day.
 
         Raises:
             StoreCorrupt: the store has lost a part of the carry. If bytes have changed, the call returns the damaged
@@ -194,12 +196,12 @@ class OrderClaims(Protocol):
         """Return all claims of this kind on these ids, in log order (log time, log, partition, offset, row)."""
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim is its order id's holder, which is the claim that the live stream counts.
+        """Return, for each claim, whether the live stream counts the claim.
 
-        Each (site, kind, order_id, excluded) has a single holder, which is the first claim with these values. A holder
-        is stored durably and never changes, so a repeated call returns the same result. The claims must be in log order
-        and must not include claims of duplicate hits. Settlement does not read holders. Settlement reads all stored
-        claims and decides anew which claim counts.
+        The live stream counts only holders. Each (site, kind, order_id, excluded) has a single holder, which is the
+        first claim with these values. A holder is stored durably and never changes, so a repeated call returns the same
+        result. The claims must be in log order and must not include claims of duplicate hits. Settlement does not read
+        holders. Settlement reads all stored claims and decides anew which claim counts.
         """
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
@@ -214,9 +216,8 @@ class OrderClaims(Protocol):
     def remove(self, claims: Sequence[OrderClaim]) -> None:
         """Remove claims durably; idempotent.
 
-        If a removed claim is its order id's holder (see `first`), the store keeps the holder: the order id and the
-        claim's position, without a visitor key. If the stream reads the log again, `first` therefore returns the same
-        result.
+        If a removed claim is a holder (see `first`), the store keeps the holder: the order id and the claim's position,
+        without a visitor key. If the stream reads the log again, `first` therefore returns the same result.
         """
 
 
