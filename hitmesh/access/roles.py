@@ -36,8 +36,8 @@ class Rights:
 
     Attributes:
         roles: the roles of such a key.
-        is_secret: whether the key is secret. A browser key is public, so the collector limits the work for refused hits
-            with a browser key.
+        is_secret: whether the key is secret. A browser key is public, so the collector limits the CPU time for refused
+            hits with a browser key.
         sets_times: whether hits may set `true_time` and `offline`, and may be up to 13 months old (rule T3).
         sets_context: whether batches may set the edge context.
     """
@@ -76,7 +76,7 @@ def is_valid_sender(key: IngestKey | None) -> bool:
 def is_unbounded(key: IngestKey) -> bool:
     """Return whether hits with this key may have any age (rule T3).
 
-    Only certain server keys allow this.
+    Only a server key that was created with `unbounded_history` allows hits of any age.
     """
     return key.unbounded_history and rights_of(key).sets_times
 

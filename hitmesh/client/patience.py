@@ -19,10 +19,10 @@ class Patience:
     """Limits for retries without success; times are in seconds.
 
     The sender stops in two cases: more than `attempts` streams in a row end without an acknowledgement, or the
-    collector asks for a retry of the same hits `attempts` times. After the first acknowledged batch, the sender allows
-    max(`attempts`, `reconnects`) streams in a row without an acknowledgement, because the mesh is known to exist. The
-    pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. The
-    sender cancels a stream if an expected response does not arrive for `stall_s`.
+    collector asks for a retry of the same hits `attempts` times. As soon as the mesh has acknowledged a batch, the
+    limit for streams without an acknowledgement is the greater of `attempts` and `reconnects`, because the mesh is
+    known to exist. The pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by
+    up to half. The sender cancels a stream if an expected response does not arrive for `stall_s`.
     """
 
     attempts: int = 8
