@@ -36,8 +36,8 @@ class Rights:
 
     Attributes:
         roles: the roles of such a key.
-        is_secret: whether the key is secret. A browser key is public, so the collector limits the CPU time for refused
-            hits with a browser key.
+        is_secret: whether the key is secret. A browser key is public, so the collector limits the work that senders
+            with browser keys can cause with refused hits.
         sets_times: whether hits may set `true_time` and `offline`, and may be up to 13 months old (rule T3).
         sets_context: whether batches may set the edge context.
     """

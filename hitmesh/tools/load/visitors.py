@@ -1,7 +1,8 @@
 """A site's visitors: their arrivals, returns and departures, and the number of visits.
 
 This module chooses each visitor's next action. The module has no I/O and no clock, and the random source is an
-argument. A visitor who has left never sends again. The visitor's visits are then counted, and the visitor is dropped.
+argument. A visitor who has left never sends again. When a visitor leaves, this module counts the visitor's visits and
+forgets the visitor.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ ORDER_SHARE: Final = 0.025
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
-# Maximum number of on-time hits from a visitor whose visits are known. The mesh cuts a visit after 5,000 hits, and a
-# visitor's late hits must wait (docs/rules.md, S5 and S9). This limit is lower than 5,000, because the timeline does
-# not contain late hits and copies.
+# Maximum number of on-time hits from a visitor whose visits are known. The mesh cuts a visit after 5,000 hits
+# (docs/rules.md, S5). Late hits and copies count towards the 5,000, but `Visitor.timeline` contains only on-time hits.
+# This limit is therefore lower.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
