@@ -1,6 +1,6 @@
 """Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, counts copies.
 
-This module decides the order of these steps, and computes the number of duplicates that is reported. Files are read
+This module decides the order of the steps of an import, and computes the reported number of duplicates. Files are read
 twice. The first pass checks the format, and computes the digest and the range of days. The second pass sends the hits.
 """
 
@@ -71,7 +71,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The number of hits and the number of copies in reports on the files' days."""
+    """The number of hits and the number of copies that a report shows for the days in the files."""
 
     hits: int
     copies: int
@@ -102,7 +102,7 @@ class Imported:
         }
 
     def as_text(self) -> str:
-        """Return the result as text."""
+        """Return the result of the import as text for a person."""
         totals = self.totals
         skipped = [f"{reason.value} {count:,}" for reason, count in self.survey.tally.skipped.most_common()]
         return (
@@ -249,8 +249,8 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
     """Return the number of accepted hits that are copies of older stored hits.
 
-    If no stream broke, the result is the number of new copies. After a broken stream, some new copies may be hits that
-    the sender stored twice. The result is then the number of accepted hits that did not become new hits. It is at most
+    If no stream broke, the result is the number of new copies. If a stream broke, some new copies may be hits that the
+    sender sent twice. In this case, the result is the number of accepted hits minus the number of new hits, and at most
     the number of new copies.
     """
     new_copies = max(0, after.copies - before.copies)

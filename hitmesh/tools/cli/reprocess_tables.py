@@ -24,14 +24,14 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-# Sums that no report shows as a separate metric, because each is only a part of another metric.
+# Sums that are only a part of a metric, so that no report shows the sum itself.
 _PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
 
 
 def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: bool = False) -> None:
-    """Print the difference for a person."""
+    """Print the difference that a reprocessing made, for a person."""
     echo(title_of(found.reprocessing))
     echo(f"{found.changed_site_days:,} of {count_of(found.site_days)} changed\n")
     if found.totals:

@@ -38,7 +38,7 @@ def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], Com
 
 
 def find_stack_home(home: Path | None) -> Path:
-    """Return the servers' home that the option or the environment names."""
+    """Return the servers' home, according to the option or the environment."""
     from hitmesh.tools.stack.layout import stack_home
 
     return stack_home(home, os.environ)

@@ -35,8 +35,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Record the present totals of sites that already have data, so that `compare` can compare only the increase.
-        """
+        """Record the totals of sites that already have data, so that `compare` can compare only the increase."""
         self._show.phase("reading the totals before the run", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())
