@@ -287,6 +287,9 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Return the value at a percentage (0 to 99) of the cumulative weights. The weights add up to 100."""
+    """Return the value in whose range `percent` (0 to 99) lies.
+
+    Each value's range is as long as its weight; the weights add up to 100.
+    """
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

@@ -176,13 +176,14 @@ class Mesh:
     def watch(self) -> int:
         """Wait until a child dies.
 
-        Then report the child's name, its last lines and a remedy, and return 1.
+        When a child has died, report the child's name, its last lines and a remedy, and return 1.
 
-        With several replicas, a service that died is restarted instead, as an orchestrator would do. A service that
-        hangs (answers no health check) is killed and restarted. If Envoy dies or hangs, the mesh ends.
+        If each service has several replicas, a service that died is restarted, as an orchestrator would do, and the
+        wait continues. A service that hangs (answers no health check) is killed and restarted. If Envoy dies or hangs,
+        the mesh ends.
 
         Raises:
-            CannotStart: the storage servers use new ports, and cannot be reached there.
+            CannotStart: the storage servers use new ports, and cannot be reached on the new ports.
         """
         while True:
             dead = children.wait_any(self._children, LOOK_EVERY_S)
@@ -246,7 +247,7 @@ class Mesh:
     def stop(self) -> None:
         """Stop the services in the order in which a hit passes them, and then Envoy.
 
-        With this order, requests in flight can finish.
+        Because of this order, requests in flight can finish.
         """
         self.stopping = True
         children.stop(self._children)
@@ -275,7 +276,7 @@ class Mesh:
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
-        wanted = 2 + instances.count(replicas)  # one port more, because `port` may be among the free ports
+        wanted = 2 + instances.count(replicas)  # request an additional port, because `port` may be among the free ports
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )

@@ -41,8 +41,8 @@ class LogOptions:
         host: host of pages whose line contains no host; "" = no host.
         own_hosts: the site's hosts, in lower case; referrers with these hosts or their subdomains are dropped.
         trusted_hops: number of trusted proxies in front of the server. With N proxies, the client's address is the Nth
-            from the end of X-Forwarded-For, or the first if the header has fewer. With 0 proxies, the client's address
-            is the address that connected to the server.
+            from the end of X-Forwarded-For, or the first if the header has fewer than N addresses. With 0 proxies, the
+            client's address is the address that connected to the server.
     """
 
     format: LogFormat = LogFormat.AUTO
@@ -115,7 +115,7 @@ def is_static(target: str) -> bool:
 def visitor_id(client: str, agent: str) -> str:
     r"""Return 32 hex digits that identify client and user agent together.
 
-    Both are joined by a line break, which cannot occur in a line.
+    The id is a digest over the client and the user agent, joined by a line break, which cannot occur in a log line.
     """
     return blake2b(f"{client}\n{agent}".encode(), digest_size=16).hexdigest()
 

@@ -1,7 +1,7 @@
 """The formats of access logs, keyed by name, and the detection of a log's format.
 
-The detected format is the format that can read the largest number of the first lines. If several formats can read the
-same number, the most specific of these is detected.
+The detected format is the format that can read most of the log's first lines. If several formats can read equally many
+lines, the most specific of these formats is detected.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def found_format(
 ) -> tuple[LogFormat, Iterable[bytes]]:
     """Return a log's format and all lines of the log.
 
-    For an empty log, the format has no meaning.
+    If the log is empty, any format may be returned.
 
     Raises:
         RefusedError: no format reads any of the first lines (INVALID_FILE).
