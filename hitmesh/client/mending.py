@@ -186,8 +186,8 @@ def _parse(fields: dict[str, Any], message: Message) -> None:
 def _batch_id_to_keep(rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch) -> str:
     """Return the batch id if the collector must derive the hits' ids, or "" if this module can derive the ids.
 
-    The ids depend on the key. If the batch was sent with an unknown key, the collector derives the ids from the
-    replay's key.
+    A derived id depends on the ingest key. If the batch was sent with an unknown key, the collector derives the ids
+    from the replay's key.
     """
     return envelope.batch_id if rejected.form in _BATCH_FORMS and not rejected.key_id else ""
 

@@ -93,8 +93,8 @@ class HitSender:
         on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
             function must return at once.
         max_refusals: maximum number of refused hits in an outcome.
-        validate_only: ask the collector to check the hits without storing them. If the collector does not support this,
-            no batch is sent. The totals count hits that the collector would accept.
+        validate_only: ask the collector to check the hits without storing them. If the collector cannot check hits
+            without storing them, no batch is sent. The totals count hits that the collector would accept.
         clock_s: monotonic clock.
         randomly: returns a number in [0, 1).
     """

@@ -83,8 +83,8 @@ class SiteDirectory(Protocol):
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date (rule I2).
 
-        If the date is at most one day away from `today`, a missing salt is created. If the date is further away, the
-        result is the salt of `today`. If a hit with a date further away is sent again on another day, the second copy
+        If the date is at most one day away from `today`, a missing salt is created. If the date is more than one day
+        away, the result is the salt of `today`. If a hit with such a date is sent again on another day, the second copy
         therefore gets a different visitor. Salts for dates earlier than the day before `today` are destroyed.
         """
 

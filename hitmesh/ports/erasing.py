@@ -49,5 +49,5 @@ class LogEraser(Protocol):
     def kept_until(self, log_time: int) -> int:
         """Return the time (UTC ms) until which the log may hold a record with this log time.
 
-        In a log whose records `replace` can change, return 0.
+        If `replace` can change the log's records, return 0.
         """

@@ -17,8 +17,8 @@ the caller may not have applied all of these records yet.
 **Committed position** (`LogReader.committed`) states how far the consumer group has applied a partition. A committed
 position is also a `PartitionProgress`, but is stored durably. A new reader starts at the committed position. After a
 crash or a reassignment, reading therefore restarts exactly at the committed position. The committed position never
-moves back. `LogReader.commit` stores only the position. The live stream calls `Outbox.transaction` instead, which
-stores a position and the rows from the records before the position in a single transaction. Neither exists without the
+moves back. `LogReader.commit` stores only the position. The live stream calls `Outbox.transaction` instead. A single
+transaction stores a position and the rows from the records before the position, so that neither is stored without the
 other.
 """
 

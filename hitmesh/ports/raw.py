@@ -59,9 +59,9 @@ class RawStore(Protocol):
         """Yield the position and the record for each record that `scan` would find.
 
         Never raises StoreCorrupt. For a record that is lost or cannot be read, the method yields the position and None.
-        If the index entry is lost too, the method does not yield the position. The value of a yielded record may be
-        damaged. The records are ordered by position. Only positions that follow `after` are yielded, so that a caller
-        can continue later.
+        If a record and its index entry are both lost, the method yields nothing for the record. The value of a yielded
+        record may be damaged. The records are ordered by position. Only positions that follow `after` are yielded, so
+        that a caller can continue later.
         """
 
     def restore(self, records: Sequence[RawRecord]) -> None:

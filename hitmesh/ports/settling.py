@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class DirtyDays(Protocol):
     """The queue of site-days to settle.
 
-    The queue holds closed days whose data changed, and open days. An open day is settled after the day closes.
+    The queue holds closed days whose data changed, and open days, which are settled after they close.
     """
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
@@ -57,10 +57,11 @@ class DirtyDays(Protocol):
 
 
 class Generations(Protocol):
-    """Stores the entries of generations. For each site-day, reports read the generation in the current entry.
+    """Stores entries for site-days.
 
-    A publication is a conditional write. For a site-day without an entry, reports read a stream's generation
-    (hitmesh.model.streams). From the time at which a generation becomes superseded, its rows may be removed.
+    An entry names a generation of rows; reports read the generation in the current entry. A publication is a
+    conditional write. For a site-day without an entry, reports read a stream's generation (hitmesh.model.streams). From
+    the time at which a generation becomes superseded, its rows may be removed.
     """
 
     def begin(self, site_day: SiteDay) -> int:
@@ -99,15 +100,16 @@ class Generations(Protocol):
         The generation, its ledger entry and `carry` take effect together. The carry contains the visits that are open
         at the end of the day; the settlement of the next day reads the carry. `seen_sequence` is the sequence of the
         entry that was current when the settler began to read the day's hits, 0 if there was no entry.
-        `seen_site_sequence` is the site's highest sequence at that time; None if changes of the site's other days are
-        allowed. `streams` are the generations of all streams whose rows may be stored. `drift` is the difference
-        between the settlement and the first stream in `streams`; None if this stream counted no hit on the site-day. If
-        `drift.confirmed` is true, the attempt wrote no rows, and the first stream's generation becomes current. If the
-        site-day had no entry and `drift` is not None, the generations of all other streams are superseded. The replaced
-        generation becomes superseded at `now` or at `keep_until` (UTC ms), whichever is later. Until the generation is
-        superseded, `restore` can make it current again. A site-day keeps at most MAX_KEPT_GENERATIONS replaced
-        generations. If there are more, those with the earliest times become superseded at `now`. `rules_version` is the
-        version of the site's exclusion rules (hitmesh.model.exclusion).
+        `seen_site_sequence` is the site's highest sequence when the settler began to read the day's hits; None if
+        changes of the site's other days are allowed. `streams` are the generations of all streams whose rows may be
+        stored. `drift` is the difference between the settlement and the first stream in `streams`; None if this stream
+        counted no hit on the site-day. If `drift.confirmed` is true, the attempt wrote no rows, and the first stream's
+        generation becomes current. If the site-day had no entry and `drift` is not None, the generations of all other
+        streams are superseded. The replaced generation becomes superseded at `now` or at `keep_until` (UTC ms),
+        whichever is later. Until the generation is superseded, `restore` can make it current again. A site-day keeps at
+        most MAX_KEPT_GENERATIONS replaced generations. If a site-day would have more, the generations that would become
+        superseded first become superseded at `now`. `rules_version` is the version of the site's exclusion rules
+        (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: `seen_sequence` or `seen_site_sequence` is outdated, or the attempt was abandoned. Nothing
@@ -138,8 +140,9 @@ class Generations(Protocol):
     def abandon(self, site: str, first_day: int, end_day: int, *, now: int, keep_until: int = 0) -> int:
         """Supersede all unpublished attempts for days in [first_day, end_day); return the number of attempts.
 
-        The attempts become superseded at `keep_until` (UTC ms) or at `now`, whichever is later. Until then, `restore`
-        can make an attempt's generation current. `publish` raises StaleGeneration for an abandoned attempt. Idempotent.
+        The attempts become superseded at `keep_until` (UTC ms) or at `now`, whichever is later. Until an attempt is
+        superseded, `restore` can make its generation current. `publish` raises StaleGeneration for an abandoned
+        attempt. Idempotent.
         """
 
     def carry(self, site_day: SiteDay) -> bytes | None:
@@ -167,9 +170,9 @@ class Generations(Protocol):
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
         """Return the generations that are not current, of at most `limit` site-days that follow `after`.
 
-        Some of these generations are superseded; `restore` can make the others current. A page has all such generations
-        of its site-days. The store chooses the order of site-days. `site` None means all sites. A page for all sites
-        may have fewer than `limit` site-days, but each page before the end has at least one.
+        If a returned generation is not superseded, `restore` can make it current. The generations of a site-day are
+        always in the same page. The store chooses the order of site-days. `site` None means all sites. A page for all
+        sites may have fewer than `limit` site-days, but each page before the end has at least one.
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
@@ -180,7 +183,7 @@ class Generations(Protocol):
         """
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Delete the entry of a superseded generation, whose rows were dropped.
+        """Delete the entry of a superseded generation after its rows were dropped.
 
         Do nothing for a generation that is not superseded.
         """

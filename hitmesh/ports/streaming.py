@@ -168,6 +168,6 @@ class LogScan(Protocol):
             end_offset: offset after the last record.
             log_time: the log time of the record at `first_offset`, or of the record before it; 0 if neither is known. A
                 record's log time is a running maximum over the partition (rule L1). A store that does not store log
-                times computes them from `log_time` on. If `log_time` is 0, the computed log times may be too early.
-                With the correct value, the records have the same log times as from a LogReader.
+                times computes them from `log_time` on. If `log_time` is 0, the computed log times may be too early. If
+                `log_time` is correct, the records have the same log times as from a LogReader.
         """

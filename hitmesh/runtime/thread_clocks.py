@@ -47,6 +47,6 @@ class WorkClock:
         self._helpers: list[int] = []
 
     def __call__(self) -> float:
-        """Return the CPU seconds that these threads have used since they started."""
+        """Return the CPU seconds that the calling thread and Polars' threads have used since they started."""
         self._helpers = self._helpers or helper_threads()
         return cpu_s(self._helpers)

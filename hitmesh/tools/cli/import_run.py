@@ -249,9 +249,8 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
     """Return the number of accepted hits that are copies of older stored hits.
 
-    If no stream broke, the result is the number of new copies. If a stream broke, some new copies may be hits that the
-    sender sent twice. In this case, the result is the number of accepted hits minus the number of new hits, and at most
-    the number of new copies.
+    If no stream broke, the result is the number of new copies. If a stream broke, the new copies include hits that the
+    sender sent twice. The result is therefore at most the number of accepted hits minus the number of new hits.
     """
     new_copies = max(0, after.copies - before.copies)
     if not totals.resent:

@@ -148,7 +148,7 @@ def query(
     """Query metrics of a site over a time range.
 
     For csv, json and ndjson, the command prints the reporter's response unchanged, but escapes control characters on a
-    terminal. The range or a clock change may make a bucket shorter than the grain. Such a bucket's rows have
+    terminal. The range or a clock change may make a bucket shorter than the grain. The rows of a shortened bucket have
     `"partial": true` in json and ndjson, and * in a table. For csv, a note on stderr lists the short buckets. Every
     bucket in the range has a row, unless --limit removes rows. Warnings are in the meta of json, below a table, and on
     stderr for the other formats.

@@ -223,8 +223,8 @@ def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip
 def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
     """Return whether the refused hits were sent by an earlier replay.
 
-    The refusal of a replay can be left out. The refusal of the original hit is listed too, and has all fields of the
-    hit.
+    A caller may leave out refusals of replayed hits. For each of them, the refusal of the original hit is listed too,
+    with all fields of the hit.
     """
     return rejected.batch_id.startswith(REPLAY_PREFIX)
 

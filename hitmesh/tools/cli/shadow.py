@@ -117,8 +117,8 @@ def status(output: str, endpoint: str | None, home: Path | None) -> None:
 def diff(sites: tuple[str, ...], output: str, endpoint: str | None, home: Path | None) -> None:
     """Compare the shadow stream with the live stream on the UTC days that are not settled, per metric and day.
 
-    Excluded hits are included. The command reads one stream after the other, so hits of the last seconds may appear as
-    a difference. JSON is one object; money is in micros and durations in ms.
+    The comparison includes excluded hits. The command reads one stream after the other, so hits of the last seconds may
+    appear as a difference. JSON is one object; money is in micros and durations in ms.
     """
     from hitmesh.client.shadow import diff_shadow
     from hitmesh.tools.cli.shadow_output import print_shadow_diff

@@ -110,8 +110,8 @@ def discard(stream: TextIO) -> None:
 def _placeholder(descriptor: int, flags: int) -> TextIO:
     """Open /dev/null under the number of a closed descriptor, and return the stream.
 
-    If the number stayed free, the next file or socket that the process opens would get the number. If `flags` is
-    O_RDONLY, every write to the stream fails.
+    Without this call, the next file or socket that the process opens would get the closed descriptor's number. If
+    `flags` is O_RDONLY, every write to the stream fails.
     """
     null = os.open(os.devnull, flags)
     if null != descriptor:

@@ -245,9 +245,9 @@ class Mesh:
                     child.process.wait()
 
     def stop(self) -> None:
-        """Stop the services in the order in which a hit passes them, and then Envoy.
+        """Stop the services in the order in which a hit passes them, so that requests in flight can finish.
 
-        Because of this order, requests in flight can finish.
+        Envoy stops last.
         """
         self.stopping = True
         children.stop(self._children)

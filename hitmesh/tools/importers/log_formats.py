@@ -1,7 +1,7 @@
 """The formats of access logs, keyed by name, and the detection of a log's format.
 
-The detected format is the format that can read most of the log's first lines. If several formats can read equally many
-lines, the most specific of these formats is detected.
+The detected format is the format that can read more of the log's first lines than any other format. If several formats
+can read equally many lines, the most specific format is detected.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _varint_bytes(number: int) -> int:
 def sequenced(batch_seq: int, content: bytes) -> bytes:
     """Return an encoded StreamHitsRequest with an encoded batch.
 
-    Only the request's head is encoded here, when the frame is sent. The batch was encoded before.
+    This function encodes only the request's head. The batch was encoded when the frame was generated.
     """
     inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))
     return b"".join((_STREAM_BATCH, varint(len(inner_head) + len(content)), inner_head, content))

@@ -92,7 +92,7 @@ class Expected:
         self._left_out.add(facts.frame)
 
     def send(self, facts: FrameFacts) -> None:
-        """Add a frame that is sent."""
+        """Add the totals of a frame that is sent."""
         self._add(facts.site, facts.fresh)
         for copy in facts.copies:
             if copy.frame in self._left_out and copy.hit not in self._stand_ins:

@@ -88,8 +88,7 @@ class _Run:
         visible_in_s = self._wait_visible(tally, watch) - start_s
         prober.stop(self._options.timeout_s)
         wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
-        # If a probe failed, the mesh may have stored the probe without an answer. The probe hits can then not be
-        # compared.
+        # If a probe failed, the mesh may have stored the probe nevertheless, so the probe hits are not compared.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
         # The comparison reads totals from the series store, which may show a probe later than the report by page that
         # the prober reads. The comparison therefore also waits for the probes' offsets.

@@ -28,8 +28,8 @@ MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
 # Maximum number of on-time hits from a visitor whose visits are known. The mesh cuts a visit after 5,000 hits
-# (docs/rules.md, S5). Late hits and copies count towards the 5,000, but `Visitor.timeline` contains only on-time hits.
-# This limit is therefore lower.
+# (docs/rules.md, S5). Late hits and copies count towards the 5,000 too, but `Visitor.timeline` contains only on-time
+# hits, so MOST_TIMELINE is lower.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 

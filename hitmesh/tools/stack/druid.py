@@ -37,8 +37,8 @@ _HEAPS: Final = {
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     # The rows that tasks hold in memory survive one or two garbage collections. The young generation is large enough
-    # for these rows, so that collections are rare. With a smaller young generation, collections took a quarter of the
-    # CPU time.
+    # for the rows of all tasks, so that collections are rare. With a smaller young generation, collections took a
+    # quarter of the CPU time.
     "indexer": ("-Xms2g", "-Xmx3584m", "-Xmn1536m", "-XX:SurvivorRatio=4", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
