@@ -49,8 +49,8 @@ class Watch:
 
     After `passed_at_ms`, settlement may still change the numbers. A day that waits for settlement is dirty. The wait
     ends if no day is dirty. Under continuous traffic, some day is always dirty. The wait therefore also ends as soon as
-    `complete_through` is later than `passed_at_ms`: newer hits have marked the days that are dirty then. Days that
-    settlement itself marked (`resettling_days`) must always be settled first.
+    `complete_through` is later than `passed_at_ms`. From then on, only newer hits can be the reason why a day is dirty.
+    Days that settlement itself marked (`resettling_days`) must always be settled first.
     """
 
     offsets: Mapping[tuple[str, int], int]

@@ -84,8 +84,9 @@ class SiteDirectory(Protocol):
         """Return the salt of a site-local date (rule I2).
 
         If the date is at most one day away from `today`, a missing salt is created. If the date is more than one day
-        away, the result is the salt of `today`. If a hit with such a date is sent again on another day, the second copy
-        therefore gets a different visitor. Salts for dates earlier than the day before `today` are destroyed.
+        away, the result is the salt of `today`. A hit with a date that is more than one day away therefore gets a
+        different visitor if it is sent again on another day. Salts for dates earlier than the day before `today` are
+        destroyed.
         """
 
     def mesh_secret(self) -> bytes:

@@ -64,8 +64,9 @@ class EventLog(Protocol):
 class LogReader(Protocol):
     """Reads the partitions of a single topic that the consumer group assigns to this reader. Confined to one thread.
 
-    The consumer group may reassign partitions at any time. The next `poll` then raises PartitionsMoved. Afterwards,
-    `positions()` returns the committed positions of all partitions in the new assignment.
+    The consumer group may reassign partitions at any time. After a reassignment, the next `poll` raises
+    PartitionsMoved. After PartitionsMoved, `positions()` returns the committed positions of all partitions in the new
+    assignment.
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:

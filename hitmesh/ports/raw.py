@@ -20,9 +20,9 @@ class RawStore(Protocol):
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
         """Replace a stored record's value and event times durably and atomically; other fields do not change.
 
-        This method erases hits. The new value must have the same number of rows; the rows of erased hits are blank.
-        Returns False if no such record is stored, or if `seen` is given and differs from the stored value. On
-        Cassandra, two concurrent calls with the same `seen` may both return True.
+        The erasure of a visitor uses this method to remove hits. The new value must have the same number of rows; the
+        rows of erased hits are blank. Returns False if no such record is stored, or if `seen` is given and differs from
+        the stored value. On Cassandra, two concurrent calls with the same `seen` may both return True.
         """
 
     def scan(
@@ -65,7 +65,7 @@ class RawStore(Protocol):
         """
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably with their index entries; replace the records at these positions. Idempotent."""
+        """Store records durably with their index entries; replace records that are already stored. Idempotent."""
 
     def mend_index(self, site_day: SiteDay) -> None:
         """Restore a site-day's damaged or lost index entries from the stored records that the store can find.
@@ -99,7 +99,7 @@ class RejectedStore(Protocol):
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
         """Return at most `limit` refusals in a range that follow the key `after`, in list order (RefusalKey).
 
-        The work per call is bounded for a range of any length. A page may therefore be short or empty;
+        Even if the range is long, a call does only a bounded amount of work. A page may therefore be short or empty;
         `RefusalPage.after` tells whether the list continues. For a list of all sites, a Cassandra store omits refusals
         that earlier versions of hitmesh stored.
         """

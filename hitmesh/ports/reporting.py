@@ -43,9 +43,9 @@ class MetricStore(Protocol):
     ) -> Mapping[SiteDay, Mapping[str, int]]:
         """Return the sums of the measures in ROW_SUMS over all rows in a stream's generation, for each given site-day.
 
-        The sums include the rows of both row sources, and also the rows of excluded hits. A site-day without rows has
-        zeros. If these sums differ from the sums of the stream's partials (SeriesStore), the metric store lost or
-        doubled rows. Equal sums do not prove that the store lost or doubled no row. Sums are exact modulo 2⁶⁴.
+        The sums include the rows from hits and from visits, and also the rows of excluded hits. A site-day without rows
+        has zeros. If the returned sums differ from the sums of the stream's partials (SeriesStore), the metric store
+        lost or doubled rows. Equal sums do not prove that the store lost or doubled no row. Sums are exact modulo 2⁶⁴.
 
         Raises:
             Unavailable: the store does not answer, or temporarily lacks rows that earlier answers had.

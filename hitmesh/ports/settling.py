@@ -98,9 +98,9 @@ class Generations(Protocol):
         """Make a generation current.
 
         The generation, its ledger entry and `carry` take effect together. The carry contains the visits that are open
-        at the end of the day; the settlement of the next day reads the carry. `seen_sequence` is the sequence of the
-        entry that was current when the settler began to read the day's hits, 0 if there was no entry.
-        `seen_site_sequence` is the site's highest sequence when the settler began to read the day's hits; None if
+        at the end of the day; the settlement of the next day reads the carry. The settler must have read
+        `seen_sequence` and `seen_site_sequence` before it read the day's hits. `seen_sequence` is the sequence of the
+        day's current entry, 0 if there is no entry. `seen_site_sequence` is the site's highest sequence; None if
         changes of the site's other days are allowed. `streams` are the generations of all streams whose rows may be
         stored. `drift` is the difference between the settlement and the first stream in `streams`; None if this stream
         counted no hit on the site-day. If `drift.confirmed` is true, the attempt wrote no rows, and the first stream's

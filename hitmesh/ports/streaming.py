@@ -35,10 +35,11 @@ class Outbox(Protocol):
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commit rows and positions durably, all or nothing. The positions may belong to both topics of the log.
+        """Commit rows and positions durably, all or nothing.
 
-        Each partition with rows must have a position. If there are rows, every position must be beyond the committed
-        position. If there are no rows, a position that is not beyond the committed position changes nothing.
+        The positions may belong to both topics of the log (hits and rejected hits). Each partition with rows must have
+        a position. If there are rows, every position must be beyond the committed position. If there are no rows, a
+        position that is not beyond the committed position changes nothing.
 
         Raises:
             Fenced: a later writer took over; nothing was written.

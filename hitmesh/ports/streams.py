@@ -65,6 +65,6 @@ class OneStream(Protocol):
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
         """Return the stores for the stream with this generation.
 
-        If `is_shadow` is true, the stores use the positions of the shadow's consumer group. Otherwise the stores use
-        the positions of the processor's consumer group, which are the system's progress.
+        If `is_shadow` is true, the stores use the positions of the shadow's consumer group. If `is_shadow` is false,
+        the stores use the positions of the processor's consumer group, which show the progress of the mesh.
         """

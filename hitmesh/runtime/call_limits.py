@@ -19,8 +19,8 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# If a handler function has an attribute with this name, gRPC runs the function in the thread pool that is the
-# attribute's value, instead of the server's pool.
+# An attribute of a handler function. The attribute's value is a thread pool. gRPC runs the function in this pool
+# instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 

@@ -1,6 +1,6 @@
 """Refuses requests whose bytes do not decode as the method's message, with INVALID_ARGUMENT and the reason DECODE.
 
-Without this interceptor, gRPC ends such a call with INTERNAL and no details, before the handler of the method runs.
+Without this interceptor, gRPC would answer a request that does not decode with INTERNAL and no details.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM and SIGINT set. The function must be called from the main thread.
 
-    If SIGINT was ignored at the process's start, it stays ignored. A parent process can then stop its children one
-    after another.
+    If SIGINT was ignored when the process started, SIGINT stays ignored, so that a parent process can stop its children
+    one after another.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

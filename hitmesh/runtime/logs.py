@@ -102,8 +102,8 @@ class Seldom:
     def overdue(self, *, held_back: bool = False) -> dict[str, int]:
         """Return the number of unlogged events for each kind whose pause is over.
 
-        If `held_back` is true, the result also has the kinds whose pause is not over. The caller must then write a log
-        line for each kind in the result.
+        If `held_back` is true, the result also has the kinds whose pause is not over. The caller must write a log line
+        for each kind in the result.
         """
         now_s = self._now_s()
         with self._lock:

@@ -1,7 +1,7 @@
 """The labels of metrics and their allowed values.
 
-No label value names a site or a visitor, or is a text from outside. The number of time series is therefore bounded.
-Each set of labels has a function whose argument types accept only the allowed values.
+The number of time series is bounded, because no label value names a site or a visitor, and no label value is a text
+from outside. Each set of labels has a function whose argument types accept only the allowed values.
 """
 
 from __future__ import annotations

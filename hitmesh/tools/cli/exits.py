@@ -150,8 +150,8 @@ def failure_of(error: BaseException) -> Failure:
 def _output_failure(error: OutputFailed) -> Failure:
     """Return the error to show if standard output cannot be written.
 
-    If the program that reads the output has closed the pipe, no message is printed, and the exit code is 128 + SIGPIPE,
-    as for other Unix programs.
+    If the program that reads the output has closed the pipe, no message is printed. The exit code is 128 + SIGPIPE, as
+    for other Unix programs.
     """
     message = f"standard output cannot be written ({error.cause}): free space, or write the output to another place"
     if error.is_closed_pipe:

@@ -91,7 +91,7 @@ class Imported:
         return self.totals.examples
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON fields; scripts depend on these names."""
+        """Return the result as JSON fields. Scripts depend on the names of the fields."""
         return {
             "lines": self.survey.tally.lines,
             "sent": self.totals.sent,
@@ -134,8 +134,8 @@ def run_import(
         progress: receives phases and counts.
 
     Raises:
-        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). In this case, no hit
-            was sent and no site was created.
+        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). No hit was sent and no
+            site was created.
     """
     with ExitStack() as stack:
         sources = [_source(file, stack) for file in files]
@@ -169,8 +169,8 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     """Read all files once without sending.
 
     Raises:
-        RefusedError: a file has the wrong format or damaged gzip data, or none of a file's lines is readable, or all
-            files are empty (INVALID_FILE).
+        RefusedError: a file has the wrong format, damaged gzip data or no readable line, or all files are empty
+            (INVALID_FILE).
     """
     digest = hashlib.blake2b(digest_size=16)
     total = Tally()

@@ -131,9 +131,8 @@ def replay(
 
     A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses fields
     that hits cannot have, and fields to rename or drop that no selected hit has. The collector applies all its checks
-    to the hits. Each hit keeps its id and the event time that it had when it was rejected, so a hit that is already
-    counted becomes a duplicate. Without IDs, the command skips hits that were already replayed, and rejections of
-    replayed hits.
+    to the hits. Each hit keeps its id and its original event time, so a hit that is already counted becomes a
+    duplicate. Without IDs, the command skips hits that were already replayed, and rejections of replayed hits.
     """
     from hitmesh.client.edits import edits_of
     from hitmesh.client.hit_fields import require_found, require_known

@@ -115,7 +115,7 @@ def _text(argument: str) -> str:
 
 
 def _visitor_id(home: Path) -> str:
-    """Return this home's visitor id, which the first command in the home generates."""
+    """Return the visitor id of this home. The first call generates the id and stores it in the home."""
     path = home / VISITOR_FILE
     try:
         kept = path.read_text("ascii").strip()

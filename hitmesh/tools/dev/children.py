@@ -106,7 +106,7 @@ def first_dead(children: Sequence[Child]) -> Child | None:
 def wait_any(children: Sequence[Child], seconds: float) -> Child | None:
     """Wait up to `seconds` for a child to end.
 
-    Return this child, or None if all children still run.
+    Return the child that has ended, or None if all children still run.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -230,7 +230,7 @@ class Mesh:
     def _kill_hanging(self, now_s: float) -> None:
         """Report and kill each process that has answered no health check for too long.
 
-        `watch` then notices that the process has ended, and restarts a service.
+        `watch` notices that a killed process has ended. If the process is a service, `watch` restarts the service.
         """
         found = silent_instances(self.door.stats)
         names = (

@@ -1,6 +1,6 @@
 """Finds the request fields that the paths of REST calls set.
 
-The annotations in the API define these paths.
+The annotations `google.api.http` in the protos define the paths.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import xxhash
 
-# Maximum length of a line in bytes. No supported format has longer lines, and the collector would refuse a hit from
-# such a line.
+# Maximum length of a line in bytes. No supported format has longer lines, and the collector would refuse a hit from a
+# longer line.
 MAX_LINE_BYTES: Final = 1 << 20
 # Maximum number of unparsable lines to show, and maximum number of characters to show per line.
 SHOWN_LINES: Final = 5

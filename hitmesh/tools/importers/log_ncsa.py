@@ -77,7 +77,7 @@ def clock_us(text: str) -> int:
     """Return the UTC microseconds for `17/May/2015:10:05:03 +0200`.
 
     Raises:
-        Skipped: the text is not a time in this form.
+        Skipped: the text is not a time in the form `17/May/2015:10:05:03 +0200`.
     """
     found = _CLOCK.fullmatch(text.strip("[]"))
     if found is None:

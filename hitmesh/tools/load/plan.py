@@ -78,7 +78,7 @@ class LoadPlan:
 
     @property
     def frame_hits(self) -> int:
-        """Number of hits per frame: `max_frame_hits`, or the hits of MAX_FRAME_S seconds if this number is smaller.
+        """Number of hits per frame: the smaller of `max_frame_hits` and the number of hits in MAX_FRAME_S seconds.
 
         The last frame may have fewer hits.
         """

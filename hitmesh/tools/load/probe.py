@@ -26,10 +26,10 @@ from hitmesh.tools.load.tally import Place, note_receipts
 PROBE_EVERY_S: Final = 1.0
 # Seconds between two reports. Reports cost CPU time too: five reports per second took 5 % of the CPU time of two cores.
 POLL_S: Final = 1.0
-# The prober's reports cover the UTC days from LOOK_BACK_MS ago to now, so the prober does not find probes that it sent
+# The prober's reports cover the UTC days from LOOK_BACK_MS ago to now. The reports do not contain probes that were sent
 # on earlier days.
 LOOK_BACK_MS: Final = 7_200_000
-# Maximum number of values in a filter, and therefore of probes that a report can search for.
+# The filter of a report has at most this many values, so a report can search for at most this many probes.
 MAX_PAGES: Final = 100
 
 

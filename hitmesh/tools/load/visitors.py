@@ -67,7 +67,7 @@ class Visitor:
 class Crowd:
     """The visitors of a site.
 
-    If a visitor had too many hits, `is_countable` is False, because the visits are then unknown.
+    If a visitor had too many hits, the site's visits are unknown, and `is_countable` is False.
     """
 
     def __init__(self, random: Random, prefix: bytes, size: int, bots_percent: float) -> None:

@@ -38,7 +38,8 @@ _LET_GO_S: Final = 10.0
 _REPORT_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
-# Limits malloc's memory arenas. Java has many threads, so malloc would otherwise reserve more arenas.
+# Limits the number of malloc's memory arenas. Without the limit, malloc would reserve many arenas, because Java has
+# many threads.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
 # Pairs (text in a log, remedy) for problems that the machine causes.
 _CURES: Final = (

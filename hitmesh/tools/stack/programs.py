@@ -84,7 +84,7 @@ def _version_of(path: str) -> int | None:
 
 
 def _install(program: str, name: str, say: Say) -> None:
-    """Install a missing program. Only root on a machine with apt-get can do this."""
+    """Install a missing program with apt-get, which needs root."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise StackError(f"{name} is missing: {_cure(program)}")
