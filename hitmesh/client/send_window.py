@@ -52,9 +52,9 @@ class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
     `again` has the indexes of the hits for which the collector asked for a retry. If `given_up` is empty, the hits in
-    `again` are sent again in another batch. If the hits in `again` have been sent the maximum number of times, they are
-    dropped, and `given_up` is the collector's last message. `refusals` has the first issues that reject hits, up to the
-    window's `max_refusals`. `resent` counts the hits that were sent again because a stream broke.
+    `again` are sent again in another batch. If the hits in `again` have been sent the maximum number of times, the hits
+    are dropped, and `given_up` is the collector's last message. `refusals` has the first issues that reject hits, up to
+    the window's `max_refusals`. `resent` counts the hits that were sent again because a stream broke.
     """
 
     batch: B
@@ -110,7 +110,7 @@ class _Outgoing(Generic[B]):
         self.verdicts: _Verdicts | None = None
 
     def take_back(self) -> None:
-        """Discard the issues and receipts from a broken stream, because the next stream repeats them."""
+        """Discard the issues and receipts from a broken stream; the collector repeats both on the next stream."""
         self.resent += self.batch.hits
         self.receipts = self.verdicts = None
 

@@ -132,8 +132,8 @@ class StateStore(Protocol):
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
         """Store the chunks of a snapshot, which is identified by partition, writer and next_offset; idempotent.
 
-        `load` does not return the snapshot until `save_manifest` has made it visible. A chunk must be smaller than 1
-        MiB.
+        `load` does not return the snapshot until `save_manifest` has made the snapshot visible. A chunk must be smaller
+        than 1 MiB.
         """
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
@@ -169,6 +169,6 @@ class LogScan(Protocol):
             end_offset: offset after the last record.
             log_time: the log time of the record at `first_offset`, or of the record before it; 0 if neither is known. A
                 record's log time is a running maximum over the partition (rule L1). A store that does not store log
-                times computes them from `log_time` on. If `log_time` is 0, the computed log times may be too early. If
-                `log_time` is correct, the records have the same log times as from a LogReader.
+                times computes the log times from `log_time` on. If `log_time` is 0, the computed log times may be too
+                early. If `log_time` is correct, the records have the same log times as from a LogReader.
         """

@@ -1,4 +1,4 @@
-"""Options shared by several commands, and the connection to the mesh that the options name."""
+"""Options that several commands share, and functions that connect to the mesh according to these options."""
 
 from __future__ import annotations
 

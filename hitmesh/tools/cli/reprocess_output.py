@@ -67,7 +67,7 @@ def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
 
 
 def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
-    """Return the JSON of a reprocessing. A plan that is not stored has no id, state and times."""
+    """Return the JSON of a reprocessing. A plan that is not stored has no id, no state and no times."""
     stored: dict[str, Any] = {
         "id": short_id(reprocessing.name),
         "state": state_name(reprocessing),

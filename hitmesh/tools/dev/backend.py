@@ -2,7 +2,8 @@
 
 The data is in files in the home, or in local Kafka, Cassandra and Druid.
 
-A home always uses its first back end, because the home's keys and demo shop exist only there.
+A home always uses the back end that was chosen first, because only this back end contains the home's keys and demo
+shop.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ This module runs in a separate process, so that the launcher uses little memory.
 ids of the hits are derived from the shop's end time, which is the time at which the home's mesh was started first. The
 end time is written to a file before the first hit is sent. After a crash, this module therefore sends the same hits
 with the same ids, and the mesh counts each hit once. On days that are not closed, reports count hits, orders and
-revenue at once. Visits with hits that are more than an hour old are counted when their day is settled.
+revenue at once. A visit with hits that are more than an hour old is counted when the visit's day is settled.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(root: str, endpoint: str) -> int:
 
 
 def load(endpoint: str, key: str | None, now_ms: int) -> int:
-    """Send the hits of the shop with end time `now_ms`; wait until reports show them.
+    """Send the hits of the shop with end time `now_ms`; wait until reports show the hits.
 
     Return the number of accepted hits.
 

@@ -253,7 +253,7 @@ class _Visit:
         hit.refund.amount_micros = order.total_micros
         hit.refund.currency = order.currency
         hit.refund.kind = hit_pb2.REFUND_KIND_FULL
-        # The refund is offline, because the shop's own system reports it while no visitor is on the page.
+        # The refund is an offline hit, because the shop's own system sends the refund while no visitor is on the page.
         hit.offline = True
         return hit
 

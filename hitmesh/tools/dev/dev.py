@@ -73,7 +73,8 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
     The exit code is 0 after a signal, 1 if a child died, 3 for a wrong setting, and 4 if the mesh cannot start. At the
     end, the home's lock is released.
     """
-    # The home's ready file is always written, even with --ready-file, because commands with --home read it.
+    # The home's ready file is always written, even with --ready-file, because commands with --home read the home's
+    # ready file.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
     _remove(ready_files)
     try:
@@ -308,7 +309,7 @@ class Mesh:
         config = self._home.run / "envoy.yaml"
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
-        # Envoy writes the access log once a second, because by default it would keep lines for 10 s.
+        # Envoy writes the access log once a second. The default is once in 10 s.
         command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "1000"]
         self._start(ENVOY, command, os.environ, self._home.run)
 

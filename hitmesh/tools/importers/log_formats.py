@@ -44,8 +44,8 @@ class LogFormat(StrEnum):
     ALB = "alb"
 
 
-# The formats that detection tries, ordered from specific to general. `common` and `nginx` are absent, because
-# `combined` reads their lines.
+# The formats that detection tries, ordered from specific to general. `common` and `nginx` are absent, because the
+# reader for `combined` also reads lines in these two formats.
 _TRIED: Final = (
     LogFormat.CADDY,
     LogFormat.JSON,

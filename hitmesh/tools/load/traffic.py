@@ -25,8 +25,8 @@ from hitmesh.tools.load.visitors import EVENT_SHARE, ORDER_SHARE, Crowd, Doings,
 from hitmesh.tools.load.visits import VisitCounts
 
 # Ranges, in ms, for the time between the event time and the sending of a hit. A hit is on time if it arrives within 60
-# minutes (rule T4). When they are sent, late hits are at least 61 minutes old, and other hits are at most 50 minutes
-# old. A slow transport therefore changes no hit's class.
+# minutes (rule T4). Late hits are at least 61 minutes old when they are sent. Other hits are at most 50 minutes old. A
+# slow transport therefore changes no hit's class.
 OUT_OF_ORDER_MS: Final = (1_000, 50 * 60_000)
 LATE_MS: Final = (61 * 60_000, 20 * 3_600_000)
 COPY_AFTER_MS: Final = (3_000, 60_000)
@@ -68,7 +68,7 @@ class _Again(NamedTuple):
 class Made(NamedTuple):
     """An encoded hit with its counts.
 
-    If `is_repeat` is true, no copy of the hit is sent, because its counts depend on earlier hits.
+    If `is_repeat` is true, no copy of the hit is sent, because the hit's counts depend on earlier hits.
     """
 
     content: bytes

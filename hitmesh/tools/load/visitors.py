@@ -22,8 +22,8 @@ CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
 # Probability that a hit is an order; the first hit of a visit is never an order.
 ORDER_SHARE: Final = 0.025
-# The mean time between a visitor's hits: a number of seconds, or a fraction of the run's duration if the fraction is
-# smaller. The time is shorter than in real life, so that most visits end within the run.
+# The mean time between a visitor's hits is MAX_THINK_S seconds or THINK_PART of the run's duration, whichever is
+# shorter. The time is shorter than in real life, so that most visits end within the run.
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20

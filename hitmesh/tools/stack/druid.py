@@ -24,10 +24,10 @@ from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.tools.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
-# Maximum size of the rows that a task holds in memory before it writes them to disk, in bytes (about 30,000 rows of
-# `traffic`). This limit applies whatever the ingestion spec says. With a third of this size, a task under load writes a
-# part per second, and must later merge all parts at once. With three times this size, rows outlive Java's young
-# generation, and reports must scan more rows in memory sequentially.
+# Maximum size in bytes of the rows that a task holds in memory (about 30,000 rows of `traffic`). A task with more rows
+# writes the rows to disk. This limit applies whatever the ingestion spec says. With a third of this size, a task under
+# load writes a part per second, and must later merge all parts at once. With three times this size, rows outlive Java's
+# young generation, and reports must scan more rows in memory sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
 # Number of HTTP threads: enough for the supervisor's requests to every task, with some threads for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
@@ -47,8 +47,8 @@ _OPENS: Final = (
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
 # Only historical processes cache results, because published segments never change. Results about the parts of running
-# tasks must not be cached. If a task fails, its replacement reads the same rows. The replacement names its parts in the
-# same way, but may divide the rows among the parts differently.
+# tasks must not be cached. If a task fails, a replacement task reads the same rows and gives its parts the same names.
+# The replacement may divide the rows among the parts differently.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """
