@@ -48,8 +48,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """What a frame adds to totals: the sum over its original hits (`fresh`), and each copy that it contains (`copies`).
-    """
+    """What a frame adds to totals: the sum over the original hits (`fresh`), and each copy in the frame (`copies`)."""
 
     frame: int
     site: int
