@@ -53,7 +53,7 @@ class MetricStore(Protocol):
 
 
 class ProgressReader(Protocol):
-    """Reads the processor's progress in the log, from which GetFreshness is computed."""
+    """Reads the processor's progress in the log. GetFreshness is computed from this progress."""
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
         """Return the committed progress of every **declared** partition; offset and log time are 0 without a commit."""

@@ -206,7 +206,7 @@ def by_path(*, path: HitPath) -> Labels:
 
 
 def by_stage(*, stage: Stage) -> Labels:
-    """Label durations by the step of the stream window."""
+    """Label durations by the step that processes a stream window (see Stage)."""
     return {"stage": stage.value}
 
 

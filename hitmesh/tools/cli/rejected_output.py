@@ -1,6 +1,6 @@
 """Shows rejected hits as tables or as JSON.
 
-The kept bytes may be hostile, so `output` escapes control characters.
+The bytes of a rejected hit may be hostile, so `output` escapes control characters.
 """
 
 from __future__ import annotations

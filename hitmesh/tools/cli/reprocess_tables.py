@@ -68,7 +68,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
 
 
 def disturbed_text(found: pb.GetReprocessingDiffResponse) -> str:
-    """Return a text that names the site-days that a publication changes without a comparison."""
+    """Return a text about site-days that were not compared, but are settled again after the publication."""
     named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in found.disturbed[:3])
     more = f", {found.disturbed_site_days - 3:,} more: give -o json" if found.disturbed_site_days > 3 else ""
     return (

@@ -1,8 +1,8 @@
 """Sends probe hits to a separate site, and measures how soon reports show them.
 
 The prober sends a hit with a unique page each second, and runs a report each second to find the pages. A probe is
-visible once a report that was requested after the probe's ack contains the probe's page. The prober measures the
-freshness that users see, not the freshness that the mesh reports.
+visible as soon as a report contains the probe's page. Only reports that were requested after the probe's
+acknowledgement count. The prober measures the freshness that users see, not the freshness that the mesh reports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds the programs that the servers need: Java 17, and Maven for the jars.
+"""Finds Java 17, which the servers need, and Maven, which downloads the servers' jars.
 
 If the user is root, missing programs are installed with apt-get.
 
