@@ -98,7 +98,7 @@ def rollback_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
 
 
 def cancel_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
-    """Cancel a reprocessing: delete its plan, or request that its new generations are removed."""
+    """Cancel a reprocessing's plan, or request that the reprocessing's new generations are removed."""
     request = pb.CancelReprocessingRequest(name=name)
     return mesh.reprocessings.CancelReprocessing(
         request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials

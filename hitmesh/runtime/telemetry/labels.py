@@ -122,7 +122,7 @@ class SettledResult(StrEnum):
 
 
 class ReprocessedResult(StrEnum):
-    """What a reprocessing did with a site-day (hitmesh.model.reprocessings.Work)."""
+    """What a reprocessing did with a site-day (hitmesh.model.reprocessings.Work). FAILED ends the reprocessing."""
 
     RECOMPUTED = "recomputed"
     PUBLISHED = "published"
