@@ -36,7 +36,7 @@ EXAMPLES = doctest.DocTestParser()
 
 
 def prose_of(path: Path) -> Iterator[str]:
-    """Yield the docstrings, without their examples, and comments of a Python file, or the comments of a proto."""
+    """Yield the prose of a file: for Python, comments and docstrings without examples; for a proto, comments."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".proto":
         yield from re.findall(r"//(.*)", text)

@@ -1,8 +1,8 @@
 """Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
 The home is the directory with the files of a mesh on this machine. A command-line option takes precedence over an
-environment variable. Both take precedence over files in the home. This module imports no slow modules, so that commands
-start fast.
+environment variable, and an environment variable takes precedence over a file in the home. This module imports no slow
+modules, so that commands start fast.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
             field="home",
             reason=LocalReason.INVALID_CONFIG,
         ) from error
-    # The ready file of a killed mesh remains, and another process may now listen on this mesh's port.
+    # A killed mesh leaves its ready file behind. Another process may now listen on the port in the ready file.
     if pid > 0 and not _is_alive(pid):
         raise NoMesh(
             f"no mesh is running on {home} ({READY_FILE} names process {pid}, which has ended): {CURE_NO_MESH}"
@@ -142,9 +142,9 @@ def is_starting(home: Path) -> bool:
 def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
     """Block while a mesh is starting in the home; return at once if there is a ready file.
 
-    A script may call `hitmesh dev` just before this function. If the home has no ready file and no starting mesh, the
-    function therefore waits LOCK_TIMEOUT_S seconds for a mesh to start. Before it waits for a starting mesh, the
-    function calls `tell` with a message for the user.
+    A script may run `hitmesh dev` in the background just before this function is called. If the home has no ready file
+    and no mesh is starting, the function therefore waits up to LOCK_TIMEOUT_S seconds for a mesh to start. If a mesh is
+    starting, the function calls `tell` with a message for the user, and then waits.
 
     Raises:
         NotStarted: the mesh is still starting after `timeout_s` seconds.
@@ -190,7 +190,7 @@ def check_reachable(address: str) -> None:
 def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
     """Return the server key, or None if no key is configured.
 
-    The key comes from the first of these sources: HITMESH_KEY, the file HITMESH_KEY_FILE, the home's key file.
+    The key comes from HITMESH_KEY, else from the file that HITMESH_KEY_FILE names, else from the home's key file.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is
@@ -202,8 +202,8 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
 def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
     """Return an operator's key.
 
-    The key comes from the first of these sources: HITMESH_OPERATOR_KEY, the file HITMESH_OPERATOR_KEY_FILE, the home's
-    key file.
+    The key comes from HITMESH_OPERATOR_KEY, else from the file that HITMESH_OPERATOR_KEY_FILE names, else from the
+    home's key file.
 
     Raises:
         RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is

@@ -19,7 +19,7 @@ _NOT_SHOWN = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUT
 def balanced_ledger(
     mesh: Mesh, site: str, wait: Wait, *, first: Date | None = None, last: Date | None = None
 ) -> operations_pb2.GetLedgerResponse:
-    """Return a site's ledger as soon as it balances.
+    """Return a site's ledger as soon as the ledger balances.
 
     After the timeout, return the last response.
 

@@ -66,9 +66,9 @@ class Mesh:
         self.channel.close()
 
     def name_key(self, error: BaseException) -> None:
-        """If the mesh refused the key, add a note to the error that names the key's source.
+        """If `error` says that the mesh refused the key, add a note with the key's source to `error`.
 
-        An error that has a note is not changed.
+        If `error` already has a note, nothing changes.
         """
         is_refused = isinstance(error, grpc.RpcError) and error.code() in _KEY_REFUSED
         if is_refused and self.key and self.key_source and not getattr(error, "__notes__", None):

@@ -1,9 +1,10 @@
 """Settings of the services.
 
-Each service has a model; only composition roots read a model from the environment.
+Each service has a pydantic model of its settings. Only composition roots (a service's main module) read the
+environment.
 
-An environment variable that has the service's prefix, but is not a setting, is an error. Otherwise a misspelt setting
-would silently keep its default. The message suggests the most similar setting.
+An environment variable that has the service's prefix, but is not a setting, is an error, because a misspelt setting
+would otherwise silently keep its default. The message suggests the most similar setting.
 """
 
 from __future__ import annotations

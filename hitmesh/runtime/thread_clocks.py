@@ -1,4 +1,4 @@
-"""The CPU time of a thread and of Polars' threads, which work for this thread.
+"""Measures the CPU time of a thread together with the CPU time of Polars' thread pool.
 
 On systems other than Linux, only the thread itself is measured.
 """
@@ -36,17 +36,17 @@ def cpu_s(helpers: Sequence[int] = ()) -> float:
 
 
 class WorkClock:
-    """The CPU seconds of the calling thread and of all Polars threads.
+    """Measures the CPU seconds of the calling thread and of all Polars threads.
 
     All calls must come from the thread that is measured.
 
-    Polars' threads work for every thread of the process, so the result includes their work for other threads.
+    Polars' threads work for every thread of the process. The result therefore includes Polars' work for other threads.
     """
 
     def __init__(self) -> None:
         self._helpers: list[int] = []
 
     def __call__(self) -> float:
-        """Return the CPU seconds that these threads have used since they started."""
+        """Return the CPU seconds that the calling thread and Polars' threads have used since they started."""
         self._helpers = self._helpers or helper_threads()
         return cpu_s(self._helpers)

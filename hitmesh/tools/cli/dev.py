@@ -121,8 +121,8 @@ def dev(
 
     The home keeps all data between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
     keep running. If a process dies, the command prints the last lines of that process, stops all other processes and
-    exits with 1. With `--replicas 2` or more, the command restarts a dead service instead. A service that hangs is
-    restarted (`--hang-after`).
+    exits with 1. With `--replicas 2` or more, the command restarts a service that has died, and does not exit. A
+    service that hangs is restarted (`--hang-after`).
     """
     # Acquire the lock before the slow imports, so that other commands of the same script find a mesh that is starting.
     place = Home(home_dir(home, os.environ).resolve())

@@ -160,7 +160,7 @@ def _known_hits(found: reprocessing_pb2.Reprocessing, difference: reprocessing_p
 def _refuse_unknown(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> NoReturn:
     """Cancel an erasure that would remove no hit, and raise an error.
 
-    Otherwise, the mesh would refuse every other erasure on this site.
+    If the erasure were not cancelled, the mesh would refuse every other erasure on the site.
 
     Raises:
         CommandFailed: no hit of the visitor is known.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hitmesh.adapters.servers import Servers
 
 STACK: Final = "stack"
-# These defaults repeat the defaults of SchemaOptions, because importing SchemaOptions would slow down help. A test
-# compares these defaults with those of SchemaOptions.
+# The defaults are copied from SchemaOptions, because importing SchemaOptions would slow down help. A test checks that
+# the copies are equal to the originals.
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     (
         "--hits-partitions",

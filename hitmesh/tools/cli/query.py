@@ -35,7 +35,7 @@ class Range(NamedTuple):
     last: str | None
 
     def check(self) -> None:
-        """Raise UsageError when the options contradict each other or give no range."""
+        """Raise UsageError if the options contradict each other, or if no option gives a range."""
         if self.last and (self.since or self.until):
             raise click.UsageError("--last excludes --since and --until: give --last or a range")
         if not (self.last or self.since):
@@ -43,7 +43,7 @@ class Range(NamedTuple):
 
 
 def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return the version unchanged.
+    """Return the value of --data-version.
 
     An empty text is refused, because the mesh would answer with the current numbers.
     """
@@ -147,11 +147,11 @@ def query(
 ) -> None:
     """Query metrics of a site over a time range.
 
-    For csv, json and ndjson, the command prints the reporter's response unchanged; on a terminal, it escapes control
-    characters. If the range or a clock change makes a bucket shorter than the grain, the bucket's rows are marked: with
-    `"partial": true` in json and ndjson, with * in a table, and with a note on stderr for csv. Every bucket in the
-    range has a row, unless --limit removes rows. Warnings are in the meta of json, below a table, and on stderr for the
-    other formats.
+    For csv, json and ndjson, the command prints the reporter's response unchanged, but escapes control characters on a
+    terminal. The range or a clock change may make a bucket shorter than the grain. The rows of a shortened bucket have
+    `"partial": true` in json and ndjson, and * in a table. For csv, a note on stderr lists the short buckets. Every
+    bucket in the range has a row, unless --limit removes rows. Warnings are in the meta of json, below a table, and on
+    stderr for the other formats.
     """
     span = Range(since, until, last)
     span.check()

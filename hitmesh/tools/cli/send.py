@@ -115,7 +115,7 @@ def _text(argument: str) -> str:
 
 
 def _visitor_id(home: Path) -> str:
-    """Return this home's visitor id, which the first command in the home generates."""
+    """Return the visitor id of this home. The first call generates the id and stores it in the home."""
     path = home / VISITOR_FILE
     try:
         kept = path.read_text("ascii").strip()
@@ -125,8 +125,8 @@ def _visitor_id(home: Path) -> str:
         pass
     home.mkdir(parents=True, exist_ok=True)
     made = uuid.uuid4().hex
-    # If several processes run at the same time, only the first process can create the link. All processes use the id of
-    # this link.
+    # If several processes run at the same time, only the first process can create the hard link `path`. All other
+    # processes read their visitor id from `path`.
     draft = home / f".{VISITOR_FILE}.{made}"
     draft.write_text(made, "ascii")
     try:

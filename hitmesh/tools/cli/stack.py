@@ -38,7 +38,7 @@ def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], Com
 
 
 def find_stack_home(home: Path | None) -> Path:
-    """Return the servers' home that the option or the environment names."""
+    """Return the servers' home, according to the option or the environment."""
     from hitmesh.tools.stack.layout import stack_home
 
     return stack_home(home, os.environ)
@@ -75,8 +75,8 @@ def stack_group() -> None:
 
     The servers listen only on loopback.
 
-    The servers need Java 17, and the download needs Maven. On Debian, as root, the command installs both. All servers
-    together take about 3 GB of memory and are healthy within a minute on two cores.
+    The servers need Java 17, and the download needs Maven. If you are root on Debian, the command installs Java and
+    Maven. All servers together take about 3 GB of memory and are healthy within a minute on two cores.
     """
 
 

@@ -2,7 +2,8 @@
 
 The data is in files in the home, or in local Kafka, Cassandra and Druid.
 
-A home always uses its first back end, because the home's keys and demo shop exist only there.
+A home always uses the back end that was chosen first, because only this back end contains the home's keys and demo
+shop.
 """
 
 from __future__ import annotations
@@ -102,10 +103,10 @@ def server_pids(choice: Choice) -> Mapping[str, int]:
 
 
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
-    """Return the process settings that depend on the back end.
+    """Return the settings of a process that depend on the back end.
 
-    With embedded stores, small records and windows cost little, and let users see hits sooner. On servers, each window
-    is a transaction, and each flush makes some hundred writes. The services therefore use their default intervals.
+    With embedded stores, short intervals cost little and let users see hits sooner. On servers, each window of the
+    stream is a transaction, and each flush makes some hundred writes, so services keep their default intervals.
     """
     on_files = choice.backend is not Backend.STACK
     if service == "collector" and on_files:

@@ -253,7 +253,7 @@ class _Visit:
         hit.refund.amount_micros = order.total_micros
         hit.refund.currency = order.currency
         hit.refund.kind = hit_pb2.REFUND_KIND_FULL
-        # The refund is offline, because the shop's own system reports it while no visitor is on the page.
+        # The refund is an offline hit, because the shop's own system sends the refund while no visitor is on the page.
         hit.offline = True
         return hit
 
@@ -287,6 +287,9 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Return the value at a percentage (0 to 99) of the cumulative weights. The weights add up to 100."""
+    """Return the value in whose range `percent` (0 to 99) lies.
+
+    Each value's range is as long as its weight; the weights add up to 100.
+    """
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

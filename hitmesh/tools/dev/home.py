@@ -35,7 +35,8 @@ class Home:
     def is_default(self, environment: Mapping[str, str]) -> bool:
         """Return whether commands use this home if no --home is given.
 
-        HITMESH_HOME is ignored, because it may not be set in the shell into which a command is pasted.
+        The function ignores HITMESH_HOME: the user may paste a command into another shell, in which the variable is not
+        set.
         """
         elsewhere = {name: value for name, value in environment.items() if name != HOME_VARIABLE}
         return self.root == home_dir(None, elsewhere).resolve()
@@ -90,7 +91,7 @@ class Home:
         return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
 
     def forget_mesh(self) -> None:
-        """Delete the keys and the record of the demo shop, because the mesh's data was deleted."""
+        """Delete the home's keys, and the record that the demo shop is loaded, because the mesh's data was deleted."""
         for file in (self.server_key, self.operator_key, self.demo_note):
             file.unlink(missing_ok=True)
 

@@ -1,9 +1,10 @@
 """Reads a shop's event export as CSV: rows become PRODUCT_VIEWs or CART_UPDATEs; purchases are joined into ORDERs.
 
-Purchases with the same session, user and second are one order. Purchases are grouped over the whole file, so orders
-come last, sorted by their first rows. Prices are rounded to micros. Times without an offset are UTC. A view without a
-product is unparsable, because a view has no other content. Carts and purchases need no product. The export's sessions
-separate orders. They do not define visits. A row may have no session.
+Purchases with the same session, user and second are one order, even if their rows are far apart. The whole file is
+therefore read before the first order is yielded. Orders are sorted by their first rows. Prices are rounded to micros.
+Times without an offset are UTC. A view without a product is unparsable, because a view has no other content. Carts and
+purchases need no product. The sessions in the export separate orders, but do not define visits. A row may have no
+session.
 """
 
 from __future__ import annotations

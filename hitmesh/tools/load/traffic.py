@@ -25,7 +25,8 @@ from hitmesh.tools.load.visitors import EVENT_SHARE, ORDER_SHARE, Crowd, Doings,
 from hitmesh.tools.load.visits import VisitCounts
 
 # Ranges, in ms, for the time between the event time and the sending of a hit. A hit is on time if it arrives within 60
-# minutes (rule T4). The ranges leave a margin for the transport.
+# minutes (rule T4). Late hits are at least 61 minutes old when they are sent. Other hits are at most 50 minutes old. A
+# slow transport therefore changes no hit's class.
 OUT_OF_ORDER_MS: Final = (1_000, 50 * 60_000)
 LATE_MS: Final = (61 * 60_000, 20 * 3_600_000)
 COPY_AFTER_MS: Final = (3_000, 60_000)
@@ -67,7 +68,7 @@ class _Again(NamedTuple):
 class Made(NamedTuple):
     """An encoded hit with its counts.
 
-    If `is_repeat` is true, no copy of the hit is sent, because its counts depend on earlier hits.
+    If `is_repeat` is true, no copy of the hit is sent, because the hit's counts depend on earlier hits.
     """
 
     content: bytes
@@ -87,7 +88,7 @@ class Site:
 class Traffic:
     """An iterable over the frames of a plan.
 
-    Iterate only once; afterwards, `visits` is complete.
+    Iterate only once. `visits` is complete after the last frame.
 
     Args:
         plan: the traffic to send.
@@ -156,7 +157,7 @@ class Traffic:
 
     def _copy(self, content: bytes, copy: Copy, at_ms: int) -> _Again:
         first, last = COPY_AFTER_MS
-        # The copy must be sent before the end of the run.
+        # The copy's due time is before the end of the run.
         left_ms = max(first, min(last, int(self._plan.duration_s * 1_000) - at_ms))
         due_ms = at_ms + first + int(self._random.random() * (left_ms - first))
         return _Again(due_ms, at_ms + last, content, copy)

@@ -14,7 +14,7 @@ from typing import Final
 
 from hitmesh.tools.stack.errors import StackError
 
-# Names of each server's ports; the client port comes first.
+# For each server, the names of its ports. The port for clients comes first.
 PORTS: Final = {
     "kafka": ("kafka", "kafka-controller"),
     "cassandra": ("cassandra", "cassandra-storage", "cassandra-storage-tls", "cassandra-jmx"),
@@ -57,7 +57,7 @@ def choose(
 
 
 def first_port(home: Path) -> int:
-    """Return the number at which the port search of a home starts."""
+    """Return the port number from which a home searches for free ports."""
     number = int.from_bytes(hashlib.sha256(str(home).encode()).digest()[:4])
     return FIRST + number % ((LAST - FIRST) // _STEP) * _STEP
 
