@@ -1,4 +1,7 @@
-"""Appends heartbeats, which are empty records. They keep idle partitions from holding the watermark back (rule L1)."""
+"""Appends heartbeats, which are empty records.
+
+Without heartbeats, an idle partition would stop the watermark (rule L1).
+"""
 
 from __future__ import annotations
 

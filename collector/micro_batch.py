@@ -43,7 +43,7 @@ class Waiting:
 
     @property
     def arrived_ms(self) -> int:
-        """The batch's arrival time in ms. The same monotonic clock decides when records are cut."""
+        """The batch's arrival time in ms, on the monotonic clock that decides when records are cut."""
         return int(self.arrived_s * 1000)
 
 
@@ -72,7 +72,7 @@ class MicroBatch:
         self._lock = threading.Lock()
 
     def expect(self, records: int) -> None:
-        """Wait for `records` more records. A slice was cut into several records."""
+        """Wait for `records` more records, because a slice was divided among several records."""
         with self._lock:
             self._records += records
 

@@ -51,12 +51,12 @@ class Age:
     def left_s(self) -> float | None:
         """Seconds until the client must be asked to open another stream, or None if there is no limit.
 
-        After the client was asked, return the seconds until this stream must end.
+        After the client was asked to open another stream, return the seconds until this stream must end.
         """
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     def begin_drain(self) -> None:
-        """Record that the client was asked to move to another stream. The client has `drain_s` from now on."""
+        """Record that the client was asked to move to another stream. From now on, the client has `drain_s` seconds."""
         self.is_draining = True
         self._ends = time.monotonic() + self.drain_s
 
@@ -257,10 +257,7 @@ class HitStream:
         self._changed.notify_all()
 
     def _let_pass(self, batch: bytes) -> None:
-        """Check the batch's sender if the stream has not shown a known key yet.
-
-        Also check it if any sender may have to wait.
-        """
+        """Check the batch's sender if the stream has not shown a known key yet, or if any sender may have to wait."""
         if self._proved is None and not self._gate.is_watchful:
             return
         key = read_envelope(Frame(batch, self._key, "", 0)).sender.key

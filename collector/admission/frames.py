@@ -89,7 +89,7 @@ class Decoded:
 
 @dataclass(slots=True)
 class _Draft:
-    """An intermediate result of decoding.
+    """The bytes of each frame that remain to be decoded, and the faults found so far.
 
     In `batches`, each damaged hit is reduced to its undamaged parts. A batch that is refused or damaged outside its
     hits is replaced by the same batch without hits.

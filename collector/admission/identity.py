@@ -1,7 +1,7 @@
 """Determines the visitor of a hit (rules I1, I4).
 
 Decides which value identifies a hit's visitor: a user id, a visitor id or a salted hash. The salted hash of network,
-user agent and host is valid for a day. Also decides which of these values may be used under the visitor's consent. Each
+user agent and host is valid for a day. This module also decides which identifiers the visitor's consent allows. Each
 distinct identifier is hashed only once.
 """
 

@@ -59,7 +59,7 @@ class SentTimes:
     """The times that are known for each hit before the rules are applied."""
 
     collected: I64Array
-    edge: Instants | None  # only a trusted edge's time is known
+    edge: Instants | None  # the edge's time, if the edge is trusted
     created: Instants | None
     sent: Instants | None
     true: Instants | None

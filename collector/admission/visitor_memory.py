@@ -1,6 +1,6 @@
 """Caches visitor keys by id. Most ids are looked up instead of hashed.
 
-This module decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`). An
+This module decides when cached keys are evicted. A cached key is a pure function of the id (`keys.visitor_key`). An
 eviction costs time, but changes no result. A key takes about 0.7 µs to compute and 0.1 µs to look up.
 """
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class Click(NamedTuple):
-    """The meaning of a click id.
+    """The kind of link and the network for which a click id stands.
 
     `kind` is "ad" if the network adds the id only to advertisements. If the network adds the id to unpaid links too,
     `kind` is the network's kind: search, social or email. `source` is the network's name as in `referrers`. For a tool
