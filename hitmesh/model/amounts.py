@@ -55,9 +55,9 @@ def fits(sums_of_amounts: pl.Series) -> pl.Series | None:
 
 
 def as_rows(folded: pl.DataFrame) -> pl.DataFrame:
-    """Return folded rows with amount sums as int64.
+    """Return aggregated rows with the sums of amounts as int64.
 
-    If a sum is beyond an int64, further rows with the same key hold the excess. In these further rows, the other
+    If a sum is beyond an int64, additional rows with the same key hold the excess. In the additional rows, all other
     measures are zero and the sketches are null. All rows of a key therefore add up to the exact sum, and no count or
     sketch is counted twice.
 

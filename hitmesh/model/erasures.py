@@ -1,7 +1,7 @@
 """The erasure of a visitor (reprocessing kind ERASE): marks that erase earlier hits, and the receipt.
 
-A mark never holds a visitor id or a visitor key. A mark holds a hash of the visitor key, which is made with the mesh
-secret. The mark also holds the instant from which the visitor's hits are accepted again.
+A mark never holds a visitor id or a visitor key. A mark holds a hash of the visitor key. The hash is keyed with the
+mesh secret. The mark also holds the instant from which the visitor's hits are accepted again.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Receipt:
 
     @classmethod
     def from_text(cls, text: str) -> Receipt:
-        """Return the receipt in a text; an empty receipt for an empty text.
+        """Return the receipt from its JSON text; if the text is empty, return an empty receipt.
 
         Example:
             >>> receipt = Receipt(hits=1, open_days=(20_000,), pending=(("hits.1", 0, 7),))

@@ -109,7 +109,9 @@ def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Ar
 
 
 def visitors_of(keys: U64Array) -> U64Array:
-    """Return each timeline key (n,) without the bit for excluded hits. Both timelines of a visitor get the same key.
+    """Return each timeline key (n,) without the bit for excluded hits.
+
+    A visitor's excluded and other hits thus share a key.
 
     Example:
         >>> visitors_of(np.array([6, 7, 8], np.uint64)).tolist()

@@ -17,7 +17,7 @@ class LedgerKind(StrEnum):
 
 
 class LedgerClass(StrEnum):
-    """The outcome of hits (rule D5). For kind DAY, the other classes of the row's key must add up to ACCEPTED."""
+    """The outcome of hits (rule D5). In ledger rows of kind DAY, all other classes of hits must add up to ACCEPTED."""
 
     RECEIVED = "received"
     REJECTED = "rejected"

@@ -1,6 +1,6 @@
 """Refused hits that can be replayed: their origin, their names, their order, and the obstacles to a replay.
 
-This module decides whether a refused hit can be replayed, without reading the hit's content. The module
+Without reading the hit's content, this module decides whether a refused hit can be replayed. The module
 hitmesh.client.mending reads the content.
 """
 
@@ -177,7 +177,7 @@ def _not_a_name(name: str) -> RefusedError:
 
 
 def origin_bytes(origin: Origin | None) -> bytes:
-    """Return an origin as bytes; empty for None.
+    """Return the serialized origin of a refused hit, or b"" for None.
 
     Example:
         >>> origin_bytes(None), origin_bytes(Origin("b1", 0, "", 0, False, False, b"", 0, 0, False))[2:4]
@@ -200,7 +200,7 @@ def origin_bytes(origin: Origin | None) -> bytes:
 
 
 def origin_of(value: bytes | None) -> Origin | None:
-    """Return the origin in stored bytes; None if there are no bytes.
+    """Return the origin of a refused hit from its serialized form, or None if `value` is empty.
 
     Raises:
         StoreCorrupt: the bytes are damaged.

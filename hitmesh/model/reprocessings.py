@@ -1,8 +1,8 @@
 """A reprocessing: site-days are recomputed, compared, published and, if necessary, rolled back (architecture A9).
 
-The control service stores a reprocessing and requests each work (RECOMPUTE, PUBLISH, …). The settler performs the work
-and changes the state. Control service and settler replace the stored value only if its `version` has not changed since
-the value was read.
+The control service stores a reprocessing, and later requests work on the reprocessing (RECOMPUTE, PUBLISH, …). The
+settler performs the requested work and changes the reprocessing's state. Control service and settler replace the stored
+value only if its `version` has not changed since the value was read.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
 }
 """The states in which each work can be requested. In FAILED, only the works in AFTER_FAILURE can be requested.
 
-In RUNNING, only RECOMPUTE can be cancelled. After a request of CANCEL, the settler's next replacement of the stored
-value fails, and the settler begins CANCEL.
+In RUNNING, only RECOMPUTE can be cancelled. If CANCEL is requested while the settler works, the settler's next attempt
+to replace the stored value fails. The settler then begins CANCEL.
 """
 
 AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
@@ -116,7 +116,7 @@ class LostHits:
         site_day: the site-day.
         hits: the number of lost hits; 0 if no hit of this day is lost, but the recomputation reads damaged hits of a
             neighbouring day.
-        kept: whether the site-day keeps its numbers, because it cannot be recomputed without the lost hits.
+        kept: true if the site-day keeps its numbers because it cannot be recomputed without the lost hits.
     """
 
     site_day: SiteDay
@@ -335,7 +335,7 @@ class GenerationVersion:
         logic: the number of the logic version.
         read_through: for each partition, the offset below which the scan saw every record.
         ledger: the ledger entry.
-        carry: the carry for the next day.
+        carry: summaries of the visits that are open at the day's end.
         rules: the version of the site's exclusion rules; AS_COLLECTED if the collector decided each hit.
     """
 

@@ -160,8 +160,7 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
     last_ms = int(local_midnights[-1]) + (_MAX_OFFSET_DAYS + 1) * DAY_MS
     instants, offsets = offset_steps(zone, first_ms, last_ms)
     local_ends = np.append(instants[1:], last_ms) + offsets
-    # The running maximum of local time is used because a day must not begin twice when clocks are set back over
-    # midnight.
+    # Without the running maximum of local time, a day would begin twice if clocks are set back over midnight.
     reached = np.maximum.accumulate(local_ends)
     step = np.searchsorted(reached, local_midnights, "right")
     starts: I64Array = np.maximum(instants[step], local_midnights - offsets[step])
@@ -275,7 +274,8 @@ def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     tz = load_zone(zone)
     first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S
     end = (dt.date(year + 1, 1, 1).toordinal() - _EPOCH) * _DAY_S
-    # The last examined instant is the year's last second. A change at the next second belongs to the next year.
+    # The last examined instant is the year's last second. If the offset changes one second later, the change belongs to
+    # the next year.
     looks = [*range(first, end, _DAY_S), end - 1]
     offsets = [_offset_s(tz, look) for look in looks]
     steps = [(first * 1_000, offsets[0] * 1_000)]

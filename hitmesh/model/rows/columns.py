@@ -1,7 +1,7 @@
 """The value of a log record: accepted or refused hits as Arrow columns (architecture A3).
 
 This module defines the names, types and order of the stored columns. If a record's schema version does not have a
-column, the column is read as null. Golden files pin every released version.
+column, the column is read as null. Golden files in the tests define the stored bytes of every released schema version.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "user_agent": pl.String(),
     "language": pl.String(),
     "country": pl.String(),
-    "device_type": pl.String(),  # classification results, from here to referrer_host
+    "device_type": pl.String(),  # the classifier sets the columns from device_type to referrer_host
     "browser": pl.String(),
     "os": pl.String(),
     "channel": pl.String(),
