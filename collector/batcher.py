@@ -2,8 +2,8 @@
 
 A single thread decodes and admits all batches that arrived within the linger time. The thread then splits the hits by
 partition and appends records. Waiting for more batches adds no delay, because each record waits for the linger time
-anyway. In a micro-batch of thousands, a hit needs a fraction of the CPU time that it needs in a micro-batch of a
-hundred. A batch's outcome is reported when all records that contain the batch's hits or refusals are durable.
+anyway. In a micro-batch of thousands of hits, a hit costs much less CPU time than in a micro-batch of a hundred hits. A
+batch's outcome is reported when all records that contain the batch's hits or refusals are durable.
 """
 
 from __future__ import annotations
@@ -217,7 +217,10 @@ class MicroBatcher:
         return self._is_awaited(batch)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
-        """Admit batches, either only trials or no trials. A trial is not stored, so its outcome is reported at once."""
+        """Admit batches, which must be either all trials or all regular batches.
+
+        The outcome of a trial is reported at once, because a trial is not stored.
+        """
         waiting = [batch for batch, _ in part]
         frames = [batch.frame for batch in waiting]
         try:

@@ -41,7 +41,7 @@ class Heartbeat:
     def _partitions(self) -> range:
         try:
             return range(self._log.partitions(Topic.HITS))
-        except BaseException as error:  # a panic is not an Exception
+        except BaseException as error:  # a Rust panic is a BaseException, not an Exception
             logger().error("heartbeat_failed", traceback=traceback_of(error))
             return range(0)
 

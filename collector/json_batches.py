@@ -1,9 +1,9 @@
 """Converts a JSON HitBatch to bytes, hit by hit. A hit that does not parse does not affect the other hits.
 
 This module checks only whether a hit's JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
-followed by the hit's JSON, at the same index. Admission refuses this hit like any undecodable hit, names the faulty
-field and keeps the JSON. Unknown fields are ignored, as in Envoy's transcoder. In JSON, an item's quantity may have
-decimals. In protobuf, a quantity with decimals has a separate field.
+followed by the hit's JSON, at the same index. Admission refuses the undecodable hit, names the faulty field and keeps
+the JSON. Unknown fields are ignored, as in Envoy's transcoder. In JSON, an item's quantity may have decimals. In
+protobuf, a quantity with decimals has a separate field.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def _shown(value: Any) -> str:
 
 
 class _Json(str):
-    """A JSON text. Messages show this text unchanged, because its control characters are already escaped."""
+    """A JSON text. Messages show the JSON text unchanged, because its control characters are already escaped."""
 
     __slots__ = ()
 

@@ -28,10 +28,10 @@ OnOutcome = Callable[[BatchOutcome], None]
 class Waiting:
     """A queued batch. `on_outcome` is called exactly once, from any thread.
 
-    `let_pass` is called immediately before admission. It raises RetryError if the sender's budget for refused work has
-    been exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left, the
-    deadline has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is true,
-    nothing from the batch is stored.
+    `let_pass` is called immediately before admission. `let_pass` raises RetryError if the sender's budget for refused
+    work has been exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left,
+    the deadline has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is
+    true, nothing from the batch is stored.
     """
 
     frame: Frame
@@ -133,7 +133,7 @@ def report_all(
 ) -> None:
     """Count the batches, then report the outcomes.
 
-    When a caller gets an outcome, the metrics have therefore counted the batch.
+    The metrics have therefore counted a batch before its caller gets the outcome.
     """
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):

@@ -2,7 +2,7 @@
 
 A unit is the work for one refused byte. All senders without a known key share a bucket, because all hits from these
 senders are refused. A browser key is public. Each client address that uses a browser key therefore has its own bucket.
-All browser keys share a further bucket. The charge does not depend on the reason for a refusal. The budget is
+In addition, all browser keys share a bucket. The charge does not depend on the reason for a refusal. The budget is
 thread-safe.
 """
 

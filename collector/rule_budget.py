@@ -23,7 +23,7 @@ _MIN_WAIT_S: Final = 1.0
 
 
 class RuleBudget:
-    """Buckets of RE2 steps per site.
+    """Token buckets of RE2 steps, one per site.
 
     Args:
         steps_s: the refill of each bucket, in steps per second. By measurement, a step takes at most 12 ns.

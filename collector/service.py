@@ -1,4 +1,4 @@
-"""The collector's gRPC service: StreamHits, SendHits and SendJsonHits (collector.proto).
+"""The collector's gRPC service, with the RPCs StreamHits, SendHits and SendJsonHits (collector.proto).
 
 Messages arrive unparsed. A frame that does not decode thus affects neither the stream nor other frames. The service
 decides how many streams may be open, and how a refused batch ends a unary call. Admission decides which hits are
@@ -100,8 +100,8 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # After a restart, many streams are opened at the same time. The jitter prevents these streams from all
-            # moving at once.
+            # After a restart, many streams are opened at the same time. The jitter prevents all streams from moving at
+            # the same time.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:

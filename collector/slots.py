@@ -1,4 +1,4 @@
-"""Slots for open streams.
+"""Limits the number of open streams.
 
 A stream is unproven until its client has sent a known key. Separate limits apply to all streams, to each key, to
 streams without a key in `open`, and to unproven streams (those without a known key). The limit for streams without a
@@ -71,7 +71,9 @@ class StreamSlots(Generic[StreamT]):
         return [*self._proven, *self._unproven]
 
     def enter(self, stream: StreamT) -> StreamT | None:
-        """Add an unproven stream. If another stream must end to make room, return the other stream.
+        """Add a stream that has not shown a known key.
+
+        If another stream must end to make room, return the other stream.
 
         Raises:
             RetryError: streams with a key use all slots (TOO_MANY_STREAMS).

@@ -35,7 +35,7 @@ MIN_CREDIT_BYTES = 1 << 20
 class Age:
     """Limits the time for which a stream stays open.
 
-    Without this limit, an old stream would never move to a collector that was added later.
+    Without a limit, an old stream would never move to a collector that was added later.
 
     Args:
         max_s: age in seconds at which the client is asked to open another stream; None = never.
@@ -168,7 +168,7 @@ class HitStream:
             self._failure = error
         except grpc.RpcError:
             pass  # the client disconnected; it must send unacknowledged batches again
-        except BaseException as error:  # a panic is not an Exception
+        except BaseException as error:  # a Rust panic is a BaseException, not an Exception
             self._failure = HitmeshError(
                 "the server failed: report this to the operator; the cause is in the server's log"
             )
@@ -269,7 +269,7 @@ class HitStream:
             proved(key)
 
     def _grow_old(self) -> None:
-        """If the stream is too old, ask the client to open another.
+        """If the stream is too old, ask the client to open another stream.
 
         If the client does not open another stream in time, end this stream.
         """

@@ -1,7 +1,7 @@
 """Computes the normal form of a URL's path and of a host. Equal addresses have the same normal form.
 
 Reports show the normal form, which follows RFC 3986 section 6.2.2. A character stays readable if it cannot be mistaken
-for another character. Two addresses have the same normal form if and only if this RFC treats the addresses as equal.
+for another character. Two addresses have the same normal form if and only if the RFC treats the two addresses as equal.
 The normal form therefore identifies an address. Normalising is idempotent. Pure.
 """
 

@@ -43,8 +43,8 @@ def is_sound(message: bytes, kind: type[Message]) -> bool:
 class MessageReader:
     """Decodes many messages of the same type at once. Thread-safe.
 
-    Scalars that are not set have their default value. This also applies inside a message that is not set. Messages,
-    `optional` fields and members of a `oneof` that are not set are null.
+    Scalars that are not set have their default value, even if the message that contains the scalar is not set.
+    Messages, `optional` fields and members of a `oneof` that are not set are null.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:

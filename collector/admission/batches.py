@@ -186,7 +186,7 @@ def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], st
 def truncated_network(address: str) -> str:
     """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address (rule I1).
 
-    Any other text gives "".
+    If the text is not an address, return "".
     """
     try:
         parsed = ip_address(address)

@@ -26,7 +26,7 @@ from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
-STORED_FIELDS: Final = FIELDS[:-1]  # without click_id_kind, which only the classifier reads
+STORED_FIELDS: Final = FIELDS[:-1]  # click_id_kind is not stored: only the classifier reads it.
 # URL parameters for the first five fields in FIELDS. The columns have the same names as the parameters.
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
@@ -116,7 +116,7 @@ def _campaign_of(query: str) -> tuple[str, ...]:
     """Return the campaign fields in a query.
 
     If a parameter is repeated, the last value counts. A blank value becomes "". Click ids may be long, so they are
-    shortened without a warning. Control characters become blanks, also without a warning.
+    shortened without a warning. Control characters become blanks, without a warning.
     """
     found: dict[str, str] = {}
     for pair in query.split("&", MAX_PARAMETERS)[:MAX_PARAMETERS]:

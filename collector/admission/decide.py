@@ -43,7 +43,7 @@ class Admitted:
         issues: all warnings, refusals and retries, sorted by frame and index.
         accepted: the number of accepted hits in each frame.
         put_off: the site of each frame that the client must send again because the site's exclusion rules cost too
-            much. The other attributes contain nothing from frames that are put off.
+            much. Frames in `put_off` have no data in the other attributes.
     """
 
     hits: pl.DataFrame

@@ -30,7 +30,7 @@ from hitmesh.model.sites import Site
 SaltOf = Callable[[str, date, date], bytes]
 """Returns a hit's salt (rule I2). The arguments are the site, the hit's date and today's date.
 
-Both dates are in the site's zone.
+The hit's date and today's date are in the site's zone.
 """
 
 MAX_ID_BYTES: Final = MAX_VISITOR_ID_BYTES
@@ -59,7 +59,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class VisitorKeys:
-    """Each row's 128-bit visitor key, and a flag: True if the visitor denied consent."""
+    """Each row's 128-bit visitor key, and whether the visitor denied consent."""
 
     high: U64Array
     low: U64Array

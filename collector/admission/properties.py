@@ -1,4 +1,4 @@
-"""Checks a hit's properties: key-value pairs that are stored as received. The site chooses the keys.
+"""Checks a hit's properties: key-value pairs that are stored as received. The site chooses the property keys.
 
 Decides how many properties are accepted, and how long a key or value may be. The site defines the meaning of its
 properties.

@@ -162,7 +162,7 @@ def _by_field(rows: BoolArray, source: npt.NDArray[np.uint8]) -> Iterator[tuple[
 
 
 def _shown(millis: int) -> str:
-    """Return a time as text for messages: ISO 8601, or milliseconds for a time that datetime cannot represent."""
+    """Return a time as text for messages, in ISO 8601, or in milliseconds if datetime cannot represent the time."""
     try:
         time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(millis))
         return time.isoformat(timespec="milliseconds")

@@ -21,10 +21,10 @@ class Facts(NamedTuple):
     """The inputs of the rules, all in lower case. An input that is not set is "".
 
     `source_kind` is the kind of site or app that `source` names (search, social, ai or email), or "none".
-    `referrer_kind` is the kind of site or app that the referrer names. A site without a listed kind has the kind
-    "site". If there is no referrer, `referrer_kind` is "none". Without a click id, `click` is "". `click` is "ad" if
-    the click id is unknown, or if networks add it only to advertisements. If a network adds its click id to unpaid
-    links too, `click` is the network's kind: search, social or email.
+    `referrer_kind` is the kind of site or app that the referrer names. If no list contains the site or app,
+    `referrer_kind` is "site". If there is no referrer, `referrer_kind` is "none". Without a click id, `click` is "".
+    `click` is "ad" if the click id is unknown, or if networks add it only to advertisements. If a network adds its
+    click id to unpaid links too, `click` is the network's kind: search, social or email.
     """
 
     source: str

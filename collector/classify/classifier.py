@@ -21,7 +21,7 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # no URL parameter has this name; "" means that the click id's kind is unknown
+_NO_CLICK_ID: Final = "-"  # No URL parameter has this name; "" means an unknown kind.
 # If the campaign names no medium, the medium is "cpc" for an advertisement's click, and otherwise follows from the kind
 # of the referrer or click id.
 _MEDIUM_OF_AD: Final = "cpc"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-# The kinds of sites and apps from which visitors arrive. A site without any other kind has the kind "site". If no site
-# is known, the kind is "none".
+# The kinds of sites and apps from which visitors arrive. If no list contains a site, its kind is "site". If a hit has
+# no referring site, the kind is "none".
 Kind = Literal["none", "site", "search", "social", "ai", "email", "payment"]
 
 # If a customer returns from the page of a payment provider, this provider does not count as the referrer (rules.md §9,

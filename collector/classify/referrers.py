@@ -34,8 +34,8 @@ COUNTRIES: Final = frozenset(
 _KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
 _LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # if two kinds list the same pattern, the first counts
 _SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
-# A search engine's host with one of these labels in front is still a search engine. With other labels (mail., docs.),
-# the host is another service.
+# If one of these labels precedes a search engine's host, the host still belongs to the search engine. If any other
+# label (mail., docs.) precedes the host, the host belongs to another service.
 _NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
 _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 
@@ -55,7 +55,7 @@ AN_ORDINARY_SITE: Final = Origin("site", None)
 
 
 class ReferrerTable:
-    """Maps hosts, app packages and paths to origins. Immutable once built."""
+    """Finds the kind and the name of a site or app by its host, app package or path. Immutable once built."""
 
     def __init__(
         self,
@@ -76,7 +76,8 @@ class ReferrerTable:
         self.state = state
         self.spam_state = spam_state
         self._spammers = frozenset(spammers)
-        # Maps a host to pairs (path or "", origin), the longest path first. The host contains `{}` as in its pattern.
+        # Maps a host to pairs (path or "", origin), the longest path first. If the host's pattern contains `{}`, the
+        # key contains `{}` too.
         self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
         for kind, names in kinds.items():
             for name, patterns in names.items():
@@ -162,7 +163,7 @@ def _patterns_of(labels: list[str]) -> Iterator[str]:
 
 
 def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
-    """Return whether a host's entry also applies to the subdomain that has the labels `front` before the host."""
+    """Return whether the entry for a host also applies to the subdomain with the labels `front` before the host."""
     if kind != "search" or not front:
         return True
     if _SEARCH_PART.match(pattern):

@@ -134,7 +134,7 @@ class NotFound(RefusedError):
 
 
 class AlreadyExists(RefusedError):
-    """The name is taken by an object that differs from the requested one."""
+    """The name is taken by an object that differs from the requested object."""
 
     reason = ErrorReason.ALREADY_EXISTS
 

@@ -1,4 +1,4 @@
-"""Types for dirty site-days, generations and settlement results. The settler and reports use these types."""
+"""Types for dirty site-days, generations and settlement results, which the settler and reports use."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class GenerationEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The numbers of a site-day's accepted hits by outcome, in a generation (rule D5).
+    """A generation's numbers of accepted hits on a site-day, by outcome (rule D5).
 
     The checksums are over hash64(hit). accepted = counted + duplicate + excluded + erased. Erased hits stay in
     `accepted` and in the checksums.

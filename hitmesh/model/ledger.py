@@ -8,11 +8,11 @@ from enum import StrEnum
 class LedgerKind(StrEnum):
     """The kind of a ledger row, which decides the meaning of the row's column `at`."""
 
-    CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
-    DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + erased + pending
+    CELL = "cell"  # `at` is the start of the collect time's cell (UTC ms); received = rejected + accepted
+    DAY = "day"  # `at` is the UTC day of event time; accepted = counted + duplicate + excluded + erased + pending
 
-    # `at` is the UTC day of event time: counted or excluded hits that join visits only when the day is settled (rule
-    # S9)
+    # Counted or excluded hits that join visits only when the day is settled (rule S9). `at` is the UTC day of event
+    # time.
     WAITS = "waits"
 
 

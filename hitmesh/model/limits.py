@@ -44,7 +44,7 @@ MAX_LEAD_MS: Final = 10 * 60_000
 COPY_WINDOW_MS: Final = 7_200_000
 """Rule D2: maximum difference in event time between two copies of a hit."""
 COPY_LOG_MS: Final = 5_400_000
-"""Rule D2: the stream finds every copy that arrives at most this log time after the original."""
+"""Rule D2: the stream finds each copy of a hit that arrives at most this much log time after the original."""
 VISIT_GAP_MS: Final = 1_800_000
 """Rule S1: by default, a hit starts a new visit if the gap before the hit exceeds this value."""
 VISIT_CAP_MS: Final = 86_400_000

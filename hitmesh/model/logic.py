@@ -19,12 +19,12 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.sites import VisitPolicy
 
 REHEARSAL_GAP_MS: Final = 180_000
-"""The gap between visits in V0: 3 minutes."""
+"""The gap after which V0 begins a new visit, 3 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logic:
-    """A version of the logic.
+    """A version of the logic that computes metric values.
 
     Attributes:
         name: the name in commands, settings and answers.

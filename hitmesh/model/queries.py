@@ -18,9 +18,9 @@ class MetricQuery:
     """A query to a metric store: sums and sketches from a single row source, grouped by bucket and dimensions.
 
     `bucket_starts` are ascending UTC ms, multiples of 15 min. Bucket i is [bucket_starts[i], bucket_starts[i+1]), and
-    the last bucket ends at `end`. If there is only one start, the whole range is one bucket. `generations` gives the
-    generation to read for each site-day; the query must ignore all other rows. `fresh` tells whether the answer must be
-    read from stored rows instead of a cache.
+    the last bucket ends at `end`. If `bucket_starts` has a single element, the whole range is one bucket. `generations`
+    gives the generation to read for each site-day; the query must ignore all other rows. `fresh` tells whether the
+    answer must be read from stored rows instead of a cache.
     """
 
     source: RowSource

@@ -276,7 +276,7 @@ class Reprocessing:
         return self.first_day <= day < self.end_day
 
     def rules_of(self, site: str) -> int:
-        """Return the version of a site's exclusion rules.
+        """Return the version of a site's exclusion rules that the reprocessing applies.
 
         Example:
             >>> sites = ("merchants/demo/sites/a", "merchants/demo/sites/b")

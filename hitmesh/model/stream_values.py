@@ -30,8 +30,8 @@ class SnapshotManifest:
     The manifest is stored last; readers ignore chunks without a stored manifest.
 
     A snapshot does not contain the recent hits that the stream keeps for each visitor (rule S9). `kept_from` is the
-    offset of the first record with kept hits. A restore reads the log from `kept_from` on. `chunks` is the number of
-    chunks.
+    offset of the first record with hits that the stream keeps. A restore reads the log from `kept_from` on. `chunks` is
+    the number of chunks in the snapshot.
     """
 
     partition: PartitionId

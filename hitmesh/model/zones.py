@@ -1,9 +1,9 @@
 """Civil time: IANA zones from the pinned time zone package (journey step 8, and site-local dates).
 
-This module decides which offset from UTC applies at an instant. It also decides at which instant a local date begins
-(rule Z2). Zones come only from the `tzdata` package, never from the host, so that every process gives the same answer.
-`TZDB_VERSION` is the release of the IANA database in this package. In arrays, dates are days since 1970-01-01, and
-instants are UTC milliseconds. This module never reads the clock.
+This module decides which offset from UTC applies at an instant. This module also decides at which instant a local date
+begins (rule Z2). Zones come only from the `tzdata` package, never from the host, so that every process gives the same
+answer. `TZDB_VERSION` is the release of the IANA database in this package. In arrays, dates are days since 1970-01-01,
+and instants are UTC milliseconds. This module never reads the clock.
 """
 
 import datetime as dt
@@ -234,7 +234,7 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
 
 
 def _back(today: dt.date, count: int, unit: str) -> dt.date:
-    """Return the first date in a range of `count` units ending today."""
+    """Return the first date of a range that has `count` units and ends today."""
     days = {"d": count, "w": 7 * count}.get(unit)
     months = 12 * count if unit == "y" else count
     if (days or months * 28) > day_number(today):

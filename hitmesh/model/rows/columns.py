@@ -86,7 +86,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "key_id": pl.String(),  # the ingest key's id, never its secret
     "batch_id": pl.String(),
     "batch_index": pl.UInt32(),
-    "refund_id": pl.String(),  # set in REFUND hits; absent in records before schema version 2
+    "refund_id": pl.String(),  # Set in REFUND hits; absent in records before schema version 2.
     # The truncated client address (rule I1), if the site stores it; absent in records before schema version 3.
     "network": pl.String(),
 }

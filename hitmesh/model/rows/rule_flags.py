@@ -137,7 +137,7 @@ def rule_flags(
 
 
 def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer]) -> pl.DataFrame:
-    """Return, for each distinct value, the maximum number of RE2 steps that `rule_flags` needs for these hits.
+    """Return, for each distinct value, the maximum number of RE2 steps that `rule_flags` needs for the given hits.
 
     Args:
         rows: as for `rule_flags`.

@@ -30,7 +30,7 @@ EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 MOVED_VISITORS: Final = "moved_visitors"
 
 # The number of partials whose digest was computed by an earlier version, without the mesh secret. Settlement must not
-# use a digest without the secret to confirm the stream's rows.
+# confirm the stream's rows by a digest that was made without the secret.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
