@@ -377,6 +377,6 @@ class MicroBatcher:
 def _monotonic_ms() -> int:
     """Return the monotonic time in ms.
 
-    Changes to the system clock affect neither this time nor the decision when a record is cut.
+    Changes to the system clock do not affect the monotonic time, so a clock change cannot delay a record.
     """
     return int(time.perf_counter() * 1000)

@@ -19,7 +19,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.sites import VisitPolicy
 
 REHEARSAL_GAP_MS: Final = 180_000
-"""The gap after which V0 begins a new visit, 3 minutes."""
+"""The gap, 3 minutes, after which V0 begins a new visit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def name_of(key: RefusalKey) -> str:
 
 
 def key_in(name: str) -> RefusalKey:
-    """Return the key in a resource name.
+    """Return the key of a refused hit from the hit's resource name.
 
     Raises:
         RefusedError: the text is not a name of a refused hit.

@@ -81,10 +81,11 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
     Work.ROLL_BACK: frozenset({State.PUBLISHED, State.FAILED}),
     Work.CANCEL: frozenset({State.PLANNED, State.RUNNING, State.DIFF_READY, State.FAILED}),
 }
-"""The states in which each work can be requested. In FAILED, only the works in AFTER_FAILURE can be requested.
+"""The states in which each work can be requested.
 
-In RUNNING, only RECOMPUTE can be cancelled. If CANCEL is requested while the settler works, the settler's next attempt
-to replace the stored value fails. The settler then begins CANCEL.
+In state FAILED, only the work that AFTER_FAILURE lists can be requested. In state RUNNING, only RECOMPUTE can be
+cancelled. If CANCEL is requested while the settler works, the settler's next attempt to replace the stored value fails.
+The settler then begins CANCEL.
 """
 
 AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
@@ -155,7 +156,7 @@ class RawRepair:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of a work that one settler performs: all site-days whose sites are in certain buckets.
+    """The part of a reprocessing's work that one settler performs: all site-days whose sites are in certain buckets.
 
     Attributes:
         work: the work to which the part belongs; parts of earlier works are ignored.

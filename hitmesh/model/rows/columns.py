@@ -32,7 +32,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "visitor_hi": pl.UInt64(),
     "visitor_lo": pl.UInt64(),
     "hit_id": pl.String(),
-    "hit_hash": pl.UInt64(),  # hash64(hit_id); orders hits of the same event_time (rule S0)
+    "hit_hash": pl.UInt64(),  # hash64(hit_id); decides the order of hits with equal event_time (rule S0)
     "content_hash": pl.UInt64(),  # hash of payload and context, without edge and send times (rule D1)
     "event_time": pl.Int64(),  # rule T1
     "collect_time": pl.Int64(),
