@@ -1,4 +1,4 @@
-"""The gate before admission. The gate refuses senders whose refused hits have recently cost too much work.
+"""Refuses senders whose refused hits have recently cost too much work, before their next hits are admitted.
 
 The decision is made before hits are read, and depends only on the key and the client address. Server keys and edge keys
 are secret, so senders with these keys are not limited. While the directory is unavailable, the gate lets every sender
@@ -50,7 +50,9 @@ class Gate:
 
     @contextmanager
     def held(self, key: str, address: str, size: int) -> Iterator[None]:
-        """Reserve budget for `size` bytes. Until the `with` block ends, these bytes count as work on refused hits.
+        """Reserve budget for `size` bytes.
+
+        Until the `with` block ends, the reserved bytes count as work on refused hits.
 
         Raises:
             RetryError: the sender's budget is exhausted by refused work, or reserved by calls in progress (QUOTA).

@@ -23,13 +23,13 @@ _MIN_WAIT_S: Final = 1.0
 
 
 class RuleBudget:
-    """Buckets of RE2 steps per site.
+    """Token buckets of RE2 steps, one per site.
 
     Args:
         steps_s: the refill of each bucket, in steps per second. By measurement, a step takes at most 12 ns.
         now_s: a monotonic clock, in seconds.
-        max_sites: the maximum number of sites that have a bucket. Beyond this number, the site that was charged least
-            recently loses its bucket, and so its debt.
+        max_sites: the maximum number of sites that have a bucket. If there are more sites, the site that was charged
+            least recently loses its bucket, and so its debt.
     """
 
     def __init__(

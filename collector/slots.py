@@ -1,10 +1,11 @@
-"""Slots for open streams.
+"""Limits the number of open streams.
 
-Separate limits apply to all streams, to each key, to streams without a key in `open`, and to unproven streams. A stream
-is unproven until it has shown a known key. Few unproven streams may be open. If too many unproven streams are open, a
-new stream ends the oldest unproven stream. Clients that open streams without sending anything therefore cannot lock out
-other clients. Browser keys are public, so some slots are reserved for secret keys. The state is pure. Only one call at
-a time is allowed. The service ensures this.
+A stream is unproven until its client has sent a known key. Separate limits apply to all streams, to each key, to
+streams without a key in `open`, and to unproven streams (those without a known key). The limit for streams without a
+known key is low. If too many streams have no known key, a new stream ends the oldest stream without a known key.
+Clients that open streams without sending anything therefore cannot lock out other clients. Browser keys are public, so
+some slots are reserved for streams with secret keys. This module uses no lock and no clock. The service makes only one
+call to this module at a time.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class StreamSlots(Generic[StreamT]):
         return [*self._proven, *self._unproven]
 
     def enter(self, stream: StreamT) -> StreamT | None:
-        """Add an unproven stream. If another stream must end to make room, return the other stream.
+        """Add a stream that has not shown a known key.
+
+        If another stream must end to make room, return the other stream.
 
         Raises:
             RetryError: streams with a key use all slots (TOO_MANY_STREAMS).

@@ -1,6 +1,6 @@
 """Collects the output columns of a micro-batch, and converts them to a table.
 
-A column may be set for some rows only. The other rows are then empty.
+If a column is set for some rows only, the column's other rows are empty.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Columns:
         return self._texts.get(name)
 
     def set_text(self, name: str, texts: Texts | None, rows: Rows | None = None) -> None:
-        """Set a whole string column, or only its values at `rows`. The given rows must have no value yet."""
+        """Set a whole string column, or only the rows `rows`, where the column must not have a value yet."""
         if texts is None:
             return
         if rows is not None:

@@ -89,7 +89,7 @@ class Decoded:
 
 @dataclass(slots=True)
 class _Draft:
-    """An intermediate result of decoding.
+    """The bytes of each frame that remain to be decoded, and the faults found so far.
 
     In `batches`, each damaged hit is reduced to its undamaged parts. A batch that is refused or damaged outside its
     hits is replaced by the same batch without hits.
@@ -155,7 +155,7 @@ class FrameDecoder:
     def _find_large_hits(self, draft: _Draft) -> None:
         """Add a fault for each hit that exceeds the size limit.
 
-        Only batches that are larger than MAX_HIT_BYTES can contain such a hit.
+        Only batches that are larger than MAX_HIT_BYTES can contain a hit above the size limit.
         """
         suspects = [number for number, batch in enumerate(draft.batches) if len(batch) > MAX_HIT_BYTES]
         if not suspects:

@@ -176,10 +176,10 @@ def read_payloads(
 
 
 def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordBatch:
-    """Return the payload columns. Refuse hits whose payload does not decode. Such a payload is read as empty."""
+    """Return the payload columns. Refuse hits whose payload does not decode, and read the damaged payload as empty."""
     reader = _reader(field)
     try:
-        return reader.read(sent, sound=True)  # `is_sound` was called with the whole batch before
+        return reader.read(sent, sound=True)  # `is_sound` has already checked the whole batch
     except Undecodable:
         messages = sent.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

@@ -13,9 +13,9 @@ from dataclasses import astuple, dataclass
 class ChangeReasons:
     """Counts of visits and hits that differ between the old and the new generation of site-days.
 
-    A side is the old or the new generation. A place is a hit that is in a visit on both sides. A place begins a visit
-    on a side if two conditions hold: the place is the first in the visit, and the visit did not begin before the UTC
-    day. The counts of visits add up exactly, as follows:
+    A side is the old or the new generation. A place is a hit that belongs to a visit on both sides. A place begins a
+    visit if it is the visit's first place, and the visit began on the UTC day or later. The counts of visits add up
+    exactly, as follows:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
 

@@ -1,4 +1,4 @@
-"""Types for dirty site-days, generations and settlement results. The settler and reports use these types."""
+"""Types for dirty site-days, generations and settlement results, which the settler and reports use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Final
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
-# Settlement makes dirty marks after a carry or an order's winner has changed. The positions of these marks have this
-# log name.
+# The log name in the positions of dirty marks that settlement makes. Settlement makes dirty marks if the open visits at
+# a day's end (the carry) or the winning claim on an order have changed.
 SETTLEMENT_LOG = "settlement"
-# The positions of dirty marks that announce changed duplicate flags on claims have this log name. The settler that
-# wrote the mark removes the mark after it has set the flags. If the settler dies before it has removed the mark, the
-# mark stays.
+# The log name in the positions of dirty marks that a settler writes before it changes duplicate flags on claims. After
+# the settler has set the flags, it removes its mark. If the settler dies earlier, the mark stays.
 FLAGS_LOG: Final = "flags"
 
 # The generation number of the first stream's rows. Settlements have the generation numbers 1, 2, …; further streams
@@ -40,7 +39,7 @@ class DirtyMark:
     """States that a record at `position` changed a site-day's data.
 
     `hits` is the number of hits that the record has on the site-day. `sum64` is the sum modulo 2⁶⁴, and `xor64` the
-    XOR, of these hits' hit_hash. The ledger counts these hits as pending (rule D5).
+    XOR, of the hits' hit_hash. The ledger counts the hits of dirty marks as pending (rule D5).
     """
 
     site_day: SiteDay
@@ -65,7 +64,7 @@ class MarkRange:
 class DirtySiteDay:
     """A site-day that waits to be settled, with its dirty marks at the time of `DirtyDays.take`.
 
-    A site-day that waited only until the day closed has no dirty marks.
+    If the site-day was only waiting for its day to close, it has no dirty marks.
     """
 
     site_day: SiteDay
@@ -86,7 +85,7 @@ class GenerationEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The numbers of a site-day's accepted hits by outcome, in a generation (rule D5).
+    """A generation's numbers of accepted hits on a site-day, by outcome (rule D5).
 
     The checksums are over hash64(hit). accepted = counted + duplicate + excluded + erased. Erased hits stay in
     `accepted` and in the checksums.

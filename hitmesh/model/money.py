@@ -26,7 +26,8 @@ _WITHDRAWN: Final = {
     "LVL": 2, "MRO": 2, "SLL": 2, "STD": 2, "VEF": 2, "ZWL": 2,
 }  # fmt: skip
 
-# Decimal places by code. Amounts in a code without a minor unit (metals, XXX) are shown with all six digits.
+# Maps each currency code to its number of decimal places. Amounts in a code without a minor unit (metals, XXX) are
+# shown with all six digits.
 EXPONENTS: Final[Mapping[str, int]] = MappingProxyType(
     _WITHDRAWN
     | {currency.code: MICRO_DIGITS if currency.exponent is None else currency.exponent for currency in Currency}

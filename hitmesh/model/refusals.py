@@ -1,7 +1,7 @@
 """Refused hits that can be replayed: their origin, their names, their order, and the obstacles to a replay.
 
-This module decides whether a refused hit can be replayed, without reading the hit's content. The module
-hitmesh.client.mending reads the content.
+Without reading the hit's content, this module decides whether a refused hit can be replayed. The module
+hitmesh.client.mending reads the hit's content.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def key_of(hit: RejectedHit) -> RefusalKey:
 
 
 def list_order(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key for list order, without positions.
+    """Return the first part of the sort key for a list of refusals: the cell (newest first), then the site.
 
-    A list must first be sorted by `newest_first` in descending order and then, with a stable sort, by this key.
+    To sort a list, sort by `newest_first` in descending order, and then, with a stable sort, by `list_order`.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 900_000))
@@ -104,7 +104,7 @@ def list_order(key: RefusalKey) -> tuple[object, ...]:
 
 
 def newest_first(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key for refusals of the same site and cell; sort in descending order.
+    """Return the second part of the sort key, for refusals with equal cell and site; sort in descending order.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 6))
@@ -142,7 +142,7 @@ def name_of(key: RefusalKey) -> str:
 
 
 def key_in(name: str) -> RefusalKey:
-    """Return the key in a resource name.
+    """Return the key of a refused hit from the hit's resource name.
 
     Raises:
         RefusedError: the text is not a name of a refused hit.
@@ -177,7 +177,7 @@ def _not_a_name(name: str) -> RefusedError:
 
 
 def origin_bytes(origin: Origin | None) -> bytes:
-    """Return an origin as bytes; empty for None.
+    """Return the serialized origin of a refused hit, or b"" for None.
 
     Example:
         >>> origin_bytes(None), origin_bytes(Origin("b1", 0, "", 0, False, False, b"", 0, 0, False))[2:4]
@@ -200,7 +200,7 @@ def origin_bytes(origin: Origin | None) -> bytes:
 
 
 def origin_of(value: bytes | None) -> Origin | None:
-    """Return the origin in stored bytes; None if there are no bytes.
+    """Return the origin of a refused hit from its serialized form, or None if `value` is empty.
 
     Raises:
         StoreCorrupt: the bytes are damaged.

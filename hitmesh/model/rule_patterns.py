@@ -1,7 +1,8 @@
 """RE2 patterns in exclusion rules. The same limits apply when a rule is created and when hits are matched.
 
-For a value, the time that RE2 needs is at most proportional to instructions × bytes. Both factors are limited, because
-all sites share a thread in the collector. A site's patterns must not delay the hits of other sites. Pure.
+For a value, the time that RE2 needs is at most proportional to instructions × bytes. The instructions and the bytes are
+limited, because all sites share a thread in the collector, and a site's patterns must not delay the hits of other
+sites. Pure.
 """
 
 from __future__ import annotations

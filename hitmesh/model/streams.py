@@ -2,8 +2,8 @@
 
 A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation. The
 first stream has STREAM_GENERATION, and later streams have -1, -2, … Two streams therefore never share a value. The
-stream table is a single stored value, which is replaced as a whole. Each answer reads the table once, so an answer
-never mixes two streams.
+stream table is a single stored value, which is replaced as a whole. Each answer reads the stream table once, so an
+answer never mixes two streams.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 WARM_UP_MS: Final = DAY_MS + LATENESS_MS + 4 * CELL_MS
-"""A stream begins to read this log time (in ms) before its first day.
+"""The log time, in ms, between the point from which a stream reads the log and the start of the stream's first day.
 
-The time is a visit's maximum length, the allowed lateness and a margin.
+WARM_UP_MS is the sum of a visit's maximum length, the allowed lateness and a margin.
 """
 
 CAUGHT_UP_MS: Final = 60_000
-"""A shadow stream has caught up if its lag behind the live stream is at most this log time, in ms."""
+"""A shadow stream has caught up if its lag behind the live stream is at most this value, in ms of log time."""
 
 
 Progress = Mapping[PartitionId, PartitionProgress]
@@ -71,8 +71,8 @@ class Shadow:
     """A shadow stream, which runs beside the live stream.
 
     `started_at` is the time (UTC ms) at which the shadow was started. `changed_at` is the time (UTC ms) of the shadow's
-    last change of state. `stopped` is used in the state ADOPTING. It has the offsets at which processes stopped the
-    live stream, by partition of both topics.
+    last change of state. In the state ADOPTING, `stopped` maps each partition of both topics to the offset at which a
+    process stopped the live stream.
     """
 
     stream: Stream
@@ -165,7 +165,8 @@ class StreamTable:
     def live_logic(self, setting: str) -> str:
         """Return the name of the live stream's logic version.
 
-        An adopted stream is used as long as the processor's setting still names the version that the stream replaced.
+        If the processor's setting names a version that an adopted stream replaced, the adopted stream's version is
+        returned.
 
         Example:
             >>> table = StreamTable(adopted=(Stream(-1, logic="v1", replaces="v0"),))
@@ -200,7 +201,7 @@ class StreamTable:
         """Return the table with the shadow in another state.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> StreamTable().started(Stream(-1), 5).moved(ShadowState.PUBLISHED, 6).current.generation
@@ -214,7 +215,7 @@ class StreamTable:
         """Return the table with the name of the logic version that the shadow replaces.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> StreamTable().started(Stream(-1), 5).replacing("v0").shadow.stream.replaces
@@ -228,7 +229,7 @@ class StreamTable:
         """Return the table with the positions at which the live stream was stopped.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> StreamTable().started(Stream(-1), 5).stopped({PartitionId("hits", 0): 7}).shadow.stopped
@@ -242,7 +243,7 @@ class StreamTable:
         """Return the table after the shadow ended: the shadow is adopted if its state is ADOPTING, otherwise dropped.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> table = StreamTable().started(Stream(-1, first_day=20), 5)

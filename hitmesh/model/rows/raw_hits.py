@@ -44,7 +44,7 @@ class RawHits:
 
 
 def read_all(rows: int) -> bool:
-    """Return False. If this function is passed as `is_over`, all records are read.
+    """Return False: if `read_all` is passed to `raw_hits` as `is_over`, all records are read.
 
     Example:
         >>> read_all(10**9)
@@ -124,7 +124,7 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
 
     Raises:
         StoreCorrupt: the record is damaged, or the record lists the site-day, but its first and last event times
-            exclude the day. Settlement would skip the record.
+            exclude the day, so that settlement would skip the record.
     """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:

@@ -5,7 +5,8 @@ Apache DataSketches writes (uncompressed compact ordered form, serial version 3,
 library and this module can therefore read each other's sketches.
 
 A sketch consists of a threshold theta and the distinct 63-bit hashes below theta. If theta is `MAX_THETA`, the sketch
-contains every hash, and its count is exact. If theta is lower, the sketch is a sample, and its count is an estimate.
+contains every hash, and its count is exact. If theta is lower than `MAX_THETA`, the sketch is a sample, and its count
+is an estimate.
 
 `hitmesh.model.sketches.unions` builds and unites sketches. Hosts must be little-endian.
 """
