@@ -94,9 +94,9 @@ def _places(ids: U64Array, block: _Block) -> I64Array:
 
 
 def _bits(ids: U64Array) -> tuple[U64Array, U64Array]:
-    """Return four bits per id for each of the block's two words.
+    """Return, for each id, four bits of the block's first word and four bits of its second word.
 
-    The four bits do not depend on the bits of the id that select the block.
+    Other bits of the id select the block.
     """
     mixed = ids * _SPREAD
     mixed ^= mixed >> np.uint64(32)
