@@ -1,6 +1,6 @@
 """Builds a processor's stream, shadow stream, settler and reprocessor from the opened stores and the settings.
 
-Nothing runs here: `processor/__main__.py` decides which of these run, and in which threads.
+This module starts nothing. `processor/__main__.py` decides which parts run, and in which threads.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def build_reprocessor(
 ) -> Reprocessor:
     """Return the reprocessor over these stores. The reprocessor runs in the settler's thread.
 
-    `share` and `rest` must be the settler's.
+    `share` and `rest` must be the objects that the settler uses.
     """
     return Reprocessor(
         settler_stores(stores),

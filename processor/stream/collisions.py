@@ -30,7 +30,8 @@ def keep_collisions(
 ) -> None:
     """Store a window's id collisions as refusals.
 
-    `prepared` contains each partition's rows, and a boolean array (n,): True for rows that collide.
+    `prepared` contains, for each partition, the rows and a boolean array (n,). The array is true for each row that is
+    an id collision.
     """
     collisions = [
         (Position(partition.log, partition.partition, offset), row)

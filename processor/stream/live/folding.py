@@ -1,12 +1,12 @@
 """Folds a site's distinct texts beyond an hourly limit into `(other)` (journey step 5, rule S10).
 
-Decides which texts of a site keep their own rows. A hit's weight is the maximum number of texts that the hit can
-contain. The weights of a site's hits in an hour of log time are added up. While the sum of the weights is at most the
-limit, no text is inspected. The first inspected hit is the hit with which the sum exceeds the limit. From the first
-inspected hit onwards, the first distinct texts in log order are kept, up to the limit. Every further text becomes
-`(other)`. A text is kept or folded for the whole hour and in every column. The result therefore does not depend on how
-records are divided into steps. If hits are read again, they are folded in the same way. Texts are compared directly,
-never by hash.
+Decides which texts of a site are kept, and which texts become `(other)`. A hit's weight is the maximum number of texts
+that the hit can contain. The weights of a site's hits in an hour of log time are added up. While the sum of the weights
+is at most the limit, no text is inspected. The first inspected hit is the hit with which the sum exceeds the limit.
+From the first inspected hit onwards, the first distinct texts in log order are kept, up to the limit. Every further
+text becomes `(other)`. A text is kept or folded for the whole hour and in every column. The result therefore does not
+depend on how records are divided into steps. If hits are read again, they are folded in the same way. Texts are
+compared directly, never by hash.
 """
 
 from __future__ import annotations

@@ -226,8 +226,7 @@ class Interned:
         self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows whose tuple already has a number
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
-        """Return for each row whether the row's texts are the tuple with the number at the same place in `numbers`
-        (n,), n > 0.
+        """Return whether each row equals the tuple that its entry in `numbers` selects (n,), n > 0.
 
         If all rows have the same text (or null) in a column, only one text of the column is compared.
         """
@@ -247,8 +246,7 @@ class Interned:
         return same
 
     def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
-        """Yield two lists of texts for each column: the texts that `codes` (n, width) stand for, and the texts in
-        `rows`.
+        """Yield two lists of texts per column: the texts for which `codes` (n, width) stand, and the texts in `rows`.
 
         If all rows have the same value in a column, yield only the first text of each list.
         """

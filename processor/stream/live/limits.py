@@ -1,7 +1,7 @@
 """Limits of the live stream that matter only at scale (journey step 5), and the values that a processor uses.
 
-The emitted rows depend only on the limits for rules S9 and S10 and on the size of visitor sketches. Tests use the
-smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. With the smallest
+Of these limits, only those for rules S9 and S10 and for the size of visitor sketches change the emitted rows. Tests use
+the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. With the smallest
 sketch size, a cell's sketch with 31 or more visitors is a sample.
 """
 
