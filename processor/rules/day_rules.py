@@ -57,7 +57,7 @@ class DayRules:
 
     @property
     def skipped(self) -> tuple[ExclusionRule, ...]:
-        """The rules, in the versions of any day, that do not compile. A rule that does not compile matches no hit."""
+        """The rules that do not compile, in all versions that decide about a day. A skipped rule matches no hit."""
         found = (rule for version in self._decided for rule in broken_rules(self.rules.at(version)))
         return tuple(dict.fromkeys(found))
 
@@ -107,7 +107,7 @@ class DayRules:
 
     @property
     def _decided(self) -> list[int]:
-        """The versions of the rules that any day has, in ascending order."""
+        """All versions of the rules that decide about a day, in ascending order."""
         return sorted({version for version in self.versions.values() if version != AS_COLLECTED})
 
     def _version_of(self, days: I64Array) -> I64Array:

@@ -54,7 +54,7 @@ _WINNING_ORDER_MEASURES: Final = {
     "shipping": "shipping",
     "discounts": "discount",
 }
-_MANY: Final = 20_000  # with more contributions, parts are grouped one by one, which is cheaper than concatenating all parts
+_MANY: Final = 20_000  # with more contributions, grouping part by part costs less than concatenating
 _ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "brand"}
 
 
@@ -359,7 +359,7 @@ def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
 def complete_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return the rows with all `columns`: fill in missing dimensions and measures, and escape reserved words in texts.
+    """Return the rows with all `columns`. Fill in missing dimensions and measures, and escape reserved words.
     """
     return with_escaped_names(filled_rows(folded, fixed, columns))
 
