@@ -203,7 +203,8 @@ class Erasing:
     def _blank(self, run: _Run, is_over: IsOver) -> bool:
         """Erase the visitor's hits on the days that this erasure publishes.
 
-        Also erase the visitor's hits on each day that got hits or a new generation after RECOMPUTE read the day.
+        Also erase the visitor's hits on days that are not settled, are dirty, or were published after the erasure was
+        planned.
         """
         if run.days is None:
             run.days = self._days_to_blank(run)
@@ -217,7 +218,7 @@ class Erasing:
         return is_done
 
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
-        """Retire all replaced generations on the days that had hits from the visitor.
+        """Retire all replaced generations on the days that had hits from the visitor, and on each following day.
 
         The settler removes the rows of a retired generation when no query reads the generation any more. Unpublished
         generations that began before the marks were stored are abandoned. Otherwise, a settler that has lost its lease

@@ -47,8 +47,7 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether `site_day` is the day after `last` and the carry of `last` changes its settlement (rule L4).
-        """
+        """Return whether `site_day` follows `last` and the carry of `last` changes its settlement (rule L4)."""
         if self.last is None or self.hands_on is None or self.instead_of is None:
             return False
         is_next = (self.last.site, self.last.day + 1) == site_day

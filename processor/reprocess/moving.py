@@ -67,8 +67,8 @@ class _Page:
         """Return how the current entry relates to the recomputed site-day.
 
         A publication must not treat another reprocessing's generation as its own result. If another reprocessing may
-        have produced the generation in `Rebuilt.after` or in the entry, the result is therefore STALE. An entry in the
-        wanted logic that is older than the publication is such an entry.
+        have produced the generation in `Rebuilt.after` or in the entry, the result is therefore STALE. This includes an
+        entry with the wanted logic that was published before this publication began.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:

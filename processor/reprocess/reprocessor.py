@@ -62,8 +62,7 @@ class _Steps(Protocol):
         """Return the chain with which the work continues: the given chain, possibly extended by finished site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Work on at least one site-day. Return the chain with which the work continues, and whether the work is done.
-        """
+        """Work on at least one site-day. Return the chain to continue with, and whether the work is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +191,7 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the ids of erasures that wait. Forget the progress of erasures on which this process no longer works.
-        """
+        """Return the ids of waiting erasures. Forget the progress of erasures that this process no longer does."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
@@ -292,8 +290,7 @@ class Reprocessor:
         return count
 
     def _back_off(self) -> None:
-        """Delay the next portion, because a portion may wait long for its rows, and nothing is settled meanwhile.
-        """
+        """Delay the next portion, because a portion may wait long for its rows, and nothing is settled meanwhile."""
         after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
         self._unavailable += 1
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)

@@ -68,8 +68,7 @@ class _SiteLedger:
 
 @dataclass(slots=True)
 class _Progress:
-    """The progress of a repair: site-days to examine, incomplete site-days, the unread part of the log, and findings.
-    """
+    """The progress of a repair: site-days to examine, incomplete site-days, unread log records, and findings."""
 
     id: str
     to_examine: Iterator[SiteDay]
@@ -109,7 +108,7 @@ class Restoring:
     def advance(self, reprocessing: Reprocessing, is_over: Callable[[], bool]) -> frozenset[SiteDay] | None:
         """Restore raw records until the portion of work is over.
 
-        If all records are restored, return the site-days that must not be recomputed; otherwise, return None.
+        If the work is finished, return the site-days that must not be recomputed; otherwise, return None.
         """
         this = self._progress
         if this is None or this.id != reprocessing.id:
@@ -155,8 +154,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- examine
 
     def _site_days(self, reprocessing: Reprocessing) -> Iterator[SiteDay]:
-        """Yield the plan's settled site-days and their neighbouring days, which a recomputation reads too.
-        """
+        """Yield the plan's settled site-days and their neighbouring days, which a recomputation reads too."""
         for site in sorted(reprocessing.sites):
             days = self._stores.generations.current(site, reprocessing.first_day - 1, reprocessing.end_day + 1)
             yield from (SiteDay(site, day) for day in sorted(days))
@@ -169,8 +167,7 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """If a site-day's raw hits are incomplete, repair its index. If hits are still missing, return what was found.
-        """
+        """If a site-day's raw hits are incomplete, mend its index. If hits are still missing, return the findings."""
         if self._examined(site_day) is None:
             return None
         self._stores.raw.mend_index(site_day)

@@ -283,8 +283,7 @@ def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 
 
 def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contributions of copies. A copy belongs to no visit, so its row has the dimensions of the copy itself.
-    """
+    """Return the contributions of copies. A copy has no visit, so its row has the copy's own dimensions."""
     return copies.select(
         *_hit_key(dimensions),
         pl.lit(value=False).alias("excluded"),
@@ -341,8 +340,7 @@ def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) 
 
 
 def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
-    """Return a sketch for each list of visitors, or null for a list without values. `lg_k` is log2 of a sketch's size.
-    """
+    """Return a sketch of size 2**`lg_k` for each list of visitors, or null for a list without values."""
     groups = np.repeat(np.arange(len(visitors)), visitors.list.len().to_numpy())
     keys = visitors.explode()
     known = keys.is_not_null().to_numpy()
@@ -359,8 +357,7 @@ def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
 def complete_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return the rows with all `columns`. Fill in missing dimensions and measures, and escape reserved words.
-    """
+    """Return the rows with all `columns`. Fill in missing dimensions and measures, and escape reserved words."""
     return with_escaped_names(filled_rows(folded, fixed, columns))
 
 

@@ -222,8 +222,7 @@ class _ScanFromStart:
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yield the stream's records of [first_offset, end_offset) that are still in the log, in order.
-        """
+        """Yield the stream's records of [first_offset, end_offset) that are still in the log, in order."""
         return self._scan.read(partition, max(first_offset, self._starts.get(partition, 0)), end_offset, log_time)
 
 
