@@ -114,7 +114,7 @@ class Blanking:
     def _dirty(self, site: str, days: Sequence[int]) -> Sequence[DirtyMark]:
         """Return a dirty mark for each given day that is already settled.
 
-        The other days need no mark, because they will be settled anyway.
+        A day that is not settled yet needs no mark, because it will be settled anyway.
         """
         settled = self._stores.generations.current(site, min(days), max(days) + 1)
         return self._marks.on(site, [day for day in days if day in settled])

@@ -222,7 +222,7 @@ class Erasing:
 
         The settler removes the rows of a retired generation when no query reads the generation any more. Unpublished
         generations that began before the marks were stored are abandoned. Otherwise, a settler that has lost its lease
-        might still publish one with the visitor's hits.
+        might still publish a generation with the visitor's hits.
         """
         now = self._clock.now()
         first_day, end_day = run.reprocessing.first_day, run.reprocessing.end_day

@@ -40,7 +40,8 @@ class KnownErasures:
     def refresh(self) -> ErasedVisitors:
         """If the last read is older than the interval, read new marks. Return the visitors that the new marks name.
 
-        If a visitor has several marks, the mark with the latest `until` counts, whenever the marks were stored.
+        If a visitor has several marks, the mark with the latest `until` counts, in whatever order the marks were
+        stored.
 
         Raises:
             RetryError: the store is unavailable.

@@ -68,7 +68,7 @@ class Refusals:
     def must_go(self, hit: RejectedHit) -> bool:
         """Return whether a refusal's texts must be removed.
 
-        In this case, the function itself removes the texts from the log.
+        If the texts must be removed, this function itself removes the texts from the log.
         """
         self.seen += 1
         if hit.collect_time >= self._until or not self._is_of_visitor(hit):

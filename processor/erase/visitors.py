@@ -2,7 +2,7 @@
 
 A mark contains only the visitor's hash. On a site with marks, each distinct visitor is therefore hashed, which takes
 about 1 µs. If a hit is later than the `until` of all the site's marks, its visitor is not hashed. Nearly all hits of
-live traffic are later. Visitors of sites without marks are not hashed.
+live traffic are later than every `until`. Visitors of sites without marks are not hashed.
 """
 
 from __future__ import annotations

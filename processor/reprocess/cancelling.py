@@ -74,7 +74,7 @@ class Cancelling:
 
 
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
-    """Return the first site whose rows are not all dropped. In `last`, a finished site has the day `_FINISHED`."""
+    """Return the first site whose rows are not all dropped. If `last` has the day `_FINISHED`, its site is finished."""
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 
 

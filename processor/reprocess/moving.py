@@ -6,8 +6,8 @@ then publishes or restores the wanted generation. If the settler has settled the
 late hits arrived, the wanted generation does not contain these hits. The site-day is then recomputed from the raw hits
 under the wanted logic, so that both generations and the ledger contain the late hits.
 
-If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. In this case, the
-work fails and the site-day keeps its current generation.
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
+fails, and the site-day keeps its current generation.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class _Page:
         """Return how the current entry relates to the recomputed site-day.
 
         A publication must not treat another reprocessing's generation as its own result. If another reprocessing may
-        have produced the generation in `Rebuilt.after` or in the entry, the result is therefore STALE. This includes an
-        entry with the wanted logic that was published before this publication began.
+        have produced the generation in `Rebuilt.after` or in the entry, the result is therefore STALE. For example, an
+        entry with the wanted logic may have been published before this publication began.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:

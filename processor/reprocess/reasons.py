@@ -3,8 +3,9 @@
 The current generation is the old side, and the recomputed generation is the new side. The hits of the old side are the
 new scan's hits below the offsets up to which the current generation was read. The old side's visits are built again
 under the current generation's logic. The old side and the new side are then compared hit by hit. The rebuilt visits and
-the rebuilt ledger must equal the stored visits and the stored ledger. If they differ, a store has lost numbers or raw
-hits, or hits were erased. A comparison of hits and visits cannot explain these differences, so no reasons are returned.
+the rebuilt ledger must equal the stored visits and the stored ledger. If a rebuilt value differs from the stored value,
+a store has lost numbers or raw hits, or hits were erased. A comparison of hits and visits cannot explain these
+differences, so no reasons are returned.
 
 Only hits and visits of the same visitor are compared with each other. A window on disk is therefore compared by visitor
 ranges, and the results (`Part`) are added up. A visitor with more hits than fit into memory is not compared.
@@ -111,7 +112,7 @@ def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolA
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
-    """Compare all hits of some visitors. Each of these visitors' hits in the window must be given.
+    """Compare all hits of some visitors. All hits of these visitors in the window must be given.
 
     Args:
         old: the inputs of the old side; its window is not used.

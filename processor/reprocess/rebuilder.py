@@ -109,7 +109,8 @@ class Rebuilder:
             bounds: the scan's bounds.
             work: the work for which the site-day is recomputed.
             rules: new versions of the exclusion rules, by day. Days without a new version keep their version.
-            erasing: erasure marks for visitors that are about to be erased. Hits that these marks cover do not count.
+            erasing: erasure marks for visitors that are about to be erased. Hits that an erasure mark covers do not
+                count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.

@@ -137,7 +137,7 @@ class Recomputing:
         return None
 
     def _left(self, reprocessing: Reprocessing, at: Reached) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield the site-days after the chain, each with its stored recomputation or None.
+        """Yield the site-days that follow the chain's last site-day, each with its stored recomputation or None.
 
         Another settler may already have stored recomputations of these site-days. Days without a current generation are
         left out, because they are settled when they close. Before the caller takes the next site-day, the caller must

@@ -82,7 +82,8 @@ class _Progress:
     def at(self, chain: Chain) -> _Progress:
         """Return the progress with the given chain.
 
-        The first given chain contains the site-days that were done before this process began.
+        When `at` is called for the first time, the chain contains the site-days that were done before this process
+        began.
         """
         began_count = chain.count if self.began_count is None else self.began_count
         return replace(self, chain=chain, began_count=began_count)

@@ -122,7 +122,7 @@ class Restoring:
         return frozenset(this.kept)
 
     def _begun(self, reprocessing: Reprocessing) -> _Progress:
-        """Return the progress at the beginning.
+        """Return the progress with which a repair begins.
 
         The count of restored records includes the records that an earlier process restored. The count of lost hits
         begins at 0.

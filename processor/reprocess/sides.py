@@ -30,8 +30,8 @@ class Standing(StrEnum):
 
     AS_LEFT: the other generation is current, and nothing has changed since the reprocessing last moved the site-day.
 
-    SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. This shows that the work
-    had already made the wanted generation current.
+    SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. A settlement keeps the
+        current logic and rules, so the work had already made the wanted generation current.
 
     STALE: the settler has settled the site-day again, and nothing shows that the work has already made the wanted
     generation current.

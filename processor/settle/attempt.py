@@ -233,8 +233,8 @@ class Attempt:
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
         """Return the inputs with the current generation's logic, and with the stored carry of the day before.
 
-        If this attempt has a carry but the current generation had none, return None. In this case, the current
-        generation's open visits came from earlier hits, and the window does not contain these hits.
+        If this attempt has a carry but the current generation had none, return None: the current generation's open
+        visits came from earlier hits, which the window does not contain.
         """
         site, day = self.site_day
         stored = self._stores.generations.carry(SiteDay(site, day - 1))
@@ -247,7 +247,7 @@ class Attempt:
     def _under(self, before: Logic, logic: Logic) -> tuple[VisitPolicy | None, VisitPolicy]:
         """Return the policy for visits that began on the day before, and the policy for this day.
 
-        If both policies are equal, the first is None.
+        If both policies are equal, return None in place of the first.
         """
         carried, policy = before.policy(self._policies[0]), logic.policy(self._policies[1])
         return None if carried == policy else carried, policy
@@ -255,9 +255,10 @@ class Attempt:
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that has read more of the log than this attempt.
 
-        After this attempt has read its bounds, another settler may publish a generation that has read more hits. These
-        hits no longer have dirty marks, so this attempt's generation would lose them. If only one of the two has read a
-        partition, for example a partition of a retired log, the partition is not compared.
+        After this attempt has read its bounds, another settler may publish a generation that has read more hits. Hits
+        that only the other generation has read no longer have dirty marks, so this attempt's generation would lose
+        them. If only one of the two has read a partition, for example a partition of a retired log, the partition is
+        not compared.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():

@@ -71,8 +71,8 @@ def excluded_claims(
     Args:
         claims: the claims.
         sides: several versions of the rules for the claims' days, for example before and after.
-        raw: the store with the hits. A record is read only if a day of its claims has a version of the rules in any
-            side.
+        raw: the store with the hits. A record is read only if any side has a version of the rules for the day of a
+            claim in the record.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -68,7 +68,7 @@ class Deciding:
         return tuple(name for name in dict.fromkeys(looked_at) if name not in READ_COLUMNS)
 
     def decide(self, rows: pl.DataFrame) -> Decided:
-        """Split hits into erased hits and hits that are not erased. Decide which of the latter are excluded.
+        """Separate erased hits from other hits, and decide which hits that are not erased are excluded.
 
         Args:
             rows: the hits, with `site`, the columns `columns`, and all `WINDOW_COLUMNS` except `excluded`.

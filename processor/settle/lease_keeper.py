@@ -183,7 +183,7 @@ class LeaseKeeper:
         return loads
 
     def _take_slot(self, slots: Sequence[Lease]) -> None:
-        """Become a settler among which the buckets are divided. There can be at most SITE_BUCKETS of these settlers."""
+        """Acquire one of the SITE_BUCKETS slots. Buckets are divided only among settlers that have a slot."""
         if self._slot is not None:
             return
         mine = [lease.name for lease in slots if lease.owner == self._owner]

@@ -71,7 +71,7 @@ class RangeSums:
         return Carry(pl.concat(self._open_visits).sort(TIMELINE), self._follows)
 
     def rows(self) -> SettledRows:
-        """Fold all contributions into rows. This must be the last call."""
+        """Fold all contributions into rows, after all hits and visits have been added."""
         return SettledRows(self._traffic.folded(), self._visits.folded())
 
 

@@ -76,7 +76,7 @@ def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
 
 
 class _Copies:
-    """The hits of all visitor ranges that are copies (duplicates)."""
+    """The copies (duplicates) among the hits of all visitor ranges."""
 
     def __init__(self, inputs: DayInputs) -> None:
         self.disturbed_days: frozenset[int] = frozenset()

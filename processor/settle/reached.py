@@ -30,7 +30,7 @@ def scan_bounds(progress: ProgressReader) -> ScanBounds:
 
 
 def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
-    """Return the stores of the live stream, and of the stream that reports read if this is another stream."""
+    """Return the stores of the live stream. If reports read another stream, also return that stream's stores."""
     live = stores.stream(table.live.generation, is_shadow=False)
     return [live] if table.current is table.live else [live, stores.stream(table.current.generation, is_shadow=True)]
 

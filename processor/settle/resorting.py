@@ -22,11 +22,11 @@ from processor.settle.wave import covered_by
 class Resorting:
     """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
-    The re-sorted hits are within the bounds of the scan that read them. Even if a site-day's hits are among them, the
-    site-day is settled directly from its records in three cases. First, none of its dirty marks is within these bounds.
-    Second, settlement itself marked the site-day. Third, an earlier day of the site was settled directly in the same
-    pass. In the second and the third case, the site-day may depend on a settlement that has read hits beyond the
-    bounds.
+    The re-sorted hits are within the bounds of the scan that read them. Even if the re-sorted hits include a site-day's
+    hits, the site-day is settled directly from its records in three cases. First, none of the site-day's dirty marks is
+    within the bounds of the re-sorted hits. Second, settlement itself marked the site-day. Third, an earlier day of the
+    site was settled directly in the same pass. In the second and the third case, the site-day may depend on a
+    settlement that has read hits beyond the bounds.
 
     Args:
         raw: the raw records.

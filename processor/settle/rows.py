@@ -102,7 +102,7 @@ class SettledRows:
 class Contributions:
     """The contributions of a large site-day.
 
-    The contributions are stored on disk by cell. When all are written, they are folded into rows.
+    The contributions are stored on disk by cell. When all contributions are written, they are folded into rows.
 
     Args:
         source: the row source.

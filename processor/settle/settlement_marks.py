@@ -23,8 +23,8 @@ class SettlementMarks:
 
     Args:
         clock: the source of the marks' offsets and log times.
-        number: the partition number of the marks. Each object that makes marks needs another number. Marks are cleared
-            by offset, and two makers may derive equal offsets from their clocks.
+        number: the partition number of the marks. Each SettlementMarks object needs a different number. Marks are
+            cleared by offset, and two makers may derive equal offsets from their clocks.
     """
 
     def __init__(self, clock: Clock, number: int) -> None:

@@ -156,8 +156,8 @@ class Settler:
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether the site-day must wait before it is settled.
 
-        A site-day must wait if its last attempt failed a short time ago. If it was settled a short time ago, it must
-        wait too, unless settlement itself marked the site-day.
+        A site-day must wait if its last attempt failed a short time ago. A site-day that was settled a short time ago
+        must wait too, unless settlement itself marked the site-day.
         """
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)

@@ -82,7 +82,7 @@ class SortedHits:
         self._add_all(raw, sites)
 
     def has(self, site: str, day: int) -> bool:
-        """Return whether a settlement of the site-day may read its hits here."""
+        """Return whether a settlement of the site-day may use these sorted hits."""
         return site in self._numbers and day in self.days
 
     def window(self, site: str, start: int, end: int, deciding: Deciding) -> Window | None:

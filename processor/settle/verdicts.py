@@ -56,11 +56,11 @@ def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) ->
 
 
 def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:
-    """Return the neighbouring days with a copy of a hit of this day that the current generation has not read.
+    """Return the neighbouring days that have a copy of a new hit of this day.
 
-    Nearly always, a visitor's hits are in one partition and are read in log order, so a new hit is never the original
-    of an older hit. However, after a change to the site's spread or to the log, a visitor's hits are in two partitions
-    (architecture A4).
+    A hit is new if the current generation has not read the hit. Nearly always, a visitor's hits are in one partition
+    and are read in log order, so a new hit is never the original of an older hit. However, after a change to the site's
+    spread or to the log, a visitor's hits are in two partitions (architecture A4).
     """
     day = inputs.owner.day
     days = hits["event_time"].to_numpy() // DAY_MS

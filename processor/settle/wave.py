@@ -102,9 +102,9 @@ class Pass:
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
     """Return the entry with the dirty marks whose records are within the bounds of a scan.
 
-    If the entry has no marks, return the entry unchanged. If none of its marks is within the bounds, return None. A
-    mark that settlement made belongs to no record, and is always covered, because a scan that begins now reads the hits
-    that caused the mark.
+    If the entry has no marks, return the entry unchanged. If none of the entry's marks is within the bounds, return
+    None. A mark that settlement made belongs to no record, and is always covered, because a scan that begins now reads
+    the hits that caused the mark.
     """
     if not entry.marks:
         return entry  # the pass settles this site-day only because the day has closed

@@ -58,8 +58,8 @@ def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) ->
     Args:
         stores: the stores of all streams.
         table: the stream table.
-        may_begin: whether this process may be the first to pause its live runner. If false, this process waits until
-            another process has paused its runner.
+        may_begin: whether this process may be the first to pause its live runner. If `may_begin` is false, this process
+            waits until another process has paused its runner.
     """
     if not is_adopting(table) or table.shadow is None or not (may_begin or table.shadow.stopped):
         return False

@@ -169,7 +169,7 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write the current partials and ledger. Then store the positions of the records that they include."""
+        """Write the current partials and ledger. Then store the positions up to which they are complete."""
         states = self._states()
         values = [
             *self._due,

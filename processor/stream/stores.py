@@ -36,9 +36,9 @@ from processor.stream.live.sites import DEFAULT_RULES, SiteRules, Sites
 from processor.stream.live.step import Prepared
 
 MAX_DAYS_OF_CHANGES: Final = 400
-"""The maximum number of days for which only sites with changed policies are read.
+"""If at most this many days have passed since the last read, only sites with changed policies are read.
 
-If more days have passed since the last read, all sites are read again.
+If more days have passed, all sites are read again.
 """
 
 

@@ -28,7 +28,7 @@ class Contributions:
     Attributes:
         is_redo: whether the records have been applied before. The steps may have been divided differently.
         rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt. If `is_redo` is true, the first run may have divided the
-            records into smaller steps. Hits whose visits these steps may have rebuilt are then included.
+            records into smaller steps. Hits whose visits a smaller step may have rebuilt are included too.
     """
 
     is_redo: bool = False

@@ -184,7 +184,7 @@ def _distinct(rows: pl.DataFrame) -> pl.Series:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.Series:
-    """Return the hits' distinct texts in log order. Within a hit, the order is that of the columns.
+    """Return the hits' distinct texts in log order. A hit's own texts are in the order of the columns.
 
     The texts of the hit's items come last, in the order of the items.
     """

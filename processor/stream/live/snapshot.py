@@ -208,8 +208,8 @@ def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
     """Return the epoch's sums.
 
-    In format 2, row digests were computed without the mesh secret. These digests are marked, because settlement cannot
-    confirm a day with them.
+    In format 2, row digests were computed without the mesh secret. Digests without the secret are marked, because
+    settlement cannot confirm a day with them.
     """
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:

@@ -80,7 +80,7 @@ def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int
 
 
 def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Array:
-    """Return the timelines with a new hit that is not later than all earlier hits of the timeline in the log."""
+    """Return the timelines in which a new hit is not later than every hit that precedes it in the log."""
     order = np.argsort(keys, kind="stable")
     ordered, ordered_times = keys[order], times[order]
     is_first = np.ones(len(order), np.bool_)
