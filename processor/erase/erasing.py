@@ -249,7 +249,8 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """When every stream has loaded the marks, read all raw hits of the site again. Erase any hits that remain.
+        """When every stream has loaded the marks, read all the site's raw hits again, and erase the visitor's remaining
+        hits.
 
         If hits remained on a day, the day is read again later. A process whose clock is ahead may have written hits of
         the visitor after they were erased.
@@ -308,12 +309,12 @@ class Erasing:
         run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)
 
     def _note_waiting(self, run: _Run, left: str) -> None:
-        """Store the reason why the erasure waits. If this reason is already stored, do nothing."""
+        """Store the reason why the erasure waits. If the same reason is already stored, do nothing."""
         if run.receipt.waiting != left:
             self._store_receipt(run, replace(run.receipt, waiting=left))
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
-        """Erase hits day by day until the portion of work is over. Return whether no day is left.
+        """Erase hits day by day until the portion of work is over. Return whether all days are finished.
 
         If `is_proof` is true, a day is finished only if a read of the day finds no hit of the visitor.
         """

@@ -46,7 +46,7 @@ class Proof:
         self._reprocessings = reprocessings
 
     def look(self, site: str, visitors: ErasedVisitors, days: Iterable[int], now: int) -> Look:
-        """Return the stores that still contain the visitor on these days."""
+        """Search all stores except raw records and the log for the visitor's values on the given days."""
         days = sorted(days)
         kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
         if kept:

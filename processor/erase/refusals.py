@@ -3,7 +3,7 @@
 A refusal keeps at most 4 KiB of the original bytes, in protobuf or JSON. The bytes are a hit, or a batch that was
 refused as a whole. Bytes that do not decode may come from the visitor, so they are treated as the visitor's bytes. If
 the bytes contain neither a visitor id nor a user id, they are from a visitor without cookies, whose key cannot be
-computed from the bytes. If a refusal has no site, only its ids must match, because the site is unknown. If the
+computed from the bytes. If a refusal has no site, a matching id is enough, because the site is unknown. If the
 refusal's ingest key belongs to another merchant, the refusal is not changed.
 """
 

@@ -131,7 +131,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A copy of the hit. The copy is row `index` among the visitor's hits."""
+    """A copy of the inspected hit. The copy is row `index` among the visitor's hits."""
 
     index: int
     at: HitAt
@@ -263,7 +263,10 @@ def _timeliness(hit: _Hit) -> Timeliness:
 
 
 def _wins_order(hit: _Hit, known: Known) -> bool | None:
-    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3). For other hits, return None."""
+    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3).
+
+    If the hit claims no id, return None.
+    """
     if hit.hit_type == HitType.ORDER:
         kind, claimed = ClaimKind.ORDER, hit.order_id
     elif hit.hit_type == HitType.REFUND:

@@ -101,7 +101,7 @@ class _Reading:
 
 
 def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> Found:
-    """Return all hits of the visitors that have a hit with this id on these UTC days of the site.
+    """Return all hits of the visitors who have a hit with the id `hit_id` on one of the UTC days `days`.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -172,7 +172,7 @@ class Reprocessor:
             return 0
 
     def _note_damage(self, error: StoreCorrupt) -> None:
-        """Log once that a stored reprocessing is damaged. Continue with the other reprocessings."""
+        """Log once that a stored reprocessing is damaged, so that work on the other reprocessings can continue."""
         if error.message not in self._noted and len(self._noted) < _MAX_NOTED:
             self._noted.add(error.message)
             logger().error("reprocessing_is_damaged", message=error.message)

@@ -176,8 +176,8 @@ class Restoring:
     def _examined(self, site_day: SiteDay) -> _Examined | None:
         """Count a site-day's raw hits. Return None if no raw hit is missing.
 
-        Read in this order: the stream's ledger, the dirty marks, the generation. With this order, a hit that is stored
-        between two of these reads is never taken for a missing hit.
+        The stream's ledger is read first, then the dirty marks, then the generation. Because of this order, a hit that
+        is stored in the meantime is never taken for a missing hit.
         """
         site, day = site_day
         of_site = self._site_ledger(site)

@@ -62,7 +62,7 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
 def _suspects(hits: pl.DataFrame) -> I64Array:
     """Return the rows whose key may occur more than once.
 
-    Usually there are no such rows, and the search costs only one sort.
+    Usually, no key occurs more than once, and the search costs only a sort.
     """
     mixed = key_hashes(hits)
     repeated = repeated_hashes(mixed)
@@ -104,7 +104,7 @@ def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I
 
 
 def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.integer], BoolArray]:
-    """Return a stable sort order by these columns. Also return whether each sorted row begins a group of equal rows."""
+    """Return a stable sort order by the columns `names`, and whether each sorted row begins a group of equal rows."""
     order = keys.select(pl.arg_sort_by(list(names), maintain_order=True)).to_series().to_numpy()
     changes = (pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
     first = keys[order].select(pl.any_horizontal(changes)).to_series().to_numpy().copy()

@@ -80,7 +80,7 @@ def traffic_rows(
     lg_k: int = LG_K_CELL,
     texts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Return the day's `TRAFFIC_COLUMNS`.
+    """Return the day's traffic rows, with `TRAFFIC_COLUMNS`.
 
     Args:
         owner: the owner of the rows.
@@ -104,7 +104,7 @@ def traffic_rows(
 
 
 def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFrame]:
-    """Return a number for each row (n,). Also return the VISIT_DIMENSIONS of each number.
+    """Return a number for each row (n,), and the VISIT_DIMENSIONS for which each number stands.
 
     Rows with equal VISIT_DIMENSIONS get the same number. Number 0 stands for rows without a value in any of these
     dimensions. Grouping takes half the time if a single number replaces eleven of a row's twenty dimensions.

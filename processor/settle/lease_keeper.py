@@ -123,7 +123,7 @@ class LeaseKeeper:
                 return
 
     def turn(self) -> None:
-        """Renew the leases. Then acquire and give up buckets as the division requires.
+        """Renew the leases, then acquire and give up buckets as `Division` requires.
 
         Raises:
             RetryError: the store is unavailable.

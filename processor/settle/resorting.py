@@ -67,7 +67,7 @@ class Resorting:
             self._hits = SortedHits(self._raw, sites, days, bounds, self._memory)
         except RetryError:
             raise
-        except ANY_ERROR as error:  # each site-day then reads its own records, so a damaged record stops only some
+        except ANY_ERROR as error:  # without sorted hits, a damaged record stops only the site-days that read it
             self._not_before = now + self._pace.retry_after_ms
             logger().warning("hits_not_sorted", error=type(error).__name__, message=str(error))
             return

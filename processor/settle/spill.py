@@ -122,7 +122,7 @@ class Spill:
 
 
 def _constants(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a row with the columns that have a single value, but never with all columns. The row is a copy."""
+    """Return a new row with the columns that have a single value, but never with all columns."""
     names = [name for name in rows.columns if _is_constant(rows[name])][: rows.width - 1]
     return pl.DataFrame({name: [rows[name][0]] for name in names}, schema={name: rows.schema[name] for name in names})
 

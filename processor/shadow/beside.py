@@ -80,7 +80,7 @@ class Beside:
             stop.wait(wait_s)
 
     def run_once(self, stop: threading.Event) -> None:
-        """Run the shadow until the table no longer names it.
+        """Run the shadow until the stream table no longer names the shadow.
 
         If there is no shadow, remove the values of streams that are no longer read.
         """

@@ -40,9 +40,9 @@ class CleaningStores(HasStreams, Protocol):
 def remove_gone(stores: CleaningStores, gone_before: int) -> int:
     """Remove the values of all streams that have been gone since a time before `gone_before` (UTC ms).
 
-    Return the number of these streams. If a settlement confirmed a site-day, the stream's rows for the site-day are not
-    removed here, even if they are only kept for a rollback. Confirmed rows are a settled generation, and are removed
-    like every settled generation. After a crash, the removal is repeated.
+    Return the number of streams whose values were removed. If a settlement confirmed a site-day, the stream's rows for
+    the site-day are not removed here, even if they are only kept for a rollback. Confirmed rows are a settled
+    generation, and are removed like every settled generation. After a crash, the removal is repeated.
     """
     done = 0
     for gone in stores.streams.read().gone:
@@ -73,7 +73,7 @@ def forget_followers(stores: CleaningStores) -> None:
 
 
 def _streamed_days(stores: CleaningStores, gone: GoneStream) -> Iterator[SiteDay]:
-    """Yield the site-days from the stream's first day onwards, except those with an entry that names the stream."""
+    """Yield the site-days from the stream's first day onwards for which no generation entry names the stream."""
     last = ""
     while sites := stores.directory.sites(None, last, _PAGE):
         for site in sites:

@@ -1,8 +1,8 @@
 """The stores of a stream that began in the middle of the log or runs in parallel to the live stream (architecture A9).
 
-Each of these streams has its own generation. It writes no rows for days before its first day, and reads no record
-before its start. A shadow also never reads ahead of the live stream. When a shadow applies a record, the live stream
-has already stored the raw record, the dirty marks and the claims, and has decided which claim wins an order.
+Each of these streams has its own generation. The stream writes no rows for days before its first day, and reads no
+record before its start. A shadow also never reads ahead of the live stream. When a shadow applies a record, the live
+stream has already stored the raw record, the dirty marks and the claims, and has decided which claim wins an order.
 """
 
 from __future__ import annotations

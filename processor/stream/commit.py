@@ -105,7 +105,8 @@ def store_before_transaction(
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
     """Store each partition's counts of hits that wait for settlement (rule S9).
 
-    This function must be called before the rows become visible, because the rows lack the visits of these hits.
+    This function must be called before the rows become visible, because the rows do not include the visits of waiting
+    hits.
 
     Like all ledger entries, these entries contain totals per epoch. Storing the entries again changes nothing.
     """

@@ -56,7 +56,7 @@ _REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
     "log_time": pl.Int64(),
 }
 
-# These empty frames are made once. Making a frame with so many columns takes longer than processing a small window.
+# Empty frames are made once, because making a frame with so many columns takes longer than processing a small window.
 _NO_HITS: Final = pl.DataFrame(schema=_HIT_COLUMNS)
 _NO_REFUSALS: Final = pl.DataFrame(schema=_REFUSAL_COLUMNS)
 

@@ -1,12 +1,12 @@
 """Rebuilds states from durable data (journey step 6, architecture A5).
 
-A recovery runs after a start. It also runs when the states may differ from the committed positions: for example, after
-a commit whose outcome is in doubt, or after partitions moved between processors.
+A recovery runs when a runner starts. A recovery also runs when the states may differ from the committed positions: for
+example, after a commit whose outcome is in doubt, or after partitions moved between processors.
 
-For each partition, the recovery loads the last snapshot with the stream's logic version. It reads kept hits from before
-the snapshot from the log again. It then replays the records up to the committed position. The replay emits no rows,
-because the rows were committed together with the positions. All values of the epochs since the snapshot are written
-again.
+For each partition, the recovery loads the last snapshot with the stream's logic version. The kept hits that are older
+than the snapshot are read from the log again. The recovery then replays the records up to the committed position. The
+replay emits no rows, because the rows were committed together with the positions. All values of the epochs since the
+snapshot are written again.
 
 If the last snapshot has another logic version, the stream's version takes over at the committed position. Up to the
 committed position, the other version has emitted the rows, and also computes all values, so values and rows agree. For

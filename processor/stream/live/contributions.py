@@ -1,7 +1,7 @@
-"""Collects a step's contributions before they are folded. Collects the cells that a redo must overwrite (step 5, A6).
+"""Collects a step's contributions before they are folded. Collects the cells that must be overwritten (step 5, A6).
 
-Decides which stored values a redo must overwrite even if the redo adds nothing to these values. Also decides in which
-cells visitors may have moved to another row.
+If records are applied again, decides which stored values must be overwritten, even if nothing is added to a value. Also
+decides in which cells visitors may have moved to another row.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def find_stream_copies(
 
 
 def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
-    """Return the kept hits with these ids.
+    """Return the kept hits whose id hash is in `ids`.
 
     A visitor may have a million other hits. The kept hits are therefore filtered by id before they are copied in
     memory.

@@ -40,8 +40,7 @@ _MEASURES: Final = {
     RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
     RowSource.VISITS: VISITS_MEASURES,
 }
-# These empty frames are made once, because making a frame with so many columns takes longer than processing a small
-# window.
+# Empty frames are made once, because making a frame with so many columns takes longer than processing a small window.
 _NO_CELLS: Final = pl.DataFrame(schema={**SERIES_COLUMNS, _CHANGED: pl.Boolean()})
 _NO_COUNTS: Final = pl.DataFrame(schema={**LEDGER_SUMS, _CHANGED: pl.Boolean()})
 _NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
@@ -117,7 +116,7 @@ class EpochSums:
             self.counts = _summed_counts(pl.concat([self.counts, *parts]))
 
     def take(self, partition: PartitionId, written: int) -> DueValues:
-        """Return the values that have changed since the last call. Their write timestamp is `written`."""
+        """Return the values that have changed since the last call, with `written` as the write timestamp."""
         if not self.has_changed:
             return DueValues(_NO_PARTIALS.clone(), _NO_LEDGER.clone())
         cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)

@@ -68,7 +68,7 @@ class IdFilter:
         self._blocks = [block for block in self._blocks if block.epoch >= epoch]
 
     def _with_room(self, epoch: int) -> _Block:
-        """Return the epoch's newest filter if it has room. Otherwise, return a new filter.
+        """Return the epoch's newest filter if it has room; otherwise, return a new filter.
 
         If the newest filter is full, the new filter is twice as large.
         """

@@ -21,8 +21,8 @@ from processor.stream.live.limits import PRODUCTION, Limits
 
 _NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
 
-# A kept hit has the columns from which visits and rows are built. It also has the stream's keys, and its offset and row
-# in the log.
+# A kept hit has the columns from which visits and rows are built, the stream's keys, and the hit's offset and row in
+# the log.
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "key": pl.UInt64(),  # timeline key; the lowest bit is 1 for excluded hits
     "site": pl.Int32(),

@@ -159,7 +159,7 @@ def of_refusals(hits_by_cell: pl.DataFrame, digest: RowDigest) -> SignedRows:
 def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
     """Return cells with site names in place of site numbers, and with each cell's day.
 
-    Currencies are spelled as in rows.
+    Reserved words in currencies are escaped, as in rows.
     """
     return with_escaped_names(cells).with_columns(
         sites.texts(cells["site"].to_numpy()).alias("site"), _day().cast(pl.Int32)

@@ -223,7 +223,7 @@ def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
 
 
 def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contributions) -> None:
-    """Retract the contributions of hits whose dimensions changed. Add these contributions under the new dimensions."""
+    """Move the contributions of hits whose dimensions changed from the old dimensions to the new dimensions."""
     moved = np.flatnonzero(old != new)
     if len(moved):
         contributions.of_hits += taken_back(hits[moved], old[moved])
@@ -231,7 +231,7 @@ def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contr
 
 
 def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
-    """Return the pinned hits in these open visits. Also return the index in `bases` of each hit's visit."""
+    """Return the pinned hits in the visits `bases`, and for each hit the index of its visit in `bases`."""
     order = np.argsort(bases.key)
     keys = state.pinned["key"].to_numpy()
     found = np.searchsorted(bases.key[order], keys)
