@@ -249,8 +249,7 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """When every stream has loaded the marks, read all the site's raw hits again, and erase the visitor's remaining
-        hits.
+        """When every stream has loaded the marks, read all raw hits of the site again, and erase the remaining hits.
 
         If hits remained on a day, the day is read again later. A process whose clock is ahead may have written hits of
         the visitor after they were erased.

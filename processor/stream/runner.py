@@ -219,11 +219,7 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Apply a window and store its effects.
-
-        If an error occurs before `apply` is called, the window can be applied again, because only sites were added to
-        the states.
-        """
+        """Apply a window and store its effects. After an error before `apply`, the window can be applied again."""
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)
@@ -365,8 +361,7 @@ class Runner:
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
-        # Pending transactions are resolved before positions are read, because they may still change the committed
-        # positions.
+        # Pending transactions are resolved first, because they may still change the committed positions.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
