@@ -73,7 +73,7 @@ def blanked(record: _Stored, erased: BoolArray) -> _Stored:
 
 
 def erased_days(record: RawRecord, visitors: ErasedVisitors) -> list[int]:
-    """Return the UTC day of each hit in a raw record that is erased but not blank yet.
+    """Return, for the hits in a raw record that are erased but not blank yet, each hit's UTC day.
 
     Raises:
         StoreCorrupt: the record does not decode.

@@ -141,8 +141,8 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, task):
             task.recovered.replayed += _keep_again(task, state, records, copies, waiting)
-    # Since the snapshot, the stream may have divided the records into other steps than the replay does, and stored
-    # their values. All values are therefore overwritten.
+    # Since the snapshot, the stream may have divided the records into other steps than the replay does. All values that
+    # the stream has stored since the snapshot are therefore overwritten.
     state.sums.all_changed()
     due = list(_replay(task, state, committed.next_offset))
     # If the log no longer has all records, replayed epochs may be incomplete, so the stored values are kept.
