@@ -29,7 +29,8 @@ _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 class Role(StrEnum):
     """The work of a process.
 
-    Several streams share the log's partitions. Several settlers share the sites by leases.
+    Several processes may run the stream, and share the log's partitions. Several processes may run settlers, which
+    share the sites by leases.
     """
 
     ALL = "all"

@@ -15,7 +15,7 @@ _MAX_CHARS: Final = 300
 
 
 class SiteDayFailed(FatalError):
-    """A site-day cannot be recomputed or published. This failure ends the work."""
+    """A site-day cannot be recomputed or published, so the reprocessing's work ends."""
 
     def __init__(self, site_day: SiteDay, cause: BaseException) -> None:
         text = cause.message if isinstance(cause, HitmeshError) else f"{type(cause).__name__}: {cause}"[:_MAX_CHARS]
@@ -28,7 +28,7 @@ class SiteDayFailed(FatalError):
 
 @contextmanager
 def naming(site_day: SiteDay) -> Iterator[None]:
-    """Turn errors into SiteDayFailed. Errors after which the next pass can continue are left unchanged."""
+    """Turn errors into SiteDayFailed, except errors after which the next pass can continue."""
     try:
         yield
     except (RetryError, StaleGeneration, SiteDayFailed):

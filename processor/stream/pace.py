@@ -14,7 +14,7 @@ class StreamPace:
     Attributes:
         max_hits: a window has approximately this many hits at most.
         window_ms: the maximum time for which a window collects records, counted from its first record.
-        quiet_ms: a window ends early if no record arrives for this time. Records then need not wait when traffic is
+        quiet_ms: a window ends early if no record arrives for this time, so that records do not wait when traffic is
             low.
         flush_ms: the interval at which partials and ledger are written. If no records arrive, partials and ledger are
             written without waiting for the interval.

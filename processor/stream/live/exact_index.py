@@ -1,8 +1,8 @@
 """Assigns a number to each distinct value.
 
-A hash finds a candidate. A comparison then decides whether two values are equal (rule D0). Equal values get the same
-number. Different values never share a number, whatever their hashes are. If another value occupies a value's table
-entry, the value takes the next entry in its probe sequence.
+The hash of a value finds a known value that may be equal. A comparison then decides whether the two values are equal
+(rule D0). Equal values get the same number. Different values never share a number, whatever their hashes are. If
+another value occupies a value's table entry, the value takes the next entry in its probe sequence.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class ExactIndex:
 def seed() -> int:
     """Return a random seed for hashes. The hashes are valid only within a single index.
 
-    Each index has its own random seed. A sender therefore cannot choose texts that collide. Long probe sequences are
-    therefore rare.
+    Each index has its own random seed. A sender therefore cannot choose texts whose hashes collide, and probe sequences
+    stay short.
     """
     return randbits(64)
 

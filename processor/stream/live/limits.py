@@ -1,8 +1,8 @@
 """Limits of the live stream that matter only at scale (journey step 5), and the values that a processor uses.
 
-The emitted rows do not depend on these values. Exceptions are rules S9 and S10, and the size of visitor sketches. Tests
-use the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. A cell's
-sketch with 31 or more visitors is a sample.
+Of these limits, only those for rules S9 and S10 and for the size of visitor sketches change the emitted rows. Tests use
+the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. With the smallest
+sketch size, a cell's sketch with 31 or more visitors is a sample.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Limits:
         texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are
             `(other)` until their day is settled. Emitted rows depend on this value.
         lg_k: a cell's sketch that is a sample keeps 2**lg_k visitors. A row's sketch becomes a sample beyond
-            `unions.exact_limit` visitors. Emitted rows depend on this value. It determines which visitor counts are
+            `unions.exact_limit` visitors. Emitted rows depend on `lg_k`. The value decides which visitor counts are
             estimates, and how precise the estimates are. The settler must use the same value.
     """
 
