@@ -68,7 +68,7 @@ def load_traffic() -> Traffic:
 def _is_plain_view(hit: RefHit) -> bool:
     """Return whether the hit is a page view whose path is stored unchanged.
 
-    Benchmarks can compare only unchanged paths.
+    A benchmark compares stored paths with sent paths, so admission must not change the paths.
     """
     return hit.type == "PAGE_VIEW" and re.fullmatch(r"[A-Za-z0-9/_-]*", hit.page_path or "") is not None
 

@@ -58,7 +58,7 @@ def taken_at(log_clock: Clock) -> int:
 def opener(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Opener]:
     """Provide a function that opens the same store again, as another process would.
 
-    The store in memory is not opened again. For this store, the function returns the same object.
+    The store in memory cannot be opened twice, so for this store the function always returns the same object.
     """
     opened: list[Stores] = []
     with_druid = request.module.__name__.rpartition(".")[2] in WITH_DRUID

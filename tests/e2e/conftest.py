@@ -35,10 +35,10 @@ SAME_OVER_EVERY_STORE = frozenset(
 These modules test Envoy, the command line, the client, and values that `tests/contract` stores in every store.
 """
 SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py", "test_live_stream.py"})
-"""Modules whose replays run on real servers only with the long tests.
+"""Modules that run on real servers only with the long tests, because other tests cover servers.
 
-`make test` covers servers with other tests. `tests/real/paths` compares every path with the model. `tests/breaking`
-kills processes and servers under load.
+`tests/real/paths` compares both serving paths with the reference model. `tests/breaking` kills processes and servers
+under load.
 """
 LONGEST = "test_reprocessing.py"
 LOADS_ON_SERVERS = frozenset(

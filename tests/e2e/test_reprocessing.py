@@ -43,7 +43,7 @@ SMALL_WAITS = (
 )
 """Settings that shorten two waits of an erasure.
 
-One wait lasts until queries on replaced rows end. The other wait lasts until streams know the erasure's mark.
+An erasure waits until no query reads replaced rows any more. An erasure also waits until all streams know its mark.
 """
 FORGOTTEN = "demo/forgotten"
 
@@ -140,7 +140,10 @@ def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
 
 
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
-    """Return the numbers `known` plus `late` views. Each of these views is of a new visitor."""
+    """Return the numbers after `late` further views, each of a new visitor.
+
+    `known` has the numbers without these views.
+    """
     return (known[0] + late, known[1] + late, known[2])
 
 

@@ -127,7 +127,7 @@ PAGES = (
     "/cart",
     "/about",
     "/a,b;c",
-    "/say-%22hello%22",  # in the normal form in which paths are stored
+    "/say-%22hello%22",  # this path is in the normal form in which paths are stored
     "/ends-with-backslash%5C",
     "/עברית/דף",
     "/emoji-🛒",

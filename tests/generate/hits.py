@@ -1,5 +1,6 @@
-"""Two generated files. The first file covers eight days. The later file has hits before and inside these eight days.
+"""Two generated files.
 
+The first file covers eight days. The second file, which is imported later, has hits before and within these eight days.
 The same seed always gives the same hits. Both files are shuffled. The positions of the hits lie in a single log
 partition, in sending order. Only the same visitor repeats an order. The holder of an order therefore does not depend on
 a race between partitions.

@@ -192,7 +192,7 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
 
 @given(stores())
 def test_excluded_hits_only_add(store: RowsStore) -> None:
-    """Reports can show only one part of invariant P14: including excluded hits never lowers a number."""
+    """Including excluded hits never lowers a number. Reports can show only this part of invariant P14."""
     until = until_of("2015-05-17")
     default = sums(ask(store, a_question("hits,visits,orders", until=until)))
     everything = sums(ask(store, a_question("hits,visits,orders", until=until, include_excluded=True)))

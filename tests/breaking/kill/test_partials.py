@@ -77,7 +77,10 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
 
 
 def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_moved(tmp_path: Path) -> None:
-    """The hit in the middle moves from the newsletter's visit to the advert's visit and back. A redo sees no move."""
+    """The hit in the middle moves from the newsletter's visit to the advert's visit and back.
+
+    If all hits are processed in a single step, the hit does not move.
+    """
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.advance_to(NOON + 20 * MINUTE)
         mesh.append([a_view(0, NEWSLETTER), a_view(10)], 0)

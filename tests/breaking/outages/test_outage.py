@@ -85,7 +85,7 @@ class FastMesh:
         return all(edge.is_done for edge in self.edges.values())
 
     def run_until(self, instant: int) -> None:
-        """Advance by `minutes`, and let all sent hits be acknowledged in each minute."""
+        """Advance minute by minute to `instant`. In each minute, wait until all sent hits are acknowledged."""
         while self.clock.now() < instant:
             self.minute()
             eventually(self.pump, "edges have nothing left", DONE_S)

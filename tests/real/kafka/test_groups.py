@@ -34,7 +34,7 @@ def hears_of_a_move(reader: KafkaLogReader) -> bool:
 
 
 def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
-    """Let the member `beside` take part in a rebalance. `joining` waits for this rebalance.
+    """Let the group member `beside` take part in the rebalance for which `joining` waits.
 
     Return whether the joining member has joined. Kafka may inform either member first.
     """
