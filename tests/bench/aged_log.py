@@ -4,7 +4,7 @@ The next processor rebuilds its state from these hits, as after MINUTES of load.
 FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes of load. The hits of FROM are
 copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh init` and has never run. The
 mesh TO stores counts of the copied hits in its series, but no raw records and no rows. `hitmesh load` on TO therefore
-compares only the hits of its own run. These hits are on sites that an earlier load on TO created.
+compares only the hits of its own run. The comparison is possible only for sites that an earlier load on TO used.
 """
 
 from __future__ import annotations

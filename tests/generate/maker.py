@@ -1,7 +1,7 @@
 """Make a complete hit from a moment in a scenario or in a random visit.
 
-A complete hit has a payload, an origin (referrer and campaign) and a device. This module decides the content of each
-hit type. The caller decides the visitor and the time of each hit.
+A complete hit has a payload, an origin (referrer or campaign) and a device. This module decides the content of each hit
+type. The caller decides the visitor and the time of each hit.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Settling:
         self.processes = [self._a_process(f"settler-{number}") for number in range(count)]
 
     def step(self) -> None:
-        """Take a random step. A settler makes calls or renews its leases, time passes, or a settler is replaced."""
+        """Take a random step: a settler makes calls or renews leases, time passes, or a settler is replaced."""
         process = self._dice.choice(self.processes)
         match self._dice.randrange(20):
             case 0:

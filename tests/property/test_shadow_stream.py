@@ -1,4 +1,4 @@
-"""The shadow stream must equal the reference beside the live stream, after publication, and as the live stream."""
+"""The shadow stream must equal the reference while it runs, after its publication, and as the live stream."""
 
 from __future__ import annotations
 

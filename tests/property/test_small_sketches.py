@@ -130,7 +130,7 @@ def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) ->
 
 
 def hashes_of(visitors: Iterable[str]) -> list[int]:
-    """Return the visitors' hashes in ascending order, as a sketch that contains all these visitors returns hashes."""
+    """Return the visitors' hashes in ascending order, as in a sketch that contains all these visitors."""
     keys = np.array([hash64("low", visitor) for visitor in visitors], np.uint64)
     return sorted(theta_hashes(keys).tolist())
 

@@ -1,8 +1,8 @@
 """Read access logs and shop exports with a literal implementation of the import rules, to check the importer.
 
-The hits are not classified. The channel and the device are unknown, as is whether a hit comes from a bot. Reports on
-these hits must therefore include excluded hits. Each reader returns the hits, and the number of skipped lines by
-reason.
+The hits are not classified: their channel and device are unknown. The readers also do not know which hits come from
+bots, so reports on these hits must include excluded hits. Each reader returns the hits, and the number of skipped lines
+by reason.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ TEXTS_OF_AN_ITEM = 3
 MARK = "\0"
 """Prefix that marks a text as folded.
 
-The text remains after the prefix. Campaigns with different folded names therefore still differ.
+The whole text follows the prefix, so that campaigns with different folded names still differ.
 """
 _FIRST = ("hostname", "page_path")
 _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category", "brand")

@@ -2,7 +2,8 @@
 
 Each process is a thread. Only the thread that the test has chosen runs.
 
-A process pauses before each call of a port. A test lets a process make some calls, or kills the process at its pause.
+A process pauses before each call of a port. A test lets a paused process make a number of calls, or kills the paused
+process.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Process:
 
     Args:
         name: name of the process.
-        work: a function of the process. This function returns the function that the process repeats. The repeated
-            function must use the process's views of ports.
+        work: takes the process, and returns the function that the process repeats. The repeated function must use the
+            process's views of ports.
     """
 
     def __init__(self, name: str, work: Callable[[Process], Callable[[], object]]) -> None:
@@ -71,7 +72,7 @@ class Process:
         return cast("T", _Paused(port, self))
 
     def views(self, stores: T) -> T:
-        """Return a dataclass of ports that lets the process pause before each call of any port."""
+        """Return a copy of `stores` whose ports let the process pause before each call."""
         ports = {port.name: self.view(getattr(stores, port.name)) for port in fields(cast("Any", stores))}
         return type(stores)(**ports)
 

@@ -1,7 +1,7 @@
 """Wrap the stores of a runner so that the n-th write fails.
 
-The write fails before or after its effect. The writer cannot tell which of the two happened. All writes before the n-th
-take effect in the real store.
+The write fails either before or after its effect, and the writer cannot tell which. All writes before the n-th take
+effect in the real store.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Mesh:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # so that a signal to the mesh's process group does not reach the tests
+                process_group=0,  # a signal to the mesh's process group must not reach the tests
             )
 
     def start(self) -> None:
@@ -294,7 +294,7 @@ class Mesh:
 
 
 def _shortened(line: str) -> str:
-    """Remove the middle of a long line. The event at the beginning and the cause at the end remain."""
+    """Remove the middle of a long line, but keep the event at the beginning and the cause at the end."""
     return line if len(line) <= LOG_COLUMNS else f"{line[: LOG_COLUMNS // 3]} ... {line[-LOG_COLUMNS * 2 // 3 :]}"
 
 

@@ -51,7 +51,7 @@ def _parsed(answer: tuple[int, Headers, bytes]) -> tuple[int, Headers, Any]:
 
 
 def reason_of(error: Any) -> str:
-    """Return the reason of an error. The error must have all fields of the common form of errors."""
+    """Return the reason of an error. The error must have all fields that every REST error has."""
     assert set(error) == {"code", "message", "details"}, error
     assert isinstance(error["code"], int)
     assert error["message"]

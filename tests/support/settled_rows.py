@@ -147,7 +147,7 @@ def ask(store: RowsStore, question: Question, currency: str = "USD") -> Series:
 
 
 def table_of(rows: Series) -> dict[tuple[str, ...], list[float | None]]:
-    """Return the values of each row, keyed by the bucket's label (if any) and the dimension values.
+    """Return the values of each row. The key of a row has the bucket's label (if any) and the dimension values.
 
     An empty cell is None.
     """

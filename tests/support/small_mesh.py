@@ -169,7 +169,7 @@ class SmallMesh:
         self.sent += placed(hits, self.stores.log.append(Topic.HITS, partition, record).result())
 
     def heartbeat(self, partitions: Iterable[int] = range(PARTITIONS)) -> None:
-        """Append a heartbeat to partitions. The log time of these partitions becomes the clock's time."""
+        """Append a heartbeat to partitions. A heartbeat advances the partition's log time to the clock's time."""
         for partition in partitions:
             self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
 

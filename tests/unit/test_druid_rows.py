@@ -153,7 +153,7 @@ def a_question(**values: Any) -> MetricQuery:
 
 
 class TestAmounts:
-    """An amount is in two columns. When Druid adds up amounts, neither column of an amount overflows an int64."""
+    """Druid stores an amount in two columns. When Druid adds up amounts, no column overflows an int64."""
 
     AMOUNTS = (0, 1, -1, SMALL - 1, SMALL, -SMALL, -SMALL - 1, 10**18, -(10**18), 2**62, -(2**63), 2**63 - 1)
 

@@ -34,7 +34,7 @@ Script = Callable[["Door", Requests, grpc.ServicerContext], Responses]
 
 @dataclass
 class Door(collector_pb2_grpc.CollectorServiceServicer):
-    """A server whose streams follow `scripts`, one script per stream. Further streams accept every hit."""
+    """A server whose streams follow `scripts`, one script per stream. A stream without a script accepts every hit."""
 
     scripts: list[Script] = field(default_factory=list)
     endpoint: str = ""

@@ -39,7 +39,7 @@ def a_mesh(logic: Logic, now: int = NOON) -> SmallMesh:
 
 
 def totals(mesh: SmallMesh, day: int = DAY) -> tuple[int, int, int]:
-    """Return the number of visits of a day, their duration in minutes, and their views."""
+    """Return a day's number of visits, the duration of all visits in minutes, and the number of page views."""
     start = day * 86_400_000
     rows = [
         row

@@ -1,4 +1,4 @@
-"""Test the pure functions that decide changes, a site-day's state, results for later days, and the next work."""
+"""Test pure functions of reprocessings: changes, the state of a site-day, results for later days, and the next work."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Test processes that outlive the process that started them.
 
-These processes are found again, stopped, and killed if they hang.
-
-No other process is mistaken for one of these processes.
+A later command finds the surviving process, stops it, and kills it if it hangs. If another process has got the same
+process id, the command leaves the other process alone.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def a_record(rows: pl.DataFrame) -> bytes:
 
 
 def buffers_that_are_read(value: bytes) -> set[int]:
-    """Return the numbers of the record's buffers that a read for settlement unpacks."""
+    """Return the numbers of the compressed buffers that settlement unpacks when it reads the record."""
     read, at, number = set(), value.find(ZSTD), 0
     while at >= 0:
         try:
