@@ -230,7 +230,10 @@ def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
 
 
 def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
-    """Wait until the check finds damage in three stores. Dropped rows are cached for 1 s. Return the findings."""
+    """Wait until the check finds damage in three stores.
+
+    The mesh caches for 1 s which rows are dropped. Return the findings.
+    """
     expected, stores = {"raw", "series", "metrics"}, set[str]()
 
     def found() -> dict[str, Any] | None:

@@ -155,8 +155,8 @@ def ref_hits(
 def policies() -> st.SearchStrategy[RefPolicy]:
     """Draw visit policies.
 
-    A policy is v1, v1 with an inverted flag, or v1 with a small maximum number of hits. Small sets of hits reach this
-    maximum.
+    A policy is v1, v1 with an inverted flag, or v1 with a small maximum number of hits. The maximum is so small that
+    small sets of hits reach it.
     """
     return st.sampled_from(
         (

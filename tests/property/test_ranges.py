@@ -1,4 +1,4 @@
-"""Settlement in ranges of visitors and pieces of time gives the same result as a single pass, with any limits."""
+"""If a day is settled in ranges of visitors and pieces of time, with any limits, the result is as in a single pass."""
 
 from __future__ import annotations
 

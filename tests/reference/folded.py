@@ -1,7 +1,8 @@
 """The folding of texts in the stream (rule S10), hit by hit.
 
 The limit applies per site, partition and hour of log time. No text is folded while the arrived hits are too few to
-exceed the limit. With more hits, only the first distinct texts in log order are kept, up to the limit.
+exceed the limit. If there are more hits, the first distinct texts in log order are kept, up to the limit, and all other
+texts are folded.
 """
 
 from __future__ import annotations

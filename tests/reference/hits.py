@@ -29,7 +29,7 @@ VIEW_TYPES = frozenset({"PAGE_VIEW", "SCREEN_VIEW"})
 Position = tuple[int, str, int, int, int]
 """The position of a hit in the log, as the tuple (log time in ms, log, partition, offset, row).
 
-A comparison of two such tuples gives the log order.
+Sorting positions gives the log order.
 """
 
 Campaign = tuple[str, str, str, str]

@@ -1,4 +1,7 @@
-"""Wait until all hits in the log are counted: committed, flushed and visible in answers. No history hit may wait."""
+"""Wait until all hits in the log are counted: committed, flushed and visible in answers.
+
+No history hit may still wait for settlement.
+"""
 
 from __future__ import annotations
 

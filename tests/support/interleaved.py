@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Killed(BaseException):
     """Raised in a process that the test kills.
 
-    The class does not derive from Exception, so that no code of the process handles the error.
+    The class derives from BaseException, so that no `except Exception` in the process catches the error.
     """
 
 

@@ -211,7 +211,7 @@ def _not_zero(sums: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]
 
 
 def _check_ledger(stores: Stores, site: str) -> None:
-    """Check that the site's ledger balances, in the form that GetLedger returns."""
+    """Check that the ledger that GetLedger returns for the site balances."""
     generations = stores.generations
     found = site_ledger(
         stores.ledger.read(site),

@@ -32,7 +32,7 @@ WRITES = frozenset(
 class Killed(BaseException):
     """The simulated death of a process.
 
-    The class derives from BaseException, so that no error handler catches the error.
+    The class derives from BaseException, so that no `except Exception` catches the error.
     """
 
 

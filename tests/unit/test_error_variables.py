@@ -1,4 +1,4 @@
-"""Test that every variable part of an error message is also a variable of the error, with a documented key.
+"""Test that every variable part of an error message is also in the error's metadata, under a documented key.
 
 The tests parse the source. The tests check each call that creates an error which an RPC may return.
 """
@@ -41,7 +41,7 @@ WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 class Raised(NamedTuple):
     """A call that creates an error.
 
-    If the call is of a function that creates errors, `made` is the call of the error class in this function.
+    If the called function creates the error, `made` is the call of the error class inside this function.
     """
 
     place: str

@@ -1,4 +1,7 @@
-"""Test versions of the logic in settlement. A settled day keeps its version, and a visit follows its first day."""
+"""Test versions of the logic in settlement.
+
+A settled day keeps its version of the logic. A visit follows the version of its first day.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test how a state is recovered after a start. A usable snapshot is preferred; without it, the log is read."""
+"""Test how a state is recovered after a start.
+
+If there is a usable snapshot, recovery begins with the snapshot. If not, recovery reads the whole log.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test hits that are sorted by site once for many site-days.
+"""Test raw hits that are sorted by site once and then settled as many site-days.
 
 Each site-day must get the same hits as a separate read for this site-day returns.
 """

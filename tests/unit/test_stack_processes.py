@@ -22,7 +22,7 @@ from hitmesh.tools.stack.processes import Note
 from tests.support.waiting import eventually
 
 SLEEPS = ("/bin/sleep", "60")
-# A process that ignores SIGTERM. The process prints a line as soon as SIGTERM has no effect.
+# A process that ignores SIGTERM. The process prints a line when it has begun to ignore SIGTERM.
 DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 
 

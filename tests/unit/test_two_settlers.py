@@ -254,7 +254,10 @@ def test_day_that_was_settled_before_the_flags_that_it_depends_on_is_settled_aga
 
 
 class Died(BaseException):
-    """The simulated end of the process. The class does not derive from Exception, so that no code handles the error."""
+    """The simulated end of the process.
+
+    The class derives from BaseException, so that no `except Exception` catches the error.
+    """
 
 
 INTENT_MS = 3_600_000
