@@ -1,7 +1,7 @@
 """Settings for all tests: Hypothesis profiles, and meshes on real servers that tests share.
 
 Profile `ci` tries the same examples in every run, so that a failure is reproducible. The environment variable CI or
-HYPOTHESIS_PROFILE=ci selects this profile. Profile `dev` tries new examples. Both profiles try the same number of
+HYPOTHESIS_PROFILE=ci selects the profile `ci`. Profile `dev` tries new examples. Both profiles try the same number of
 examples (support/examples.py). Examples have no deadline, because a slow machine must not fail a test. pytest limits
 the time of each test.
 """

@@ -34,7 +34,7 @@ from tests.bench.record_file import write_record
 from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
 
-START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # An epoch begins at this time.
+START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # an epoch begins at START_MS
 MINUTE_MS: Final = 60_000
 # The state keeps a visit until the horizon is more than the gap (30 minutes) after the visit's last hit. The horizon
 # advances once per epoch, so the state keeps a visit for 90 to 105 minutes, on average 98.

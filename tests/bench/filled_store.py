@@ -33,7 +33,7 @@ OUTCOME_TIMEOUT_S = 60.0
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-# A collector under load holds this number of batches at a time. For each partition, the collector writes the
+# Number of batches that a collector under load holds at a time. For each partition, the collector writes the
 # partition's hits from all held batches to a single log record.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250

@@ -114,7 +114,7 @@ class Part:
     def list_dirty(self) -> Answer:
         """Take the first dirty site-days from each half of the buckets, as two settlers do.
 
-        Then take site-days from all buckets.
+        After both halves, take the first dirty site-days from all buckets.
         """
         closed = closed_before(self.stores)
         found = 0

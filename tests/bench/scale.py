@@ -105,7 +105,7 @@ class Scale:
     mesh_s: int
 
 
-# After 107 minutes of log time, entries of all kinds have begun to expire. The size of the state is then stable. A run
+# After 107 minutes of log time, entries of all kinds have begun to expire, so the size of the state is stable. A run
 # with ten million open visits takes a quarter of an hour. A run of one epoch with two million open visits executes the
 # same code.
 FULL: Final = Scale(

@@ -53,7 +53,7 @@ class Traffic:
 def load_traffic() -> Traffic:
     """Return the traffic of the access log if the log exists.
 
-    Otherwise return generated page views with plain paths.
+    If there is no access log, return generated page views with plain paths.
     """
     if ACCESS_LOG.exists():
         views, _ = read_access_log(ACCESS_LOG, "")

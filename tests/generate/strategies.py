@@ -173,7 +173,7 @@ def policies() -> st.SearchStrategy[RefPolicy]:
 def _position(index: int) -> tuple[int, str, int, int, int]:
     """Return the position of a hit.
 
-    Four hits have the same log time. The order of these hits therefore depends on log, partition, offset and row.
+    Four hits have the same log time, so their order depends on log, partition, offset and row.
     """
     return (index // 4, f"log-{index % 2}", index % 3, index, index % 5)
 

@@ -28,7 +28,7 @@ LOOK_BACK_MS = 40 * MINUTE
 
 
 def a_hit(number: int, amount: int, type: str, dice: Random) -> RefHit:
-    """Return an order or a refund with this amount.
+    """Return an order or a refund with the given amount.
 
     The hits of a test belong to two visitors. The hits of each visitor lie within an hour.
     """

@@ -1,6 +1,6 @@
 """Tests with bytes that no conforming client sends: nested groups at every place, and damage inside messages.
 
-A decoder with unbounded recursion ends the process. A failure of these tests therefore kills the whole test run.
+A decoder with unbounded recursion ends the process, so a failure of these tests kills the whole test run.
 """
 
 from __future__ import annotations

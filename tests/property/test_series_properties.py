@@ -22,8 +22,8 @@ from tests.support.settled_rows import RowsStore, a_question, ask, sketch_of, ta
 # Tests in this file are slow, because every example draws a random store and asks several questions.
 pytestmark = pytest.mark.timeout(120)
 
-# Each zone has a special day in the fortnight that begins on this date. The special day has 23, 24, 24.5 or 25 hours,
-# or begins at 01:00.
+# For each zone, the start of a fortnight that contains a special day. The special day has 23, 24, 24.5 or 25 hours, or
+# begins at 01:00.
 ZONES = {
     "Europe/Berlin": "2026-03-20",
     "Australia/Lord_Howe": "2026-03-28",

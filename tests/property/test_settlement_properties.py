@@ -57,7 +57,7 @@ def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
 
 
 def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
-    """Return a mesh that has settled the hits. The hits were appended in this order, in random records."""
+    """Return a mesh that has settled the hits. The hits were appended in the given order, in random records."""
     dice = Random(seed)
     mesh = SmallMesh(NOW, policy, SITES, logic, sort_site_days=dice.choice((1, 64)))
     send(mesh, hits, dice)

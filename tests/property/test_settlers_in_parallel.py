@@ -35,9 +35,8 @@ MAX_ROUNDS = 4_000
 class Settling:
     """Several settlers that share the stores of a mesh.
 
-    A settler's local clock stands still between two renewals. The settler may therefore treat an expired lease as
-    valid. If a real process is suspended between a lease check and a write, the process also treats an expired lease as
-    valid.
+    A settler's local clock stands still between two renewals, so the settler may treat an expired lease as valid. If a
+    real process is suspended between a lease check and a write, the process also treats an expired lease as valid.
     """
 
     def __init__(self, mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SMALL_PORTIONS) -> None:

@@ -2,9 +2,9 @@
 
 The sketches are so small that a row of 31 visitors is a sample.
 
-The content of a sample depends on how hits are divided into windows. An estimate therefore has several correct values.
-Every sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has
-at least 2**lg_k visitors.
+The content of a sample depends on how hits are divided into windows, so an estimate has several correct values. Every
+sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has at
+least 2**lg_k visitors.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
             assert column.numerators[place] == value == len(known)
             continue
         assert len(known) > NOMINAL
-        # The threshold of a sample is the hash of a visitor. The sample contains all hashes below this threshold.
+        # The threshold of a sample is the hash of a visitor. The sample contains all hashes below its threshold.
         assert value in {kept / (float(known[kept]) / float(MAX_THETA)) for kept in range(NOMINAL, len(known))}
         assert lower[place] <= value <= upper[place]
 

@@ -39,8 +39,8 @@ MICROS = 1_000_000
 def read_access_log(path: Path, site: str) -> tuple[list[RefHit], Counter[str]]:
     """Return page views from an access log in common or combined format, and the number of skipped lines by reason.
 
-    A line whose user agent is truncated (without a closing quote) is valid. Line 8899 of the real log has such a user
-    agent.
+    A line whose user agent is truncated (without a closing quote) is valid. Line 8899 of the real log has a truncated
+    user agent.
     """
     hits: list[RefHit] = []
     skipped: Counter[str] = Counter()

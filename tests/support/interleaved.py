@@ -107,7 +107,7 @@ class _Paused:
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
         """Return a stream's stores, as OneStream does.
 
-        The process also pauses before each call of a port of these stores.
+        The process also pauses before each call to a port of the returned stores.
         """
         store: StreamStore = self._port(generation, is_shadow=is_shadow)
         view = self._process.view

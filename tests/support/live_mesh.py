@@ -241,7 +241,7 @@ class LiveMesh:
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Advance the clock without hits, and stream the log. All partitions then have the same log time."""
+        """Advance the clock without hits, so that all partitions have the same log time, and stream the log."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()

@@ -32,7 +32,7 @@ def plan(
     kind: Kind = Kind.LOGIC,
     id_: str = "r",
 ) -> Reprocessing:
-    """Store a planned reprocessing of the days [first, end) of these sites."""
+    """Store a planned reprocessing of the days [first, end) of the given sites."""
     now = mesh.clock.now()
     planned = Reprocessing(id_, kind, logic, tuple(sites), *days, created_at=now, updated_at=now)
     mesh.stores.reprocessings.create(planned)

@@ -61,7 +61,7 @@ def reason_of(error: Any) -> str:
 
 
 def metadata_of(error: Any) -> dict[str, str]:
-    """Return the variables of an error's message. ErrorInfo contains these variables as metadata."""
+    """Return the variables of an error's message, which ErrorInfo contains as metadata."""
     metadata: dict[str, str] = _info_of(error).get("metadata", {})
     return metadata
 

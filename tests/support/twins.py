@@ -1,4 +1,7 @@
-"""Different texts that have the same hash64. A sender can find such texts within a minute (rule D0)."""
+"""Different texts that have the same hash64.
+
+A sender can find two texts with the same hash64 within a minute (rule D0).
+"""
 
 from __future__ import annotations
 

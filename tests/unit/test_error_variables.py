@@ -27,7 +27,7 @@ KINDS = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, HitmeshError)
 }
-# Error classes have these arguments besides the variables of the message.
+# Arguments of error classes that are not variables of a message.
 STANDARD = {"field", "reason", "retry_after_s"}
 # Names whose value is a fixed text, or one of several fixed texts.
 FIXED = {"cure", "hint", "rule"}

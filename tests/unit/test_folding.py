@@ -29,7 +29,7 @@ LIMIT = 2 * len(FOLDED_COLUMNS)  # two hits together have at most this number of
 
 
 def kept(pages: Sequence[str], first_row: int = 0, site: int = 0, skus: Sequence[str] = ()) -> pl.DataFrame:
-    """Return the log record that contains these hits."""
+    """Return hits of a log record, with the given pages and products."""
     items = [{"sku": sku, "category": None, "brand": "b", "unit_price": 1, "quantity": 1} for sku in skus] or None
     rows = [
         dict.fromkeys(KEPT_COLUMNS)

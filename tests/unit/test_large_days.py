@@ -194,7 +194,7 @@ def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
 
 
 def change_rules(mesh: SmallMesh, pages: str) -> None:
-    """Add rules that exclude these pages, and a network that no hit has."""
+    """Add rules that exclude the given pages, and a network that no hit has."""
     if not mesh.stores.directory.site(SITE).rules.version:  # type: ignore[union-attr]  # the site exists
         store_networks(mesh.stores.directory, SITE)
         add_rule(mesh.stores.directory, SITE, RuleKind.NETWORK, "203.0.113.0/24")

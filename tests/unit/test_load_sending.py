@@ -306,7 +306,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         assert stream.wait(patient(10))
         stream.close()
     assert tally.progress.acknowledged == 200
-    # The first frame was due 0.045 s after the start. This frame was acknowledged only after the last frame was due.
+    # The first frame was due 0.045 s after the start, but was acknowledged only after the last frame was due.
     assert tally.latencies_s[0] > 0.9
     assert expected.is_complete
 

@@ -1,6 +1,6 @@
 """Test that a record always has the same log time, from whatever position a reader begins (rule L1).
 
-Kafka does not store log times. The adapter derives log times from the records, as a running maximum. These tests pass
+Kafka does not store log times. The adapter derives log times from the records, as a running maximum. The tests pass
 messages of Kafka's client to the adapter.
 """
 

@@ -210,7 +210,7 @@ def test_change_of_version_marks_the_next_day_only_if_a_visit_is_open_between_th
     mesh.send([a_hit(-1), a_hit(20), a_hit(600), a_hit(1_500)])
     mesh.settle()
     before, today = (an_attempt(mesh, day, logic=V0) for day in (YESTERDAY, TODAY))
-    # Under V0 too, the visit of 23:59 is open at midnight. This visit does not contain the hit of 00:20.
+    # Under V0 too, the visit of 23:59 is open at midnight, but does not contain the hit of 00:20.
     assert before.disturbed_days(settled_by(before)) == {DAY}
     assert today.disturbed_days(settled_by(today)) == set()
     same = an_attempt(mesh, YESTERDAY)

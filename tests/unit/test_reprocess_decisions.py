@@ -34,7 +34,7 @@ OPEN = Carry(pl.DataFrame([dict.fromkeys(CARRY_COLUMNS)], schema=CARRY_COLUMNS))
 
 
 def sketch(*visitors: int) -> bytes:
-    """Return the sketch of a cell that contains these visitors."""
+    """Return the sketch of a cell that contains the given visitors."""
     return bytes(cell_sketches(np.array(visitors, np.uint64), np.zeros(len(visitors), np.int64), 1)[0].as_py())
 
 

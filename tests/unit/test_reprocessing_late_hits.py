@@ -188,7 +188,7 @@ def test_restored_day_is_marked_if_the_recomputed_day_before_hands_on_another_ca
     plan(mesh, [SITE])
     done(mesh, Work.RECOMPUTE)
     done(mesh, Work.PUBLISH)
-    # Under v0, the visit of the late hit has ended before midnight. Under v1, this visit is still open at midnight.
+    # The late hit's visit ends before midnight under v0, and is still open at midnight under v1.
     arrive(mesh, a_hit(1_425))
     mesh.settle()
     done(mesh, Work.ROLL_BACK)

@@ -47,7 +47,7 @@ def published_rules() -> SmallMesh:
 
 
 def excludes(mesh: SmallMesh, *paths: str) -> bool:
-    """Return whether reports exclude exactly the hits of these paths."""
+    """Return whether reports exclude exactly the hits of the given paths."""
     wanted = expected_under(mesh.sent, lambda hit: hit.page_path in paths)
     return not differences(without_bots(mesh.rows()), wanted) and imbalance(mesh) == 0
 

@@ -1,6 +1,6 @@
 """Test rows that reports no longer read.
 
-The generation of these rows is listed as retired until the settler removes the rows.
+If reports no longer read a generation, it is listed as retired until the settler removes its rows.
 """
 
 from __future__ import annotations

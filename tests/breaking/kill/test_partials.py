@@ -57,10 +57,7 @@ def a_view(minute: float, origin: Origin = DIRECT) -> RefHit:
 
 
 def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tmp_path: Path) -> None:
-    """The redo processes both records in a single step.
-
-    In this step, the visit never ends and the cell does not change.
-    """
+    """The redo processes both records in a single step, so the visit never ends and the cell does not change."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.append([a_view(0), a_view(1)], 0)
         mesh.step()

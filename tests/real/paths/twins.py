@@ -1,8 +1,8 @@
 """A mesh on servers and a mesh in memory.
 
 Both meshes append the same hits to the same partitions at the same log times. The collect times of the hits lie far in
-the past. In Kafka, a hit's log time is therefore its collect time + 10 minutes (rule L1). In memory, log time is the
-time of the mesh's clock. The clock of the mesh in memory is therefore 10 minutes ahead.
+the past, so in Kafka a hit's log time is its collect time + 10 minutes (rule L1). In memory, log time is the time of
+the mesh's clock, so the clock of the mesh in memory is 10 minutes ahead.
 """
 
 from __future__ import annotations
