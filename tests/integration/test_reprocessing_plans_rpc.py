@@ -211,7 +211,7 @@ def test_no_plan_is_stored_for_a_caller_who_left_whenever_the_caller_left(mesh: 
             assert mesh.stores.reprocessings.all() == []
             continue
         break
-    assert left >= 3  # the call can end before either of two reads, and before the plan is stored
+    assert left >= 3  # the caller can leave before either of two reads, or before the plan is stored
     assert len(mesh.stores.reprocessings.all()) == 1
 
 

@@ -127,8 +127,8 @@ def test_a_date_the_zone_skipped_is_empty_and_has_no_row() -> None:
 
 
 def test_a_day_begins_at_its_first_instant_where_clocks_went_back_just_after_midnight() -> None:
-    # At 00:01 on 7 November 2010 the clocks went back to 23:01 on the 6th. The previous minute was therefore already on
-    # the 7th.
+    # At 00:01 on 7 November 2010 the clocks went back to 23:01 on the 6th, so the previous minute was already on the
+    # 7th.
     start_ms, end_ms = civil_range("America/St_Johns", date("2010-11-07"), date("2010-11-07"))
     assert (start_ms, end_ms) == (utc("2010-11-07T02:30"), utc("2010-11-08T03:30"))
     with pytest.raises(CivilTimeError, match="America/St_Johns on 2010-11-06: 2010-11-07T02:31"):

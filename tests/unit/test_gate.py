@@ -45,8 +45,8 @@ def charged(budget: RefusalBudget) -> float:
     ("sizes", "work"),
     [
         ([10, 10, 10, 9_970], 9_970),  # the charge is the size of the refused hit, not a fourth of all bytes
-        ([1, 1, 1, 1], 9_996 / 4 + 1),  # the charge includes a share of the bytes outside hits
-        ((), 2_500),  # if sizes are unknown, the charge is an equal share
+        ([1, 1, 1, 1], 9_996 / 4 + 1),  # the charge is the hit's size and a share of the bytes outside hits
+        ((), 2_500),  # if the hits' sizes are unknown, each hit is charged an equal share of the bytes
     ],
 )
 def test_a_refused_hit_is_charged_by_its_own_bytes(
