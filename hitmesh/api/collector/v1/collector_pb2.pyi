@@ -502,8 +502,8 @@ class HitIssue(_message.Message):
     RETRY_DELAY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Number of the batch on the stream. The field is not set in responses to unary calls, because such a call has a
-    single batch.
+    """Number of the batch on the stream. The field is not set in responses to unary calls, because a unary call has
+    a single batch.
     """
     index: _builtins.int
     """Index of the hit in the batch. If not set, the issue concerns the whole batch."""
@@ -569,8 +569,8 @@ class Receipt(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     LOG_TIME_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Number of the batch on the stream. The field is not set in responses to unary calls, because such a call has a
-    single batch.
+    """Number of the batch on the stream. The field is not set in responses to unary calls, because a unary call has
+    a single batch.
     """
     topic: _builtins.str
     """The topic."""
