@@ -1,9 +1,10 @@
 """Store, on Cassandra, the site-days that wait for their day to close.
 
 A million sites have a million awaited site-days, nearly all on days that are still open. A settler therefore reads a
-table that is keyed by day. The settler reads only the few closed days, so it passes over no tombstones from earlier
-days. A second table, `awaited_site_days`, lists each site's awaited days. An older version of hitmesh wrote only
-`awaited_site_days`. Every few minutes, the settler therefore also reads a bucket from `awaited_site_days`.
+table that is keyed by day. The settler reads only the few closed days, so the settler passes over no tombstones from
+earlier days. A second table, `awaited_site_days`, lists each site's awaited days. An older version of hitmesh wrote
+only the table `awaited_site_days`. Every few minutes, the settler therefore also reads a bucket from
+`awaited_site_days`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class AwaitedDays:
 
     Args:
         session: a session on the keyspace.
-        long_s, share: passed on to Sweep, which explains both.
+        long_s, share: see the arguments of the class Sweep.
         look_every_s: seconds for which an empty result is reused.
         audit_every_s: seconds between two reads of the table `awaited_site_days`; each read covers a single bucket.
         clock: returns monotonic seconds.
@@ -66,8 +67,8 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # The arguments `closed_before` and `buckets` of the last read, if the last read found no site-day. For
-        # `look_every_s` seconds, a call with equal arguments reuses the empty result.
+        # Set if the last read found no site-day: the read's arguments `closed_before` and `buckets`. For `look_every_s`
+        # seconds, a call with equal arguments reuses the empty result.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0
@@ -135,14 +136,18 @@ class AwaitedDays:
         }
 
     def _forget_days(self, empty: Sequence[tuple[int, int]], closed_before: int, read_us: int) -> None:
-        """Delete the rows of old days that no site awaits. The stream never adds a site-day whose day has closed."""
+        """Delete the rows of old days that no site awaits.
+
+        The stream never adds a site-day after the day has closed.
+        """
         old = [(bucket, day) for bucket, day in empty if day < closed_before - _KEPT_DAYS]
         self._session.run_many(_FORGET_DAY, [(read_us - _CLOCK_MARGIN_US, *key) for key in old])
 
     def _audit(self, now_s: float, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
         """Return the closed site-days that were found in the table `awaited_site_days`.
 
-        If `audit_every_s` seconds have passed since the last read of this table, first read the next bucket.
+        If the last read of `awaited_site_days` is at least `audit_every_s` seconds old, first read the table's next
+        bucket.
         """
         if now_s - self._audited_s >= self._audit_every_s and buckets:
             self._audited_s = now_s

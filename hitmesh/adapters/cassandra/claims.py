@@ -1,8 +1,8 @@
 """Store on Cassandra which hits claim which order ids and refund ids (rule D3).
 
-Several hits may claim the same id. In the stream, only the first claim counts, which is called the id's holder. A
-conditional write stores the holder. Settlement ignores the holders and decides from all claims which claim counts.
-Orders and refunds have separate tables with equal columns.
+Several hits may claim the same id. In the stream, only the first claim on an id counts; this claim is called the id's
+holder. A conditional write stores the holder. Settlement ignores the holders and decides from all claims which claim
+counts. Orders and refunds have separate tables with equal columns.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class CassandraOrderClaims:
             tables.set_duplicates(site, verdicts)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims from the tables by id and by position; keep the holders. Idempotent."""
+        """Remove claims, but keep the holders. Idempotent."""
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:

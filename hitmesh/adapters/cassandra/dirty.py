@@ -58,7 +58,7 @@ class CassandraDirtyDays:
         self._session = session
         self._awaited = AwaitedDays(session, long_s=long_s, share=share, audit_every_s=audit_every_s)
         self._marked = Sweep(SITE_BUCKETS, long_s=long_s, share=share)
-        # The highest write timestamp of the marks, for each site-day and partition in the last result of `take`.
+        # The last result of `take`: for each site-day and partition, the highest write timestamp of the dirty marks.
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
@@ -115,7 +115,7 @@ class CassandraDirtyDays:
         return rows
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Delete exactly the dirty marks in `taken`; the site-day is no longer awaited."""
+        """Delete exactly the dirty marks in `taken`, and stop awaiting the site-day."""
         key, now_us = _key(taken.site_day), time.time_ns() // 1_000
         deleted = [
             (

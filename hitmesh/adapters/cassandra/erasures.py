@@ -25,7 +25,7 @@ class CassandraErasures:
         self._session = session
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably in the tables `erasures` and `erasures_by_time`."""
+        """Store erasure marks durably in the tables `erasures` and `erasures_by_time`."""
         self._session.run_many(
             _INSERT, [(mark.site, mark.digest, mark.until, mark.created_at, mark.reprocessing) for mark in marks]
         )

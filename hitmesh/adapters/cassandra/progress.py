@@ -1,9 +1,9 @@
 """Store how much of each log partition is processed; freshness is computed from this progress (rule L1).
 
-A position never moves back. No conditional write (four round trips) is needed, because the log time is the write
-timestamp. Log time never decreases within a partition, so a later position overwrites an earlier position in any order
-of writes. For equal timestamps, Cassandra keeps the larger value. Every writer, even a former member of the consumer
-group, publishes only positions that the consumer group has committed.
+A position never moves back. The log time is the write timestamp, so no conditional write is needed, which would take
+four round trips. Log time never decreases within a partition, so a later position overwrites an earlier position in any
+order of writes. For equal timestamps, Cassandra keeps the larger value. Every writer, even a former member of the
+consumer group, publishes only positions that the consumer group has committed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CassandraProgress:
     Args:
         session: the connection.
         catalogue: the source of declared partitions.
-        shadow: the generation of the shadow stream whose positions these are; 0 for the positions of the processor.
+        shadow: the generation of the shadow stream whose positions are stored; 0 stores the positions of the processor.
     """
 
     def __init__(self, session: CassandraSession, catalogue: Catalogue, shadow: int = 0) -> None:

@@ -128,7 +128,7 @@ class CassandraRawStore:
         yield from self._records(self._index.find(sites, days, before), wanted)
 
     def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
-        """Read the candidates' records; yield each record that has hits on a wanted site-day."""
+        """Read the records that the index found; yield each record that has hits on a wanted site-day."""
         found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
@@ -149,9 +149,10 @@ class CassandraRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield position and record for each record that `scan` finds, by position. A lost or damaged record is None.
+        """Yield position and record for each record that `scan` finds, in order of position.
 
-        Records whose index entries are in damaged index rows are not returned.
+        For a lost or damaged record, yield None in place of the record. Records whose index entries are in damaged
+        index rows are not returned.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         wanted = {SiteDay(site, day) for day in days}
@@ -167,7 +168,7 @@ class CassandraRawStore:
                 yield position, record
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably, and replace any records that are stored at their positions."""
+        """Store records durably, and replace any existing records at the same positions."""
         self.put(records)
         self._session.run_many(_INSERT_DAY, {site_day for record in records for site_day in record.site_days})
 
@@ -200,7 +201,7 @@ class CassandraRawStore:
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:
-        """Store each site's days again on each new day of log time, so that no day expires before its records."""
+        """On each new day of log time, store the sites' days again, so that no day expires before the day's records."""
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
@@ -231,8 +232,8 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces.
 
-    Return None if the first piece is missing, because this piece is written last. The first piece holds the number of
-    pieces. Additional pieces belong to an earlier, longer value.
+    Return None if the first piece is missing, because the first piece is written last. The first piece holds the number
+    of pieces. Additional pieces belong to an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None

@@ -1,8 +1,8 @@
 """Store refused hits on Cassandra, and count them per 15 minutes of collect time (step 6 of the journey, rule D5).
 
-A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
-rejected_cells, the site "*" stands for all sites. A request for the refusals of all sites first reads the cells of "*".
-The request then reads each cell's sites from rejected_sites.
+Each pair (site, cell) is a separate Cassandra partition, so a sender of many invalid hits still fills only small
+partitions. In the table rejected_cells, the site "*" stands for all sites. A request for the refusals of all sites
+first reads the cells of "*". Then the request reads the sites of each cell from the table rejected_sites.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
 _ALL_SITES: Final = "*"  # stands for all sites; no real site has this name
 
-# Maximum number of (site, cell) pairs that a page reads. A page reads the previous page's last pair again, so the
-# maximum must be at least 2.
+# Maximum number of (site, cell) pairs that a page reads. The first pair of a page is also the last pair of the previous
+# page, so the maximum must be at least 2.
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -57,7 +57,7 @@ class CassandraRejectedStore:
     A table holds the refused hits by site and cell, and other tables list the cells.
 
     Attributes:
-        keep_bytes_days: days for which a refused hit's bytes are kept after they were written.
+        keep_bytes_days: number of days for which the bytes of a refused hit are kept.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class CassandraRejectedStore:
     def _in_place(
         self, cell: int, site: str, wanted: RefusalRange, after: RefusalKey | None, limit: int
     ) -> list[RejectedHit]:
-        """Return a site's refusals in a cell that follow the key `after`, newest first."""
+        """Return, newest first, a site's refusals that follow the key `after` within a cell."""
         if after is not None and (after.cell, after.site) == (cell, site):
             values: tuple[object, ...] = (site, cell, after.collect_time, *after.position, after.row, limit)
             found = self._session.run(_SELECT_AFTER, values)
@@ -180,7 +180,7 @@ class CassandraRejectedStore:
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals for which `wanted` is true; yield the number of changes per cell."""
+        """Erase the texts of the site's refusals that `wanted` selects; yield the changed refusals' number per cell."""
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

@@ -80,7 +80,7 @@ class ReplacedSiteDays:
         )
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that became superseded before the time `published_before`."""
+        """Return the generations that became superseded before the time `published_before`, published or not."""
         began_s = self._clock()
         is_whole = began_s >= self._whole_again_s
         if is_whole:

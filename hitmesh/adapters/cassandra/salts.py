@@ -1,7 +1,7 @@
 """Store salts for site-local dates on Cassandra (rule I2).
 
-Conditional writes make a salt unique. All salts of a date are in one Cassandra partition, so that one deletion destroys
-all of them.
+A conditional write stores each salt, so a site and a date never have two salts. All salts of a date are in one
+Cassandra partition, so that one deletion destroys all salts of the date.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class CassandraSeriesStore:
             self._session.run(f"DELETE FROM series_settled WHERE {_OF} AND version = ?", (*key, before))
 
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
-        """Replace version `before` if it is still current; return whether the write succeeded.
+        """Make `version` current if `before` is still the current version; return whether the write succeeded.
 
         The write is conditional. If two writers write at the same time, one of them fails, even if their clocks differ.
         A failed write removes no rows, because readers still use the rows.
@@ -186,7 +186,7 @@ class CassandraSeriesStore:
 
 
 def _frame(site: str, rows: Sequence[Row]) -> pl.DataFrame:
-    """Return a site's rows as a data frame with the columns that `series` adds up."""
+    """Return a site's rows as a data frame with the columns that the function `series` needs."""
     schema = {
         "day": pl.Int32,
         "cell": pl.Int64,

@@ -86,8 +86,8 @@ class CassandraSession:
     def run_by_partition(self, cql: str, rows: Iterable[Values], key_columns: int) -> None:
         """Run an idempotent statement once per row of values; group each partition's rows into few requests.
 
-        Grouping is cheaper, because a request costs driver and server more than a row does. All rows in a request
-        belong to the same Cassandra partition, so Cassandra applies the request as a single mutation.
+        Grouping is cheaper: for both driver and server, a request costs more than a row. All rows in a request belong
+        to the same Cassandra partition, so Cassandra applies the request as a single mutation.
 
         Args:
             cql: the statement.

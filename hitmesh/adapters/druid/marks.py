@@ -36,9 +36,9 @@ _EVER: Final = "1970-01-01/2100-01-01"
 # counted mark. If a partition has no hits, the search is repeated without end.
 _SEARCH_EVERY_S: Final = 10.0
 IDLE_S: Final = 3_600.0
-"""Seconds after the last call of `through` at which the search for a shadow stream's marks ends.
+"""If nobody calls `through` for this number of seconds, the search for a shadow stream's marks ends.
 
-If the shadow stream was removed, nobody calls `through` any more.
+After the shadow stream was removed, nobody calls `through` any more.
 """
 
 Seen = Mapping[PartitionId, PartitionProgress]
@@ -51,8 +51,8 @@ class Marks:
         servers: the names of the data sources, and `mark_margin_ms`.
         client: the Druid client.
         catalogue: the source of declared partitions.
-        shadow: the generation of the shadow stream whose marks these are; 0 for the marks of the processor.
-        idle_s: seconds after the last call of `through` at which the search ends; the next call starts the search
+        shadow: the generation of the shadow stream whose marks are tracked; 0 tracks the marks of the processor.
+        idle_s: if nobody calls `through` for this number of seconds, the search ends; the next call starts the search
             again.
     """
 
@@ -89,7 +89,7 @@ class Marks:
 
     @property
     def is_searching(self) -> bool:
-        """Whether the search runs."""
+        """Whether the search for marks is running."""
         return self._thread is not None
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Marks:
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
         """Return the intervals to search.
 
-        If a partition has no counted mark, all days are searched every 10 s. Every other search covers only the days
+        If a partition has no counted mark, all days are searched every 10 s. All other searches cover only the days
         since the oldest counted mark.
         """
         with self._lock:

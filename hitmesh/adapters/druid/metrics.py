@@ -3,9 +3,9 @@
 This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
 existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
 reads the rows themselves. If a visitor moved to another row, the old row's sketch still contains the visitor
-(MOVED_VISITORS). If visitors moved, the last query also reads the rows themselves, so that the sketches of cancelled
-rows do not count. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks
-that an answer has all rows.
+(MOVED_VISITORS). If visitors moved, the last query also reads the rows themselves, so that this module can leave out
+the sketches of rows that cancel out. The module hitmesh.adapters.druid.question builds queries, and
+hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class DruidMetricStore:
         return found
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return a log position for each partition of hits.
+        """Return, for each partition of hits, the log position up to which Druid has all rows.
 
         Every answer contains all rows that the stream made from records before the returned positions.
         """
@@ -151,7 +151,7 @@ class DruidMetricStore:
     def _answer(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
         """Return a question's groups.
 
-        If sketches in Druid would be too expensive or wrong, sum the rows in this process.
+        If sketches from Druid would be too expensive or wrong, fetch and aggregate the rows in this process.
         """
         if not question.sketches and MOVED_VISITORS not in question.measures:
             return self._grouped(question, matches, proof, checkpoint)

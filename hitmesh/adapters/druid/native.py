@@ -2,8 +2,8 @@
 
 The library pydruid provides combined filters, sums, having clauses and the conversion of a query to JSON. In pydruid,
 filters cannot distinguish null from the empty text, so this module defines `null`, `equals` and `istrue`. This module
-also defines number ranges, constant filters, dimensions that stay numbers, and an aggregation that returns a sketch.
-This module sends no query.
+also defines number ranges, constant filters, numeric dimensions, and an aggregation that returns a sketch. This module
+sends no query.
 """
 
 from __future__ import annotations
@@ -117,13 +117,13 @@ def is_true(part: Filter) -> Filter:
 
 
 def every(parts: Sequence[Filter]) -> Filter:
-    """Return a filter that accepts the rows accepted by all parts; without parts, the filter accepts every row."""
+    """Return a filter that accepts a row if all parts accept the row; without parts, the filter accepts every row."""
     # pydruid's `&` would modify its left operand.
     return parts[0] if len(parts) == 1 else (Filter(type="and", fields=list(parts)) if parts else TRUE)
 
 
 def some(parts: Sequence[Filter]) -> Filter:
-    """Return a filter that accepts the rows accepted by any part; without parts, the filter accepts no row."""
+    """Return a filter that accepts a row if any part accepts the row; without parts, the filter accepts no row."""
     return parts[0] if len(parts) == 1 else (Filter(type="or", fields=list(parts)) if parts else FALSE)
 
 

@@ -3,8 +3,8 @@
 Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). If an
 answer lacks a counted mark, the answer is rejected. A mark is the last row in a transaction and is stored with the
 transaction's rows. If the broker does not see the server that holds the rows, the answer lacks both the rows and the
-mark. A separate query for marks would prove nothing, because the broker may see the server again when the separate
-query runs.
+mark. A separate query for marks would prove nothing, because a server that the first query missed may answer the
+separate query.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
-# For each mark, a query's limit is raised by `_GROUPS_A_MARK` groups or `_ROWS_A_MARK` rows. For each partition, a
-# group-by query returns one more group for every day since the counted mark. A scan returns one more row for every
-# transaction since the counted mark.
+# A query's limit is raised, because an answer also contains marks. For each mark, a group-by query's limit is raised by
+# `_GROUPS_A_MARK` groups, and a scan's limit by `_ROWS_A_MARK` rows. For each partition, a group-by query returns an
+# additional group for every day since the counted mark. A scan returns an additional row for every transaction since
+# the counted mark.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
@@ -38,8 +39,8 @@ class Proof:
     """The marks that a complete answer contains; without marks, every answer is accepted.
 
     Attributes:
-        marks: each counted mark's position, by the mark's name.
-        intervals: the intervals that contain these marks and all later marks.
+        marks: the position of each counted mark, keyed by the mark's name.
+        intervals: the intervals that contain the counted marks and all later marks.
     """
 
     marks: Mapping[str, PartitionProgress]
@@ -98,7 +99,7 @@ class Proof:
 
 
 def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> Proof:
-    """Return the marks to look for in an answer.
+    """Return the progress marks that a complete answer must contain.
 
     An answer that contains a mark has all rows that were sent before the mark.
 

@@ -1,7 +1,7 @@
-"""Sum the stream's rows per site-day for settlement, with one group-by query per day and up to 256 sites.
+"""Sum the stream's rows per site-day for settlement, with group-by queries.
 
-This module decides which site-days share a query; hitmesh.adapters.druid.metrics sends the query. Settlement compares
-the sums with the partials.
+A query covers a single day and up to 256 sites. This module decides which site-days share a query;
+hitmesh.adapters.druid.metrics sends the query. Settlement compares the sums with the partials.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Store in raw.db which hits claim which order ids and refund ids.
 
-Several hits may claim the same id. In the stream, only the first claim counts, which is called the id's holder. Orders
-and refunds have separate tables with the same columns. Settlement ignores the holders and decides from all claims which
-claim counts.
+Several hits may claim the same id. In the stream, only the first claim on an id counts; this claim is called the id's
+holder. Orders and refunds have separate tables with the same columns. Settlement ignores the holders and decides from
+all claims which claim counts.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class EmbeddedDirtyDays:
             return taken_of(taken, marked)
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`; the site-day is no longer awaited."""
+        """Remove exactly the dirty marks in `taken`, and stop awaiting the site-day."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """DELETE FROM dirty_marks WHERE site = ? AND day = ? AND log_id = ? AND partition_no = ?

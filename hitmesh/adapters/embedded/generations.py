@@ -194,7 +194,7 @@ class EmbeddedGenerations:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that became superseded before the time `published_before`."""
+        """Return the generations that became superseded before the time `published_before`, published or not."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 site_day_generation,

@@ -112,7 +112,7 @@ class EmbeddedMetricStore:
         return answer(rows, question, checkpoint, max_values=self._max_values)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions, because rows are committed together with their positions."""
+        """Return the committed positions. A transaction commits rows together with positions, so no row is missing."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(

@@ -78,8 +78,8 @@ class EmbeddedOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, but one of the positions is not beyond the committed position; nothing was
-                written.
+            PartitionsMoved: a transaction with rows has a position that is not beyond the committed position; nothing
+                was written.
             CommitInDoubt: the commit itself failed, so the outcome is unknown.
             ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.

@@ -126,8 +126,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         # A single row with the newest writer's number, which fences earlier writers.
         "CREATE TABLE writers (newest INTEGER NOT NULL)",
         "INSERT INTO writers VALUES (0)",
-        # Committed rows. A chunk holds a transaction's rows from one source, for all sites whose bucket is in the
-        # chunk's range. Chunk numbers are never reused, because readers cache rows by number.
+        # Committed rows. A chunk holds a transaction's rows from a single source. Each chunk covers the sites in a
+        # range of buckets. Chunk numbers are never reused, because readers cache rows by number.
         """CREATE TABLE stream_chunks (
             chunk INTEGER PRIMARY KEY AUTOINCREMENT,
             batch INTEGER NOT NULL,
@@ -211,8 +211,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # From this version on, sums are stored by currency. Existing partials get an empty currency and keep the sums
-        # over all currencies, until the stream overwrites them.
+        # From this version on, sums are stored by currency. Until the stream overwrites an existing partial, the
+        # partial has an empty currency and sums over all currencies.
         "ALTER TABLE series_partials RENAME TO series_of_none",
         """CREATE TABLE series_partials (
             site TEXT NOT NULL,
@@ -252,7 +252,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
         _holders_table("refund_holders"),
         "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
-        # The days of all refunds that cover the total of the refunded order.
+        # The day of each refund that covers the whole total of an order.
         """CREATE TABLE whole_refunds (
             site TEXT NOT NULL,
             order_id TEXT NOT NULL,

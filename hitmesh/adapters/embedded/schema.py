@@ -1,9 +1,10 @@
 """Define the tables of all embedded files except raw.db, whose schema is in the module `raw_schema`.
 
 This module only defines names, keys and schema versions. A schema is an append-only list of migrations; version n
-consists of the first n migrations. Each file has a main writer. The collector writes log.db, and the salts in
-directory.db. The processor writes raw.db, state.db and settled.db. Control writes directory.db, and the reprocessings
-in settled.db. SQLite integers are signed, so unsigned 64-bit values are stored as the signed number with the same bits.
+consists of the first n migrations. Each file has a main writer. The collector writes log.db and the salts, which are in
+directory.db. The processor writes raw.db, state.db and settled.db. The control service writes directory.db and the
+reprocessings, which are in settled.db. SQLite integers are signed, so unsigned 64-bit values are stored as the signed
+number with the same bits.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The number of hits in a record that the ledger must count, and their checksums (rule D5). If the ledger must
-        # count no hits of a record, `hits` is NULL.
+        # For each record, the number and the checksums of the hits that the ledger must count (rule D5). If the ledger
+        # must count no hit of a record, `hits` is NULL.
         "ALTER TABLE records ADD COLUMN hits INTEGER",
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
@@ -116,7 +117,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     (
         # The difference between a site-day's first settlement and the stream, as JSON. A row in `drifts` stays
-        # unchanged when later settlements replace the entry.
+        # unchanged when later settlements replace the site-day's entry.
         """CREATE TABLE drifts (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -126,7 +127,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX drifts_by_day ON drifts (day)",
     ),
     (
-        # `value` also contains the version. The column `version` exists because a replacement compares the version.
+        # The column `value` also contains the version. Updates compare the stored version, so the version also has a
+        # column.
         """CREATE TABLE reprocessings (
             id TEXT PRIMARY KEY,
             version INTEGER NOT NULL,

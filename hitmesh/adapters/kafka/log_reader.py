@@ -1,9 +1,9 @@
 """Read the Kafka partitions that the consumer group assigns to this reader (step 4 of the journey).
 
-A reader is a group member until it is closed. When its partitions change, the reader raises PartitionsMoved. The reader
-sets its positions only by a new assignment, never by a seek. A seek in a consumer that prefetches loses messages. The
-first read of each partition begins at the committed position, with the log time from the commit's metadata (rule L1).
-If records are missing from the log, the reader raises an error and never skips them.
+A reader is a group member until it is closed. When the reader's partitions change, the reader raises PartitionsMoved.
+The reader sets its positions only by a new assignment, never by a seek. If a consumer prefetches, a seek loses
+messages. The first read of each partition begins at the committed position, with the log time from the commit's
+metadata (rule L1). If records are missing from the log, the reader raises an error and never skips them.
 """
 
 from __future__ import annotations
@@ -265,8 +265,8 @@ class KafkaLogReader:
         """Forget the positions and the records that were read ahead, and withdraw the membership from transactions.
 
         The client rejoins the consumer group by itself and then has a valid membership. With the new membership, a
-        transaction must not commit positions of records that were read before the move. Transactions therefore get no
-        membership until the caller calls `positions`.
+        transaction must not commit positions of records that were read before the partitions moved. Transactions
+        therefore get no membership until the caller calls `positions`.
         """
         self._has_moved = True
         self._next, self._ahead, self._times = {}, [], {}

@@ -105,8 +105,8 @@ class KafkaOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: a partition now belongs to another reader. Also raised if there are rows, but one of the
-                positions is not beyond the committed position. Nothing was written.
+            PartitionsMoved: a partition now belongs to another reader, or a transaction with rows has a position that
+                is not beyond the committed position. Nothing was written.
             CommitInDoubt: the outcome is unknown.
             ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.

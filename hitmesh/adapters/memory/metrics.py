@@ -34,7 +34,7 @@ class MemoryMetricStore:
         return answer(self._rows_for(question, needed_columns(question, question.dimensions)), question, checkpoint)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions, because rows are committed together with their positions."""
+        """Return the committed positions. A transaction commits rows together with positions, so no row is missing."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(

@@ -63,8 +63,8 @@ class MemoryOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, but one of the positions is not beyond the committed position; nothing was
-                written.
+            PartitionsMoved: a transaction with rows has a position that is not beyond the committed position; nothing
+                was written.
             ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.
         """

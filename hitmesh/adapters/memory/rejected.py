@@ -82,7 +82,7 @@ class MemoryRejectedStore:
         return len(old)
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals for which `wanted` is true; yield the number of changes."""
+        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changed refusals."""
         found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
         with self._lock:
             for hit in found:

@@ -1,7 +1,7 @@
 """The columns that Druid's data sources have in addition to the row columns (hitmesh.model.rows.rollup_rows).
 
 Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in settled
-rows. Values of `presence` can therefore be added up like counts. Over all rows of a key, the sum of a count is never
+rows. Values of `presence` can therefore be added up like counts. A count, summed over all rows of a key, is never
 negative. The rows of a key, or of a group of keys, therefore cancel out exactly when the sum of `presence` is 0.
 """
 
@@ -21,12 +21,12 @@ MARK: Final = "mark"
 MARK_OFFSET: Final = "mark_offset"
 MARK_LOG_TIME: Final = "mark_log_time"
 
-# Druid's own sums wrap at 2^63, both when Druid folds rows and in its answers. A large amount is therefore sent in two
-# columns: amount = low + high × 2^32, 0 <= low < 2^32. The stream sends at most one row per key and window, and only
-# while the key's day is open. A key therefore has fewer than 2^23 rows, so neither half overflows int64 when the rows
-# are folded. An answer also contains the low halves' sum in floating point. The difference between the floating-point
-# sum and the int64 sum shows how often the int64 sum has wrapped. Rows without a high half were sent before the high
-# column existed.
+# Druid's int64 sums wrap around at 2^63, both when Druid folds rows and when Druid answers a query. A large amount is
+# therefore sent in two columns: amount = low + high × 2^32, 0 <= low < 2^32. The stream sends at most one row per key
+# and window, and only while the key's day is open. A key therefore has fewer than 2^23 rows, so neither half overflows
+# int64 when the rows are folded. An answer contains two sums of the low halves: an int64 sum and a floating-point sum.
+# The difference between the two sums shows how often the int64 sum has wrapped. Rows from before the high column
+# existed have no high half.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}
@@ -78,9 +78,9 @@ _WRAP: Final = 1 << 64
 def whole_amounts(rows: pl.DataFrame) -> pl.DataFrame:
     """Join the two halves of each amount into a single Int128 column.
 
-    The input has rows or sums of rows; null becomes 0. If the input has the low halves' sum in floating point
-    (`ABOUT`), this sum shows how often the int64 sum has wrapped. The floating-point error stays far below 2^63 for any
-    number of rows that Druid can hold.
+    The input has rows or sums of rows; null becomes 0. If the input also has floating-point sums (the columns `ABOUT`),
+    int64 sums that have wrapped are corrected. The floating-point error stays far below 2^63 for any number of rows
+    that Druid can hold.
     """
     amounts = [name for name, high in HIGH.items() if high in rows.columns]
     return rows.with_columns(

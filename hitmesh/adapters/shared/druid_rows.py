@@ -105,7 +105,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return the columns with large amounts; a column's expression selects the rows with a large amount."""
+    """Return the columns with large amounts, each with an expression for the rows whose amount is large."""
     there = [name for name in HIGH if name in rows.columns]
     found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
     any_of = rows.select(is_large.any().alias(name) for name, is_large in found.items())

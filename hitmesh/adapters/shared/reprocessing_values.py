@@ -1,9 +1,9 @@
 """Encode and decode reprocessings and their recomputed site-days, in the same way for every store.
 
-A value is compressed and sealed (hitmesh.model.stored). The value contains its own key, so that a value under another
-key is detected. Python's json module writes the numbers, because checksums and sums exceed orjson's range. The value of
-a recomputed site-day has, after the JSON text, the two carries as bytes. A carry contains the visits that are open at
-the end of a day.
+A value is compressed and sealed (hitmesh.model.stored). The value contains the key under which the value is stored, so
+that a value under a wrong key is detected. Python's json module writes the numbers, because checksums and sums exceed
+orjson's range. In the value of a recomputed site-day, two carries follow the JSON text, as bytes. A carry contains the
+visits that are open at the end of a day.
 """
 
 from __future__ import annotations
