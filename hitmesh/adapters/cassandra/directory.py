@@ -141,7 +141,7 @@ class CassandraSiteDirectory:
         rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
         (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
         # Rows in `sites_of_merchant` and `site_names` are written even if the site exists. The process that created the
-        # site may have failed before it wrote rows there.
+        # site may have failed right after the write to `sites`.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )

@@ -262,11 +262,11 @@ class CassandraGenerations:
         return int(rows[0].last_sequence or 0) if rows else 0
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return the generations that became superseded before the time `published_before`, published or not."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         return self._replaced.superseded(published_before)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return replaced generations of site-days that follow `after` in the order of `replaced_site_days`."""
+        """Return the replaced generations of the site-days after `after`, in the order of `replaced_site_days`."""
         while page := self._replaced.site_days(site, after, limit):
             answers = self._session.run_each(f"{_SELECT} WHERE site = ? AND day = ?", page)
             found = [
@@ -331,8 +331,8 @@ class CassandraGenerations:
     def _store_carry(self, site_day: SiteDay, carry: bytes) -> _StoredCarry:
         """Store a carry under a new attempt number.
 
-        Like every attempt number, the new number is pending. If no entry with this carry is published, a later
-        publication supersedes the number. Then `forget` deletes the carry.
+        The new attempt is pending. If no entry with the carry is published, a later publication supersedes the attempt,
+        and `forget` deletes the carry.
         """
         number = self.begin(site_day)
         return _StoredCarry(number, self._carries.put(site_day, number, carry))

@@ -57,7 +57,7 @@ class CassandraLedger:
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return LEDGER_SUMS for the next sites in token order.
 
-        The second value is the last site's name, or None if no more sites follow.
+        The second returned value is the last site's name; None if no more sites follow.
         """
         behind, values = ("", ()) if after is None else (_BEHIND, (after,))
         sites = [row.site for row in self._session.run(f"{_SITES} {behind} LIMIT ?", (*values, max_sites + 1))]

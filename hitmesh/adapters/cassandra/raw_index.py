@@ -120,7 +120,7 @@ class RawIndex:
     def find(
         self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
     ) -> list[Found]:
-        """Return, in log order, the records before the offsets `before` that may hold the sites' hits on these days.
+        """Return, in log order, the records that may hold the sites' hits on these days, from offsets below `before`.
 
         Raises:
             StoreCorrupt: a row is damaged.

@@ -101,7 +101,8 @@ class RebuiltValues:
         rows = self._session.run(
             "SELECT site, day, writetime(version) AS written FROM rebuilt_site_days WHERE reprocessing = ?", (id_,)
         )
-        # The deletions' timestamp is not before the write time of any value, even if the writers' clocks differ.
+        # The deletions get a timestamp that is at least the write time of every value, even if the writers' clocks
+        # differ.
         until_us = max([time.time_ns() // 1_000, *(row.written for row in rows if row.written is not None)])
         self._session.run_many(
             f"DELETE FROM rebuilt_values USING TIMESTAMP ? WHERE {_OF}",

@@ -59,8 +59,8 @@ class ReplacedSiteDays:
 
         Must be called after the site-day's row in `generations` was read, and before that row is changed.
         `CassandraGenerations.forget` changes the row in `generations` before it calls `drop`. If `note` and `forget`
-        run at the same time, the row in `replaced_site_days` is not lost. Either the conditional write to `generations`
-        fails, or `drop` deletes with an older timestamp than `note` wrote.
+        run at the same time, the row in `replaced_site_days` is not lost. Either a conditional write to `generations`
+        fails, or the deletion in `drop` has an older timestamp than the row from `note`.
         """
         self._session.run(
             "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)
@@ -68,19 +68,19 @@ class ReplacedSiteDays:
         self.look_again(site_day)
 
     def look_again(self, site_day: SiteDay) -> None:
-        """Mark the site-day, so that the next call of `superseded` reads it."""
+        """Make the next call of `superseded` read the site-day."""
         with self._lock:
             self._changed.add(site_day)
 
     def drop(self, site_day: SiteDay, read_us: int) -> None:
-        """Delete the site-day's row, because at `read_us` (UTC µs) the site-day had no replaced generations left."""
+        """Delete the site-day's row; at the time `read_us` (UTC µs), the site-day had no replaced generations."""
         self._session.run(
             "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
             (read_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
         )
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return the generations that became superseded before the time `published_before`, published or not."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         began_s = self._clock()
         is_whole = began_s >= self._whole_again_s
         if is_whole:

@@ -121,7 +121,7 @@ def _retention(servers: Servers, client: DruidClient, source: RowSource, options
     path = f"{_COORDINATOR}/rules/{name}"
     there = client.coordinator("GET", path, missing=[])
     if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
-        there = []  # the rule of a removed mesh with the same name
+        there = []  # an earlier mesh with the same name was removed and left this rule
     apply = partial(_send, servers, path, wanted)
     kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "forever"
     return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")

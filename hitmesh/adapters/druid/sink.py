@@ -25,8 +25,8 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-# The maximum number of generations in `_sent`, and in `_arrived`. Far fewer generations wait for ingestion at the same
-# time.
+# The maximum number of generations in `_sent`, and in `_arrived`. In practice, far fewer generations wait for ingestion
+# at the same time.
 MAX_REMEMBERED: Final = 20_000
 _SITE_DAYS_PER_QUERY: Final = 256
 _KEY: Final = ("site", "day", "generation")
@@ -113,8 +113,8 @@ class DruidRollupSink:
                     _add(sent, counted)
                     self._producer.send(_by_site(stored))
         except BaseException:
-            # After this error, no caller waits for the ingestion. `_arrived` must still hold the generation, so that no
-            # call writes the generation a second time.
+            # After an error, no caller waits for the ingestion. The generation is added to `_arrived`, so that a later
+            # call cannot write the generation a second time.
             self._arrived |= dict.fromkeys(sent)
             _forget_oldest(self._arrived)
             raise

@@ -25,8 +25,8 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# Druid stores sketches in the size of a union, both at ingestion and after folding. With smaller sketches, the estimate
-# for a folded row would differ from the estimate for the original rows.
+# Druid stores every sketch with the size of a union of sketches, both at ingestion and after folding. With smaller
+# sketches, the estimate for a folded row would differ from the estimate for the original rows.
 UNION_SIZE: Final = 1 << LG_K_UNION
 # Limits on the rows that a task holds in memory before it writes them to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
@@ -75,8 +75,8 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are declared as dimensions, not as metrics. For every metric of every row, a task would create a sum
-        # object. The sum objects would take most of the task's time and memory.
+        # Numbers are declared as dimensions, not as metrics. If numbers were metrics, a task would spend most of the
+        # time and memory on sum objects, for every metric of every row.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {

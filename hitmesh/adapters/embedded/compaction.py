@@ -30,8 +30,8 @@ FAN: Final = 8  # number of blobs on a level that are merged into a blob on the 
 
 # Maximum number of chunk rows per merge. After a transaction, the merge of blobs stops at MAX_ROWS rows.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# Rows may still change on this number of days, counted back from the newest day of event time. A day's hits may arrive
-# until 26 h after the day's end (architecture A8).
+# Rows of the newest day of event time, and of the `_OPEN_DAYS` days before that day, may still change. A day's hits may
+# arrive until 26 h after the day's end (architecture A8).
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
 
@@ -109,7 +109,7 @@ class Compaction:
                 _add(transaction, made, self._stream)
 
     def _full(self) -> _Group | None:
-        """Return a group of blobs (same day, bucket, source, level) that is large enough for a merge."""
+        """Return a group (day, bucket, source, level) that has enough blobs for a merge."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _group,
@@ -120,7 +120,7 @@ class Compaction:
             )
 
     def _untidy(self) -> _Group | None:
-        """Return a group with several blobs (same day, bucket, source) for a day that no longer changes."""
+        """Return a group (day, bucket, source) that has several blobs, on a day that no longer changes."""
         with self._database.reading() as transaction:
             end = (transaction.first(int, "SELECT coalesce(max(day), 0) FROM stream_blobs") or 0) - _OPEN_DAYS
             found = transaction.first(

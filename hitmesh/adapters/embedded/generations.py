@@ -194,7 +194,7 @@ class EmbeddedGenerations:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return the generations that became superseded before the time `published_before`, published or not."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 site_day_generation,
@@ -277,7 +277,7 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterabl
 
 
 def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Mark the site-day's earlier pending attempts as superseded; the new generation is no longer pending."""
+    """Supersede the site-day's earlier pending attempts, and remove `generation` from the pending attempts."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",

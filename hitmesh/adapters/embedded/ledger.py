@@ -1,9 +1,10 @@
 """Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-An hour or a day is final for a partition 4 h after its end, measured by the partition's latest epoch. When the stream
-repeats work after a crash, the entries of a final hour or day do not change. For each key, the entries of a final hour
-are merged into one entry. Later, the entries of a final day are merged into one entry. A site's ledger therefore stays
-short however long the mesh runs. The module hitmesh.adapters.shared.partials decides the content of entries.
+An hour or day becomes final for a partition when the partition's latest epoch is 4 h after the end of the hour or day.
+When the stream repeats work after a crash, the entries of a final hour or day do not change. When an hour is final, the
+hour's entries for a key are merged into a single entry. When the day is final, the day's entries for a key are merged
+into a single entry. A site's ledger therefore stays short however long the mesh runs. The module
+hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class EmbeddedLedger:
     def put(self, entries: pl.DataFrame) -> None:
         """Store entries durably in a single transaction.
 
-        Then merge, per partition, the entries of the first final hour and day.
+        Then merge, for each partition, the entries of the first hour and the first day that are final but not merged
+        yet.
         """
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         latest = [_Latest(*row) for row in put.group_by("log", "partition").agg(pl.col("epoch").max()).rows()]

@@ -1,8 +1,8 @@
 """Store reprocessings and their recomputed site-days on one machine, in settled.db.
 
 Both the control service and the processor write the reprocessings. SQLite never runs two write transactions at once.
-The transaction that replaces a value also compares the stored version. The version therefore cannot change before the
-transaction commits.
+The transaction that replaces a value also compares the version of the stored value. The stored version therefore cannot
+change between the comparison and the commit.
 """
 
 from __future__ import annotations

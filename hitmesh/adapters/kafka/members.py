@@ -23,7 +23,7 @@ class GroupMembers:
         self._consumers: dict[tuple[Topic, str], Consumer | None] = {}
 
     def join(self, topic: Topic, group: str, consumer: Consumer) -> None:
-        """Register a reader; it replaces an earlier reader of the same topic and group."""
+        """Register a reader in place of any earlier reader of the same topic and group."""
         with self._lock:
             self._consumers[topic, group] = consumer
 

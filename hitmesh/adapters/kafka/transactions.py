@@ -1,11 +1,11 @@
 """Send transactions to Kafka, and recover the producer after errors (architecture A6, docs/exactly-once.md point 8).
 
 The class of the client's error decides how a failed transaction ends. If the error says that an abort is required, the
-transaction is aborted. After a time-out or any other error, the producer is discarded. The client cannot end the
-transaction any more, because the client has no KIP-890 support. The next producer with the same id fences the old
-producer and ends the transaction. If a commit or abort was in progress, Kafka completes the commit or abort. Otherwise
-Kafka aborts the transaction. This module adds a deadline to calls that wait for a coordinator, because some calls wait
-forever if the coordinator dies.
+transaction is aborted. After a time-out or any other error, the producer is discarded. A discarded producer cannot end
+the transaction, because the client has no KIP-890 support. The next producer with the same id fences the discarded
+producer and ends the transaction. If a commit or abort was in progress, Kafka completes the commit or abort. If neither
+was in progress, Kafka aborts the transaction. This module adds a deadline to calls that wait for a coordinator, because
+some calls wait forever if the coordinator dies.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        # Kafka should refuse to commit a transaction with a lost message. This check makes sure that a transaction with
-        # a lost message is never reported as committed.
+        # Kafka should refuse to commit a transaction with a lost message. The check of `failed` makes sure that a
+        # transaction with a lost message is never reported as committed.
         if failed:
             raise KafkaException(failed[0])
 

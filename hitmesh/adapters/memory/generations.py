@@ -201,7 +201,7 @@ class MemoryGenerations:
             return self._last_sequence(site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return the generations that became superseded before the time `published_before`, published or not."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         with self._lock:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 

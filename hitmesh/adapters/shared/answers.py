@@ -127,7 +127,7 @@ def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint =
 
 
 def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
-    """Return the bucket index of each cell; `cells` must not contain a cell before the first start."""
+    """Return the bucket index of each cell; no cell may lie before the start of the first bucket."""
     if len(starts) == 1:
         return pl.repeat(0, len(cells), dtype=pl.Int32, eager=True).alias(_BUCKET)
     found = np.searchsorted(np.array(starts, np.int64), cells.to_numpy(), side="right") - 1

@@ -38,7 +38,10 @@ class Writers(Protocol):
     """Issues writer numbers, which are unique over all processes."""
 
     def next(self, owner: str) -> int:
-        """Return a writer number that is greater than every earlier number. Record the number as the owner's newest."""
+        """Return a writer number that is greater than every earlier number.
+
+        The number becomes the owner's newest writer number.
+        """
 
     def newest(self, owner: str) -> int:
         """Return the owner's newest writer number; 0 if the owner never had a number."""

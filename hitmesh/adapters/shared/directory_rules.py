@@ -46,7 +46,7 @@ def agreed(existing: Site, requested: Site) -> Site:
 
 
 def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
-    """Return the site with a policy change added. If the site already has this policy change, return it unchanged.
+    """Return the site with a policy change added. If the site has this change already, return the site unchanged.
 
     Raises:
         NotFound: `site` is None, because no site has this name.

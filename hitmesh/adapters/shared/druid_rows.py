@@ -40,7 +40,7 @@ _ALWAYS: Final = (TIME, "site", "generation", "excluded", SENT)  # in every mess
 
 
 def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
-    """Return rows as messages of up to 500 JSON lines. Rows are sorted like segments, so that Druid's sort costs less.
+    """Return rows as messages of up to 500 JSON lines. Rows are sorted like segments, so that Druid sorts faster.
 
     Rows with values in rare columns come last, so that the other messages omit these columns.
 

@@ -1,8 +1,8 @@
 """A cache of ingest keys that limits store look-ups for unknown keys.
 
 A sender with guessed secrets causes at most `unknown_keys_s` fruitless look-ups per second. A look-up that finds a key
-does not count against this limit. If this process knew a key before a change of the directory, a look-up of this key
-after the change does not count either. A sender with guessed secrets therefore never locks out a known key.
+does not count against the limit `unknown_keys_s`. After the directory has changed, a look-up of a key that this process
+already knew does not count against the limit. A sender with guessed secrets therefore never locks out a known key.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> li
 
 
 def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
-    """Return the range of dirty marks for each (site, day, partition); the ranges are ordered by this key."""
+    """Return the range of dirty marks for each (site, day, partition), in the order of (site, day, partition)."""
     found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}
     for mark in marks:
         partition = PartitionId(mark.position.log, mark.position.partition)

@@ -46,7 +46,7 @@ def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFr
 def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """For each key, return the row with the greatest `written`.
 
-    If several rows have the greatest value, return the last.
+    If several rows of a key have the greatest `written`, return the last of these rows.
     """
     in_order = rows.sort(_WRITTEN, maintain_order=True)
     return in_order.unique(subset=key_of(columns), keep="last", maintain_order=True)

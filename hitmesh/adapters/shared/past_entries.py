@@ -19,7 +19,7 @@ class RecordedEntry(NamedTuple):
 
 
 def recorded(entry: GenerationEntry) -> RecordedEntry:
-    """Return an entry, reduced to the fields that stores keep after a replacement."""
+    """Return the fields of an entry that stores keep after the entry was replaced."""
     return RecordedEntry(entry.sequence, entry.generation, entry.logic_version, entry.published_at)
 
 

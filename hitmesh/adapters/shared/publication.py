@@ -58,7 +58,7 @@ def is_restored(
 
 
 def restored_entry(version: GenerationVersion, sequence: int, now: int) -> GenerationEntry:
-    """Return the entry that makes a version current again."""
+    """Return the new entry with which a restore makes an earlier version current again."""
     return GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now, version.rules)
 
 
@@ -70,7 +70,7 @@ def replaced_by_restore(
     kept_until: int | None,
     now: int,
 ) -> int:
-    """Return the current generation, which the restore of another generation supersedes.
+    """Return the current generation, which a restore of `generation` supersedes.
 
     Args:
         site_day: the site-day.
@@ -78,7 +78,7 @@ def replaced_by_restore(
         seen_sequence: the sequence that the caller read.
         entry: the current entry; None if there is no entry.
         kept_until: the time from which the generation counts as superseded; None if the generation was not replaced.
-            From this time on, the generation's rows may be removed.
+            From `kept_until` on, the generation's rows may be removed.
         now: the time of the restore, UTC ms.
 
     Raises:
