@@ -115,7 +115,7 @@ class CassandraDirtyDays:
         return rows
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Delete exactly the dirty marks in `taken`, and stop awaiting the site-day."""
+        """Delete exactly the dirty marks in `taken`, and remove the site-day from the awaited days."""
         key, now_us = _key(taken.site_day), time.time_ns() // 1_000
         deleted = [
             (

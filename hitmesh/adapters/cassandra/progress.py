@@ -1,8 +1,8 @@
 """Store how much of each log partition is processed; freshness is computed from this progress (rule L1).
 
-A position never moves back. The log time is the write timestamp, so no conditional write is needed, which would take
-four round trips. Log time never decreases within a partition, so a later position overwrites an earlier position in any
-order of writes. For equal timestamps, Cassandra keeps the larger value. Every writer, even a former member of the
+A position never moves back. A conditional write, which takes four round trips, is not needed, because the log time is
+the write timestamp. Log time never decreases within a partition, so a later position overwrites an earlier position in
+any order of writes. For equal timestamps, Cassandra keeps the larger value. Every writer, even a former member of the
 consumer group, publishes only positions that the consumer group has committed.
 """
 

@@ -180,7 +180,10 @@ class CassandraRejectedStore:
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals that `wanted` selects; yield the changed refusals' number per cell."""
+        """Erase the texts of the site's refusals that `wanted` selects.
+
+        Yield, for each cell, the number of changed refusals.
+        """
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

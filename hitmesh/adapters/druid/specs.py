@@ -75,8 +75,8 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are declared as dimensions, not as metrics. If numbers were metrics, a task would spend most of the
-        # time and memory on sum objects, for every metric of every row.
+        # Numbers are declared as dimensions, not as metrics. If numbers were metrics, most of a task's time and memory
+        # would go to a sum object for each metric of each row.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {

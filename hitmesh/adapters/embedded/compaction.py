@@ -120,7 +120,7 @@ class Compaction:
             )
 
     def _untidy(self) -> _Group | None:
-        """Return a group (day, bucket, source) that has several blobs, on a day that no longer changes."""
+        """Return a group (day, bucket, source) that has several blobs, if the day no longer changes."""
         with self._database.reading() as transaction:
             end = (transaction.first(int, "SELECT coalesce(max(day), 0) FROM stream_blobs") or 0) - _OPEN_DAYS
             found = transaction.first(

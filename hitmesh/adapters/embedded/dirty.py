@@ -84,7 +84,7 @@ class EmbeddedDirtyDays:
             return taken_of(taken, marked)
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`, and stop awaiting the site-day."""
+        """Remove exactly the dirty marks in `taken`, and remove the site-day from the awaited days."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """DELETE FROM dirty_marks WHERE site = ? AND day = ? AND log_id = ? AND partition_no = ?

@@ -118,7 +118,10 @@ class EmbeddedRejectedStore:
             )
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals that `wanted` selects; yield the changed refusals' number per page."""
+        """Erase the texts of the site's refusals that `wanted` selects.
+
+        Yield, for each page, the number of changed refusals.
+        """
         last, is_last = 0, False
         while not is_last:
             with self._database.reading() as transaction:

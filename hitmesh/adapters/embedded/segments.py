@@ -100,7 +100,7 @@ class Segments:
     def replace(self, old: Sequence[Slice], new: Sequence[Slice]) -> bool:
         """Replace `old` with `new` in the manifest.
 
-        If the manifest has other slices than `old` for the files in `old`, do nothing and return False.
+        If the slices of the files in `old` have changed in the manifest, do nothing and return False.
         """
         files = {file_slice.file for file_slice in old}
         with self._database.writing() as transaction:

@@ -44,8 +44,8 @@ Dropped = Sequence[tuple[SiteDay, int]]
 class EmbeddedRollupSink:
     """Implements the port RollupSink with segments.
 
-    Each call writes separate files for each row source. Within a call, all rows of a site from the same source are in
-    the same file.
+    Each call writes separate files for each row source. A call never splits a site's rows from the same source over
+    several files.
 
     A separate file for each small site would cost milliseconds and an inode per site-day, so small sites share files.
     If a site has many files, the files are merged. The site's rows in shared files are copied to the merged file.

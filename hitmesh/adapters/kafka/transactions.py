@@ -3,9 +3,9 @@
 The class of the client's error decides how a failed transaction ends. If the error says that an abort is required, the
 transaction is aborted. After a time-out or any other error, the producer is discarded. A discarded producer cannot end
 the transaction, because the client has no KIP-890 support. The next producer with the same id fences the discarded
-producer and ends the transaction. If a commit or abort was in progress, Kafka completes the commit or abort. If neither
-was in progress, Kafka aborts the transaction. This module adds a deadline to calls that wait for a coordinator, because
-some calls wait forever if the coordinator dies.
+producer and ends the transaction. Kafka completes a commit or abort that was in progress, and aborts any other open
+transaction. This module adds a deadline to calls that wait for a coordinator, because some calls wait forever if the
+coordinator dies.
 """
 
 from __future__ import annotations

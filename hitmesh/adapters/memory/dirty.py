@@ -46,7 +46,7 @@ class MemoryDirtyDays:
         return taken_of(whole_sites(waiting, limit), gathered(ranges_of(marks)))
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`, and stop awaiting the site-day."""
+        """Remove exactly the dirty marks in `taken`, and remove the site-day from the awaited days."""
         with self._lock:
             self._marks = {key: mark for key, mark in self._marks.items() if not _covers(taken, mark)}
             self._awaited.discard(taken.site_day)
