@@ -72,8 +72,8 @@ class CassandraOrderClaims:
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Return, for each claim, whether this claim is the first on its order id (the id's holder).
 
-        The first claim on an id becomes the holder. A holder never changes. Usually, most ids have no holder yet. The
-        conditional write is then sent without a read; if the id has a holder, the write fails and returns the holder.
+        The first claim on an id becomes the holder. A holder never changes. Usually, most ids have no holder yet, so
+        the conditional write is sent without a read. If an id has a holder, the write fails and returns the holder.
         During a replay of the log, most ids already have a holder. If most ids in a call had a holder, the next call
         first reads the holders. A read is cheaper than a failed conditional write. If the call raises Unavailable, some
         of its claims may already be holders; a repeated call finds these holders.

@@ -132,7 +132,7 @@ class CassandraDirtyDays:
         return gathered(map(_range, self._session.run(_OF_SITE, (site_bucket(site), site))))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's awaited days (`await_close`), in ascending order."""
+        """Return the days that `await_close` stored for the site, in ascending order."""
         return self._awaited.of(site)
 
     def marks(self, site: str) -> Sequence[DirtyMark]:

@@ -97,7 +97,7 @@ class ReplacedSiteDays:
         )
 
     def site_days(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[SiteDay]:
-        """Return up to `limit` site-days that follow `after`, by (bucket, site, day); `site` None means all sites.
+        """Return up to `limit` site-days after `after` in the order (bucket, site, day); `site` None means all sites.
 
         Some of the returned site-days may have no superseded generation.
         """

@@ -87,7 +87,7 @@ class CassandraSeriesStore:
         return [row for rows in (*partials, *settled) for row in rows]
 
     def _days(self, site: str, first_day: int, end_day: int) -> Sequence[int]:
-        """Return the days in a range that may have partials. For a short range, return all its days without a query."""
+        """Return the days in a range that may have partials. For a short range, return all days without a query."""
         if end_day - first_day <= _FEW_DAYS:
             return range(first_day, end_day)
         rows = self._session.run(
@@ -131,8 +131,8 @@ class CassandraSeriesStore:
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
         """Make `version` current if `before` is still the current version; return whether the write succeeded.
 
-        The write is conditional. If two writers write at the same time, one of them fails, even if their clocks differ.
-        A failed write removes no rows, because readers still use the rows.
+        The write is conditional. If two writers write at the same time, one write fails, even if the writers' clocks
+        differ. A failed write removes no rows, because readers still use the rows.
         """
         if before is None:
             return self._session.apply(

@@ -39,7 +39,7 @@ class CassandraStateStore:
         self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks durably; they replace earlier chunks of the same snapshot."""
+        """Store a snapshot's chunks durably, in place of the snapshot's earlier chunks."""
         snapshot = (*self._key(partition), writer, next_offset)
         self._session.run(
             "INSERT INTO snapshot_chunks (log, partition, writer, next_offset) VALUES (?, ?, ?, ?)", snapshot

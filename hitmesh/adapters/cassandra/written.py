@@ -40,6 +40,6 @@ class Written(Generic[T]):
                 self._kept.popitem(last=False)
 
     def forget(self, row: T) -> None:
-        """Remove a row that was deleted from its table."""
+        """Remove a row from the cache, because the row was deleted from the table."""
         with self._lock:
             self._kept.pop(row, None)

@@ -2,7 +2,7 @@
 
 A progress mark is sent after its rows. A mark is counted once it has been visible in both data sources for the time
 `mark_margin_ms`. Without `mark_margin_ms`, a mark could be counted while a late row of the same transaction is still
-invisible. A late row can take longer than its mark, because Druid may have to open a segment for an older time. A
+invisible. A late row can become visible after its mark, because Druid may have to open a segment for an older time. A
 separate thread polls Druid for marks, so that callers of `through` never wait for a query.
 """
 

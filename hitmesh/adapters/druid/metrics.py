@@ -3,9 +3,9 @@
 This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
 existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
 reads the rows themselves. If a visitor moved to another row, the old row's sketch still contains the visitor
-(MOVED_VISITORS). If visitors moved, the last query also reads the rows themselves, so that this module can leave out
-the sketches of rows that cancel out. The module hitmesh.adapters.druid.question builds queries, and
-hitmesh.adapters.druid.proof checks that an answer has all rows.
+(MOVED_VISITORS). If visitors moved, the last query also reads the rows themselves, because the sketches of rows that
+cancel out must not count. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof
+checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ class DruidMetricStore:
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
         """Return a function that finds, in the question's rows, the values that match a comparison's pattern.
 
-        The values of each dimension are queried once, and all patterns on the dimension are matched together. A null
-        value is matched by its name (`null_name`).
+        The values of each dimension are queried once, and all patterns on the dimension are matched together. In place
+        of null, patterns see the text from `null_name`.
         """
         found: dict[str, Mapping[str, Sequence[str]]] = {}
         unfiltered = replace(question, filter=None)
@@ -212,7 +212,7 @@ def matching(
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
 ) -> Mapping[str, Sequence[str]]:
-    """Return the values that match each pattern; a null value is matched by its name (`null_name`).
+    """Return the values that match each pattern; in place of null, patterns see the text from `null_name`.
 
     Raises:
         RefusedError: a pattern is not RE2, there are too many values, or too many values match.

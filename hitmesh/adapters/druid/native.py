@@ -112,7 +112,7 @@ def is_among(column: str, values: Sequence[str]) -> Filter:
 
 
 def is_true(part: Filter) -> Filter:
-    """Return a filter with the same result as `part`, except that an unknown result (because of null) becomes false."""
+    """Return a filter with the same result as `part`; if null makes the result unknown, the new filter is false."""
     return Typed("istrue", field=Filter.build_filter(part))
 
 

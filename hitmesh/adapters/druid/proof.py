@@ -73,8 +73,8 @@ class Proof:
         """Check that an answer has all marks. Return the answer without the marks, which is the answer to `query`.
 
         Args:
-            query: the query before marks were added to it.
-            answer: the answer to the extended query.
+            query: the query without marks.
+            answer: the answer to the query with marks.
 
         Raises:
             Unavailable: a mark is missing from the answer, so rows may be missing too.

@@ -1,8 +1,7 @@
 """Build native Druid queries from metric-store questions, with pydruid (step 8 of the journey).
 
-A query has three parts: the selection of the question's rows, an expression for each cell's bucket, and the question's
-filter as a Druid filter. Values are JSON values, never part of a query language's text, so injection is impossible.
-This module sends no query.
+A query has three parts: the selection of rows, an expression for the bucket of a cell, and the question's filter.
+Values are JSON values, never part of a query language's text, so injection is impossible. This module sends no query.
 """
 
 from __future__ import annotations

@@ -28,12 +28,12 @@ Spec = dict[str, Any]
 # Druid stores every sketch with the size of a union of sketches, both at ingestion and after folding. With smaller
 # sketches, the estimate for a folded row would differ from the estimate for the original rows.
 UNION_SIZE: Final = 1 << LG_K_UNION
-# Limits on the rows that a task holds in memory before it writes them to disk.
+# Limits on the rows that a task holds in memory; beyond a limit, the task writes the rows to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
-# Encoding of the intermediate segments that a task writes to disk before it merges them. With compression, each column
-# of each intermediate segment would take 64 KiB of direct memory during the merge. A task with many rows would then
-# fail at handover, and the next task would fail again.
+# Encoding of the intermediate segments that a task writes to disk and later merges. With compression, each column of
+# each intermediate segment would take 64 KiB of direct memory during the merge. A task with many rows would then fail
+# at handover, and the next task would fail again.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]

@@ -99,7 +99,7 @@ class EmbeddedDirtyDays:
             return gathered(transaction.rows(_range, _RANGES, (site,)))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's awaited days (`await_close`), in ascending order."""
+        """Return the days that `await_close` stored for the site, in ascending order."""
         with self._database.reading() as transaction:
             return transaction.rows(int, "SELECT day FROM awaited_days WHERE site = ? ORDER BY day", (site,))
 

@@ -11,7 +11,7 @@ from hitmesh.adapters.embedded.schema import Migration
 
 
 def _claims_table(table: str) -> str:
-    """Return the statement that creates a table of claims (on orders or refunds), as in the first schema version."""
+    """Return the statement that creates a table of claims on orders or refunds, as in the first schema version."""
     return f"""CREATE TABLE {table} (
         log_id TEXT NOT NULL,
         partition_no INTEGER NOT NULL,

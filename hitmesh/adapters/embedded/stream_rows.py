@@ -27,8 +27,8 @@ from hitmesh.model.sites import SiteDay
 BUCKETS: Final = 64
 MAX_CACHED_BYTES: Final = 128 << 20
 # A reader must read a whole chunk, even for a single site. The rows of a large transaction are therefore split into
-# several chunks. Chunks with less than a few thousand rows would cost more than they save. Each chunk is a data frame
-# with an overhead.
+# several chunks. Each chunk is a data frame with an overhead, so chunks with fewer than a few thousand rows would not
+# save time.
 _CHUNK_ROWS: Final = 4_096
 _MAX_CHUNKS: Final = 16
 

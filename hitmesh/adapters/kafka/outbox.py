@@ -234,8 +234,8 @@ class KafkaOutbox:
         """Publish positions as the progress that reports read; log any error.
 
         The transaction has already committed, so an error must not be raised. If the publication fails, the next
-        transaction also publishes these positions, because a partition of refused hits may get no further record for a
-        long time.
+        transaction also publishes these positions. Without this repetition, a partition that gets no further record
+        would keep an old position for a long time.
         """
         self._unpublished |= positions
         try:

@@ -56,7 +56,7 @@ class MemoryDirtyDays:
         return gathered(ranges_of(self.marks(site)))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's awaited days (`await_close`), in ascending order."""
+        """Return the days that `await_close` stored for the site, in ascending order."""
         with self._lock:
             return sorted(site_day.day for site_day in self._awaited if site_day.site == site)
 

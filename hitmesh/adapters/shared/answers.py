@@ -210,7 +210,7 @@ class _Conditions:
                 assert_never(comparison.operator)
 
     def _text(self, dimension: str) -> pl.Series:
-        """Return the dimension's values as text; null becomes the text that stands for null (`null_name`)."""
+        """Return the dimension's values as text; null becomes the text from `null_name`."""
         if dimension not in self._texts:
             self._texts[dimension] = self._rows[_column(self._question, dimension)].fill_null(null_name(dimension))
         return self._texts[dimension]

@@ -92,7 +92,7 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
 
 
 def waiting_days(sums: pl.DataFrame, first_day: int, end_day: int) -> set[int]:
-    """Return the days for which these sums (LEDGER_SUMS) count hits that wait for settlement (rule S9)."""
+    """Return the days with hits that wait for settlement (rule S9), according to sums of the ledger (LEDGER_SUMS)."""
     inside = pl.col("at").is_between(first_day, end_day, closed="left")
     waiting = sums.filter((pl.col("kind") == LedgerKind.WAITS) & inside & (pl.col("hits") != 0))
     return set(waiting["at"].to_list())

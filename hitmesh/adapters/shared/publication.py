@@ -36,7 +36,7 @@ def superseded_by(published: int, current: int | None, drift: Drift | None, stre
     """Return the generations that a publication supersedes.
 
     The first publication for a site-day supersedes the generations of all streams, except the published generation.
-    Every later publication supersedes the generation of the entry that it replaces.
+    Every later publication replaces the current entry and supersedes the entry's generation.
     """
     if current is None:
         return set(streams) - {published} if drift is not None else set()
