@@ -112,7 +112,7 @@ class CassandraSiteDirectory:
         return [row.name for row in self._session.run(cql, (merchant, after, limit))]
 
     def _names(self, after: str, limit: int) -> list[str]:
-        """Return the site names of all merchants that follow `after`.
+        """Return the site names after `after`, for all merchants.
 
         The call reads only a few more names than `limit`.
         """

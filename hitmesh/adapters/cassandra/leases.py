@@ -31,7 +31,7 @@ class CassandraLeases:
         self._writers = writers
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or already held by this owner; return the acquired leases.
+        """Acquire leases on names that are free or already held by this owner; return the acquired leases.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call by the same owner acquires the names again.

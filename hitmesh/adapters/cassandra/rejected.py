@@ -92,7 +92,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time, keyed by cell start (UTC ms)."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),

@@ -54,7 +54,7 @@ class CassandraReprocessings:
         return self._get(id_, serial=False)
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first. Damaged values are left out; `on_damage` is called for each of them.
+        """Return all reprocessings, newest first. For a damaged value, call `on_damage` and leave out the value.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.

@@ -32,8 +32,8 @@ UNION_SIZE: Final = 1 << LG_K_UNION
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
 # Encoding of the intermediate segments that a task writes to disk and later merges. With compression, each column of
-# each intermediate segment would take 64 KiB of direct memory during the merge. A task with many rows would then fail
-# at handover, and the next task would fail again.
+# each intermediate segment would take 64 KiB of direct memory during the merge. A task with many rows would run out of
+# direct memory at handover, and so would the next task.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]

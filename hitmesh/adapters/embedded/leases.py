@@ -46,7 +46,7 @@ class EmbeddedLeases:
         self._clock = clock
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or already held by this owner; return the acquired leases."""
+        """Acquire leases on names that are free or already held by this owner; return the acquired leases."""
         if not names:
             return []
         with self._database.writing() as transaction:

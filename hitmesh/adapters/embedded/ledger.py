@@ -94,7 +94,7 @@ class EmbeddedLedger:
         return waiting_days(entries, first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS for the next sites in order of name, and the last name (None if no more sites follow).
+        """Return LEDGER_SUMS for the next sites in order of name, and the last name; None if no more sites follow.
 
         The call costs an index look-up for each epoch. The call reads only the returned sites' entries, however many
         other sites exist.

@@ -63,7 +63,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time, keyed by cell start (UTC ms)."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(

@@ -58,7 +58,7 @@ class EmbeddedReprocessings:
             return transaction.first(reprocessing_of, "SELECT id, value FROM reprocessings WHERE id = ?", (id_,))
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first. Damaged values are left out; `on_damage` is called for each of them.
+        """Return all reprocessings, newest first. For a damaged value, call `on_damage` and leave out the value.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.

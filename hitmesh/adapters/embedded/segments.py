@@ -79,7 +79,7 @@ class Segments:
             return _of_site(transaction, site, source)
 
     def add(self, slices: Sequence[Slice]) -> None:
-        """Add slices to the manifest; their files must already be on disk.
+        """Add slices to the manifest; the files of the slices must already be on disk.
 
         Raises:
             ValueError: a generation of a site-day already has rows from this source.

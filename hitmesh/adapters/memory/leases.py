@@ -23,7 +23,7 @@ class MemoryLeases:
         self._last_token = 0
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or already held by this owner; return the acquired leases."""
+        """Acquire leases on names that are free or already held by this owner; return the acquired leases."""
         with self._lock:
             now, acquired = self._clock.now(), []
             for name in names:
