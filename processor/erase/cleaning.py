@@ -38,7 +38,7 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
     Args:
         reprocessings: the stored reprocessings.
-        id_: the id of the erasure. The erasure has stored how the reported numbers change. These differences are
+        id_: the id of the erasure. The erasure has stored the change of each reported number. The stored changes are
             removed too, because they reveal the visitor's numbers.
         site: the site.
         visitors: the visitor.

@@ -19,8 +19,8 @@ _FINISHED: Final = sys.maxsize
 class Cancelling:
     """Drops the rows and series of generations that were not published, site by site.
 
-    Some attempts may have written rows before their site-day was stored as recomputed. These attempts are abandoned,
-    and the settler removes their rows later.
+    An attempt may have written rows although its site-day was never stored as recomputed. The attempt is abandoned, and
+    the settler removes the attempt's rows later.
 
     Args:
         page_site_days: the number of recomputed site-days that are read at once.
@@ -74,7 +74,10 @@ class Cancelling:
 
 
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
-    """Return the first site whose rows are not all dropped. If `last` has the day `_FINISHED`, its site is finished."""
+    """Return the first site whose rows are not all dropped.
+
+    If the day of `last` is `_FINISHED`, all rows of the site of `last` are dropped.
+    """
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 
 

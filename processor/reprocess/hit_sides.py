@@ -142,7 +142,7 @@ def _begins(side: Side, rows: I64Array) -> BoolArray:
     A hit begins a visit if it is the visit's first hit in `rows` and the visit was not carried in.
     """
     first = np.full(len(side.start), -1, np.int64)
-    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # reversed, so a visit's first hit is assigned last
+    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # in reverse, so that each visit keeps its first hit
     begins = np.zeros(len(rows), np.bool_)
     begins[first[(first >= 0) & ~side.is_carried]] = True
     return begins

@@ -73,7 +73,7 @@ def reasons_of(
     erased = erased_in_day(new)
     read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
-        return None  # hits that the old side counts were erased after they were settled
+        return None  # after the settlement of the old side, hits of the old side were erased
     if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
         return None  # both sides have the same hits and visits
     whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)

@@ -1,8 +1,8 @@
 """A carry is the state that a settled day hands to the next day (settlement, rule L4).
 
 A carry contains the visits that were open at the day's end, in their state at that instant. The day's settlement has
-also read hits of the next day that continue these visits, and the carry contains a digest of these hits. With the
-digest, the next day's settlement detects whether the day's settlement has read all hits of the open visits. Equal
+also read the next day's hits that continue the open visits. The carry contains a digest of the continuing hits. With
+the digest, the next day's settlement detects whether the day's settlement has read all hits of the open visits. Equal
 carries have equal bytes.
 """
 
