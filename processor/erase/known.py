@@ -9,7 +9,7 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""Each read of erasure marks begins this many milliseconds before the newest known mark.
+"""After the first read, each read of erasure marks begins this many milliseconds before the newest known mark.
 
 The clocks of processes differ, and a write takes time, so an earlier mark may become visible later.
 """

@@ -54,7 +54,7 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return the instant (UTC ms) from which a timeline's hits are accepted (n,): 0 for visitors not erased."""
+        """Return for each timeline the instant (UTC ms) from which its hits are accepted; 0 without an erasure."""
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)

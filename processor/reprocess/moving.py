@@ -205,8 +205,8 @@ class Moving:
            flags were set.
 
         If the settler has settled the site-day again under the wanted logic, nothing is published. The site-day is only
-        marked dirty. The mark is necessary because this work may have changed the carry from the day before without a
-        mark.
+        marked dirty. The mark is necessary because this work may have changed the previous day's carry without marking
+        this site-day.
 
         If the lease on the site has ended, another settler may work on the site at the same time. After step 3, the
         disturbed days are therefore determined again, and new disturbed days are marked too. If any day was published

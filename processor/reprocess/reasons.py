@@ -38,7 +38,8 @@ class Part:
     Attributes:
         reasons: the reasons why the numbers differ.
         ledger: the ledger entry of the old side (the current generation), built again.
-        visits: the number of visits that begin on the day on the old side, built again and without excluded visits.
+        visits: the old side's number of visits that begin on the day, without excluded visits. The visits were built
+            again.
     """
 
     reasons: ChangeReasons

@@ -52,9 +52,9 @@ class Settled:
         rows: the rows of the day.
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
-        followed: a digest over the day's hits in carried-in visits. If this digest differs from the digest in the carry
-            from the day before, the two settlements have read different hits, and the settlement of the day before must
-            be repeated.
+        followed: a digest over the day's hits in carried-in visits. If `followed` differs from the digest in the carry
+            from the day before, the settlements of the two days have read different hits. The settlement of the day
+            before must then be repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
         disturbed_days: the neighbouring days that have a copy of a hit of this day, if the current generation has not
             read this hit.

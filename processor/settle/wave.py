@@ -51,9 +51,9 @@ class Computed:
 class Pass:
     """A pass's state: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    For each site, `published` contains two sequence numbers of the site's last publication in this pass. The first is
-    the site's highest sequence number when the attempt began; the second is that of the publication. `marked` contains
-    the dirty marks that this pass made.
+    For each site, `published` describes the site's last publication in this pass by two sequence numbers. The first
+    number is the site's highest sequence number when the attempt began. The second number is the sequence number of the
+    publication. `marked` contains the dirty marks that this pass made.
     """
 
     started: int

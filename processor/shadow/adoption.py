@@ -12,8 +12,8 @@ The order of effects is defined only here:
 
 If a process crashes before step 3, the earlier live stream continues. A live runner may take over partitions, for
 example after a restart, or when partitions move between processes. The runner first replaces the stream table by a
-table without stored positions (`goes_on`). Another process may have stopped its runner on the same partitions. The
-conditional write of that process then fails, and that process tries again later. If the table already has another live
+table without stored positions (`goes_on`). If another process has stopped its runner on the same partitions, the other
+process's conditional write then fails, and the other process tries again later. If the table already has another live
 stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live stream.
 
 After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions continue, so
@@ -70,10 +70,9 @@ def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) ->
 def goes_on(streams: Streams, live: Stream) -> bool:
     """Return whether `live` is still the live stream.
 
-    If `live` is still the live stream, remove all stored positions, because a runner continues.
-
-    The stream table gets a new version even if it has no positions. Another process may have read the previous version
-    of the table, and may not know yet that its partitions moved. The conditional write of that process then fails.
+    If `live` is still the live stream, remove all stored positions, because a runner continues. The stream table gets a
+    new version even if it has no positions. If another process does not know yet that its partitions moved, it still
+    uses the previous version of the table, and its conditional write fails.
     """
     while True:
         table = streams.read()
