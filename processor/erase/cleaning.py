@@ -64,7 +64,7 @@ def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Ste
         for emptied in stores.rejected.erase_texts(name, refusals.must_go):
             fresh, in_log = refusals.in_log - in_log, refusals.in_log
             yield Step({"refusals": emptied, "log_records": fresh}, {"refusals": refusals.seen})
-    yield Step({}, {"refusals": refusals.seen})  # without this step, a store without refusals would have no count
+    yield Step({}, {"refusals": refusals.seen})  # this step reports a count even if the store has no refusals
 
 
 def unread_refusals(stores: SettlerStores, until: int) -> int:

@@ -45,7 +45,7 @@ class ErasedVisitors:
         return frozenset(self._until)
 
     def later_than(self, until: int) -> ErasedVisitors:
-        """Return the erased visitors whose mark has an `until` after this time (UTC ms)."""
+        """Return the erased visitors whose mark ends after the time `until` (UTC ms)."""
         later = ErasedVisitors(self._secret)
         for site, of_site in self._until.items():
             found = {digest: end for digest, end in of_site.items() if end > until}

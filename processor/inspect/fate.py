@@ -244,7 +244,7 @@ def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
     """Return the outcome of a hit.
 
     If the settlement of the hit's day has not read the hit yet, the outcome is PENDING. If the day is not settled and
-    the stream does not count the hit, the outcome is PENDING too.
+    the stream does not count the hit, the outcome is also PENDING.
     """
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through

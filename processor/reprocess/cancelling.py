@@ -13,7 +13,7 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""If `last` of the chain has this day, all rows of the site are dropped."""
+"""The day of the chain's `last` if all rows of the site are dropped."""
 
 
 class Cancelling:

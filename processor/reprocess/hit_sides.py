@@ -63,7 +63,7 @@ def side_of(
     """Return how a generation, called a side, treats the hits.
 
     Args:
-        inputs: the side's inputs, of which only the logic and the carry are used, not the window.
+        inputs: the side's inputs. Only the logic and the carry are used.
         hits: the hits in log order, with the window's columns (n,).
         read: (n,) whether the side has read each hit.
         is_copy: whether each hit that the side has read is a copy; None if this is not known yet.

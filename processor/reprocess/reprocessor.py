@@ -297,7 +297,7 @@ class Reprocessor:
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
     def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
-        """Return whether the current progress is that of a stored part, all of whose buckets this settler still leases.
+        """Return whether the current progress belongs to a stored part, and this settler still leases all its buckets.
 
         A new request removes all unfinished parts, so parts are claimed anew for each request.
         """

@@ -68,7 +68,7 @@ class RowOwner:
 
     @property
     def columns(self) -> Mapping[str, str | int]:
-        """The columns that have the same value in all rows of the site-day, with these values."""
+        """The columns that have a single value in all rows of the site-day, each with its value."""
         return {"site": self.site, "day": self.day, "generation": self.generation}
 
 

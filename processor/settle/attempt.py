@@ -257,8 +257,8 @@ class Attempt:
 
         After this attempt has read its bounds, another settler may publish a generation that has read more hits. Hits
         that only the other generation has read no longer have dirty marks, so this attempt's generation would lose
-        them. If only one of the two generations has read a partition, for example of a retired log, the partition is
-        not compared.
+        them. If only one of the two generations has read a partition, the partition is not compared. For example, the
+        partition may belong to a retired log.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():

@@ -24,7 +24,7 @@ class SettlePace:
             flags, the flags may be outdated.
         keep_superseded_ms: after a generation was superseded, its rows remain readable for this time.
         keep_replaced_ms: a settled generation is kept for this time after its replacement, for reports at an earlier
-            data version. After this time, the generation is superseded.
+            data version. After `keep_replaced_ms`, the generation is superseded.
         remove_generations: a pass removes the rows of at most this many superseded generations.
         ingest_timeout_s: written rows must become readable within this time.
         sort_site_days: hits are sorted by site if at least this many of the site-days in a pass have the same day

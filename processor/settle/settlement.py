@@ -7,8 +7,9 @@ carry from the day before, the claims and the refusals.
 A site-day whose hits fit into memory is settled as a whole. A larger site-day is settled in visitor ranges (`ranges`),
 with the same result.
 
-An orphan has no visit. In traffic rows, an orphan counts under its own dimensions, as a visit would. A payment webhook
-therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit dimensions.
+An orphan has no visit. In traffic rows, an orphan counts under its own dimensions, as a visit would. An orphan from a
+payment webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit
+dimensions.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Pass:
         """Return the entry, extended by dirty marks that this pass made on the site-day.
 
         A pass marks a later day because results of an earlier day have changed. A site's days are settled in ascending
-        order, so the settlement of the later day has already used these results.
+        order, so the later day's settlement has already used the earlier day's results.
         """
         made = map(range_of, self.marked.get(covered.site_day, ()))
         return replace(covered, marks=(*covered.marks, *made))

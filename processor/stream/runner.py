@@ -169,7 +169,7 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write the current partials and ledger. Then store the positions up to which both are complete."""
+        """Write the current partials and ledger, and then the positions up to which these values are complete."""
         states = self._states()
         values = [
             *self._due,

@@ -136,7 +136,7 @@ class Tuples:
         return found.astype(np.int32)
 
     def codes(self, numbers: npt.NDArray[np.integer]) -> I32Array:
-        """Return the tuples with these numbers, as codes (n, width)."""
+        """Return the tuples with the given numbers, as codes (n, width)."""
         found: I32Array = self._codes[numbers]
         return found
 
@@ -270,7 +270,7 @@ class Interned:
         return names, {name: self.texts.name_hashes(of_column) for name, of_column in of_columns.items()}
 
     def keep_only(self, numbers: I32Array, codes: I32Array) -> tuple[I32Array, I32Array]:
-        """Keep only the tuples with these numbers, the texts of these tuples, and the texts with these codes.
+        """Keep only the tuples with the given numbers, the texts of these tuples, and the texts with the given codes.
 
         Return a new number for each given number, and a new code for each given code.
         """

@@ -1,8 +1,8 @@
 """Limits of the live stream that matter only at scale (journey step 5), and the values that a processor uses.
 
-Of these limits, only those for rules S9 and S10 and for the size of visitor sketches change the emitted rows. Tests use
-the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. With the smallest
-sketch size, a cell's sketch with 31 or more visitors is a sample.
+The limits for rules S9 and S10 and for the size of visitor sketches change the emitted rows; all other limits do not.
+Tests use the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. With
+the smallest sketch size, a cell's sketch with 31 or more visitors is a sample.
 """
 
 from __future__ import annotations

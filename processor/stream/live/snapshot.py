@@ -209,8 +209,8 @@ def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
     """Return the epoch's sums.
 
-    In format 2, row digests were computed without the mesh secret. If a digest was computed without the secret, the
-    digest is marked, because settlement cannot confirm its day.
+    In format 2, row digests were computed without the mesh secret. Digests without the secret are marked, because
+    settlement can confirm a day only with keyed digests.
     """
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:

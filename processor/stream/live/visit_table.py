@@ -136,7 +136,7 @@ class Timelines:
 
     @property
     def now(self) -> VisitColumns:
-        """The latest visit in each slot. Its arrays are NumPy views: writing to an array changes the visits."""
+        """The latest visit in each slot. The arrays are NumPy views: writing to an array changes the visits."""
         return VisitColumns(
             **{field.name: getattr(self._now, field.name)[: self._count] for field in fields(VisitColumns)}
         )
