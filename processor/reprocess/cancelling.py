@@ -47,7 +47,7 @@ class Cancelling:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Drop the rows of further site-days until the portion of work is over.
 
-        Return the chain, and whether all rows are dropped.
+        Return the chain with the finished site-days, and whether all rows are dropped.
         """
         begun = chain
         while chain is begun or not is_over():

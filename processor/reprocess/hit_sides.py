@@ -30,7 +30,7 @@ DUPLICATE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How a side treats n hits. Each of the two sides is a generation of the same site-day.
+    """How a side treats n hits. A side is one of two generations of a site-day that are compared.
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.

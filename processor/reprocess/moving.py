@@ -121,8 +121,8 @@ class Moving:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Move at least one site-day, then further site-days until the portion of work is over.
 
-        Return the chain, and whether all site-days are moved. Site-days that were recomputed again form a wave. Even if
-        the portion is over, the whole wave is moved.
+        Return the chain with the finished site-days, and whether all site-days are moved. Site-days that were
+        recomputed again form a wave. Even if the portion is over, the whole wave is moved.
         """
         begun = chain
         while chain is begun or not is_over():

@@ -62,7 +62,7 @@ class _Steps(Protocol):
         """Return the chain with which the work continues: the given chain, possibly extended by finished site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Work on at least one site-day. Return the chain to continue with, and whether the work is done."""
+        """Work on at least one site-day. Return the chain with the finished site-days, and whether the work is done."""
 
 
 @dataclass(frozen=True, slots=True)

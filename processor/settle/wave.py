@@ -92,7 +92,7 @@ class Pass:
         return replace(covered, marks=(*covered.marks, *made))
 
     def handed(self, site_day: SiteDay) -> Handed:
-        """Return the results of earlier days in the wave that a site-day's settlement needs."""
+        """Return the results that a site-day's settlement needs from earlier days in the wave."""
         of_site = [computed for computed in self.wave if computed.attempt.site_day.site == site_day.site]
         before = next((computed for computed in of_site if computed.attempt.site_day.day == site_day.day - 1), None)
         flags = {claim: flag for computed in of_site for claim, flag in computed.settled.orders.changed_flags.items()}

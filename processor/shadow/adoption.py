@@ -16,8 +16,8 @@ table without stored positions (`goes_on`). If another process has stopped its r
 process's conditional write then fails, and the other process tries again later. If the table already has another live
 stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live stream.
 
-After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions continue, so
-every record adds to raw records, marks, claims and the ledger exactly once. After step 3, a shadow runner that still
+After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions remain valid,
+so every record adds to raw records, marks, claims and the ledger exactly once. After step 3, a shadow runner that still
 runs applies no record, because it reads the table after it has read the live stream's progress
 (`processor.shadow.stores`).
 """

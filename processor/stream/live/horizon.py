@@ -67,7 +67,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
 
 
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
-    """Return the kept hits that form visits, are between the two horizons and belong to wanted slots."""
+    """Return the kept hits that form visits, lie between the old and the new horizon, and belong to wanted slots."""
     time = pl.col("event_time")
     formed = forms_visits() & (time >= old) & (time < new)
 
