@@ -13,14 +13,14 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""The day of the chain's `last` if all rows of the site are dropped."""
+"""The day in the chain's `last` after all rows of the site have been dropped."""
 
 
 class Cancelling:
     """Drops the rows and series of generations that were not published, site by site.
 
-    An attempt may have written rows although its site-day was never stored as recomputed. The attempt is abandoned, and
-    the settler removes the attempt's rows later.
+    If an attempt has written rows but its site-day was never stored as recomputed, the attempt is abandoned. The
+    settler removes the rows of abandoned attempts later.
 
     Args:
         page_site_days: the number of recomputed site-days that are read at once.

@@ -30,7 +30,7 @@ DUPLICATE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How a side treats n hits. A side is one of two generations of a site-day that are compared.
+    """How a side treats n hits. The two sides are the two compared generations of a site-day.
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.

@@ -176,8 +176,8 @@ class Restoring:
     def _examined(self, site_day: SiteDay) -> _Examined | None:
         """Count a site-day's raw hits. Return None if no raw hit is missing.
 
-        The stream's ledger is read first, then the dirty marks, then the generation. If a hit is stored between these
-        reads, their order ensures that the hit is not taken for a missing hit.
+        The stream's ledger is read first, then the dirty marks, then the generation. If a hit is stored between the
+        reads, the order of the reads ensures that the hit is not taken for a missing hit.
         """
         site, day = site_day
         of_site = self._site_ledger(site)

@@ -26,6 +26,7 @@ _NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name i
 EXCLUDED_BEFORE: Final = "excluded_before"
 _RECORDS_AT_ONCE: Final = 256
 _ROWS_AT_ONCE: Final = 131_072  # a list of records ends at this many rows, including other sites' hits
+
 # The columns of hits that claim an order or a refund, or use an order's total (rule D3).
 CLAIMING_COLUMNS: Final = (
     "event_time",

@@ -373,7 +373,7 @@ class Runner:
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:
             logger().warning("logic_changed", logic=self._logic.name)
-            self.snapshot()  # otherwise, the next recovery would use the previous logic version
+            self.snapshot()  # without a snapshot, the next recovery would use the previous logic version
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began
