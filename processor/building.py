@@ -1,6 +1,7 @@
 """Builds a processor's stream, shadow stream, settler and reprocessor from the opened stores and the settings.
 
-This module starts nothing. `processor/__main__.py` decides which parts run, and in which threads.
+This module only builds objects, and starts no thread. `processor/__main__.py` decides which parts run, and in which
+threads.
 """
 
 from __future__ import annotations

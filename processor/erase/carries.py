@@ -21,8 +21,8 @@ _PAGE: Final = 32  # each recomputed site-day has two carries, which may take me
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
     """Return a carry without the erased visitors' visits.
 
-    If the carry has no such visits, it is returned unchanged. If the carry does not decode, it may contain a visit of
-    an erased visitor, so empty bytes are returned. Readers treat empty bytes as a damaged carry.
+    If the carry has no visit of an erased visitor, the carry is returned unchanged. If the carry does not decode, it
+    may contain a visit of an erased visitor, so empty bytes are returned. Readers treat empty bytes as a damaged carry.
     """
     if not carry:
         return carry

@@ -38,7 +38,7 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
     Args:
         reprocessings: the stored reprocessings.
-        id_: the id of the erasure. The erasure has stored how the reported numbers change. These differences are
+        id_: the id of the erasure. The erasure has stored the change of each reported number. The stored changes are
             removed too, because they reveal the visitor's numbers.
         site: the site.
         visitors: the visitor.
@@ -64,7 +64,7 @@ def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Ste
         for emptied in stores.rejected.erase_texts(name, refusals.must_go):
             fresh, in_log = refusals.in_log - in_log, refusals.in_log
             yield Step({"refusals": emptied, "log_records": fresh}, {"refusals": refusals.seen})
-    yield Step({}, {"refusals": refusals.seen})  # without this step, a store without refusals would have no count
+    yield Step({}, {"refusals": refusals.seen})  # this step reports a count even if the store has no refusals
 
 
 def unread_refusals(stores: SettlerStores, until: int) -> int:

@@ -9,7 +9,7 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""Each read also covers this length of time before the newest known mark.
+"""After the first read, each read of erasure marks begins this many milliseconds before the newest known mark.
 
 The clocks of processes differ, and a write takes time, so an earlier mark may become visible later.
 """
@@ -38,7 +38,7 @@ class KnownErasures:
         self.visitors = _NO_VISITORS
 
     def refresh(self) -> ErasedVisitors:
-        """If the last read is older than the interval, read new marks. Return the visitors that the new marks name.
+        """If the last read of marks is older than the interval, read again. Return the visitors that new marks name.
 
         If a visitor has several marks, the mark with the latest `until` counts, in whatever order the marks were
         stored.

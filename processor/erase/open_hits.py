@@ -1,4 +1,4 @@
-"""Counts a visitor's hits on days that are not settled yet. An erasure does not recompute these days."""
+"""Counts a visitor's hits on days that are not settled yet. An erasure recomputes only settled days."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisit
 
 
 def rows_of_erased(table: pl.DataFrame, names: Sequence[str], visitors: ErasedVisitors) -> BoolArray:
-    """Return a boolean array (n,): True for visits and hits of an erased visitor from before the erasure."""
+    """Return a boolean array (n,): True for each visit or hit that an erased visitor had before the erasure."""
     if "event_time" in table.columns:
         return _erased(table, names, visitors, "event_time")
     if "seen" in table.columns:

@@ -45,7 +45,7 @@ class ErasedVisitors:
         return frozenset(self._until)
 
     def later_than(self, until: int) -> ErasedVisitors:
-        """Return the erased visitors whose mark has an `until` after this time (UTC ms)."""
+        """Return the erased visitors whose mark ends after the time `until` (UTC ms)."""
         later = ErasedVisitors(self._secret)
         for site, of_site in self._until.items():
             found = {digest: end for digest, end in of_site.items() if end > until}
@@ -54,7 +54,7 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return the instant (UTC ms) from which a timeline's hits are accepted (n,): 0 for visitors not erased."""
+        """Return for each timeline the instant (UTC ms) from which its hits are accepted; 0 without an erasure."""
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)

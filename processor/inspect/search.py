@@ -66,8 +66,8 @@ _VISITOR: Final = ["visitor_hi", "visitor_lo"]
 class Found:
     """The search result: all hits of the visitors that have a hit with the id. Each hit occurs once (INSPECT_COLUMNS).
 
-    May be empty. `truncated` is true if a reading stopped at a limit. If more than MAX_VISITORS visitors have a hit
-    with the id, `truncated` is true too.
+    May be empty. `truncated` is true if a reading stopped at a limit, or if more than MAX_VISITORS visitors have a hit
+    with the id.
     """
 
     hits: pl.DataFrame
@@ -86,7 +86,7 @@ class _Reading:
         self._ends_at = clock.now() + MAX_MS
 
     def records(self, site: str, days: Iterable[int]) -> Iterator[RawRecord]:
-        """Yield the site's records on these days. The newest day comes first; each day is in log order."""
+        """Yield the site's records on the given days. The newest day comes first; each day is in log order."""
         seen: set[Position] = set()
         for day in sorted(days, reverse=True):
             for record in self._raw.scan(site, day, day + 1):

@@ -1,8 +1,8 @@
 """Decides whether a reprocessing's work may begin. All functions are pure.
 
-Work must not begin if it would undo a later publication. The control service refuses such a request, but it may accept
-two conflicting requests that arrive at the same moment. The settler therefore checks again before the first site-day is
-moved.
+Work must not begin if it would undo a later publication. The control service refuses requests that would undo a later
+publication, but may accept two conflicting requests that arrive at the same moment. The settler therefore checks again
+before the first site-day is moved.
 """
 
 from __future__ import annotations

@@ -13,14 +13,14 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""If `last` of the chain has this day, all rows of the site are dropped."""
+"""The day in the chain's `last` after all rows of the site have been dropped."""
 
 
 class Cancelling:
     """Drops the rows and series of generations that were not published, site by site.
 
-    Some attempts may have written rows before their site-day was stored as recomputed. These attempts are abandoned,
-    and the settler removes their rows later.
+    If an attempt has written rows but its site-day was never stored as recomputed, the attempt is abandoned. The
+    settler removes the rows of abandoned attempts later.
 
     Args:
         page_site_days: the number of recomputed site-days that are read at once.
@@ -47,7 +47,7 @@ class Cancelling:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Drop the rows of further site-days until the portion of work is over.
 
-        Return the chain, and whether all rows are dropped.
+        Return the chain with the finished site-days, and whether all rows are dropped.
         """
         begun = chain
         while chain is begun or not is_over():
@@ -74,7 +74,10 @@ class Cancelling:
 
 
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
-    """Return the first site whose rows are not all dropped. If `last` has the day `_FINISHED`, its site is finished."""
+    """Return the first site whose rows are not all dropped.
+
+    If the day of `last` is `_FINISHED`, all rows of the site of `last` are dropped.
+    """
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 
 

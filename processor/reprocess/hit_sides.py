@@ -30,7 +30,7 @@ DUPLICATE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How a side treats n hits. Each of the two sides is a generation of the same site-day.
+    """How a side treats n hits. The two sides are the two compared generations of a site-day.
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.
@@ -63,7 +63,7 @@ def side_of(
     """Return how a generation, called a side, treats the hits.
 
     Args:
-        inputs: the side's inputs, of which only the logic and the carry are used, not the window.
+        inputs: the side's inputs. Only the logic and the carry are used.
         hits: the hits in log order, with the window's columns (n,).
         read: (n,) whether the side has read each hit.
         is_copy: whether each hit that the side has read is a copy; None if this is not known yet.
@@ -142,7 +142,7 @@ def _begins(side: Side, rows: I64Array) -> BoolArray:
     A hit begins a visit if it is the visit's first hit in `rows` and the visit was not carried in.
     """
     first = np.full(len(side.start), -1, np.int64)
-    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # reversed, so a visit's first hit is assigned last
+    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # in reverse, so that each visit keeps its first hit
     begins = np.zeros(len(rows), np.bool_)
     begins[first[(first >= 0) & ~side.is_carried]] = True
     return begins

@@ -67,8 +67,8 @@ class _Page:
         """Return how the current entry relates to the recomputed site-day.
 
         A publication must not treat another reprocessing's generation as its own result. If another reprocessing may
-        have produced the generation in `Rebuilt.after` or in the entry, the result is therefore STALE. For example, an
-        entry with the wanted logic may have been published before this publication began.
+        have produced `Rebuilt.after` or the generation in the current entry, this function returns STALE. For example,
+        an entry with the wanted logic may have been published before this publication began.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -121,8 +121,8 @@ class Moving:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Move at least one site-day, then further site-days until the portion of work is over.
 
-        Return the chain, and whether all site-days are moved. Site-days that were recomputed again form a wave. Even if
-        the portion is over, the whole wave is moved.
+        Return the chain with the finished site-days, and whether all site-days are moved. Site-days that were
+        recomputed again form a wave. Even if the portion is over, the whole wave is moved.
         """
         begun = chain
         while chain is begun or not is_over():
@@ -137,8 +137,8 @@ class Moving:
                 self._rebuilder.bounds(),
             )
             ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)
-            # The wait until rows are readable usually takes longer than a portion of work. If a portion ended during a
-            # wave, each portion would move a single site-day.
+            # The wait until rows are readable usually takes longer than a portion of work. A portion therefore ends
+            # only after a whole wave; otherwise, each portion would move a single site-day.
             last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
             for at, (rebuilt, stands) in enumerate(ready):
                 if at > last and is_over():
@@ -205,12 +205,14 @@ class Moving:
            flags were set.
 
         If the settler has settled the site-day again under the wanted logic, nothing is published. The site-day is only
-        marked, because this work may have changed the carry from the day before without a mark.
+        marked dirty. The mark is necessary because this work may have changed the previous day's carry without marking
+        this site-day.
 
         If the lease on the site has ended, another settler may work on the site at the same time. After step 3, the
         disturbed days are therefore determined again, and new disturbed days are marked too. If any day was published
-        after step 1, its settlement may have read the flags before step 3. The site-day and all disturbed days are then
-        marked again. If another generation has become current since step 2, the site-day is not stored as moved.
+        after step 1, the settlement of this day may have read the flags before step 3 changed the flags. The site-day
+        and all disturbed days are then marked again. If another generation has become current since step 2, the
+        site-day is not stored as moved.
         """
         site, day = rebuilt.site_day
         if stands is Standing.SETTLED_SINCE:
@@ -242,7 +244,8 @@ class Moving:
     def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
         """If a failed PUBLISH is rolled back, abandon the new generation of a site-day that PUBLISH did not move.
 
-        The generation's rows are kept like replaced rows, because a later PUBLISH restores the generation.
+        The rows of the abandoned generation are kept for as long as replaced rows, because a later PUBLISH restores
+        this generation.
         """
         if page.work is Work.ROLL_BACK:
             (site, day), now = rebuilt.site_day, self._clock.now()

@@ -22,10 +22,10 @@ class ReprocessPace:
         wave_rows: the approximate maximum number of rows that are written together.
         explained_hits: the difference between a site-day's two generations is explained (ChangeReasons) only if the
             site-day has at most this many hits, because an explanation builds the visits a second time.
-        ingest_timeout_s: written rows must become readable within this time. The settler's limit is longer, because
-            settlement waits while the reprocessor waits.
-        examined_positions: a repair that reads the log remembers approximately this many positions of raw records of
-            incomplete site-days.
+        ingest_timeout_s: written rows must become readable within this time. This time is shorter than the settler's
+            timeout, because settlement waits while the reprocessor waits.
+        examined_positions: for incomplete site-days, a repair that reads the log remembers approximately this many
+            positions of raw records.
         log_records: after this many records of the log, a repair checks whether the portion is over.
         retry_after_ms: the delay after reprocessings could not be read or changed.
         unavailable_ms: the delay after a store was unavailable, doubled for each further portion in which a store is

@@ -14,9 +14,9 @@ from hitmesh.model.site_buckets import site_bucket
 def total(repairs: Sequence[RawRepair]) -> RawRepair | None:
     """Return the sum of the findings of all parts, or None if no part has findings.
 
-    If a record has hits of several sites, several parts may restore the record. Each part names the first
-    MAX_RESTORED_NAMED records that it restores. A named record counts once, even if several parts have restored it. A
-    record that is not named counts once for each part.
+    If a record has hits of several sites, several parts may restore the record. Each part lists the first
+    MAX_RESTORED_NAMED records that it restores. A listed record counts once, even if several parts list the record. If
+    a part restores a record but does not list the record, the record counts separately for this part.
     """
     if not repairs:
         return None

@@ -1,11 +1,11 @@
 """Find out why a recomputed site-day and the current generation have different numbers. All functions are pure.
 
-The current generation is the old side, and the recomputed generation is the new side. The hits of the old side are the
-new scan's hits below the offsets up to which the current generation was read. The old side's visits are built again
-under the current generation's logic. The old side and the new side are then compared hit by hit. The rebuilt visits and
-the rebuilt ledger must equal the stored visits and the stored ledger. If a rebuilt value differs from the stored value,
-a store has lost numbers or raw hits, or hits were erased. A comparison of hits and visits cannot explain these
-differences, so no reasons are returned.
+The current generation is the old side, and the recomputed generation is the new side. The old side's hits are found in
+the new scan: they lie below the offsets up to which the current generation was read. The old side's visits are built
+again under the current generation's logic. The old side and the new side are then compared hit by hit. The rebuilt
+visits and the rebuilt ledger must equal the stored visits and the stored ledger. If a rebuilt value differs from the
+stored value, a store has lost numbers or raw hits, or hits were erased. Reasons are then not returned, because a
+comparison of hits and visits cannot explain lost or erased data.
 
 Only hits and visits of the same visitor are compared with each other. A window on disk is therefore compared by visitor
 ranges, and the results (`Part`) are added up. A visitor with more hits than fit into memory is not compared.
@@ -38,7 +38,8 @@ class Part:
     Attributes:
         reasons: the reasons why the numbers differ.
         ledger: the ledger entry of the old side (the current generation), built again.
-        visits: the number of visits that begin on the day on the old side, built again and without excluded visits.
+        visits: the old side's number of visits that begin on the day, without excluded visits. The visits were built
+            again.
     """
 
     reasons: ChangeReasons
@@ -73,7 +74,7 @@ def reasons_of(
     erased = erased_in_day(new)
     read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
-        return None  # hits that the old side counts were erased after they were settled
+        return None  # after the settlement of the old side, hits of the old side were erased
     if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
         return None  # both sides have the same hits and visits
     whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)

@@ -64,7 +64,7 @@ class Recomputing:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Recompute at least one site-day, then further site-days until the portion of work is over.
 
-        Return the chain, and whether all site-days are recomputed.
+        Return the chain with the finished site-days, and whether all site-days are recomputed.
         """
         kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
         if kept is None:

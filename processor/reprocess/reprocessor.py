@@ -62,7 +62,7 @@ class _Steps(Protocol):
         """Return the chain with which the work continues: the given chain, possibly extended by finished site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Work on at least one site-day. Return the chain to continue with, and whether the work is done."""
+        """Work on at least one site-day. Return the chain with the finished site-days, and whether the work is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,7 @@ class Reprocessor:
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
     def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
-        """Return whether the current progress is that of a stored part, all of whose buckets this settler still leases.
+        """Return whether the current progress belongs to a stored part, and this settler still leases all its buckets.
 
         A new request removes all unfinished parts, so parts are claimed anew for each request.
         """

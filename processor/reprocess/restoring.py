@@ -176,8 +176,8 @@ class Restoring:
     def _examined(self, site_day: SiteDay) -> _Examined | None:
         """Count a site-day's raw hits. Return None if no raw hit is missing.
 
-        The stream's ledger is read first, then the dirty marks, then the generation. Because of this order, a hit that
-        is stored in the meantime is never taken for a missing hit.
+        The stream's ledger is read first, then the dirty marks, then the generation. If a hit is stored between the
+        reads, the order of the reads ensures that the hit is not taken for a missing hit.
         """
         site, day = site_day
         of_site = self._site_ledger(site)
@@ -219,8 +219,8 @@ class Restoring:
     def _restore(self, this: _Progress, records: Sequence[LoggedRecord]) -> None:
         """Store the records that the raw store has lost or damaged.
 
-        The claims of these records may be lost too, so they are stored as well. Each call first reads the erasure marks
-        again, so that the hits of all erased visitors become blank.
+        The claims of the restored records may also be lost, so the claims are stored as well. Each call first reads the
+        erasure marks again, so that the hits of all erased visitors become blank.
         """
         lost: list[LoggedRecord] = []
         for record in records:

@@ -31,7 +31,7 @@ def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) ->
 
 
 def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Reprocessing]:
-    """Return the plans that were created before this time (UTC ms) and never ran."""
+    """Return the plans that were created before `created_before` (UTC ms) and never ran."""
     return [
         reprocessing
         for reprocessing in stored

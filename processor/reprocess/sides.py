@@ -2,7 +2,7 @@
 
 All functions are pure. PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. After the
 reprocessing has moved a site-day, the settler may settle the site-day again, for example because late hits arrived. The
-site-day's current generation entry shows whether this has happened.
+site-day's current generation entry shows whether the settler has settled the site-day since the move.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class Standing(StrEnum):
 
     MOVED: the wanted generation is current.
 
-    AS_LEFT: the other generation is current, and nothing has changed since the reprocessing last moved the site-day.
+    AS_LEFT: the generation that the work replaces is current, and nothing has changed since the reprocessing last moved
+    the site-day.
 
     SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. A settlement keeps the
-        current logic and rules, so the work had already made the wanted generation current.
+    logic and rules of the current generation, so the work made the wanted generation current before this settlement.
 
     STALE: the settler has settled the site-day again, and nothing shows that the work has already made the wanted
     generation current.
@@ -51,8 +52,9 @@ def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
 def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
     """Return whether `Rebuilt.after` was settled under the logic and rules of this reprocessing.
 
-    If a rollback recomputes a site-day, `Rebuilt.after` becomes the generation that reports read until then. Another
-    reprocessing may have published that generation, without the correction of this reprocessing.
+    If a rollback recomputes a site-day, `Rebuilt.after` becomes the generation that reports read before the rollback.
+    Another reprocessing may have published the generation in `Rebuilt.after`, without the correction of this
+    reprocessing.
     """
     before, after = rebuilt.before, rebuilt.after
     is_planned = reprocessing.is_planned(rebuilt.site_day.day)
@@ -95,7 +97,7 @@ def rebuilt_of(
     work: Work,
     reasons: ChangeReasons | None = None,
 ) -> Rebuilt:
-    """Return a recomputed site-day.
+    """Return a recomputed site-day, with the attempt's generation and the current generation.
 
     If the work is ROLL_BACK, the attempt becomes `Rebuilt.before`, in place of the generation before PUBLISH.
 

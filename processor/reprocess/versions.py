@@ -26,7 +26,7 @@ def logic_for(reprocessing: Reprocessing, day: int) -> Logic | None:
 def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
     """Return the version of the exclusion rules for a day and both neighbouring days.
 
-    If these days keep their version, the result is empty.
+    If all three days keep their version, the result is empty.
     """
     site, day = site_day
     if reprocessing.kind is not Kind.RULES:

@@ -1,8 +1,8 @@
 """A carry is the state that a settled day hands to the next day (settlement, rule L4).
 
 A carry contains the visits that were open at the day's end, in their state at that instant. The day's settlement has
-also read hits of the next day that continue these visits, and the carry contains a digest of these hits. With the
-digest, the next day's settlement detects whether the day's settlement has read all hits of the open visits. Equal
+also read the next day's hits that continue the open visits. The carry contains a digest of the continuing hits. With
+the digest, the next day's settlement detects whether the day's settlement has read all hits of the open visits. Equal
 carries have equal bytes.
 """
 
@@ -42,7 +42,8 @@ class Carry:
 
     Attributes:
         open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
-        followed: the `digest` of the next day's hits that continue these visits and that the day's settlement has read.
+        followed: the `digest` of the next day's hits that continue the open visits and that the day's settlement has
+            read.
     """
 
     open_visits: pl.DataFrame
@@ -152,8 +153,8 @@ def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArra
     Args:
         hits: hits in visits, in any order.
         wins_order: (n,) whether the hit is the ORDER that counts (rule D3).
-        excluded_by_rule: (n,) whether the hit is excluded by an exclusion rule only; None if no hit is excluded in this
-            way. Hits that are excluded as bots or referrer spam do not matter, because these decisions never change.
+        excluded_by_rule: (n,) whether the hit is excluded only by an exclusion rule; None if no value is True. A hit
+            that is excluded as a bot or as referrer spam has the value False, because this exclusion never changes.
     """
     mixed = np.zeros(hits.height, np.uint64)
     columns = [hits[name].to_numpy() for name in ("visitor_lo", "hit_hash", "content_hash")]

@@ -120,7 +120,7 @@ COLLECTED: Final = DayRules()
 
 
 def excluded_by_rule(flags: npt.NDArray[np.uint32]) -> BoolArray:
-    """Return whether each hit is excluded by exclusion rules only, that is, not also as a bot or referrer spam."""
+    """Return whether each hit is excluded by exclusion rules, but neither as a bot nor as referrer spam."""
     others = np.uint32(EXCLUDING_FLAGS & ~RULE_FLAGS)
     found: BoolArray = (flags & np.uint32(RULE_FLAGS) != 0) & (flags & others == 0)
     return found

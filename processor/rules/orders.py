@@ -1,8 +1,8 @@
 """Decides which claim on an order or refund counts (settlement, rule D3).
 
 For each (kind, id, excluded or not), the first claim in log order that is not a duplicate wins. If the winning claim
-changes, also decides which other days must be settled again. There are few orders, so this module is plain Python. The
-module `refunds` decides the amounts of refunds.
+changes, this module also decides which other days must be settled again. There are few orders, so this module is plain
+Python. The module `refunds` decides the amounts of refunds.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> 
 
 
 def _differ(claim: OrderClaim | None, other: OrderClaim | None) -> bool:
-    return claim is not other and claim != other  # `is` is fast, and usually detects that both are the same object
+    return claim is not other and claim != other  # usually, both claims are the same object, and this test is fast
 
 
 def claim_at(claim: OrderClaim) -> HitAt:

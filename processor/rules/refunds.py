@@ -24,7 +24,7 @@ from processor.settle.window import read_rows
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """Hits whose refund amounts are those that count in settlement.
+    """Hits, with the refund amounts that count in settlement.
 
     Attributes:
         hits: the hits. A refund that takes its amount from its order also takes the order's currency.
@@ -93,8 +93,8 @@ def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: Orde
 def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
     """Return the claims, with a total and a currency in every claim on the given orders.
 
-    Claims that older versions of hitmesh stored have no total. The total and the currency of these claims are read from
-    the ORDER hit.
+    If an older version of hitmesh stored a claim, the claim has no total. The claim's total and currency are then read
+    from the ORDER hit.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -1,7 +1,7 @@
 """Folds hits and visits into rollup rows (journey step 5, rules §8 and §9).
 
-Decides which measures a hit, an ordered item, a copy, a refusal or a visit adds to. Also decides the cell and the
-dimensions of each measure.
+Decides which measures a hit, an ordered item, a copy, a refusal or a visit adds to. This module also decides the cell
+and the dimensions of each measure.
 
 Data-quality measures count all hits, including excluded hits, and are stored in rows that are not marked as excluded
 (rollup_rows).
@@ -68,7 +68,7 @@ class RowOwner:
 
     @property
     def columns(self) -> Mapping[str, str | int]:
-        """The columns that have the same value in all rows of the site-day, with these values."""
+        """The columns that have a single value in all rows of the site-day, each with its value."""
         return {"site": self.site, "day": self.day, "generation": self.generation}
 
 
@@ -85,11 +85,11 @@ def traffic_rows(
     Args:
         owner: the owner of the rows.
         counted: the day's hits without copies, with the window columns, `wins_order`, and VISIT_DIMENSIONS of the hit's
-            visit. VISIT_DIMENSIONS may be replaced by their number `dims` in `texts`.
+            visit. If `texts` is given, the column `dims` replaces VISIT_DIMENSIONS.
         copies: the day's copies, with the window columns.
         rejected: the number of refused hits in each cell, according to their collect time.
         lg_k: log2 of the visitor sketches' size.
-        texts: VISIT_DIMENSIONS by number (`numbered_dimensions`).
+        texts: the VISIT_DIMENSIONS for each number `dims` (`numbered_dimensions`).
     """
     parts = hit_contributions(counted, TRAFFIC_DIMENSIONS if texts is None else (*HIT_DIMENSIONS, DIMS))
     others = [copy_contributions(copies, HIT_DIMENSIONS)] if copies.height else []
@@ -160,7 +160,7 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
     """Return the contributions of counted hits to traffic rows. Each frame omits measures that are 0 in all its rows.
 
     Args:
-        counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
+        counted: hits without copies, with the columns in `dimensions`, the window columns and `wins_order`.
         dimensions: the columns that distinguish rows. An item's own dimensions replace the hit's dimensions. `hit_type`
             is not replaced by its name.
 

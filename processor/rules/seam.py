@@ -32,7 +32,7 @@ def build_after(
 
     The carried-in visits come first in the result. Callers use the `line` of the result to find the visits that are
     open at the day's end. A visit lasts at most a day (rule S5), so no carried-in visit is open at the day's end. The
-    `line` therefore does not contain carried-in visits and their hits.
+    `line` of the result therefore contains neither carried-in visits nor hits of carried-in visits.
 
     Args:
         hits: as for `build_visits`.

@@ -1,10 +1,10 @@
 """Builds visits from timelines (journey step 5, rules S0 to S6).
 
 Decides which hits form visits, and which hits are orphans. The input is a site's hits without copies, and the visits
-that were open before the first hit. Nearly every timeline can be split into visits by comparing neighbouring hits.
-A comparison of neighbours is not enough in two cases: a visit reaches a cap or another local date, or a non-interactive
-hit has another campaign. In these cases, `timeline.walk` goes through the timeline hit by hit. In all other cases, both
-methods give the same visits.
+that were open before the first hit. Nearly every timeline can be split into visits by comparing neighbouring hits. A
+comparison of neighbouring hits is not enough in two cases: a visit reaches a cap or another local date, or a
+non-interactive hit has another campaign. In these cases, `timeline.walk` goes through the timeline hit by hit. In all
+other cases, the comparison and the walk give the same visits.
 
 All times are UTC ms.
 
@@ -233,9 +233,9 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
 
 
 def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Return whether any two neighbours have equal values in all columns `names`.
+    """Return whether any two neighbouring rows have equal values in all columns `names`.
 
-    If two hits without copies have equal values in these columns, their ids differ but have the same hash.
+    If two hits have equal values in these columns and neither is a copy, their ids differ but have the same hash.
     """
     tied = np.ones(max(line.height - 1, 0), np.bool_)
     for name in reversed(names):  # hashes are compared first, because nearly all neighbours differ in their hashes
@@ -293,7 +293,8 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
 def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
     """Return whether each element starts a visit, is in a visit, or is unsure, according to gaps and campaigns only.
 
-    A timeline that contains an unsure element must be walked hit by hit.
+    If a non-interactive element has another campaign than its visit, the element is unsure. A timeline with an unsure
+    element must be walked hit by hit.
     """
     n = len(line.row)
     if n == 0:
@@ -377,6 +378,6 @@ def _walk_unsure(
 
 
 def _reduced(how: np.ufunc, values: I64Array, begins: I64Array) -> I64Array:
-    """Return `how.reduceat`, also for an empty list of groups, which NumPy would reject."""
+    """Return `how.reduceat`, or an empty array if there is no group, because NumPy would raise an error."""
     reduced: I64Array = how.reduceat(values, begins) if len(begins) else np.empty(0, np.int64)
     return reduced

@@ -47,7 +47,7 @@ from processor.settle.sorted_hits import SortedHits
 from processor.settle.stores import SettlerStores
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long the first and the second try follow visits after the day
+_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long visits are followed after the day: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
 
 
@@ -80,7 +80,7 @@ class Worked:
     inputs: DayInputs
 
     def close(self) -> None:
-        """Delete the hits that are on disk. After this, `settled` can still be read."""
+        """Delete the hits that are on disk. After `close`, `settled` can still be read."""
         if isinstance(self.inputs.window, SpilledWindow):
             self.inputs.window.close()
 
@@ -257,8 +257,8 @@ class Attempt:
 
         After this attempt has read its bounds, another settler may publish a generation that has read more hits. Hits
         that only the other generation has read no longer have dirty marks, so this attempt's generation would lose
-        them. If only one of the two has read a partition, for example a partition of a retired log, the partition is
-        not compared.
+        them. If only one of the two generations has read a partition, the partition is not compared. For example, the
+        partition may belong to a retired log.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():
@@ -299,10 +299,10 @@ class Attempt:
         return disturbed
 
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
-        """Return the other days that must be settled again, but not a next day that only the new carry disturbs.
+        """Return the other days that must be settled again, apart from the effect of the new carry on the next day.
 
-        A damaged carry does not show which hits of the day continue its visits. If the carry from the day before is
-        damaged, the day before is therefore settled again, which replaces the carry.
+        A damaged carry does not show which of the day's hits continue the visits in the carry. If the carry from the
+        day before is damaged, the day before is therefore settled again, which replaces the carry.
         """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
         follows_others = self._carry is not None and self._carry.followed != settled.followed
@@ -311,7 +311,7 @@ class Attempt:
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:
-        """Return whether the next day's settlement has the same result with the new carry and this attempt's logic."""
+        """Return whether the next day's settlement keeps its result with the new carry and this attempt's logic."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
         # This day's logic version also decides which hits of the next day continue the carried visits.

@@ -101,7 +101,7 @@ def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolA
 def hits_before(inputs: DayInputs, times: I64Array) -> BoolArray:
     """Return a boolean array: True for hits in the 24 h before the day.
 
-    A missing carry is derived from the hits in these 24 h (rule L4).
+    If the carry is missing, the open visits are derived from the hits in the 24 h before the day (rule L4).
     """
     begin = inputs.owner.day * DAY_MS
     found: BoolArray = (times >= begin - DERIVED_FROM_MS) & (times < begin)

@@ -1,6 +1,7 @@
 """Decides which of a site's hits are erased and which are excluded, while the hits are read (settlement).
 
-Both decisions depend only on the hit itself, so a window's hits can be decided part by part.
+Whether a hit is erased or excluded depends only on the hit itself. A window's hits can therefore be decided part by
+part.
 """
 
 from __future__ import annotations

@@ -35,10 +35,10 @@ class DayInputs:
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size, the same as in the stream.
         carried_policy: the policy for visits that began before the day, if the previous day has another logic version
-            or policy; None: `policy`.
+            or policy; None means that `policy` applies.
         memory: the limits that bound the memory. The settlement's results do not depend on the memory limits.
-        excluded_before: for claiming hits, whether the current generations exclude the hit. For a hit without an entry,
-            the stored claim's flag applies.
+        excluded_before: for claiming hits, whether the current generations exclude the hit. If a hit is not in
+            `excluded_before`, the flag of the stored claim applies.
     """
 
     owner: RowOwner

@@ -33,9 +33,9 @@ class LeasePace:
     """The lengths of a settler's leases.
 
     Attributes:
-        length_ms: length of a lease. A settler that dies is replaced within this time plus a few seconds.
-        much_site_days: if at least this many site-days wait for a settler, the settler shares them with a settler that
-            has fewer.
+        length_ms: length of a lease. If a settler dies, other settlers take over within `length_ms` plus a few seconds.
+        much_site_days: if at least this many site-days wait for a settler, the settler gives some of the site-days to a
+            settler with fewer waiting site-days.
     """
 
     length_ms: int = LEASE_MS
@@ -59,7 +59,7 @@ class _Held:
 
 
 class LeaseKeeper:
-    """The sites on which a settler works: those in the buckets that the settler leases.
+    """The sites on which a settler works: all sites in the buckets that the settler leases.
 
     Only the settler's thread may call `begin`, `holds` and `note`.
 
@@ -241,7 +241,7 @@ class LeaseKeeper:
             unused = self._leaving - self._in_use
             leases = [self._held.pop(bucket).lease for bucket in unused if bucket in self._held]
             self._leaving -= unused
-            # When this time has passed, another settler will have acquired the buckets and stored its new load.
+            # At `until_ms`, another settler will have acquired the buckets and stored its new load.
             until_ms = self._now() + self._pace.length_ms
             self._left |= dict.fromkeys(unused, until_ms)
         if leases:

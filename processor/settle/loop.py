@@ -16,7 +16,7 @@ def run_in_turns(
 ) -> None:
     """Run all passes in turns until `stop` is set. After a retryable error, wait at least for its `retry_after_s`.
 
-    If a pass fails, the turn ends, so that later passes do not run while an earlier pass cannot finish.
+    If a pass fails, the turn ends, and the remaining passes of the turn do not run.
     """
     while not stop.is_set():
         wait_s = pause_s

@@ -25,7 +25,7 @@ def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
 def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
     """Raise an error if reports began to read another stream after a day's first settlement was computed.
 
-    The settlement was computed under the logic of the stream that reports read before.
+    The first settlement uses the logic of the stream that reports read when the settlement begins.
 
     Raises:
         StaleGeneration: the stream table has changed since it was read.

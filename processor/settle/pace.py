@@ -20,11 +20,11 @@ class SettlePace:
         retry_after_ms: the delay before a failed site-day is tried again. Each further failure doubles the delay.
         max_retry_after_ms: the maximum delay before a failed site-day is tried again.
         intent_ms: for this time, a settler ignores another settler's intent. An intent announces that a settler will
-            set flags of claims. If the process of that settler is suspended for longer than this before it sets the
+            set flags of claims. If the announcing settler is suspended for longer than `intent_ms` before it sets the
             flags, the flags may be outdated.
         keep_superseded_ms: after a generation was superseded, its rows remain readable for this time.
-        keep_replaced_ms: for this time after its replacement, a settled generation is kept for reports at an earlier
-            data version. After this time, the generation is superseded.
+        keep_replaced_ms: a settled generation is kept for this time after its replacement, for reports at an earlier
+            data version. After `keep_replaced_ms`, the generation is superseded.
         remove_generations: a pass removes the rows of at most this many superseded generations.
         ingest_timeout_s: written rows must become readable within this time.
         sort_site_days: hits are sorted by site if at least this many of the site-days in a pass have the same day

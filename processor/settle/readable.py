@@ -15,7 +15,7 @@ from hitmesh.ports import Clock, RollupSink
 from processor.settle.settlement import Settled
 
 _LOOK_EVERY_S: Final = 0.05
-_ROWS_IN_TIME: Final = 250_000  # a wave of small site-days has about as many rows
+_ROWS_IN_TIME: Final = 250_000  # about the number of rows in a wave of small site-days
 
 
 class ReadableRows:

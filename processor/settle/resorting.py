@@ -25,8 +25,8 @@ class Resorting:
     The re-sorted hits are within the bounds of the scan that read them. Even if the re-sorted hits include a site-day's
     hits, the site-day is settled directly from its records in three cases. First, none of the site-day's dirty marks is
     within the bounds of the re-sorted hits. Second, settlement itself marked the site-day. Third, an earlier day of the
-    site was settled directly in the same pass. In the second and the third case, the site-day may depend on a
-    settlement that has read hits beyond the bounds.
+    site was settled directly in the same pass. If settlement marked the site-day, or if an earlier day was settled
+    directly, the site-day may depend on a settlement that has read hits beyond the bounds.
 
     Args:
         raw: the raw records.
@@ -48,7 +48,9 @@ class Resorting:
         self._directly: set[str] = set()
 
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
-        """Begin a pass over the site-days `taken`. If enough of them have the same day, sort the hits around this day.
+        """Begin a pass over the site-days `taken`.
+
+        If enough of the site-days in `taken` have the same day, sort the hits around that day.
 
         Raises:
             RetryError: the store is unavailable.

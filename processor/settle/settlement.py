@@ -7,8 +7,9 @@ carry from the day before, the claims and the refusals.
 A site-day whose hits fit into memory is settled as a whole. A larger site-day is settled in visitor ranges (`ranges`),
 with the same result.
 
-An orphan has no visit. In traffic rows, an orphan counts under its own dimensions, as a visit would. A payment webhook
-therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit dimensions.
+An orphan has no visit. In traffic rows, an orphan counts under its own dimensions, as a visit would. An orphan from a
+payment webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit
+dimensions.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class Settled:
         rows: the rows of the day.
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
-        followed: a digest over the day's hits in carried-in visits. If this digest differs from the digest in the carry
-            from the day before, the two settlements have read different hits, and the settlement of the day before must
-            be repeated.
+        followed: a digest over the day's hits in carried-in visits. If `followed` differs from the digest in the carry
+            from the day before, the settlements of the two days have read different hits. The settlement of the day
+            before must then be repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
         disturbed_days: the neighbouring days that have a copy of a hit of this day, if the current generation has not
             read this hit.

@@ -3,8 +3,8 @@
 A settler sets the flags of claims without a condition. The settler may be suspended just before it sets the flags,
 while another settler settles the day. The suspended settler may then set outdated flags, and may die before it notices
 the other settlement. A settler therefore stores an **intent** before it sets flags. An intent is a dirty mark that the
-settler removes after the flags are set. Other settlers ignore a young intent. If an intent is old, its settler has died
-or has set the flags long ago, so the day is settled again.
+settler removes after the flags are set. Other settlers ignore an intent that was stored a short time ago. If an intent
+is older, the settler that stored it has died or has set the flags long ago. The day is then settled again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class SettlementMarks:
 
     Args:
         clock: the source of the marks' offsets and log times.
-        number: the partition number of the marks. Each SettlementMarks object needs a different number. Marks are
-            cleared by offset, and two makers may derive equal offsets from their clocks.
+        number: the partition number of the marks. Each SettlementMarks object needs a different number, because marks
+            are cleared by offset, and two objects may make marks with equal offsets.
     """
 
     def __init__(self, clock: Clock, number: int) -> None:
@@ -36,7 +36,7 @@ class SettlementMarks:
     def on(self, site: str, days: Iterable[int]) -> Sequence[DirtyMark]:
         """Return a mark for each day.
 
-        Each mark's offset is higher than the offsets of all earlier marks from this maker.
+        Each mark's offset is higher than the offsets of all earlier marks from this object.
         """
         now, marks = self._clock.now(), []
         for day in sorted(days):
@@ -54,10 +54,11 @@ class SettlementMarks:
         return DirtyMark(site_day, Position(*self._intents, self._last_offset), now)
 
     def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
-        """Return the site-days without the intents that other makers stored at `after` (UTC ms) or later.
+        """Return the site-days without the young intents of other SettlementMarks objects.
 
-        If a site-day has only young intents of other makers, the site-day is left out. A mark's offset is derived from
-        its maker's clock, so the offset is compared with `after`.
+        An intent is young if it was stored at `after` (UTC ms) or later. The offset of an intent is derived from the
+        clock, so the offset is compared with `after`. If a site-day has only young intents of other objects, the
+        site-day is left out.
         """
         kept = []
         for entry in taken:

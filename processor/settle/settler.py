@@ -108,7 +108,7 @@ class Settler:
         self._resorting = Resorting(stores.raw, stores.dirty, clock, self._pace, memory)
 
     def run(self, *, pause_s: float = 0.5) -> None:
-        """Run passes until stopped (`run_in_turns`)."""
+        """Run settlement passes until `stop` is set (`run_in_turns`)."""
         run_in_turns((self.run_once,), self._stop, self._metrics, pause_s=pause_s)
 
     def run_once(self) -> int:
@@ -282,8 +282,8 @@ class Settler:
         stores.series.put_settled(site_day, computed.generation, series)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        # An open day need not be marked, because it is settled when it closes. Until it closes, reports read the
-        # stream's rows.
+        # An open day need not be marked, because an open day is settled when it closes. Until the day closes, reports
+        # read the stream's rows.
         disturbed = {day for day in computed.attempt.disturbed_days(settled) if day < this.closed_before}
         if disturbed:
             marks = self._marks.on(site_day.site, disturbed)

@@ -25,7 +25,8 @@ from processor.settle.window import READ_COLUMNS, WINDOW_COLUMNS, read_together
 _NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in ERASED_COLUMNS})
 EXCLUDED_BEFORE: Final = "excluded_before"
 _RECORDS_AT_ONCE: Final = 256
-_ROWS_AT_ONCE: Final = 131_072  # a maximum for all rows of the records, including other sites' hits
+_ROWS_AT_ONCE: Final = 131_072  # a list of records ends at this many rows, including other sites' hits
+
 # The columns of hits that claim an order or a refund, or use an order's total (rule D3).
 CLAIMING_COLUMNS: Final = (
     "event_time",

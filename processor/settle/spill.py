@@ -3,7 +3,7 @@
 The file has no name, so no file outlives the process. The file consists of blocks. Each block is a separate Arrow IPC
 stream. A reader decodes only the wanted columns of the wanted group. If a column has the same value in all rows of a
 block, the column is not written. For example, a dimension may be null in all rows. Half of all columns have a single
-value per block, and writing them would cost as much as writing other columns.
+value per block, and writing a column with a single value would cost as much as writing any other column.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Spill:
 
 
 def _constants(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a new row with the columns that have a single value, but never with all columns."""
+    """Return a row with the single-valued columns. If all columns are single-valued, leave out the last column."""
     names = [name for name in rows.columns if _is_constant(rows[name])][: rows.width - 1]
     return pl.DataFrame({name: [rows[name][0]] for name in names}, schema={name: rows.schema[name] for name in names})
 

@@ -59,8 +59,8 @@ def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> fro
     """Return the neighbouring days that have a copy of a new hit of this day.
 
     A hit is new if the current generation has not read the hit. Nearly always, a visitor's hits are in one partition
-    and are read in log order, so a new hit is never the original of an older hit. However, after a change to the site's
-    spread or to the log, a visitor's hits are in two partitions (architecture A4).
+    and are read in log order, so an older hit is never a copy of a new hit. However, if the site's spread over
+    partitions or the log changes, a visitor's hits are in two partitions (architecture A4).
     """
     day = inputs.owner.day
     days = hits["event_time"].to_numpy() // DAY_MS

@@ -51,9 +51,9 @@ class Computed:
 class Pass:
     """A pass's state: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    For each site, `published` contains two sequence numbers of the site's last publication in this pass. The first is
-    the site's highest sequence number when the attempt began; the second is that of the publication. `marked` contains
-    the dirty marks that this pass made.
+    For each site, `published` describes the site's last publication in this pass by two sequence numbers. The first
+    number is the site's highest sequence number when the attempt began. The second number is the sequence number of the
+    publication. `marked` contains the dirty marks that this pass made.
     """
 
     started: int
@@ -86,13 +86,13 @@ class Pass:
         """Return the entry, extended by dirty marks that this pass made on the site-day.
 
         A pass marks a later day because results of an earlier day have changed. A site's days are settled in ascending
-        order, so the settlement of the later day has already used these results.
+        order, so the later day's settlement has already used the earlier day's results.
         """
         made = map(range_of, self.marked.get(covered.site_day, ()))
         return replace(covered, marks=(*covered.marks, *made))
 
     def handed(self, site_day: SiteDay) -> Handed:
-        """Return the results of earlier days in the wave that a site-day's settlement needs."""
+        """Return the results that a site-day's settlement needs from earlier days in the wave."""
         of_site = [computed for computed in self.wave if computed.attempt.site_day.site == site_day.site]
         before = next((computed for computed in of_site if computed.attempt.site_day.day == site_day.day - 1), None)
         flags = {claim: flag for computed in of_site for claim, flag in computed.settled.orders.changed_flags.items()}

@@ -10,14 +10,14 @@ The order of effects is defined only here:
    stream (`StreamTable.ended`);
 4. each process starts its live runner again, with the shadow's stores and the processor's consumer group.
 
-If a process crashes before step 3, the earlier live stream continues. A live runner may begin with partitions after a
-start, or because partitions moved. The runner first replaces the stream table by a table without stored positions
-(`goes_on`). The conditional write of every process that stood still with these partitions then fails, and the process
-tries again later. If the table already has another live stream, the runner ends. After step 3, no runner therefore
-commits a record for the earlier live stream.
+If a process crashes before step 3, the earlier live stream continues. A live runner may take over partitions, for
+example after a restart, or when partitions move between processes. The runner first replaces the stream table by a
+table without stored positions (`goes_on`). If another process has stopped its runner on the same partitions, the other
+process's conditional write then fails, and the other process tries again later. If the table already has another live
+stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live stream.
 
-After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions continue, so
-every record adds to raw records, marks, claims and the ledger exactly once. After step 3, a shadow runner that still
+After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions remain valid,
+so every record adds to raw records, marks, claims and the ledger exactly once. After step 3, a shadow runner that still
 runs applies no record, because it reads the table after it has read the live stream's progress
 (`processor.shadow.stores`).
 """
@@ -68,10 +68,11 @@ def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) ->
 
 
 def goes_on(streams: Streams, live: Stream) -> bool:
-    """Return whether `live` is still the live stream. If so, remove all stored positions, because a runner continues.
+    """Return whether `live` is still the live stream.
 
-    The table gets a new version even if it has no positions. Another process may have read the previous version, and
-    not know yet that its partitions moved. The conditional write of that process then fails.
+    If `live` is still the live stream, remove all stored positions, because a runner continues. The stream table gets a
+    new version even if it has no positions. If another process does not know yet that its partitions moved, it still
+    uses the previous version of the table, and its conditional write fails.
     """
     while True:
         table = streams.read()

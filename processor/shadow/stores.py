@@ -133,9 +133,9 @@ class _LiveReader(_WrappedReader):
 class _FollowingReader(_WrappedReader):
     """A LogReader that returns a record only after the live stream has committed the record.
 
-    An instance must be used by one thread only. The live stream's progress is read before `is_beside` is called. If
-    `is_beside` then returns True, the progress was not yet that of the adopted shadow, and the shadow may apply records
-    up to this progress.
+    An instance must be used by one thread only. The live stream's progress is read first, and `is_beside` is called
+    afterwards. If `is_beside` returns True, the shadow had not been adopted when the progress was read. The shadow may
+    then apply records up to the progress that was read.
 
     The inner reader has already read some records that this reader has not returned yet. `positions` returns the
     positions after the returned records. If a runner keeps its readers, the runner recovers up to these positions, and

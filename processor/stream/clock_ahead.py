@@ -1,8 +1,8 @@
 """Warns about partitions whose log time is ahead of the current time (journey step 4, rules L1 and T4).
 
 Log time never goes back. If a collector whose clock is ahead writes a record, log time stands still until the current
-time has caught up. While log time stands still, hits from correct clocks may count as late. Late hits enter visits only
-when their day is settled. This module decides which partitions are logged and how often, and changes no record.
+time has caught up. While log time stands still, hits with correct event times may count as late. Late hits enter visits
+only when their day is settled. This module decides which partitions are logged and how often, and changes no record.
 """
 
 from __future__ import annotations

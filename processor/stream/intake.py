@@ -101,8 +101,8 @@ class Intake:
 def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
     """Return the records, with each log time raised to the log time that the partition has reached (rule L1).
 
-    Log time is a running maximum. The epochs of a partition therefore never decrease. A log reader cannot compute this
-    maximum, because it does not know the records before its start position.
+    Log time is a running maximum. The epochs of a partition therefore never decrease. A log reader cannot compute the
+    running maximum, because the reader does not know the records before its start position.
     """
     raised = []
     for record in records:

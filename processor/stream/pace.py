@@ -19,7 +19,8 @@ class StreamPace:
         flush_ms: the interval at which partials and ledger are written. If no records arrive, partials and ledger are
             written without waiting for the interval.
         snapshot_ms: the minimum interval between a partition's snapshots (`processor.stream.turns`).
-        ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this (`clock_ahead`).
+        ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this many ms
+            (`clock_ahead`).
         erasures_ms: the interval between two reads of erasure marks.
     """
 

@@ -3,14 +3,14 @@
 A recovery runs when a runner starts. A recovery also runs when the states may differ from the committed positions: for
 example, after a commit whose outcome is in doubt, or after partitions moved between processors.
 
-For each partition, the recovery loads the last snapshot with the stream's logic version. The kept hits that are older
-than the snapshot are read from the log again. The recovery then replays the records up to the committed position. The
-replay emits no rows, because the rows were committed together with the positions. All values of the epochs since the
-snapshot are written again.
+For each partition, the recovery loads the last snapshot. The kept hits that are older than the snapshot are read from
+the log again. The recovery then replays the records up to the committed position. The replay emits no rows, because the
+rows were committed together with the positions. All values of the epochs since the snapshot are written again.
 
-If the last snapshot has another logic version, the stream's version takes over at the committed position. Up to the
-committed position, the other version has emitted the rows, and also computes all values, so values and rows agree. For
-later records, the stream's version rebuilds the state from the log.
+If another logic version wrote the last snapshot of a hits partition, the stream's version takes over at the committed
+position. The other version has emitted the rows up to the committed position. The recovery therefore also computes the
+values up to this position with the other version, so that values and rows agree. For later records, the stream's
+version builds its own state from the log.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Recovered:
 
     `replayed` is the number of hits that were read again: the kept hits, and the hits after the snapshots.
     `changes_logic` is true if a partition changes its logic version. If `changes_logic` is true, the caller must save
-    snapshots before it commits rows. Without these snapshots, a later recovery would apply the new version to earlier
-    records.
+    snapshots before it commits rows. Without snapshots of the new version, the next recovery would use the previous
+    version for records whose rows the new version has emitted.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
@@ -160,13 +160,13 @@ def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:
 def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed: PartitionProgress) -> LiveState:
     """Return the state at the committed position, where the stream's version replaces the version `other`.
 
-    The stream's version has built the visits in the state. The sums in the state are the sums that `other` has emitted
-    in the current epoch.
+    The stream's version has built the visits in the returned state. The returned state's sums are the sums that `other`
+    has emitted in the current epoch.
     """
     task.recovered.changes_logic = True
     before, state = _hits_state(replace(task, logic=other), partition, committed), task.empty_state(partition)
     for _ in _replay(task, state, committed.next_offset):
-        pass  # these values are not stored, because `other` has emitted the rows of these epochs
+        pass  # the values of the replay are not stored, because `other` has emitted the rows
     state.sums = before.sums
     # If the log no longer has all records, the replay may end before the committed position.
     for name in ("next_offset", "log_time", "written"):

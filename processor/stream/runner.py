@@ -44,7 +44,7 @@ from processor.stream.stores import StreamStores, new_rules, wins_of
 from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
-_HEARTBEAT_S: Final = 5.0  # readers ignore heartbeats that come too soon after the last
+_HEARTBEAT_S: Final = 5.0  # readers ignore a heartbeat that comes too soon after another heartbeat
 
 
 class Stop(Protocol):
@@ -169,7 +169,7 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write the current partials and ledger. Then store the positions up to which they are complete."""
+        """Write the current partials and ledger, and then the positions up to which these values are complete."""
         states = self._states()
         values = [
             *self._due,
@@ -357,7 +357,7 @@ class Runner:
         if self._erasures.refresh() and self.recoveries:
             self._writer = new_writer(self._stores.outbox, self._writer)
         if not self._can_go_on:
-            self.close()  # a rewound reader would lose records, but a new reader starts at the committed position
+            self.close()  # rewinding a reader would lose records; a new reader starts at the committed position
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
@@ -373,7 +373,7 @@ class Runner:
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:
             logger().warning("logic_changed", logic=self._logic.name)
-            self.snapshot()  # without snapshots, a later recovery would apply the new logic version to earlier records
+            self.snapshot()  # without a snapshot, the next recovery would use the previous logic version
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began

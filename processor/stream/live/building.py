@@ -1,4 +1,4 @@
-"""Builds visits as columns (journey step 5). The input is the hits of many timelines, and these timelines' open visits.
+"""Builds visits as columns (journey step 5). The input is the hits and open visits of many timelines.
 
 Decides how the results of `rules.visits` are stored: numbers for dimensions, exit page, order flag and deadline. The
 fast path and the slow path (`timelines_step`) both call `build`. The fast path continues from the current open visit;
@@ -62,7 +62,7 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
         return _of_one_group(hits, carried, groups[0][0], sites, interned)
     parts: list[tuple[Built, I64Array, I64Array]] = []
     for rules, mask in groups:
-        assert mask is not None  # only a single group can have no mask
+        assert mask is not None  # if there are several groups, each group has a mask
         rows, places = np.flatnonzero(mask[: len(of_hits)]), np.flatnonzero(mask[len(of_hits) :])
         parts.append((_of_one_group(hits[rows], carried.take(places), rules, sites, interned), rows, places))
     return _together(parts, hits.height)
@@ -140,7 +140,7 @@ def _fill_pages(
     visits.exit[is_carried] = before.exit
     visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
     visits.dims[is_carried] = before.dims
-    # If a visit was carried in without a view, its landing page is the page of its first view among these hits.
+    # If a carried-in visit had no view yet, its first view among the given hits determines its landing page.
     late_landing = np.flatnonzero(is_carried & viewed)
     late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
     if len(late_landing):

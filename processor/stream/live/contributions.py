@@ -1,7 +1,7 @@
 """Collects a step's contributions before they are folded. Collects the cells that must be overwritten (step 5, A6).
 
-If records are applied again, decides which stored values must be overwritten, even if nothing is added to a value. Also
-decides in which cells visitors may have moved to another row.
+If records are applied again, this module decides which stored values must be overwritten, even if nothing is added to a
+value. This module also decides in which cells visitors may have moved to another row.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ class Contributions:
     """A step's contributions from hits and visits. The contributions are not folded into rows yet.
 
     Attributes:
-        is_redo: whether the records have been applied before. The steps may have been divided differently.
+        is_redo: whether the records have been applied before, perhaps divided into other steps.
         rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt. If `is_redo` is true, the first run may have divided the
-            records into smaller steps. Hits whose visits a smaller step may have rebuilt are included too.
+            records into smaller steps. `rebuilt` then also contains the hits whose visits a smaller step may have
+            rebuilt.
     """
 
     is_redo: bool = False
@@ -42,9 +43,9 @@ class Contributions:
         The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`. `moved_visitors` is 1
         where visitors may have moved to another row. If the records are applied in smaller steps, a step may add a
         value that a later step retracts. For example, a step counts the end of a visit, and a hit in the next step
-        continues the visit. Or a step counts a visit in a cell, and a hit in the next step moves the visit's start to
-        an earlier cell. A single large step may add nothing to these cells. A value that a smaller step has stored must
-        nevertheless be overwritten.
+        continues the visit. In another example, a step counts a visit in a cell, and a hit in the next step moves the
+        visit's start to an earlier cell. A single large step may add nothing to a cell to which smaller steps added
+        values. The values that smaller steps have stored must nevertheless be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
@@ -70,9 +71,9 @@ def _visitors(*, moved: int) -> pl.Expr:
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
     """Return the hits of timelines that smaller steps may have rebuilt.
 
-    When smaller steps rebuilt a timeline, they moved the timeline's hits to other rows. Smaller steps rebuild a
-    timeline in two cases. First, a hit comes in a later record than another hit of its timeline, but is not later in
-    event time. Second, a visit's first view comes in a later record than the visit's first hit.
+    A step that rebuilds a timeline may move the timeline's hits to other rows. Smaller steps rebuild a timeline in two
+    cases. First, a hit comes in a later record than another hit of its timeline, but is not later in event time.
+    Second, a visit's first view comes in a later record than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(

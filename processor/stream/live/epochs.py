@@ -97,10 +97,10 @@ class EpochSums:
         """Mark cells (site, day, cell, excluded, currency, moved_visitors) as changed, even if nothing was added.
 
         A stored value is overwritten only by a value with the same key. When records are applied again, they may be
-        divided into other steps than in the first run. Every key that the first run may have stored must therefore be
-        written. For each cell, the key without a currency is also marked as changed. The first run may have counted a
-        visit in the cell, and visits have no currency. Values that older releases stored have no currency either,
-        because their sums were not split by currency.
+        divided into other steps than in the first run. Every key that may have been stored in the first run of the
+        records must therefore be written again. For each cell, the key without a currency is also marked as changed.
+        The first run of the records may have counted a visit in the cell, and visits have no currency. Older releases
+        stored all values without a currency, because they did not split sums by currency.
         """
         known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
         of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))

@@ -53,9 +53,9 @@ class ExactIndex:
 
         Args:
             hashes: each value's hash; equal values must have equal hashes.
-            are_equal: returns whether the values at the given places are equal to the values with the given numbers.
-                None stands for all n places.
-            new: assigns numbers to the new values at the given places, and returns these numbers. The places are
+            are_equal: returns whether the values at the given places in `hashes` are equal to the values with the given
+                numbers. If the places are None, all n values are compared.
+            new: assigns numbers to the new values at the given places, and returns these numbers. The given places are
                 distinct and ascending.
         """
         found = np.empty(len(hashes), np.int64)

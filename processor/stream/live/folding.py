@@ -98,14 +98,11 @@ class FoldedTexts:
         return self._folded(rows, hour)
 
     def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Fold hits that were already given to `take`. The result is the same as that of `take`.
-
-        The arguments are those of `take`.
-        """
+        """Fold hits that were already given to `take`, with the same arguments and the same result as `take`."""
         return rows if rows.is_empty() else self._folded(rows, _hour_of(log_time))
 
     def forget_before(self, log_time: int) -> None:
-        """Drop everything before the hour that contains `log_time`."""
+        """Drop the weights and texts of all hours before the hour that contains `log_time`."""
         first = _hour_of(log_time)
         self._weights = {hour: sums for hour, sums in self._weights.items() if hour >= first}
         self._known = {key: known for key, known in self._known.items() if key[0] >= first}

@@ -94,7 +94,7 @@ class _Chunk:
         return counts
 
     def columns(self, names: tuple[str, ...]) -> pl.DataFrame:
-        """Return the rows with only these columns."""
+        """Return the rows with only the given columns."""
         if names not in self.selected:
             self.selected[names] = self.rows.select(names)
         return self.selected[names]
@@ -186,7 +186,7 @@ class KeptHits:
         return pl.concat(parts)
 
     def columns(self, *names: str) -> Iterator[pl.DataFrame]:
-        """Yield all kept hits piece by piece, with only these columns."""
+        """Yield all kept hits piece by piece, with only the given columns."""
         return (chunk.rows.select(names) for chunk in self._chunks())
 
     def forget_before(self, log_time: int) -> None:

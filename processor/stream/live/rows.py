@@ -1,8 +1,9 @@
 """Folds the contributions of hits and visits into signed rows of many sites and days (journey step 5, S7 and S8).
 
 Decides when a visit's measures count. Visits, bounces, entries and visits with an order count while the visit is still
-open. Duration, views and exits count when the visit has ended. Before a visit ends, its row has no exit page. Also
-decides which contributions are retracted when a hit's visit changes. Contributions with the same row key are summed.
+open. Duration, views and exits count when the visit has ended. Before a visit ends, its row has no exit page. This
+module also decides which contributions are retracted when a hit's visit changes. Contributions with the same row key
+are summed.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
     Args:
         hits: KEPT_COLUMNS, no copies (n,).
-        dims: each hit's dimension tuple, as a number (n,). A hit has the tuple of its visit; an orphan has a tuple with
-            its own dimensions.
+        dims: each hit's dimension tuple, as a number (n,). A hit in a visit has the visit's tuple; an orphan has a
+            tuple with the orphan's own dimensions.
     """
     return hit_contributions(hits.with_columns(pl.Series("dims", dims)), _DIMENSIONS)
 

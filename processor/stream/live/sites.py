@@ -116,12 +116,12 @@ class Sites:
     def by_rules(self, numbers: I32Array, first: int, last: int) -> list[tuple[BuildingRules, BoolArray | None]]:
         """Return the distinct rules for visits that begin in [first, last] (UTC ms).
 
-        Each rules value comes with a mask that selects its sites. If two sites' policies are equal from `first` to
-        `last`, the sites share a rules value. The number of rules values therefore does not grow with the number of
-        sites.
+        If two sites' policies are equal from `first` to `last`, the sites share a BuildingRules value. The number of
+        returned values therefore does not grow with the number of sites.
 
         Returns:
-            The rules values, each with its mask (n,). If there is only one rules value, its mask is None.
+            The BuildingRules values, each with a mask (n,) that is true for the sites with this value. If a single
+            value applies to all sites, the mask is None.
         """
         rules_of = self._rules_of[numbers]
         groups: dict[BuildingRules, list[int]] = {}

@@ -1,8 +1,9 @@
 """Converts a partition's state to bytes and back (journey step 6, architecture A5).
 
 A snapshot contains the whole state except the kept hits and their ids, which are read from the log again. For kept
-hits, a snapshot states only which hits are copies and which hits wait for settlement. Each logic version has its own
-snapshots. A snapshot in an unknown format is ignored, because the state can be rebuilt from the log.
+hits, a snapshot states only which hits are copies and which hits wait for settlement. A snapshot of hits is used only
+under the logic version that built the state. A snapshot in an unknown format is ignored, because the state can be
+rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def joined(chunks: Sequence[bytes]) -> bytes:
 def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
     """Return the log time of the first record with kept hits.
 
-    If an older snapshot does not contain this time, return 0.
+    If the snapshot is too old to contain this log time, return 0.
     """
     numbers = tables["numbers"]
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
@@ -209,7 +210,7 @@ def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CE
     """Return the epoch's sums.
 
     In format 2, row digests were computed without the mesh secret. Digests without the secret are marked, because
-    settlement cannot confirm a day with them.
+    settlement can confirm a day only with keyed digests.
     """
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:

@@ -86,7 +86,7 @@ class Stepped:
     """The result of a step.
 
     Attributes:
-        rows: the signed rows. They must be committed together with the partition's position.
+        rows: the signed rows, which must be committed together with the partition's position.
         due: the final values of the previous epoch; None if no epoch ended.
         counts: the number of hits that took each path.
         waiting: the ledger entries (LEDGER_COLUMNS) for the epoch's hits that wait for settlement; None if the step
@@ -104,7 +104,7 @@ def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]
 
     Args:
         state: the state after all earlier records.
-        records: the step's records. Their epoch must not be before the state's epoch.
+        records: the step's records, whose epoch must not be before the state's epoch.
         rules: the rules of every site that is new to the state. Rules of further sites may be included.
     """
     known = placed(state, records, rules)
@@ -146,10 +146,10 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     """Apply the records to the state. Return the rows and values to emit.
 
     Args:
-        state: the state. It must not have changed since `prepare`.
+        state: the state, which must not have changed since `prepare`.
         prepared: the result of `prepare`.
         wins: whether each row's claim on an order or a refund wins (n,).
-        is_redo: whether the records have been applied before. The steps may have been divided differently.
+        is_redo: whether the records have been applied before, perhaps divided into other steps.
     """
     due = _enter_epoch(state, prepared.records)
     _move_position(state, prepared.records.ends)

@@ -2,8 +2,9 @@
 
 A timeline takes the fast path if all its new hits are later than all hits that were processed before. On the fast path,
 only the timeline's current visit is needed. On the slow path, the timeline's kept hits are read. The timeline's visits
-are built twice: with and without the new hits. Building starts from the visit that was open at the horizon. The step
-emits the difference between both results. This module decides which timelines take which path.
+are built twice: with and without the new hits. The horizon is the earliest event time that an on-time hit can have.
+Building starts from the visit that was open at the horizon. The step emits the difference between the visits with and
+without the new hits. This module decides which timelines take which path.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions
 
     Args:
         state: the partition's state. The caller has already set the state's log time to the step's log time.
-        hits: KEPT_COLUMNS: on time, not offline, no copies.
+        hits: the new hits, with KEPT_COLUMNS. All hits are on time, and none is offline or a copy.
         contributions: receives the contributions of the hits and of their visits.
     """
     if hits.is_empty():
@@ -151,18 +152,20 @@ def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """The first hit from which each timeline is rebuilt (k,). The timelines are sorted by key.
+    """For each timeline, the first hit from which the timeline is rebuilt.
+
+    Each array has the shape (k,), and is sorted by timeline key.
 
     If a timeline takes the slow path only because a visit's first view arrives, all its new hits are later than its
-    processed hits. No other visit changes, so rebuilding starts at this visit. The visitor may have a million hits in
-    earlier visits.
+    processed hits. Only the visit with the new view changes, so rebuilding starts at this visit. The visitor may have a
+    million hits in earlier visits.
 
     Attributes:
         keys: timeline keys, in ascending order.
         slots: timeline slots.
-        since: the event time of the first hit that is needed. This time is never before the horizon.
-        first_hash: the hit_hash of the first hit that is needed. Hits at the same time with a smaller hash belong to
-            the previous visit.
+        since: the event time of the first hit from which the timeline is rebuilt; never before the horizon.
+        first_hash: the hit_hash of the first hit from which the timeline is rebuilt. If a hit has the event time
+            `since` but a smaller hash, the hit belongs to the previous visit.
     """
 
     keys: U64Array
@@ -194,8 +197,8 @@ def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
 def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
     """Return whether each visit in `state.closing` was rebuilt.
 
-    If a timeline was rebuilt from the horizon, two kinds of visits were rebuilt: the base, and every visit whose last
-    hit is at or after the horizon.
+    If a timeline was rebuilt from the horizon, two kinds of visits were rebuilt: the visit that was open at the
+    horizon, and every visit whose last hit is at or after the horizon.
     """
     closing = state.closing
     since = closing.last >= state.horizon
@@ -205,7 +208,7 @@ def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolAr
 
 
 def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
-    """Return the kept hits from which these timelines are rebuilt."""
+    """Return the kept hits from which the timelines in `begin` are rebuilt."""
 
     def are_late_enough(keys: U64Array, times: I64Array) -> BoolArray:
         return begin.are_needed(keys, times, np.full(len(keys), np.iinfo(np.uint64).max))
@@ -217,7 +220,7 @@ def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
 
 
 def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
-    """Return the bases of these slots. A base is the visit that was open at the horizon."""
+    """Return the bases of the timelines in `slots`: the visits that were open at the horizon."""
     places = state.timelines.base[slots]
     return state.timelines.bases.take(places[places >= 0].astype(np.int64))
 
@@ -231,7 +234,7 @@ def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contr
 
 
 def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
-    """Return the pinned hits in the visits `bases`, and for each hit the index of its visit in `bases`."""
+    """Return the pinned hits of the visits `bases`, and for each hit, the index in `bases` of the hit's visit."""
     order = np.argsort(bases.key)
     keys = state.pinned["key"].to_numpy()
     found = np.searchsorted(bases.key[order], keys)
