@@ -224,7 +224,7 @@ def _wanted(
 ) -> tuple[list[_Settled], SiteDay | None]:
     """Return the page's site-days, and the site-day after which the next page begins.
 
-    If no site-days follow, the second value is None.
+    If no site-days follow, the second item of the result is None.
     """
     found: list[_Settled] = []
     last: SiteDay | None = None

@@ -30,8 +30,8 @@ from reporter.question.catalogue import Unit
 from reporter.question.question import TIME
 
 MIN_DECIMALS: Final = 6
-# Number of digits for rounding. A quotient with money has up to 25 digits. To detect a tie, twice as many digits are
-# enough.
+# Number of digits for rounding. A quotient with money has up to 25 digits. To detect a tie (a quotient exactly between
+# two rounded values), 50 digits are enough.
 _WIDE: Final = Context(prec=80)
 # Number of rows between two calls of the checkpoint, about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096

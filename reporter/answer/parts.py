@@ -120,7 +120,10 @@ def _typed(keys: Sequence[str]) -> list[pl.Expr]:
 
 
 def _typed_parts(names: Sequence[str]) -> list[pl.Expr]:
-    """Return the parts with their types. Sums of amounts are wider than int64, as in the stores' rows."""
+    """Return the parts with their types.
+
+    The type of an amount's sum is wider than int64, as in the rows that a store returns.
+    """
     return [
         pl.col(name).cast(pl.Binary() if name == VISITORS else sum_type(PARTS[name].column))
         for name in names

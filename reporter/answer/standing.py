@@ -147,7 +147,10 @@ class Books:
     stream: OneStream
 
     def current_stream(self, table: StreamTable) -> StreamStore | None:
-        """Return the stores of the stream that reports read, or None for the first stream, whose stores Backend has."""
+        """Return the stores of the stream that reports read.
+
+        If reports read the first stream, return None, because Backend has the stores of the first stream.
+        """
         current = table.current
         if table.shadow is not None and not table.shadow.is_read:
             # On Druid, this call starts the search for the shadow stream's progress marks, so that the marks are known

@@ -124,8 +124,8 @@ def _position_text(last: SiteDay, begun: Begun | None) -> str:
 def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | None]:
     """Return the previous page's last complete site-day, and the site-day that the page began but did not complete.
 
-    For the first page, both values are None. If the previous page completed its last site-day, the second value is
-    None.
+    For the first page, return (None, None). If the previous page completed its last site-day, the second item of the
+    result is None.
     """
     from control.history.checking import Begun  # loads Polars
 
