@@ -186,8 +186,8 @@ def seconds_text(ms: int) -> str:
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     """Return numerator / denominator in plain notation, rounded half-even.
 
-    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros. A
-    number below 1 gets six significant digits instead.
+    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros. If
+    `places` is None and the number is below 1, the text has six significant digits.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places

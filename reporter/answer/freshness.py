@@ -38,7 +38,7 @@ NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """The state that follows from the metric values' lag, or from a partition's lead (rule L2)."""
+    """The state that follows from a lag, or from a log time that is ahead of the current time (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -80,7 +80,7 @@ class Freshness:
         complete_through: every hit acknowledged before this time is in the answer. The value is never later than the
             current time. While a partition has no progress, the value is 0 and the state is DEGRADED.
         lag_ms: the current time minus `complete_through`, or None while a partition has no progress.
-        state: the state that follows from the lag or from the largest lead, whichever is greater.
+        state: the state for `lag_ms`, or for the time by which log time is ahead, whichever is greater.
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.

@@ -141,7 +141,7 @@ def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
 
 
 def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Add a row for every bucket and every dimension tuple that occurs, unless gap_fill is NONE."""
+    """Unless gap_fill is NONE, add rows, so that every tuple of dimension values has a row in each bucket."""
     keys = [BUCKET, *dimension_columns(question)]
     if question.gap_fill is GapFill.NONE or (question.dimensions and not question.has_time):
         return rows, ()

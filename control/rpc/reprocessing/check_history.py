@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_PAGE: Final = 500
 _RULE: Final = "a check reads raw hits and delays the calls of all merchants"
 _FAR: Final = 10**6
-"""A number of days beyond every date that the contract accepts."""
+"""A UTC day, as days since 1970-01-01, that is later than every date that the contract accepts."""
 
 
 def check_history(
