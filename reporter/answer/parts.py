@@ -88,7 +88,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts, and add each part that has rows under OTHER to the field `folded`.
+    """Return the parts, whose field `folded` also has each part with rows under OTHER.
 
     Args:
         parts: the parts.

@@ -48,10 +48,10 @@ class Exactness(StrEnum):
 class Column:
     """The values of a metric; all arrays have an entry per row.
 
-    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. The array contains Python integers
-    if a sum is beyond int64. `denominators` are set for ratios only.
-    `values` are floating-point numbers: currency units for money, ms for durations, and NaN where `is_empty` is true.
-    `lower` and `upper` are NaN where the value is exact, and None if the metric is always exact.
+    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. If a sum is beyond int64,
+    `numerators` contains Python integers. `denominators` are set for ratios only. `values` are floating-point numbers:
+    currency units for money, ms for durations, and NaN where `is_empty` is true. `lower` and `upper` are NaN where the
+    value is exact, and None if the metric is always exact.
     """
 
     metric: Metric

@@ -1,4 +1,4 @@
-"""Refused hits as messages, and the rule that only operators may call."""
+"""Refused hits as messages, and the rule that only operators may read refused hits."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ A shorter reprocessing spends most of its time waiting until the settler's curre
 
 
 class Speed(NamedTuple):
-    """Time per hit in µs, and additional time per site-day in ms."""
+    """The speed of a reprocessing: time per hit in µs, and additional time per site-day in ms."""
 
     hit_us: float = HIT_US
     site_day_ms: float = SITE_DAY_MS

@@ -102,7 +102,7 @@ def newer_conflict(reprocessing: Reprocessing, newer: Reprocessing) -> RefusedEr
 
 
 def refuse_conflict(reprocessing: Reprocessing, work: Work, stored: Sequence[Reprocessing]) -> None:
-    """Refuse work that opens a reprocessing if the work conflicts with another reprocessing of the same site-days.
+    """Refuse work that would open a reprocessing in conflict with another reprocessing of the same site-days.
 
     Raises:
         RefusedError: another reprocessing is open, or was published later and is still PUBLISHED.
