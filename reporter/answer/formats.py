@@ -4,7 +4,8 @@ CSV follows RFC 4180 and has metric values in plain notation. Durations are in d
 the currency's ISO digits and no symbol (rule M5). Quotients have six decimals, or six significant digits if they are
 below 1. A missing value (NO_DATA) is an empty field. In CSV, an apostrophe precedes a dimension value that a
 spreadsheet would run as a formula. Other formats keep every dimension value unchanged. JSON and NDJSON contain numbers,
-and null for a missing value. JSON and NDJSON round amounts of money, also amounts per order or per visit, as CSV does.
+and null for a missing value. CSV, JSON and NDJSON round amounts of money in the same way, including amounts per order
+or per visit.
 
 Callers pass the answer's metadata as a mapping, not as a protobuf message.
 """
