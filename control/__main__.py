@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the ports of these stores that account for hits and correct history."""
+    """Return the ports that account for hits and correct history, with implementations from `stores`."""
     return Bookkeeping(
         ledger=stores.ledger,
         generations=stores.generations,

@@ -1,7 +1,7 @@
 """Count acknowledged hits in log records that the live stream has not read.
 
 The ledger balances even if the live stream has stalled, so only the log shows the unread hits. At most MAX_RECORDS
-records per partition are read. The caller decides from which age on an unread record is a problem.
+records per partition are read. The caller decides how old an unread record must be to count as a problem.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ def _wanted(
 ) -> tuple[list[_Settled], SiteDay | None]:
     """Return the page's site-days, and the site-day after which the next page begins.
 
-    If no site-days follow, the second value is None.
+    If no site-days follow, the second item of the result is None.
     """
     found: list[_Settled] = []
     last: SiteDay | None = None
@@ -293,7 +293,7 @@ def _checked(
     budget: _Budget,
     begun: Begun | None,
 ) -> _Found | Begun:
-    """Check a site-day, or read a part of its raw hits if the page must end.
+    """Check a site-day; if the page must end first, read only a part of the site-day's raw hits.
 
     If the generation entry changed between two pages, reading restarts from the first raw record, at most `_ATTEMPTS`
     times.

@@ -27,7 +27,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A stored value that does not add up: a sum differs, or `damage` states why the value is unreadable or wrong."""
+    """A stored value with a problem: a sum differs, or `damage` states why the value is unreadable or wrong."""
 
     part: Part
     measure: str = ""

@@ -1,4 +1,4 @@
-"""Add up a site-day's measures over its current generation's rows, in each of the two stores that reports read.
+"""Add up the measures of a site-day's current generation, in each of the two stores that reports read.
 
 This module is imported at the first check, because it loads Polars.
 """

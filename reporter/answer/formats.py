@@ -4,7 +4,8 @@ CSV follows RFC 4180 and has metric values in plain notation. Durations are in d
 the currency's ISO digits and no symbol (rule M5). Quotients have six decimals, or six significant digits if they are
 below 1. A missing value (NO_DATA) is an empty field. In CSV, an apostrophe precedes a dimension value that a
 spreadsheet would run as a formula. Other formats keep every dimension value unchanged. JSON and NDJSON contain numbers,
-and null for a missing value. JSON and NDJSON round amounts of money, also amounts per order or per visit, as CSV does.
+and null for a missing value. CSV, JSON and NDJSON round amounts of money in the same way, including amounts per order
+or per visit.
 
 Callers pass the answer's metadata as a mapping, not as a protobuf message.
 """
@@ -30,8 +31,8 @@ from reporter.question.catalogue import Unit
 from reporter.question.question import TIME
 
 MIN_DECIMALS: Final = 6
-# Number of digits for rounding. A quotient with money has up to 25 digits. To detect a tie, twice as many digits are
-# enough.
+# Number of digits for rounding. A quotient with money has up to 25 digits. To detect a tie (a quotient exactly between
+# two rounded values), 50 digits are enough.
 _WIDE: Final = Context(prec=80)
 # Number of rows between two calls of the checkpoint, about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
@@ -186,8 +187,8 @@ def seconds_text(ms: int) -> str:
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     """Return numerator / denominator in plain notation, rounded half-even.
 
-    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros. A
-    number below 1 gets six significant digits instead.
+    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros. If
+    `places` is None and the number is below 1, the text has six significant digits.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places

@@ -1,10 +1,10 @@
 """Compute the freshness and the finality of a site's metric values (journey step 8; rules L1 to L3).
 
-Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum of several log
-times. Each partition that can hold the site's hits contributes two log times: the log time of the answering store's
-progress, and the log time of the first record whose hits wait for settlement. A hit that the live stream has counted
-does not wait for settlement. This module also computes which cells are live, provisional or settled. The caller must
-read progress first, then waiting days, then generations; in another order, the caller could miss a hit.
+Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum of the bounds from
+all partitions that can hold the site's hits. A partition's bound is the log time of the answering store's progress, or
+of the first record whose hits wait for settlement, whichever is earlier. A hit that the live stream has counted does
+not wait for settlement. This module also computes which cells are live, provisional or settled. The caller must read
+progress first, then waiting days, then generations; in another order, the caller could miss a hit.
 
 This module reads no clock: callers pass the current time as an argument.
 """
@@ -38,7 +38,7 @@ NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """The state that follows from the metric values' lag, or from a partition's lead (rule L2)."""
+    """The state that follows from a lag, or from a log time that is ahead of the current time (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -80,7 +80,7 @@ class Freshness:
         complete_through: every hit acknowledged before this time is in the answer. The value is never later than the
             current time. While a partition has no progress, the value is 0 and the state is DEGRADED.
         lag_ms: the current time minus `complete_through`, or None while a partition has no progress.
-        state: the state that follows from the lag or from the largest lead, whichever is greater.
+        state: the state for `lag_ms`, or for the time by which log time is ahead, whichever is greater.
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
@@ -201,8 +201,8 @@ def pinned_freshness(end_day: int) -> Freshness:
 def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
     """Return the partitions whose log time is ahead of the current time.
 
-    `progress` must be the store's own progress. Dirty marks reduce the visible progress, and a reduced log time may not
-    show that the partition is ahead.
+    `progress` must be the store's own progress, not the visible progress. Dirty marks reduce the log times in the
+    visible progress, which may hide that a partition is ahead.
     """
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)
@@ -248,8 +248,8 @@ def _visible(
 def _held_back(partition: PartitionId, reached: PartitionProgress, marks: Sequence[MarkRange]) -> PartitionProgress:
     """Return a partition's progress, reduced to the position before the first record that waits for settlement.
 
-    If settlement itself marked a day dirty, no record waits for settlement. A mark by settlement limits the log time in
-    every partition, because the day's new metric values are not published yet.
+    If settlement itself marked a day dirty, the mark limits the log time in every partition, because the day's new
+    metric values are not published yet. The mark limits no offset, because no record waits for settlement.
     """
     offsets = [mark.first_offset for mark in marks if mark.partition == partition]
     times = [mark.first_log_time for mark in marks if mark.partition in (partition, _settlement(mark))]

@@ -23,8 +23,8 @@ from reporter.answer.parts import BUCKET
 from reporter.question.catalogue import ORDERS_IN_CURRENCY, PARTS
 from reporter.question.plan import CURRENCY
 
-# Maximum number of days that are read together. The maximum bounds the memory per site: 32 days × 96 cells × a sketch
-# of at most 32 KiB = 96 MiB.
+# Maximum number of days that are read together. The sketches of a site then need at most 96 MiB of memory: 32 days × 96
+# cells × 32 KiB per sketch.
 MAX_RUN_DAYS: Final = 32
 _OF_NO_CURRENCY: Final = ""
 _AMOUNTS: Final = tuple(part.column for name, part in PARTS.items() if part.by_currency and name != ORDERS_IN_CURRENCY)
@@ -61,10 +61,10 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
 def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
-    A run counts as incomplete if a settled day in the run has no rows. The day may have been settled before settled
-    days had series, or its rows may be lost. A settled day without hits has no rows either, so the run also counts as
-    incomplete, and the metric store answers at low cost. A run also counts as incomplete if it has amounts without a
-    currency, because older series had no currencies.
+    A run counts as incomplete if a settled day in the run has no rows. There are three possible causes: an earlier
+    version settled the day without series, the rows are lost, or the day has no hits. If the day has no hits, the
+    metric store answers at low cost. A run also counts as incomplete if it has amounts without a currency, because
+    older series had no currencies.
     """
     if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
         return False

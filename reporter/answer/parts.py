@@ -88,7 +88,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts, and add each part that has rows under OTHER to the field `folded`.
+    """Return the parts, whose field `folded` also has each part with rows under OTHER.
 
     Args:
         parts: the parts.
@@ -120,7 +120,10 @@ def _typed(keys: Sequence[str]) -> list[pl.Expr]:
 
 
 def _typed_parts(names: Sequence[str]) -> list[pl.Expr]:
-    """Return the parts with their types. Sums of amounts are wider than int64, as in the stores' rows."""
+    """Return the parts with their types.
+
+    The type of an amount's sum is wider than int64, as in the rows that a store returns.
+    """
     return [
         pl.col(name).cast(pl.Binary() if name == VISITORS else sum_type(PARTS[name].column))
         for name in names

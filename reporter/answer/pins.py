@@ -3,8 +3,8 @@
 A version stands for the settled entries of some sites on a range of UTC days. The token contains a watermark, not a
 list of entries. For a single site, the watermark is the highest sequence number. For several sites, whose sequence
 numbers are not comparable, the watermark is the last publication time. A checksum shows whether a later read finds the
-same entries. If settlers' clocks differ, or if a store was restored from a backup, the later read may find other
-entries.
+same entries. If settlers' clocks differ, or if a store was restored from a backup, two reads of a version may find
+different entries.
 
 The token is authenticated with the sites' secrets, so a token that was issued for other sites is refused as invalid.
 """
@@ -53,8 +53,8 @@ class Pin:
 
     Attributes:
         days: the version's days, each of which was settled or had no hits.
-        watermark: the highest sequence number (for several sites, the last publication time in UTC ms), or 0 without
-            entries.
+        watermark: for a single site, the highest sequence number; for several sites, the last publication time in UTC
+            ms; 0 if there are no entries.
         checksum: a digest of the entries.
     """
 

@@ -48,10 +48,10 @@ class Exactness(StrEnum):
 class Column:
     """The values of a metric; all arrays have an entry per row.
 
-    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. The array contains Python integers
-    if a sum is beyond int64. `denominators` are set for ratios only.
-    `values` are floating-point numbers: currency units for money, ms for durations, and NaN where `is_empty` is true.
-    `lower` and `upper` are NaN where the value is exact, and None if the metric is always exact.
+    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. If a sum is beyond int64,
+    `numerators` contains Python integers. `denominators` are set for ratios only. `values` are floating-point numbers:
+    currency units for money, ms for durations, and NaN where `is_empty` is true. `lower` and `upper` are NaN where the
+    value is exact, and None if the metric is always exact.
     """
 
     metric: Metric
@@ -141,7 +141,7 @@ def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
 
 
 def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Add a row for every bucket and every dimension tuple that occurs, unless gap_fill is NONE."""
+    """Unless gap_fill is NONE, add rows, so that every tuple of dimension values has a row in each bucket."""
     keys = [BUCKET, *dimension_columns(question)]
     if question.gap_fill is GapFill.NONE or (question.dimensions and not question.has_time):
         return rows, ()

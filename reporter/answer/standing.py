@@ -1,9 +1,9 @@
 """Reads the sites' settlement state (standing), and remembers the state in case the stores become unavailable.
 
 The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. Each hit below the progress is in one of three states: counted by the live stream, waiting for settlement, or
-in a generation that was published before the hit's dirty mark was cleared. A remembered standing is valid only up to
-the progress that was read before the standing.
+then rows. Each hit that the progress covers is in one of three states: counted by the live stream, waiting for
+settlement, or in a generation that was published before the hit's dirty mark was cleared. A remembered settlement state
+is valid only up to the progress that was read before the state.
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ class Books:
     stream: OneStream
 
     def current_stream(self, table: StreamTable) -> StreamStore | None:
-        """Return the stores of the stream that reports read, or None for the first stream, whose stores Backend has."""
+        """Return the stores of the stream that reports read.
+
+        If reports read the first stream, return None, because Backend has the stores of the first stream.
+        """
         current = table.current
         if table.shadow is not None and not table.shadow.is_read:
             # On Druid, this call starts the search for the shadow stream's progress marks, so that the marks are known

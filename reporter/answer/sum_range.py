@@ -2,8 +2,8 @@
 
 Sums beyond this range are refused, never rounded or cut.
 
-Sums are exact at any size, but messages and JSON numbers have bounds. This module defines these bounds and raises the
-error for a larger sum.
+Sums are exact at any size, but messages and JSON numbers have bounds. This module defines the bounds, and raises the
+error for a sum beyond the bounds.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def checked_filter(message: pb.Filter) -> Filter:
         RefusedError: the filter, a dimension or a regexp is invalid (INVALID_FILTER, UNKNOWN_DIMENSION,
             INVALID_REGEXP); the error has the field's path.
     """
-    # Count the comparisons before any of them is parsed or compiled, because a request can contain tens of thousands.
+    # A request can contain tens of thousands of comparisons, so check their number before parsing or compiling any.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused(

@@ -73,7 +73,8 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
     """Return the query that counts a leg's rows in which a filtered dimension is OTHER (rule S10).
 
-    Rows under OTHER may contain values that match the filter. If the stream folds no filtered dimension, return None.
+    Rows under OTHER may contain values that match the filter. If the filter has no dimension that the stream folds,
+    return None.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:

@@ -154,7 +154,10 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Found:
-    """The data that was read from a store. Unless the version is unique to this answer, all data has this version.
+    """The data that was read from a store.
+
+    If `version` is unique to the answer, parts of the data may have different versions. Otherwise, all data has the
+    version `version`.
 
     `is_settled`: every day of the question is settled, so the version depends on `sequences` only. `is_caught_up`: the
     store held all committed records.

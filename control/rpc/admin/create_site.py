@@ -1,7 +1,7 @@
-"""CreateSite: create a site for the caller's merchant. Zone, currency, spread and policy are immutable afterwards.
+"""CreateSite: create a site for the caller's merchant.
 
-Limits: site id up to 64 characters; spread up to 64 partitions. The call is idempotent: creating the same site again
-returns the stored site.
+The new site's zone, currency, spread and first policy are immutable. Limits: site id up to 64 characters; spread up to
+64 partitions. The call is idempotent: creating the same site again returns the stored site.
 """
 
 from __future__ import annotations

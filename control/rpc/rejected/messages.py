@@ -1,4 +1,4 @@
-"""Refused hits as messages, and the rule that only operators may call."""
+"""Refused hits as messages, and the rule that only operators may read refused hits."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _FORMS: Final = {
 def rejected_message(hit: RejectedHit) -> pb.RejectedHit:
     """Return a refusal as a message.
 
-    The bytes of a refusal without an origin are left out: an earlier version stored whole batches without an origin,
-    and a whole batch contains the ingest key.
+    If a refusal has no origin, the message leaves out the refusal's bytes, because the bytes may contain an ingest key.
+    An earlier version stored whole batches with their ingest keys, but without an origin.
     """
     message = pb.RejectedHit(
         name=name_of(key_of(hit)),

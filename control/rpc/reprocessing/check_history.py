@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_PAGE: Final = 500
 _RULE: Final = "a check reads raw hits and delays the calls of all merchants"
 _FAR: Final = 10**6
-"""A number of days beyond every date that the contract accepts."""
+"""A UTC day, as days since 1970-01-01, that is later than every date that the contract accepts."""
 
 
 def check_history(
@@ -124,8 +124,8 @@ def _position_text(last: SiteDay, begun: Begun | None) -> str:
 def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | None]:
     """Return the previous page's last complete site-day, and the site-day that the page began but did not complete.
 
-    For the first page, both values are None. If the previous page completed its last site-day, the second value is
-    None.
+    For the first page, return (None, None). If the previous page completed its last site-day, the second item of the
+    result is None.
     """
     from control.history.checking import Begun  # loads Polars
 

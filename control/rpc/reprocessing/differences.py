@@ -43,7 +43,7 @@ class Sums(NamedTuple):
     absolute: int = 0
 
     def plus(self, old: int, new: int) -> Sums:
-        """Return these sums plus the sums `old` and `new` of a further part."""
+        """Return the sums including a further part, which has the sums `old` and `new`."""
         return Sums(self.old + old, self.new + new, self.absolute + abs(new - old))
 
     @property
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
     erased: int = 0
 
     def plus(self, entry: LedgerEntry) -> Outcome:
-        """Return the sum of these counts and a further ledger entry."""
+        """Return the outcome including a further ledger entry."""
         return Outcome(
             self.accepted + entry.accepted,
             self.counted + entry.counted,
@@ -117,7 +117,7 @@ class Tally:
 class Differences:
     """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent.
 
-    `disturbed` lists site-days outside the plan that the settler settles again after the publication.
+    `disturbed` has the site-days that are not in the plan, but are settled again after the publication.
     """
 
     total: Tally = field(default_factory=Tally)

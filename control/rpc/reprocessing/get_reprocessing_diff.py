@@ -47,7 +47,10 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
-"""Maximum number of recomputed site-days in memory. A site-day's two carries may take megabytes."""
+"""Maximum number of recomputed site-days in memory.
+
+A carry contains the visits that are open at a day's end. The two carries of a site-day may take megabytes.
+"""
 
 
 class Part(NamedTuple):

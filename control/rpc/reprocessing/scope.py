@@ -188,7 +188,7 @@ def _refuse_number(names: Sequence[str], path: str, limit: int) -> None:
 
 
 def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
-    """Return the site with a full name.
+    """Return the site with this full name.
 
     Raises:
         NotFound: the site does not exist.

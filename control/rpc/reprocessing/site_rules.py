@@ -38,7 +38,7 @@ def with_site_rules(
 def _first_day_with_networks(rules: SiteRules, planned: Reprocessing) -> int:
     """Return the first planned day that began after `store_network` was set.
 
-    If there is no such day, return the plan's end.
+    If no planned day began after `store_network` was set, return the day after the plan's last day.
     """
     if rules.networks_since is None:
         return planned.end_day

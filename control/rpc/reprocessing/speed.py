@@ -9,11 +9,14 @@ from hitmesh.model.plan import HIT_US, KEEP_REPLACED_DAYS, SITE_DAY_MS, Kind, Pl
 from hitmesh.model.reprocessings import Reprocessing
 
 MIN_MEASURED_MS: Final = 1_000
-"""Minimum duration in ms for a measurement. A shorter duration is mainly the wait for the settler's current pass."""
+"""Minimum duration in ms of a reprocessing whose speed is measured.
+
+A shorter reprocessing spends most of its time waiting until the settler's current pass ends.
+"""
 
 
 class Speed(NamedTuple):
-    """Time per hit in µs, and additional time per site-day in ms."""
+    """The speed of a reprocessing: time per hit in µs, and additional time per site-day in ms."""
 
     hit_us: float = HIT_US
     site_day_ms: float = SITE_DAY_MS

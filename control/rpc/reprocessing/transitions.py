@@ -102,7 +102,7 @@ def newer_conflict(reprocessing: Reprocessing, newer: Reprocessing) -> RefusedEr
 
 
 def refuse_conflict(reprocessing: Reprocessing, work: Work, stored: Sequence[Reprocessing]) -> None:
-    """Refuse work that opens a reprocessing if the work conflicts with another reprocessing of the same site-days.
+    """Refuse work that would open a reprocessing in conflict with another reprocessing of the same site-days.
 
     Raises:
         RefusedError: another reprocessing is open, or was published later and is still PUBLISHED.
@@ -176,7 +176,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     """
     state = state_at(reprocessing, now)
     is_moving = state in (State.RUNNING, State.FAILED) and reprocessing.work in (Work.PUBLISH, Work.ROLL_BACK)
-    # The differences of an erasure show the visitor's numbers, so the settler removes them.
+    # The differences of an erasure show the visitor's numbers, so the settler removes the differences.
     is_moving &= reprocessing.kind is not Kind.ERASE
     if is_moving or state in _READABLE:
         return

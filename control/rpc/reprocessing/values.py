@@ -1,8 +1,8 @@
 """Find the values of a dimension for which sums differ between two generations.
 
 For each row source, the metric store is queried twice: with the old generations and with the new generations. As in
-reports, the metric determines the column that a dimension selects. For example, `page_path` is the landing page for
-visits, and the exit page for exits.
+reports, a dimension can select different columns for different metrics. For example, `page_path` is the landing page
+for visits, and the exit page for exits.
 
 This module loads Polars, so it is imported only when a call compares rows.
 """

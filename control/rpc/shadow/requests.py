@@ -107,8 +107,8 @@ def shadow_lag_ms(books: Bookkeeping, table: StreamTable, *, wait_s: float = ING
 
     The lag is the largest lag of the stores.
 
-    A process knows Druid's progress marks only some seconds after its first search for marks. If only Druid's progress
-    is unknown, this function waits for the marks, at most `wait_s` seconds.
+    After a process first searches for Druid's progress marks, some seconds pass until the process knows the marks. If
+    only the marks are unknown, this function waits for the marks, at most `wait_s` seconds.
     """
     if table.shadow is None:
         return 0
