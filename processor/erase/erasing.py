@@ -325,7 +325,8 @@ class Erasing:
                     run.site, group, run.visitors, run.receipt, run.moved, lambda each: self._store_receipt(run, each)
                 )
             if found and is_proof:
-                self._wait(run, f"hits on the UTC day {date_text(run.days[0])} were found again, and are erased again")
+                day = date_text(run.days[0])
+                self._wait(run, f"the last search still found hits on the UTC day {day}, and erased these hits")
                 break
             run.days.pop(0)
             if is_over():

@@ -238,8 +238,8 @@ def test_local_mean_time_is_refused_by_zone_and_date() -> None:
     with pytest.raises(CivilTimeError) as refusal:
         civil_range("Africa/Monrovia", date("1971-05-01"), date("1971-05-01"))
     assert refusal.value.message == (
-        "Africa/Monrovia on 1971-05-01: 1971-05-01T00:44:30.000Z is not a multiple of 15 minutes, the shortest "
-        "bucket: use a coarser grain, a later range, or another time zone such as UTC"
+        "Africa/Monrovia on 1971-05-01: the bucket edge 1971-05-01T00:44:30.000Z is not a multiple of 15 minutes: "
+        "use a coarser grain, a later range, or another time zone such as UTC"
     )
     assert isinstance(refusal.value, RefusedError)
     assert refusal.value.reason == "INVALID_TIME_RANGE"
