@@ -243,7 +243,7 @@ def obstacle_to_replay(hit: RejectedHit) -> str:
     if not hit.original:
         return "the bytes of the refused hits are not stored: send the hits again from their source"
     if hit.origin is None:
-        return "the batch id, which a replay needs, was not stored: send the hits again from their source"
+        return "the batch id and other data for a replay were not stored: send the hits again from their source"
     if hit.origin.batch_id.startswith(REPLAY_PREFIX):
         return "this refused hit is itself a replay: mend and replay the original refused hit"
     if not hit.origin.is_complete:
