@@ -141,12 +141,15 @@ PROCESSOR_SNAPSHOT_BYTES: Final = Histogram(
 PROCESSOR_REPLAY_SECONDS: Final = Histogram(
     "hitmesh_processor_replay_duration_seconds",
     Unit.SECONDS,
-    "Time to restore a partition's state from its snapshot and by silent replay",
+    "Time to restore a partition's state from its snapshot and from the records after the snapshot",
     labels.unlabelled,
     _LONG_DURATIONS_S,
 )
 PROCESSOR_REPLAYED_HITS: Final = Counter(
-    "hitmesh_processor_replayed_hits_total", Unit.HITS, "Hits that silent replay read again", labels.unlabelled
+    "hitmesh_processor_replayed_hits_total",
+    Unit.HITS,
+    "Hits that were read again to restore a partition's state",
+    labels.unlabelled,
 )
 PROCESSOR_RECOVERIES: Final = Counter(
     "hitmesh_processor_recoveries_total",
