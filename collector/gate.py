@@ -60,7 +60,7 @@ class Gate:
         sender, units = self._charged_sender(key, address), size + CALL_UNITS
         wait_s = 0.0 if sender is None else self._budget.hold(sender, units)
         if wait_s:
-            raise _kept_out("too many hits of this sender were refused, or are being read", wait_s)
+            raise _kept_out("refused hits and calls in progress exhaust the sender's budget for refusals", wait_s)
         try:
             yield
         finally:

@@ -68,7 +68,7 @@ class CollectorSettings(ServiceSettings):
         default=8,
         ge=0,
         le=500,
-        description="Number of max_streams that are reserved for secret keys; at most a quarter",
+        description="Streams out of max_streams that are reserved for secret keys; at most a quarter of max_streams",
     )
     max_unproven_streams: int = Field(
         default=16,

@@ -97,7 +97,7 @@ class StreamSlots(Generic[StreamT]):
         if self._per_key[shown.key] >= limits.per_key:
             raise too_many_streams(f"{limits.per_key} open streams of this key", limits.per_key)
         if shown.is_keyless and sum(key.is_keyless for key in self._proven.values()) >= limits.keyless:
-            raise too_many_streams(f"{limits.keyless} open streams without a key in `open`", limits.keyless)
+            raise too_many_streams(f"{limits.keyless} open streams whose `open` message has no key", limits.keyless)
         if not shown.is_secret and sum(not key.is_secret for key in self._proven.values()) >= limits.public:
             raise too_many_streams(f"{limits.public} open streams of browser keys", limits.public)
         if stream in self._unproven:

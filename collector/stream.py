@@ -278,9 +278,7 @@ class HitStream:
         if self._age.is_draining:
             self._ended = True
             return
-        self._go_away = _go_away_message(
-            self._age.drain_s, "the stream reached the maximum age; another collector may have room"
-        )
+        self._go_away = _go_away_message(self._age.drain_s, "the stream reached the maximum age: open another stream")
         self._age.begin_drain()
 
     def _has_message(self) -> bool:

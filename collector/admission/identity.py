@@ -146,7 +146,8 @@ def _refuse_denied(known: Identities, denied: BoolArray, verdicts: Verdicts) -> 
             denied & ~_fact(known, lambda site: site.cookieless_counting),
             HitReason.CONSENT_DENIED,
             "context.consent.analytics",
-            "the visitor denied analytics consent, and the site allows no cookieless counting: send no such hits",
+            "the visitor denied analytics consent, and the site allows no cookieless counting: do not send hits "
+            "of this visitor",
         )
 
 
@@ -155,7 +156,8 @@ def _refuse_unknown(rows: BoolArray, denied: BoolArray, verdicts: Verdicts) -> N
         rows & denied,
         HitReason.CONSENT_DENIED,
         "context.consent.analytics",
-        "a hit without analytics consent needs a user agent and a trusted edge's client_ip: send both, or no such hits",
+        "a hit without analytics consent needs a user agent and the client_ip of a trusted edge: send both, or do not "
+        "send the hit",
     )
     verdicts.refuse(
         rows,

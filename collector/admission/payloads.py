@@ -146,7 +146,7 @@ def check_types(hits: pa.StructArray, types: I32Array, verdicts: Verdicts) -> No
             lacking,
             HitReason.MISSING_FIELD,
             field,
-            f"a hit of type {number.name} has no payload {field}: set the payload, or the payload's type",
+            f"a hit of type {number.name} has no payload {field}: send this payload, or the type of the sent payload",
         )
 
 

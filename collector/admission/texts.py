@@ -125,8 +125,8 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
         field,
         lambda row: (
             f"{field} {shown(texts.value(row))} has {sizes[texts.codes[row]]:,} bytes; the limit is {max_bytes:,}: "
-            + ("the value was shortened with a hash" if identifies else "the value was cut")
-            + ", send a shorter value"
+            + ("a hash has replaced the end of the value" if identifies else "the value was cut")
+            + "; send a shorter value"
         ),
     )
     values = texts.values.to_pylist()

@@ -87,7 +87,7 @@ class Mesh:
         """
         if self.key is None:
             raise RefusedError(
-                "no server key was found: set HITMESH_KEY or HITMESH_KEY_FILE, or name with --home "
+                "no server key was found: set HITMESH_KEY or HITMESH_KEY_FILE, or give as --home "
                 "the home of a mesh that `hitmesh dev` started",
                 reason=LocalReason.NO_KEY,
             )

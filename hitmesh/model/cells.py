@@ -248,8 +248,8 @@ def _require_cells(zone: str, edges: I64Array) -> None:
         date = date_of(int(local_days(zone, off[:1])[0]))
         at = np.datetime_as_string(off[0].astype("datetime64[ms]"), unit="ms")
         raise CivilTimeError(
-            f"{zone} on {date}: {at}Z is not a multiple of 15 minutes, the shortest bucket: "
-            "use a coarser grain, a later range, or another time zone such as UTC",
+            f"{zone} on {date}: the bucket edge {at}Z is not a multiple of 15 minutes: use a coarser grain, a later "
+            "range, or another time zone such as UTC",
             zone=zone,
             first=str(date),
             value=at,

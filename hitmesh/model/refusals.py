@@ -243,9 +243,9 @@ def obstacle_to_replay(hit: RejectedHit) -> str:
     if not hit.original:
         return "the bytes of the refused hits are not stored: send the hits again from their source"
     if hit.origin is None:
-        return "facts that a replay needs were not stored: send the hits again from their source"
+        return "the batch id and other data for a replay were not stored: send the hits again from their source"
     if hit.origin.batch_id.startswith(REPLAY_PREFIX):
-        return "the hit is a replay that was refused: mend and replay the hit that was refused first"
+        return "this refused hit is itself a replay: mend and replay the original refused hit"
     if not hit.origin.is_complete:
         return (
             f"only the first {len(hit.original):,} of {hit.origin.size:,} bytes are stored: send the hits again from "

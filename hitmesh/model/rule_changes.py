@@ -171,7 +171,7 @@ def _checked_network(value: str) -> str:
     bits = IPV4_PREFIX_BITS if network.version == 4 else IPV6_PREFIX_BITS
     if network.prefixlen > bits:
         wider = ip_network((network.network_address, bits), strict=False)
-        raise _invalid(value, f"is smaller than the truncated addresses that are stored: write {wider}")
+        raise _invalid(value, f"has a longer prefix than stored addresses, which are truncated: write {wider}")
     return str(network)
 
 

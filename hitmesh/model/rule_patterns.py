@@ -108,7 +108,7 @@ def _hint(complaint: str) -> str:
     if "too large" in complaint:
         return "use smaller counts in {…}"
     if "repetition size" in complaint:
-        return "use counts up to 1,000, the smaller first, in {…}"
+        return "in {…}, use counts up to 1,000 and write the smaller count first"
     if "repetition" in complaint:
         return "write \\* or \\+ for the character itself, or an expression before the repetition"
     if "(?" in complaint:

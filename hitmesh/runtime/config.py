@@ -26,7 +26,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    store: str = Field(description="Where data is kept: embedded:/absolute/directory or memory:")
+    store: str = Field(description="Store URL: memory:, embedded:/absolute/directory or servers:?kafka=…")
     listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC listener")
     log_level: str = Field(default="info", description="debug, info, warning or error")
     metrics_listen: str = Field(

@@ -325,7 +325,7 @@ class Erasing:
                     run.site, group, run.visitors, run.receipt, run.moved, lambda each: self._store_receipt(run, each)
                 )
             if found and is_proof:
-                self._wait(run, f"hits on the UTC day {date_text(run.days[0])} were found again, and are erased again")
+                self._wait(run, f"the last search found and erased hits on the UTC day {date_text(run.days[0])}")
                 break
             run.days.pop(0)
             if is_over():

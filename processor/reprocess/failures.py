@@ -21,8 +21,8 @@ class SiteDayFailed(FatalError):
         text = cause.message if isinstance(cause, HitmeshError) else f"{type(cause).__name__}: {cause}"[:_MAX_CHARS]
         super().__init__(
             f"{site_day.site}, UTC day {date_text(site_day.day)}: {text.rstrip('.')}. "
-            "Remove the cause and request the work again; or cancel a recomputation, roll back a publication, or "
-            "publish a rollback."
+            "Remove the cause and request the work again. Otherwise, cancel a failed recomputation, roll back a failed "
+            "publication, or publish after a failed rollback."
         )
 
 

@@ -225,7 +225,9 @@ class Reprocessor:
         if reprocessing.work is None:
             self._fail(
                 reprocessing,
-                FatalError("the reprocessing is running, but no work is requested: request the work again"),
+                FatalError(
+                    "the reprocessing is RUNNING, but its stored value names no work: restore the store from a backup"
+                ),
             )
             return 0
         self._take_up(reprocessing.id)

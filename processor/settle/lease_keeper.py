@@ -25,7 +25,9 @@ LEASE_MS: Final = 15_000
 _SLOTS: Final = tuple(f"settlers/{number}" for number in range(SITE_BUCKETS))
 _BUCKETS: Final = {f"buckets/{number}": number for number in range(SITE_BUCKETS)}
 _NAMES: Final = {number: name for name, number in _BUCKETS.items()}
-_OTHER_PROCESS: Final = "another process took the lease, or the lease ended: give each process a unique name in NODE"
+_OTHER_PROCESS: Final = (
+    "another process took the lease, or the lease ended: give each process a unique HITMESH_PROCESSOR_NODE"
+)
 
 
 @dataclass(frozen=True, slots=True)

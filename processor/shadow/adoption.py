@@ -114,7 +114,9 @@ def adopt(
             if stores.streams.replace(table.ended(clock.now())):
                 logger().info("shadow_adopted", generation=table.current.generation, logic=table.current.logic)
         elif time.monotonic() >= ends:
-            logger().warning("shadow_not_adopted", message="the shadow did not reach the live stream in time")
+            logger().warning(
+                "shadow_not_adopted", message="the shadow stream did not catch up with the live stream in time"
+            )
             return False
         elif stop.wait(_LOOK_EVERY_S):
             return False

@@ -113,10 +113,11 @@ class Beside:
         if self._clock.now() - shadow.changed_at <= self._pace.keep_shadow_ms:
             return
         if shadow.state is ShadowState.RUNNING:
-            logger().warning("shadow_stopped", message="the shadow was not published in time, and is stopped")
+            logger().warning("shadow_stopped", message="the shadow stream was not published in time and is stopped")
             self._stores.streams.replace(table.ended(self._clock.now()))
         elif shadow.state is ShadowState.PUBLISHED:
             logger().warning(
-                "shadow_taken_over", message="the shadow was published and not rolled back in time, and becomes live"
+                "shadow_taken_over",
+                message="the published shadow stream was not rolled back in time and becomes the live stream",
             )
             self._stores.streams.replace(table.moved(ShadowState.ADOPTING, self._clock.now()))

@@ -138,7 +138,7 @@ def take_in(records: Iterable[LoggedRecord], erased: ErasedVisitors | None = Non
                 _take_rejected(record, partition_intake, intake)
             else:
                 raise StoreCorrupt(
-                    f"a record of kind {kind} is neither hits nor refusals; use the newer hitmesh that wrote it",
+                    f"a record has the unknown kind {kind}; use the version of hitmesh that wrote the record",
                     value=kind,
                 )
         except StoreCorrupt as error:

@@ -108,7 +108,7 @@ def _dimension(name: str) -> pl.Expr:
         ValueError: the dimension is not the currency.
     """
     if name != CURRENCY:
-        raise ValueError(f"series have no dimension {name!r}: route such a question to the metric store")
+        raise ValueError(f"the series store has no dimension {name!r}: read this dimension from the metric store")
     return pl.when(pl.col(CURRENCY) != _OF_NO_CURRENCY).then(pl.col(CURRENCY)).alias(CURRENCY)
 
 

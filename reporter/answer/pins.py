@@ -157,7 +157,7 @@ def entries_at(
                 )
     if _checksum(found) != pin.checksum:
         raise RefusedError(
-            "data_version has expired: its entries are no longer stored. Ask without data_version for the current "
+            "data_version has expired: its numbers are no longer stored. Ask without data_version for the current "
             "numbers",
             field="data_version",
             reason=ErrorReason.DATA_VERSION_EXPIRED,

@@ -37,7 +37,7 @@ def refuse_beyond_messages(rows: Series) -> None:
                 column,
                 row,
                 INT64_MAX,
-                f"an answer holds quotient numerators up to {INT64_MAX:,} micros: export the report as CSV, or ask for",
+                f"the numerator of a quotient is at most {INT64_MAX:,} micros: export the report as CSV, or ask for",
             )
 
 
@@ -64,8 +64,8 @@ def json_number(text: str) -> int | float:
     if "." not in text and abs(int(text)) <= INT64_MAX:
         return int(text)
     raise RefusedError(
-        f"{text} has more digits than a JSON number: export the report as CSV, or ask for a finer "
-        "grain or a shorter range",
+        f"{text} has more digits than a JSON number can hold: export the report as CSV, or ask for a finer grain or a "
+        "shorter range",
         field="format",
         reason=ErrorReason.SUM_OUT_OF_RANGE,
         value=text,

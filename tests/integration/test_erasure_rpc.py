@@ -73,7 +73,7 @@ def test_only_an_operator_erases(mesh: Mesh, secret: str) -> None:
         ((SITE,), {"visitor": pb.ErasedVisitor()}, "1 to 16"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_ids=["x"] * 17)}, "17 identifiers"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_ids=["x" * 129])}, "129 bytes"),
-        ((SITE,), {"visitor": pb.ErasedVisitor(user_ids=["ada"])}, f"{SITE} has no visitors by user id"),
+        ((SITE,), {"visitor": pb.ErasedVisitor(user_ids=["ada"])}, f"{SITE} does not identify visitors by user id"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_keys=["AB"])}, "32 hexadecimal digits"),
         ((SITE,), {"first_utc_date": a_date("2015-05-16")}, "leave first_utc_date out"),
         ((SITE,), {"logic": "v0"}, "leave logic out"),

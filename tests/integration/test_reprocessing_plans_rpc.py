@@ -154,7 +154,7 @@ def test_a_plan_takes_the_speed_of_the_newest_reprocessing(mesh: Mesh) -> None:
         ),
         (
             {"sites": ("merchants/none/sites/-",)},
-            *("NOT_FOUND", "NOT_FOUND", "reprocessing.sites[0]", "'merchants/none/sites/-' stands for no site"),
+            *("NOT_FOUND", "NOT_FOUND", "reprocessing.sites[0]", "'merchants/none/sites/-' matches no site"),
         ),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_batch_that_is_refused_whole_is_charged_whole(gate: Gate, budget: Refu
 def test_calls_in_parallel_do_not_all_pass_before_one_is_charged(gate: Gate, key: str) -> None:
     with (
         gate.held(key, ADDRESS, 100),
-        pytest.raises(RetryError, match="or are being read"),
+        pytest.raises(RetryError, match="calls in progress exhaust the sender's budget"),
         gate.held(key, ADDRESS, 100),
     ):
         pytest.fail("more is set aside than the bucket holds")

@@ -227,7 +227,7 @@ def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: in
 
 def _stands_for_none(path: str, name: str) -> NotFound:
     return NotFound(
-        f"{name[:160]!r} stands for no site: list the sites with `hitmesh sites` (ListSites)", field=path, value=name
+        f"{name[:160]!r} matches no site: list the sites with `hitmesh sites` (ListSites)", field=path, value=name
     )
 
 

@@ -154,7 +154,10 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
         rule = "removed hits cannot be restored, so a published erasure can only end as ERASED; wait for this state"
     elif state is State.RUNNING and reprocessing.work:
         running = _COMMANDS[reprocessing.work]
-        rule = f"wait until the work of {running} has ended (`hitmesh reprocess status`); only run can be cancelled"
+        rule = (
+            f"wait until the work of {running} has ended (`hitmesh reprocess status`); only the work of run can be "
+            "cancelled"
+        )
     else:
         rule = f"{_COMMANDS[work]} is possible in {states}; {_next_command(reprocessing, state)}"
     return RefusedError(

@@ -145,7 +145,7 @@ def refuse_behind(books: Bookkeeping, table: StreamTable, action: str) -> None:
         RefusedError: the shadow stream has not caught up (WRONG_STATE).
     """
     if table.shadow is not None and not table.shadow.stream.replaces:
-        raise refuse_state(table, action, "wait until the processor has begun")
+        raise refuse_state(table, action, "wait until the processor has begun to run the shadow stream")
     behind_ms = shadow_lag_ms(books, table)
     if behind_ms > CAUGHT_UP_MS:
         raise RefusedError(

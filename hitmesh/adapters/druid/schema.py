@@ -113,7 +113,9 @@ def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Cha
     path = f"{_COORDINATOR}/config/compaction"
     there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
     apply = partial(_send, servers, path, wanted)
-    return _change(f"compaction {name}", wanted, there, apply, "a day's segments are merged two days after its end")
+    return _change(
+        f"compaction {name}", wanted, there, apply, "two days after the end of a day, its segments are merged"
+    )
 
 
 def _retention(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:

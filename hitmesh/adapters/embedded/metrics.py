@@ -164,8 +164,7 @@ class EmbeddedMetricStore:
                 continue
             return [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]
         raise Unavailable(
-            "segment files were replaced during every attempt to read them, by merges or deletions; send the "
-            "request again"
+            "merges or deletions replaced segment files during every attempt to read the files; send the request again"
         )
 
 

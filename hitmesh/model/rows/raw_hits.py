@@ -129,7 +129,7 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:
         if site_day in record.site_days:
-            raise StoreCorrupt("the record lists a day on which none of its hits can lie, by their event times")
+            raise StoreCorrupt("the record lists a day that is outside the event times of the record's hits")
         return Count()
     rows = _columns(record.value, _COUNTED)
     on_day = (pl.col("site") == site) & (pl.col("event_time") // DAY_MS == day)

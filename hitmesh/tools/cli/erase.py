@@ -126,7 +126,10 @@ def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_p
         try:
             cancel_reprocessing(mesh, planned.name)
         except grpc.RpcError:
-            note(f"the erasure {id_} remains: run hitmesh reprocess status {id_}, then hitmesh reprocess cancel {id_}")
+            note(
+                f"the erasure {id_} is still stored and may run: check hitmesh reprocess status {id_}, then drop it "
+                f"with hitmesh reprocess cancel {id_}"
+            )
         else:
             note(f"the erasure {id_} could not be started and was cancelled")
         raise

@@ -60,7 +60,8 @@ _STDIN: Final = "-"
     default=1,
     show_default=True,
     metavar="N",
-    help="Number of your own proxies in front of the server; the client is the Nth last address in X-Forwarded-For.",
+    help="Number of your own proxies in front of the server. Counted from the end of X-Forwarded-For, the Nth address "
+    "is the client.",
 )
 @currency_option("Currency of a new site. Default: USD.")
 def access_log(

@@ -165,8 +165,8 @@ def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: b
         check_reachable(address)
         if key is None:
             raise RefusedError(
-                "no operator's key was found: set HITMESH_OPERATOR_KEY or HITMESH_OPERATOR_KEY_FILE, or name with "
-                "--home the home of a mesh that `hitmesh dev` started",
+                "no operator's key was found: set HITMESH_OPERATOR_KEY or HITMESH_OPERATOR_KEY_FILE, or give as --home "
+                "the home of a mesh that `hitmesh dev` started",
                 reason=LocalReason.NO_KEY,
             )
     from hitmesh.client.mesh import Mesh

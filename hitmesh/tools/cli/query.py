@@ -104,8 +104,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--order-by",
     default="",
     metavar="a,-b",
-    help="Sort by metrics, dimensions or time; - sorts in descending order, for example -visits,channel. Default: "
-    "time, then the first metric, descending.",
+    help="Sort by metrics, dimensions or time. A leading - sorts in descending order, for example -visits,channel. "
+    "Default: by time, then by the first metric in descending order.",
 )
 @click.option(
     "--gap-fill",
@@ -116,8 +116,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--data-version",
     callback=_data_version,
     metavar="V",
-    help="Return the numbers of the earlier answer with this data_version (in the meta of json). Only answers about "
-    "settled days can be repeated, until 30 days after their numbers were replaced.",
+    help="Return the numbers of the earlier answer that has this data_version in its meta (-o json). Only answers "
+    "about settled days can be repeated, until 30 days after their numbers were replaced.",
 )
 @click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."

@@ -327,8 +327,8 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
     done = "would be replayed" if dry_run else "replayed"
     echo(
         f"{report.selected:,} selected: {report.replayed:,} {done}, "
-        f"{report.rejected:,} {'would be ' if dry_run else ''}rejected again, {report.impossible:,} not possible, "
-        f"{report.replayed_before:,} replayed before"
+        f"{report.rejected:,} {'would be ' if dry_run else ''}rejected again, "
+        f"{report.impossible:,} cannot be replayed, {report.replayed_before:,} replayed before"
     )
 
 

@@ -299,11 +299,11 @@ def _following(reprocessing: pb.Reprocessing) -> str:
     """
     if reprocessing.following_site_days:
         last = date_text_of(reprocessing.last_following_utc_date)
-        return f"{count_of(reprocessing.following_site_days)} up to {last}, whose visits change with these days"
+        return f"{count_of(reprocessing.following_site_days)} up to {last}; their visits change with the planned days"
     is_planned = state_name(reprocessing) in ("", "PLANNED")
     if not is_planned or not reprocessing.site_days or reprocessing.kind == pb.REPROCESSING_KIND_ERASE:
         return ""
-    return "later days whose visits change too; run finds these days, and diff shows them"
+    return "later days whose visits change too; `run` finds these days, and `diff` shows them"
 
 
 def _minutes(duration: Duration) -> float:

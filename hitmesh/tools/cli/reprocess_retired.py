@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED: Final = 10_000
 _PREFIX: Final = "RETIRED_REASON_"
-_WHY: Final = {"DUE": "removed next", "DATA_VERSION": "reports at an earlier data version"}
+_WHY: Final = {"DUE": "removed next", "DATA_VERSION": "kept for reports that ask for an earlier data version"}
 
 
 @click.command(

@@ -57,8 +57,8 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         note("visitors are added up over UTC days and sites; hitmesh query counts a visitor of several days once")
     if found.lost_site_days:
         note(
-            f"left out: {count_of(found.lost_site_days)} whose old or new rows the metric store lost; a publication "
-            "replaces the old rows"
+            f"left out: {count_of(found.lost_site_days)}, because the metric store lost the old or the new rows; a "
+            "publication replaces lost old rows"
         )
     if found.disturbed_site_days:
         note(disturbed_text(found))

@@ -180,7 +180,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
                 on_silence=lambda timeout_s: note(f"the mesh does not answer: waiting up to {timeout_s:g} s"),
             )
     except Exception:
-        note(f"the work continues when the mesh runs: repeat the command, or see {_status_command(found)}")
+        note(f"the work continues when the mesh runs again: repeat the command, or see {_status_command(found)}")
         raise
 
 

@@ -116,7 +116,7 @@ class _Run:
             return {"visits": "some hits that belong to visits were shed (not sent)"}
         unknown = len(self._plan.used_sites) - len(producer.visits)
         reason = (
-            f"{unknown} sites have a visitor with over {MOST_TIMELINE:,} on-time hits, whose visits are not predicted"
+            f"not predicted for {unknown} sites, because each has a visitor with over {MOST_TIMELINE:,} on-time hits"
         )
         return {"visits": reason} if unknown else {}
 
