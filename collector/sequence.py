@@ -52,9 +52,9 @@ class Sequence:
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
-        # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by (number, is
-        # garbage). A garbage frame may have the same number as a batch. `_repeats` contains the repeats of each pending
-        # batch, keyed by batch id.
+        # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by a pair: the
+        # batch's number, and whether the batch is a garbage frame. A garbage frame may have the same number as a batch.
+        # `_repeats` contains the repeats of each pending batch, keyed by batch id.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
         self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()

@@ -109,7 +109,7 @@ class Notes:
         )
 
     def of_causes(self, values: list[ValueT]) -> list[ValueT]:
-        """Return, for each note, the entry of `values` that belongs to the note's cause."""
+        """Return, for each note, the value of the note's cause; `values` has an entry for each cause."""
         return [values[cause] for cause in self.causes.tolist()]
 
 

@@ -69,8 +69,8 @@ def _as_re2(pattern: str) -> str | None:
     r"""Return a pattern that has the same meaning in RE2, or None if the meaning may differ.
 
     `\d`, `\w`, `\s` and `\b` cover Unicode in Python, but only ASCII in RE2. `\d` is replaced by `\p{Nd}`. `[\s\S]`
-    stays, because this class matches every character in Python and in RE2. A pattern with any other escaped letter is
-    left to Python.
+    stays, because this class matches every character in Python and in RE2. If a pattern contains any other escaped
+    letter, the result is None, and Python matches the pattern.
     """
     plain = pattern.replace(r"[\s\S]", "").replace(r"\d", "")
     if "\\\\" in pattern or re.search(r"\\[A-Za-z]", plain):

@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """The words for the columns in _FOUND, and whether the referrer is listed for spam."""
+    """The result for a row: the words for the columns in _FOUND, and whether the referrer is listed for spam."""
 
     words: tuple[str | None, ...]
     is_spam: bool
@@ -98,10 +98,10 @@ class Classifier:
         """Return one row per input row, in order: referrer_host, channel, source, medium, is_spam.
 
         referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel and
-        is_spam are never null. is_spam is true if the referrer is listed for referrer spam. source is the first of
-        these that is set, or null: the campaign's source, the name of the referring site or app, referrer_host, the
-        click id's network. medium is the first of these that is set, or null: the campaign's medium, "cpc" for an
-        advertisement's click, the medium for the kind of the referrer or click id.
+        is_spam are never null. is_spam is true if the referrer is listed for referrer spam. source is the first value
+        in this list that is set, or null: the campaign's source, the name of the referring site or app, referrer_host,
+        the click id's network. medium is the first value in this list that is set, or null: the campaign's medium,
+        "cpc" for an advertisement's click, the medium for the kind of the referrer or click id.
 
         Args:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as

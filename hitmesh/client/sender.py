@@ -67,7 +67,7 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class SendTotals:
-    """Counts of the hits so far. After `drain`, `accepted + rejected == sent`.
+    """Counts of the hits that a sender has sent so far. After `drain`, `accepted + rejected == sent`.
 
     `resent` counts the hits that were sent again because a stream broke. `examples` has the first MAX_EXAMPLES
     refusals. `offsets` has the highest acknowledged offset per (log, partition).
@@ -131,7 +131,7 @@ class HitSender:
 
     @property
     def totals(self) -> SendTotals:
-        """A copy of the counts of the hits so far."""
+        """A copy of the counts of the hits that were sent so far."""
         with self._changed:
             kept = self._totals
             return replace(kept, examples=list(kept.examples), offsets=dict(kept.offsets))

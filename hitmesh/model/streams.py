@@ -1,9 +1,9 @@
 """The stream table decides whether reports read the live stream or a shadow stream for unsettled days.
 
 A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation. The
-first stream has STREAM_GENERATION, and later streams have -1, -2, … Two streams therefore never share a value. The
-stream table is a single stored value, which is replaced as a whole. Each answer reads the stream table once, so an
-answer never mixes two streams.
+first stream has the generation STREAM_GENERATION, and later streams have the generations -1, -2, … Two streams
+therefore never overwrite each other's values. The stream table is a single stored value, which is replaced as a whole.
+Each answer reads the stream table once, so an answer never mixes two streams.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Shadow:
 
     @property
     def is_read(self) -> bool:
-        """Whether reports read the shadow.
+        """Whether reports read the shadow stream.
 
         Example:
             >>> Shadow(Stream(-1), ShadowState.PUBLISHED, 0, 0).is_read
@@ -198,7 +198,7 @@ class StreamTable:
         return self._changed(shadow=Shadow(stream, ShadowState.RUNNING, now, now), newest=stream.generation)
 
     def moved(self, state: ShadowState, now: int) -> StreamTable:
-        """Return the table with the shadow in another state.
+        """Return the table in which the shadow stream has another state.
 
         Raises:
             ValueError: there is no shadow stream.
@@ -212,7 +212,7 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, state=state, changed_at=now))
 
     def replacing(self, logic: str) -> StreamTable:
-        """Return the table with the name of the logic version that the shadow replaces.
+        """Return the table that records which logic version the shadow stream replaces.
 
         Raises:
             ValueError: there is no shadow stream.
@@ -240,7 +240,9 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, stopped=dict(at)))
 
     def ended(self, now: int) -> StreamTable:
-        """Return the table after the shadow ended: the shadow is adopted if its state is ADOPTING, otherwise dropped.
+        """Return the table after the end of the shadow stream.
+
+        In state ADOPTING, the shadow stream is adopted. In any other state, the shadow stream is dropped.
 
         Raises:
             ValueError: there is no shadow stream.

@@ -80,9 +80,10 @@ class LogReader(Protocol):
         """
 
     def heartbeat(self) -> None:
-        """Tell the consumer group that this reader is alive. Must be called between two polls that are minutes apart.
+        """Tell the consumer group that this reader is alive.
 
-        The call is cheap, so callers may call it often.
+        If two polls are minutes apart, the caller must call this method between the polls. The call is cheap, so
+        callers may call it often.
 
         Raises:
             PartitionsMoved: the assignment changed, as in `poll`.

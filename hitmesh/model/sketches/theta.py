@@ -97,7 +97,7 @@ class Theta:
 
 @dataclass(frozen=True, eq=False)
 class Thetas:
-    """Many sketches as columns.
+    """A list of sketches, stored as columns.
 
     Sketch i has `counts[i]` hashes. `hashes` contains the hashes of all sketches, sketch by sketch.
 
@@ -130,7 +130,7 @@ class Thetas:
 
     @cached_property
     def ends(self) -> I64Array:
-        """The index in `hashes` just after the last hash of each sketch.
+        """For each sketch, the index in `hashes` just after the sketch's last hash.
 
         Example:
             >>> exact = np.full(2, MAX_THETA, np.uint64)

@@ -26,7 +26,7 @@ Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class CallMeter(grpc.ServerInterceptor):
-    """Wraps handlers, if the RPC method takes a single request message.
+    """Measures the calls of RPC methods that take a single request message.
 
     An unknown method has no handler and is not measured. The label `rpc_method` therefore has only methods of the
     contract as values.

@@ -71,7 +71,7 @@ class _Checked(io.FileIO):
 
 def set_up_streams() -> None:
     """Replace this process's standard output and standard error with checked streams."""
-    # Python sets a stream to None if the caller closed its descriptor.
+    # If the caller closed a stream's descriptor, Python sets the stream to None.
     stdout: TextIO | None = sys.stdout
     stderr: TextIO | None = sys.stderr
     sys.stdout = checked(stdout or _placeholder(_STDOUT, os.O_RDONLY))

@@ -88,7 +88,7 @@ class Site:
 class Traffic:
     """An iterable over the frames of a plan.
 
-    Iterate only once. `visits` is complete after the last frame.
+    Iterate only once. `visits` is complete when the iteration has ended.
 
     Args:
         plan: the traffic to send.
@@ -112,7 +112,7 @@ class Traffic:
     def visits(self) -> dict[int, VisitCounts]:
         """Visits and bounces of each site whose visits are known, counted from on-time hits.
 
-        The counts are complete after the last frame.
+        The counts are complete when the iteration over the frames has ended.
         """
         crowds = {number: site.crowd for number, site in self._sites.items()}
         return {

@@ -48,7 +48,7 @@ _OPENS: Final = (
 )
 # Only historical processes cache results, because published segments never change. Results about the parts of running
 # tasks must not be cached. If a task fails, a replacement task reads the same rows and gives its parts the same names.
-# The replacement may divide the rows among the parts differently.
+# The replacement task may divide the rows among the parts differently.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """
