@@ -42,7 +42,7 @@ _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]
 class Campaigns:
     """The campaign of each row.
 
-    `values` has an array for each field in FIELDS. `codes` has each row's index into these arrays.
+    `values` has an array for each field in FIELDS. `codes` has each row's index into the arrays of `values`.
     """
 
     values: tuple[pa.StringArray, ...]

@@ -29,7 +29,7 @@ _NO_ROWS: Final[I64Array] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
-    """The outcome of a hit; the names are those in hitmesh.api.collector.v1.Outcome, without the prefix."""
+    """The outcome of a hit; the names are the names in hitmesh.api.collector.v1.Outcome, without the prefix."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"

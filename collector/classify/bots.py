@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import re2
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-# RE2 builds the automaton lazily. If the automaton exceeds this memory, RE2 discards the automaton and builds a new
-# automaton. The 1,504 patterns need 2 MiB.
+# RE2 builds the automaton lazily. If the automaton exceeds MAX_AUTOMATON_BYTES, RE2 discards the automaton and builds a
+# new automaton. The 1,504 patterns need 2 MiB.
 MAX_AUTOMATON_BYTES = 32 << 20
 
 

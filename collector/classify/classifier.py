@@ -1,8 +1,8 @@
 """Classifies the distinct strings in a micro-batch, with caches.
 
-The modules `user_agents`, `referrers` and `channels` classify a single string. The classifier calls these modules, and
-returns the results as columns. After construction, the results depend only on the arguments. There is no I/O, no clock
-and no randomness.
+The classifier calls the modules `user_agents`, `referrers` and `channels`, which classify a single string, and returns
+the results as columns. After construction, the results depend only on the arguments. There is no I/O, no clock and no
+randomness.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # No URL parameter has this name; "" means an unknown kind.
+_NO_CLICK_ID: Final = "-"  # No URL parameter is named "-"; "" means an unknown kind.
 # If the campaign names no medium, the medium is "cpc" for an advertisement's click, and otherwise follows from the kind
 # of the referrer or click id.
 _MEDIUM_OF_AD: Final = "cpc"

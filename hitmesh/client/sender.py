@@ -29,8 +29,8 @@ from hitmesh.model.reasons import LocalReason
 HITS_TOPIC: Final = "hits"
 MAX_EXAMPLES: Final = 5
 CLOSE_TIMEOUT_S: Final = 5.0
-# Maximum total size of the batches that wait for a retry. Without this limit, the batches would fill the sender's
-# memory if a collector asked for a retry of every batch.
+# Maximum total size of the batches that wait for a retry. Without a limit, the batches would fill the sender's memory
+# if a collector asked for a retry of every batch.
 MAX_PUT_OFF_BYTES: Final = 16 << 20
 _LONGEST_WAIT_S: Final = 1.0
 # Status codes that a proxy or a restart may cause, so that a new stream may succeed. After any other status, a new

@@ -53,7 +53,7 @@ class DirtyMark:
 
 @dataclass(frozen=True, slots=True)
 class MarkRange:
-    """A site-day's dirty marks in a partition, as a range of offsets. Both ends belong to the range."""
+    """A site-day's dirty marks in a partition, as a range of offsets. The range includes both ends."""
 
     partition: PartitionId
     first_offset: int

@@ -34,8 +34,9 @@ Progress = Mapping[PartitionId, PartitionProgress]
 class ShadowState(StrEnum):
     """The state of a shadow stream.
 
-    RUNNING: no report reads the shadow. PUBLISHED: reports read the shadow. ADOPTING: reports read the shadow, and the
-    live processor takes over the shadow once both streams have reached the same position.
+    RUNNING: no report reads the shadow stream. PUBLISHED: reports read the shadow stream. ADOPTING: reports read the
+    shadow stream. The live processor takes over the shadow stream as soon as the live stream and the shadow stream have
+    reached the same position.
     """
 
     RUNNING = "RUNNING"
@@ -300,7 +301,7 @@ NO_SHADOW: Final = StreamTable()
 
 
 def reads_from(first_day: int) -> int:
-    """Return the log time from which a stream must read the log so that its rows are complete from `first_day` on.
+    """Return the log time from which a stream must read the log to have complete rows from `first_day` on.
 
     Example:
         >>> (2 * DAY_MS - reads_from(2)) // 3_600_000

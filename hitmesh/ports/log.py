@@ -62,11 +62,11 @@ class EventLog(Protocol):
 
 
 class LogReader(Protocol):
-    """Reads the partitions of a single topic that the consumer group assigns to this reader. Confined to one thread.
+    """Reads the partitions of a single topic that the consumer group assigns to this reader.
 
-    The consumer group may reassign partitions at any time. After a reassignment, the next `poll` raises
-    PartitionsMoved. After PartitionsMoved, `positions()` returns the committed positions of all partitions in the new
-    assignment.
+    A reader must be used by one thread only. The consumer group may reassign partitions at any time. After a
+    reassignment, the next `poll` raises PartitionsMoved. After PartitionsMoved, `positions()` returns the committed
+    positions of all partitions in the new assignment.
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:

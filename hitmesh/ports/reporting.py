@@ -54,7 +54,7 @@ class MetricStore(Protocol):
 
 
 class ProgressReader(Protocol):
-    """Reads the processor's progress in the log. GetFreshness is computed from this progress."""
+    """Reads the processor's progress in the log. GetFreshness is computed from the processor's progress."""
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
         """Return the committed progress of every **declared** partition; offset and log time are 0 without a commit."""

@@ -108,9 +108,9 @@ class Generations(Protocol):
         generation becomes current. If the site-day had no entry and `drift` is not None, the generations of all other
         streams are superseded. The replaced generation becomes superseded at `now` or at `keep_until` (UTC ms),
         whichever is later. Until the generation is superseded, `restore` can make it current again. A site-day keeps at
-        most MAX_KEPT_GENERATIONS replaced generations. If the site-day would exceed this number, the generations that
-        expire first become superseded at `now`. `rules_version` is the version of the site's exclusion rules
-        (hitmesh.model.exclusion).
+        most MAX_KEPT_GENERATIONS replaced generations. If the site-day would exceed the maximum, the replaced
+        generations that expire first become superseded at `now`. `rules_version` is the version of the site's exclusion
+        rules (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: `seen_sequence` or `seen_site_sequence` is outdated, or the attempt was abandoned. Nothing
@@ -206,10 +206,10 @@ class OrderClaims(Protocol):
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Return, for each claim, whether the live stream counts the claim.
 
-        For each (site, kind, order_id, excluded), the live stream counts a single claim, the holder. The holder is the
-        first claim with these values. A holder is stored durably and never changes, so a repeated call returns the same
-        result. The claims must be in log order and must not include claims of duplicate hits. Settlement does not use
-        the holders: settlement reads all stored claims and decides anew which claim counts.
+        For each (site, kind, order_id, excluded), the live stream counts only the first claim, which is called the
+        holder. A holder is stored durably and never changes, so a repeated call returns the same result. The claims
+        must be in log order and must not include claims of duplicate hits. Settlement does not use the holders:
+        settlement reads all stored claims and decides anew which claim counts.
         """
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:

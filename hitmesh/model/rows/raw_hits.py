@@ -123,8 +123,8 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     """Return the site-day's hits in a record.
 
     Raises:
-        StoreCorrupt: the record is damaged, or the record lists the site-day, but the day is outside the record's event
-            times. Settlement would skip this record.
+        StoreCorrupt: the record is damaged, or its event times exclude a day that the record lists. If a record's event
+            times exclude a day, settlement skips the record.
     """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:

@@ -47,7 +47,7 @@ Matches = Callable[[str], bool]
 
 
 class RuleMatcher:
-    """A site's rules, ready to match. Not thread-safe.
+    """A site's exclusion rules, compiled for matching. Not thread-safe.
 
     Attributes:
         by_kind: for each kind that has rules, a function that returns whether any of the rules matches a value.

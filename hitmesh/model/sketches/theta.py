@@ -1,6 +1,6 @@
 """The storage form of distinct counts: theta sketches as columns, and their bytes (journey steps 5 and 8).
 
-This module reads and writes the bytes of sketches and estimates their distinct counts. The bytes equal those that
+This module reads and writes the bytes of sketches and estimates their distinct counts. The bytes equal the bytes that
 Apache DataSketches writes (uncompressed compact ordered form, serial version 3, default seed). Druid, the DataSketches
 library and this module can therefore read each other's sketches.
 

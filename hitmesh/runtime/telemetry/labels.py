@@ -122,7 +122,10 @@ class SettledResult(StrEnum):
 
 
 class ReprocessedResult(StrEnum):
-    """What a reprocessing did with a site-day (hitmesh.model.reprocessings.Work). FAILED ends the reprocessing."""
+    """The result of a reprocessing's work on a site-day (hitmesh.model.reprocessings.Work).
+
+    If the result is FAILED, the reprocessing ends.
+    """
 
     RECOMPUTED = "recomputed"
     PUBLISHED = "published"

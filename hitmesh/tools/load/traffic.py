@@ -93,8 +93,8 @@ class Traffic:
     Args:
         plan: the traffic to send.
         keys: the ingest key for each site.
-        start_ms: start of the run in UTC ms. Every id contains this time, so that hits from different runs never have
-            equal ids.
+        start_ms: start of the run in UTC ms. Every id contains the start time, so that hits from different runs never
+            have equal ids.
     """
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:

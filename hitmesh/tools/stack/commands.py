@@ -1,6 +1,7 @@
 """Operations on a home's servers: fetch jars, start, stop, check and show logs.
 
-This module reads the environment variables, because the command line, `hitmesh dev` and tests call these functions.
+This module reads the environment variables, because the command line, `hitmesh dev` and tests call the module's
+functions.
 """
 
 from __future__ import annotations
