@@ -63,7 +63,7 @@ def page(
     """Send one page view with the current time, and print the hit's id and position in the log.
 
     URL is an absolute URL, or a path that begins with /. If the site does not exist, the command creates it. All calls
-    from a home have the same visitor id, so calls less than 30 minutes apart belong to the same visit.
+    from a home directory have the same visitor id, so calls less than 30 minutes apart belong to the same visit.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.collector.v1 import collector_pb2
