@@ -1,8 +1,8 @@
 """Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
 The home directory is the directory with the files of a mesh on this machine. A command-line option takes precedence
-over an environment variable, and an environment variable takes precedence over a file in the home. This module imports
-no slow modules, so that commands start fast.
+over an environment variable, and an environment variable takes precedence over a file in the home directory. This
+module imports no slow modules, so that commands start fast.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def parse_endpoint(text: str) -> str:
     """Return `host:port` from `host:port` or an http URL.
 
     Raises:
-        RefusedError: the text has neither form (INVALID_ENDPOINT).
+        RefusedError: the text is neither `host:port` nor an http URL (INVALID_ENDPOINT).
     """
     found = _ENDPOINT.fullmatch(text.strip())
     if found is None or not 0 < int(found[2]) < 65_536:

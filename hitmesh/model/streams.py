@@ -280,7 +280,7 @@ class StreamTable:
 
 
 def lag_ms(live: Progress, shadow: Progress) -> int:
-    """Return the shadow's lag in log time, in the partition with the largest lag.
+    """Return the shadow stream's lag in log time, in the partition with the largest lag.
 
     Example:
         >>> p, q = PartitionId("hits", 0), PartitionId("hits", 1)

@@ -15,7 +15,8 @@ from hitmesh.runtime.telemetry.kinds import Labels
 # Maximum number of values of the label `partition`. All higher partition numbers share the last value.
 MAX_PARTITIONS: Final = 1_024
 OTHER: Final = "OTHER"
-# Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because it is found only after the ack.
+# Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because id collisions are found only after the
+# acknowledgement.
 ISSUE_REASONS: Final = (*(reason for reason in HitReason if reason is not HitReason.ID_COLLISION), OTHER)
 # Reasons why a store operation failed (hitmesh.model.errors).
 STORE_REASONS: Final = (

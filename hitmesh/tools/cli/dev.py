@@ -152,7 +152,7 @@ def dev(
 
 
 def _lock(home: Home) -> IO[str] | None:
-    """Create the home directory's directories, acquire its lock, and remove a killed mesh's ready file.
+    """Create the directories below the home directory, acquire the lock, and remove a killed mesh's ready file.
 
     If the home directory cannot be used or locked, print the reason and return None.
     """

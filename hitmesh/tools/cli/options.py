@@ -130,7 +130,7 @@ def find_endpoint(endpoint: str | None, home: Path) -> str:
 
 
 def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh, according to the options, the environment and the home.
+    """Return the mesh, according to the options, the environment and the home directory.
 
     Raises:
         NoMesh: no mesh is running at this address.
@@ -152,7 +152,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
 
 
 def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh with an operator's key, according to the options, the environment and the home.
+    """Return the mesh with an operator's key, according to the options, the environment and the home directory.
 
     Raises:
         NoMesh: no mesh is running at this address.

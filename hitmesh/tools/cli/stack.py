@@ -27,7 +27,7 @@ _MIB: Final = 1 << 20
 
 
 def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], CommandT]:
-    """Add the option that names the servers' home."""
+    """Add the option that names the servers' home directory."""
     return click.option(
         name,
         type=click.Path(file_okay=False, path_type=Path),

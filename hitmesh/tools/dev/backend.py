@@ -49,13 +49,13 @@ class Choice:
 
 
 def choose(home: Home, requested: Backend | None, stack_home: Path | None, default_stack_home: Path) -> Choice:
-    """Choose the back end, and record the choice in the home.
+    """Choose the back end, and record the choice in the home directory.
 
     Args:
-        home: the home, which must be prepared and locked.
+        home: the home directory, which must be prepared and locked.
         requested: the requested back end; None means the recorded back end, or embedded if none is recorded.
-        stack_home: the requested home of the servers; None means the recorded home.
-        default_stack_home: the home of the servers if none is requested or recorded.
+        stack_home: the requested home directory of the servers; None means the recorded directory.
+        default_stack_home: the home directory of the servers if none is requested or recorded.
 
     Raises:
         OtherBackend: the home directory already uses another back end.

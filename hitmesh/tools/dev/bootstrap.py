@@ -35,7 +35,7 @@ def _create(directory: SiteDirectory, file: Path, merchant: str, kind: KeyKind) 
     """Create a key.
 
     The site directory stores a key before the key is written to the home directory, so that the mesh knows every key in
-    the home.
+    the home directory.
     """
     secret = new_secret()
     key = IngestKey(

@@ -136,7 +136,7 @@ def _on_signals(mesh: Mesh) -> None:
 
 
 class Mesh:
-    """Envoy and the services of a home."""
+    """Envoy and the services of a home directory."""
 
     def __init__(self, home: Home, choice: Choice, options: DevOptions, say: Say, warn: Say) -> None:
         self._home = home

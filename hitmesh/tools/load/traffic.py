@@ -4,7 +4,7 @@ The module is pure, and random choices are seeded.
 
 A hit is a visitor's page view, event or order, or a copy of an earlier hit. A hit may be on time, out of order or late.
 The start time is an argument, and equal arguments give equal bytes. A hit's event time is the time at which the hit is
-sent. For late and out-of-order hits, the event time is earlier.
+sent. For late and out-of-order hits, the event time is earlier than the time of sending.
 """
 
 from __future__ import annotations

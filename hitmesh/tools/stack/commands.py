@@ -127,7 +127,7 @@ def log_of(home: Path, name: str) -> Path:
     """Return the path of a server's log.
 
     Raises:
-        StackError: the server was never started in this home.
+        StackError: the server was never started in this home directory.
     """
     log = StackHome(home.expanduser().resolve()).log(name)
     if not log.exists():

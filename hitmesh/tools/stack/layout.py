@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class StackHome:
-    """Paths below the directory `stack/` in a home."""
+    """Paths below the directory `stack/` in a home directory."""
 
     root: Path
 
