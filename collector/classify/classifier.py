@@ -97,11 +97,13 @@ class Classifier:
     def referrers(self, distinct: pl.DataFrame) -> pl.DataFrame:
         """Return one row per input row, in order: referrer_host, channel, source, medium, is_spam.
 
-        referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel and
-        is_spam are never null. is_spam is true if the referrer is listed for referrer spam. source is the first value
-        in this list that is set, or null: the campaign's source, the name of the referring site or app, referrer_host,
-        the click id's network. medium is the first value in this list that is set, or null: the campaign's medium,
-        "cpc" for an advertisement's click, the medium for the kind of the referrer or click id.
+        - referrer_host is null without a referrer, for the site's own hosts and for payment providers.
+        - channel is never null.
+        - source is the first value in this list that is set, or null: the campaign's source, the name of the referring
+          site or app, referrer_host, the click id's network.
+        - medium is the first value in this list that is set, or null: the campaign's medium, "cpc" for an
+          advertisement's click, the medium for the kind of the referrer or click id.
+        - is_spam is never null. is_spam is true if the referrer is listed for referrer spam.
 
         Args:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as

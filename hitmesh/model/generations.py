@@ -129,11 +129,11 @@ class Drift:
             if `row_measures` is not empty.
         sketch_provisional: whether a visitor's hits moved to other dimensions, but the visitor is still in the old
             sketch (rule S8).
-        measures: nonzero differences (settled − stream) by measure, summed over the rows of all hits, excluded or not.
-            The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
+        measures: nonzero differences by measure: the settled sum, minus the stream's sum. The sums include excluded
+            hits. The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
             whole-order refunds.
-        row_measures: nonzero differences (stream rows in the metric store − stream) by measure. A difference shows that
-            the metric store lost or duplicated the stream's rows.
+        row_measures: nonzero differences by measure: the stream's rows in the metric store, minus the stream's result.
+            A difference shows that the metric store lost or duplicated the stream's rows.
         full_refunds: sum, in micros and over all currencies, of the refunds whose amount is the order's total (rule
             D3).
     """

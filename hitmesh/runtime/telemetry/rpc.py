@@ -38,8 +38,9 @@ class CallMeter(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Return a handler that measures calls, or the unchanged handler if the method is not part of hitmesh's
-        contract.
+        """Return a handler that measures calls, or the unchanged handler.
+
+        The handler stays unchanged if the method is not part of hitmesh's contract, or has a request stream.
         """
         handler = continuation(details)
         if handler is None or not details.method.startswith(_CONTRACT):

@@ -115,8 +115,9 @@ def _text(argument: str) -> str:
 
 
 def _visitor_id(home: Path) -> str:
-    """Return the visitor id of this home directory. The first call generates the id and stores the id in the home
-    directory.
+    """Return the visitor id of this home directory.
+
+    The first call generates the id and stores the id in the home directory.
     """
     path = home / VISITOR_FILE
     try:
