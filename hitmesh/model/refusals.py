@@ -34,7 +34,8 @@ _INT64: Final = 1 << 63
 class RefusalKey(NamedTuple):
     """A refusal's place in a list.
 
-    Refusals are sorted by cell of collect time (newest first), then by site, then by collect time (newest first).
+    Refusals are sorted by cell of collect time, then by site, then by collect time. The newest cells and the newest
+    collect times come first.
 
     The refusals of a single site are therefore listed by collect time, then by position, both descending.
     """

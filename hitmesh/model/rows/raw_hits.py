@@ -1,4 +1,7 @@
-"""Count a site-day's hits in raw records and in records of the log. Counting reads fewer columns than a settlement."""
+"""Count a site-day's hits in raw records and in records of the log.
+
+Counting hits reads fewer columns than settling a day.
+"""
 
 from __future__ import annotations
 

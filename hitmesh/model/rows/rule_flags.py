@@ -145,8 +145,8 @@ def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.N
         which: as for `rule_flags`.
 
     Returns:
-        A row per distinct value, with the columns `which`, `first` (row number of the first hit with the value) and
-        `steps`.
+        A row per distinct value, with the columns `which`, `first` and `steps`. `first` is the row number of the first
+        hit with the value.
 
     Example:
         >>> rule = ExclusionRule("1", RuleKind.PAGE, "^/a", since=1, created_at=0)

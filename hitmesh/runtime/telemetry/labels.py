@@ -138,8 +138,8 @@ class ReprocessedResult(StrEnum):
 class DriftKind(StrEnum):
     """The kind of difference between a settled site-day and the stream.
 
-    If several kinds apply, the kind is the first of MEASURES (the sum of a measure differs), ROWS (a row differs) and
-    SKETCH (a sketch differs).
+    MEASURES: the sum of a measure differs. ROWS: a row differs. SKETCH: a sketch differs. If several kinds apply,
+    MEASURES takes precedence over ROWS, and ROWS over SKETCH.
     """
 
     MEASURES = "measures"

@@ -91,8 +91,7 @@ class Home:
         return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
 
     def forget_mesh(self) -> None:
-        """Delete the keys, and the record that the demo shop is loaded, because the mesh's data was deleted.
-        """
+        """Delete the keys, and the record that the demo shop is loaded, because the mesh's data was deleted."""
         for file in (self.server_key, self.operator_key, self.demo_note):
             file.unlink(missing_ok=True)
 
