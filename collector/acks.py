@@ -2,7 +2,7 @@
 
 If a batch's issues, receipts and number fit into one message, one message is sent. Otherwise, the issues and receipts
 are spread over several messages, and the last message contains the batch's number. A client that has received the
-number has therefore received all of the batch's issues and receipts.
+batch's number has therefore received all of the batch's issues and receipts.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class Heartbeat:
                 except RetryError as error:
                     logger().warning("heartbeat_not_appended", partition=partition, cause=error.message)
                 except BaseException as error:
-                    # Without heartbeats, the watermark of every idle partition stops. Therefore the thread must
-                    # continue after an error.
+                    # Without heartbeats, the watermark of every idle partition stops. The heartbeat thread must
+                    # therefore continue after an error.
                     logger().error("heartbeat_failed", partition=partition, traceback=traceback_of(error))
             if self._stop.wait(self._pause_s):
                 return

@@ -35,7 +35,7 @@ _MAX_ID_CHARS: Final = 128
 # are not searched.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
-# The maximum size of a body in bytes. Envoy has the same limit.
+# The maximum size of a body in bytes. Envoy limits bodies to the same size.
 MAX_JSON_BYTES: Final = 2 << 20
 
 

@@ -22,7 +22,8 @@ class BatchOutcome:
     """The outcome of a batch.
 
     If `retry_s` is set, the client must send the batch again after this many seconds. If `is_free` is true, the sender
-    is not charged: no hit was refused, but the site's quota for exclusion rules is used up, so the batch must wait.
+    is not charged, because no hit was refused. The batch must only wait until the site has budget for exclusion rules
+    again.
     """
 
     issues: tuple[Issue, ...] = ()

@@ -84,10 +84,10 @@ class RecordCutter(Generic[OwnerT]):
 def cut_by_bytes(
     slices: Sequence[Slice[OwnerT]], max_bytes: int, record_of: Callable[[pl.DataFrame], Record]
 ) -> Iterator[tuple[Sequence[Slice[OwnerT]], Record]]:
-    """Yield pairs of slices and the record that contains the slices' rows, in order.
+    """Yield pairs in order: some slices, and the record that contains the rows of these slices.
 
-    A record has at most `max_bytes`, unless it has a single row. Slices are split if necessary, so an owner may have
-    slices in several pairs.
+    A record has at most `max_bytes`, unless it has a single row. A slice may be split, so an owner may have slices in
+    several pairs.
     """
     rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
     record = record_of(rows)

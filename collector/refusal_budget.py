@@ -51,7 +51,7 @@ class RefusalBudget:
 
     @property
     def any_debt(self) -> bool:
-        """Whether any bucket may be below 0, so that a sender may have to wait. No lock is taken."""
+        """Whether any bucket may be below 0, so that a sender may have to wait. The property takes no lock."""
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:

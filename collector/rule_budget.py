@@ -2,8 +2,9 @@
 
 All sites share the collector's thread. A merchant chooses both the patterns and the hits. Without a budget, many
 batches of a site with slow patterns would delay the hits of all other sites. If the level of a site's bucket is above
-0, the site's next batch passes, and all its steps are charged. Every batch, whatever its size, therefore passes at some
-time. A bucket's debt is at most the steps of a single batch. An instance must be used by one thread only.
+0, the site's next batch passes, and all steps of the batch are charged. Every batch, whatever its size, therefore
+passes at some time. A bucket's debt is at most the steps of a single batch. An instance must be used by one thread
+only.
 """
 
 from __future__ import annotations

@@ -52,9 +52,9 @@ class Sequence:
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
-        # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by (number, is
-        # garbage). A garbage frame may have the same number as a batch. `_repeats` contains the repeats of each pending
-        # batch, keyed by batch id.
+        # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by a pair: the
+        # batch's number, and whether the batch is a garbage frame. A garbage frame may have the same number as a batch.
+        # `_repeats` contains the repeats of each pending batch, keyed by batch id.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
         self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
@@ -66,7 +66,8 @@ class Sequence:
         A batch is a repeat, whatever its number, if its id is the id of a remembered or pending batch. A repeat gets
         the same receipts, and nothing new is written (rule D4). For a batch without a number, the result is always GAP.
         The client may have numbered some, all or none of the garbage frames before a batch. The lowest accepted batch
-        number counts no garbage frame; the highest counts all garbage frames before the batch.
+        number assumes that the client numbered no garbage frame. The highest accepted batch number assumes that the
+        client numbered every garbage frame before the batch.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

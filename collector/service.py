@@ -249,8 +249,8 @@ class CollectorService:
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            # This callback alone returns the batch's bytes to the budget and charges the sender, because the call may
-            # be cancelled before the outcome is known.
+            # The call may be cancelled before the outcome is known. Only `on_outcome`, not the call, therefore returns
+            # the batch's bytes to the budget and charges the sender.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)

@@ -1,11 +1,11 @@
 """Limits the number of open streams.
 
-A stream is unproven until its client has sent a known key. Separate limits apply to all streams, to each key, to
-streams without a key in `open`, and to unproven streams (those without a known key). The limit for streams without a
-known key is low. If too many streams have no known key, a new stream ends the oldest stream without a known key.
-Clients that open streams without sending anything therefore cannot lock out other clients. Browser keys are public, so
-some slots are reserved for streams with secret keys. This module uses no lock and no clock. The service makes only one
-call to this module at a time.
+A stream is unproven until its client has sent a known key. Separate limits apply to all streams together, to the
+streams of each key, to streams whose message `open` had no key, and to unproven streams. The limit for unproven streams
+is low. If too many streams have no known key, a new stream ends the oldest stream without a known key. Clients that
+open streams without sending anything therefore cannot lock out other clients. Browser keys are public, so some slots
+are reserved for streams with secret keys. This module uses no lock and no clock. The service makes only one call to
+this module at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SlotLimits:
     Attributes:
         total: the limit for all streams.
         per_key: the limit for streams that have shown the same key, in `open` or in a batch.
-        keyless: the limit for streams without a key in `open`.
+        keyless: the limit for streams whose message `open` had no key.
         unproven: the limit for streams that have not shown a known key.
         reserved: the number of slots in `total` that only streams with secret keys may use; at most a quarter of
             `total` is reserved.
@@ -46,7 +46,10 @@ class SlotLimits:
 
 
 class ShownKey(NamedTuple):
-    """The key that a stream has shown, whether the key is secret, and whether the message `open` had no key."""
+    """The key that a stream has shown.
+
+    `is_keyless` is true if the stream's message `open` had no key.
+    """
 
     key: str
     is_secret: bool

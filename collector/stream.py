@@ -299,8 +299,8 @@ class HitStream:
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
-            # A garbage frame is submitted like a batch. Admission refuses the frame, and keeps its bytes for
-            # inspection.
+            # A garbage frame, which is neither `open` nor a batch, is submitted like a batch. Admission refuses the
+            # frame, and keeps its bytes for inspection.
             with self._changed:
                 batch_seq = self._sequence.garbage(size)
             self._submit(batch_seq, frame.original, size, is_garbage=True)

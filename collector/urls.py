@@ -33,8 +33,8 @@ _MARKED: Final = "xn--"
 _LATIN: Final = "LATIN"
 # Scripts that may occur together in one label of a host.
 _WRITTEN_TOGETHER: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL"})
-# Non-Latin letters that look like Latin letters. If a label of a host consists only of these look-alike letters, the
-# label stays in ASCII.
+# Non-Latin letters that look like Latin letters. If a label of a host consists only of look-alike letters, the label
+# stays in ASCII.
 _LOOK_LATIN: Final = frozenset("аеосрхуіјѕԁһԛԝӏεορυνχικατ")  # look-alikes on purpose
 
 
@@ -53,7 +53,7 @@ def normal_path(path: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def normal_host(host: str) -> str:
-    """Return the normal form of a host: the ASCII form, in which only labels that cannot mislead a person are decoded.
+    """Return the normal form of a host. A label stays in ASCII if the decoded label could mislead a person.
 
     A label of a host misleads if it mixes scripts, or if all its letters only look like Latin letters. Text that is not
     a host is returned in lower case.

@@ -66,7 +66,8 @@ class MessageReader:
         try:
             return self._read(messages)
         except ValueError:
-            # ptars rejects some damage in unknown fields that Google's decoder accepts. Retry without unknown fields.
+            # ptars rejects some damage in unknown fields that Google's decoder accepts. Decode again, without unknown
+            # fields.
             try:
                 return self._read([self._known_fields(message) for message in _bytes_of(messages)])
             except (ValueError, DecodeError) as error:

@@ -27,8 +27,8 @@ PROTO_DIR = Path("proto")
 PACKAGE = "hitmesh"
 DESCRIPTOR_SET = Path("hitmesh/api/descriptors/hitmesh.binpb")
 
-# Error details occur only inside `google.protobuf.Any`, so no proto imports the error details. Envoy needs their
-# descriptors to write errors as JSON.
+# Error details occur only inside `google.protobuf.Any`, so no proto imports the error details. Envoy needs the
+# descriptors of the error details to write errors as JSON.
 ANY_PAYLOADS = ("google/rpc/error_details.proto",)
 
 STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")

@@ -85,7 +85,10 @@ def read_lists(directory: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
-    """Return the table as JSON. Source, state and licence come first, then a line for each name."""
+    """Return the table as JSON.
+
+    The JSON begins with the lists' source, state and licence, followed by a line for each name.
+    """
     header = {"source": SOURCE, "state": STATE, "licence": LICENCE, "made_by": "dev/make_referrers.py"}
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in header.items()]
     for kind, names in kinds.items():

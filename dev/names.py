@@ -1,6 +1,7 @@
 """Find identifiers that contain a banned word, and fail if there are any.
 
-`python dev/names.py PATH...` prints each identifier as `file:line: name`. The default paths are those of PACKAGES.
+`python dev/names.py PATH...` prints each identifier as `file:line: name`. Without PATH, the command searches the paths
+in PACKAGES.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Limits apply per 1,000 words, over all files together. Pronouns are limited because nouns are clearer. "of" is limited
 because a chain of genitives hides the actor. `python dev/words.py PATH...` prints the rates and the files with the most
-words beyond the limits. The default paths are the product's packages and the contract.
+words beyond the limits. Without PATH, the command counts the product's packages and the contract's protos.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def prose_of(path: Path) -> Iterator[str]:
 
 
 def counted(texts: Iterable[str]) -> Counter[str]:
-    """Return the number of words per limited group.
+    """Return the number of words in each group of LIMITS.
 
     The key "words" has the number of all words.
     """

@@ -40,7 +40,10 @@ _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """The campaign of each row: an array of values per field in FIELDS, and each row's index into these arrays."""
+    """The campaign of each row.
+
+    `values` has an array for each field in FIELDS. `codes` has each row's index into the arrays of `values`.
+    """
 
     values: tuple[pa.StringArray, ...]
     codes: I32Array

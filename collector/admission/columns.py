@@ -125,7 +125,7 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
 
 
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[I64Array, I32Array]:
-    """Number the distinct tuples of codes. Return each tuple's first row, and each row's tuple number.
+    """Assign a number to each distinct tuple of codes. Return each tuple's first row, and each row's tuple number.
 
     The codes must be small integers and must not be negative. All columns must have the same length.
     """

@@ -2,8 +2,8 @@
 
 This module is pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table.
 Python loops run over distinct values, frames, faults and missing ids, but never over all hits. The verdict on a hit
-does not depend on the micro-batch's other hits. The only exception is the budget for exclusion rules: if earlier
-batches have used up a site's budget, a batch for the site must wait.
+does not depend on the micro-batch's other hits. Only the budget for exclusion rules depends on other batches: if
+earlier batches have used up a site's budget, a batch for the site must wait.
 """
 
 from __future__ import annotations

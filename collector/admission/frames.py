@@ -91,8 +91,8 @@ class Decoded:
 class _Draft:
     """The bytes of each frame that remain to be decoded, and the faults found so far.
 
-    In `batches`, each damaged hit is reduced to its undamaged parts. A batch that is refused or damaged outside its
-    hits is replaced by the same batch without hits.
+    In `batches`, each damaged hit is reduced to its undamaged parts. If a batch is refused, or is damaged outside the
+    field `hits`, only the batch id remains.
     """
 
     batches: list[bytes]
@@ -188,7 +188,7 @@ def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFaul
 
 
 def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
-    """Reduce each damaged hit to its undamaged parts. Refuse a batch that is damaged outside its hits."""
+    """Reduce each damaged hit to its undamaged parts. Refuse a batch that is damaged outside the field `hits`."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):

@@ -39,7 +39,7 @@ _PORT: Final = re.compile(r":[0-9]*$")
 class Pages:
     """The columns of page views.
 
-    In each column, hits of all other types have "". `url` is the URL as sent, which the content hashes need.
+    In each column, hits that are not page views have "". `url` is the URL as sent, which the content hashes need.
     `whole_query` is the query before it is cut.
     """
 

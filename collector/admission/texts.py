@@ -67,7 +67,10 @@ class Texts:
         return Texts(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Texts:
-        """Return a column with `height` rows. The given rows get these values in order; all other rows get ""."""
+        """Return a column with `height` rows.
+
+        The given rows get this column's values in order; all other rows get "".
+        """
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         return Texts(pa.concat_arrays([pa.array([""], pa.string()), self.values]), codes)

@@ -29,7 +29,7 @@ _NO_ROWS: Final[I64Array] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
-    """The outcome of a hit; the names are those in hitmesh.api.collector.v1.Outcome, without the prefix."""
+    """The outcome of a hit; the names are the names in hitmesh.api.collector.v1.Outcome, without the prefix."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -109,7 +109,7 @@ class Notes:
         )
 
     def of_causes(self, values: list[ValueT]) -> list[ValueT]:
-        """Return, for each note, the entry of `values` that belongs to the note's cause."""
+        """Return, for each note, the value of the note's cause; `values` has an entry for each cause."""
         return [values[cause] for cause in self.causes.tolist()]
 
 

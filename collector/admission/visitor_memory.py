@@ -73,5 +73,5 @@ def _keyed(secret: bytes, kind: str) -> blake2b:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _scope(secret: bytes, kind: str) -> bytes:
-    """Return 16 bytes that identify secret and kind. In the cache, these 16 bytes precede each id."""
+    """Return the first 16 bytes of a cache key, which identify secret and kind. The id follows in the cache key."""
     return blake2b(kind.encode(), digest_size=16, key=secret).digest()

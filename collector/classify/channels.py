@@ -40,7 +40,7 @@ Field = Literal["source", "medium", "campaign", "click", "source_kind", "referre
 
 @dataclass(frozen=True)
 class In:
-    """A condition that holds if the fact equals one of the values."""
+    """A condition that holds if the input `field` (see Facts) has a value in `values`."""
 
     field: Field
     values: frozenset[str]
@@ -48,7 +48,7 @@ class In:
 
 @dataclass(frozen=True)
 class Matches:
-    """A condition that holds if the expression matches any part of the fact."""
+    """A condition that holds if `expression` matches any part of the input `field` (see Facts)."""
 
     field: Field
     expression: re.Pattern[str]

@@ -1,8 +1,8 @@
 """Classifies the distinct strings in a micro-batch, with caches.
 
-The modules `user_agents`, `referrers` and `channels` classify a single string. The classifier calls these modules, and
-returns the results as columns. After construction, the results depend only on the arguments. There is no I/O, no clock
-and no randomness.
+The classifier calls the modules `user_agents`, `referrers` and `channels`, which classify a single string, and returns
+the results as columns. After construction, the results depend only on the arguments. There is no I/O, no clock and no
+randomness.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # No URL parameter has this name; "" means an unknown kind.
+_NO_CLICK_ID: Final = "-"  # No URL parameter is named "-"; "" means an unknown kind.
 # If the campaign names no medium, the medium is "cpc" for an advertisement's click, and otherwise follows from the kind
 # of the referrer or click id.
 _MEDIUM_OF_AD: Final = "cpc"
@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """The words for the columns in _FOUND, and whether the referrer is listed for spam."""
+    """The result for a row: the words for the columns in _FOUND, and whether the referrer is listed for spam."""
 
     words: tuple[str | None, ...]
     is_spam: bool
@@ -97,11 +97,13 @@ class Classifier:
     def referrers(self, distinct: pl.DataFrame) -> pl.DataFrame:
         """Return one row per input row, in order: referrer_host, channel, source, medium, is_spam.
 
-        referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel and
-        is_spam are never null. is_spam is true if the referrer is listed for referrer spam. source is the first of
-        these that is set, or null: the campaign's source, the name of the referring site or app, referrer_host, the
-        click id's network. medium is the first of these that is set, or null: the campaign's medium, "cpc" for an
-        advertisement's click, the medium for the kind of the referrer or click id.
+        - referrer_host is null without a referrer, for the site's own hosts and for payment providers.
+        - channel is never null.
+        - source is the first value in this list that is set, or null: the campaign's source, the name of the referring
+          site or app, referrer_host, the click id's network.
+        - medium is the first value in this list that is set, or null: the campaign's medium, "cpc" for an
+          advertisement's click, the medium for the kind of the referrer or click id.
+        - is_spam is never null. is_spam is true if the referrer is listed for referrer spam.
 
         Args:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as

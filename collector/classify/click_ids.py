@@ -21,7 +21,7 @@ class Click(NamedTuple):
 
 
 # Maps the URL parameter of each click id, in the network's spelling, to the kind of link and the network. If a query
-# has several click ids, the first in this order counts.
+# has several click ids, the click id that comes first in CLICK_IDS counts.
 CLICK_IDS: Final[dict[str, Click]] = {
     "gclid": Click("ad", "Google"),
     "gbraid": Click("ad", "Google"),

@@ -2,7 +2,7 @@
 
 The type depends on words in the user agent, and on the operating system and device brand that ua-parser finds. Device
 models are not used. An iPad that requests desktop pages identifies itself as a Mac and counts as a Mac. Only client
-hints could distinguish this iPad from a Mac.
+hints could distinguish the iPad from a Mac.
 """
 
 from __future__ import annotations

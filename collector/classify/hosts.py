@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from collector.urls import normal_host
 
-# Maximum number of characters that are read from a referrer. This number leaves room for the scheme, the host (at most
+# Maximum number of characters that are read from a referrer. The maximum leaves room for the scheme, the host (at most
 # 253 characters) and the longest path in the lists.
 MAX_READ_CHARS = 512
 

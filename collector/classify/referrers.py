@@ -34,8 +34,8 @@ COUNTRIES: Final = frozenset(
 _KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
 _LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # if two kinds list the same pattern, the first counts
 _SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
-# If one of these labels precedes a search engine's host, the host still belongs to the search engine. If any other
-# label (mail., docs.) precedes the host, the host belongs to another service.
+# If a label that matches _NEUTRAL precedes a search engine's host, the host still belongs to the search engine. If any
+# other label (mail., docs.) precedes the host, the host belongs to another service.
 _NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
 _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 

@@ -19,10 +19,10 @@ class Patience:
     """Limits for retries without success; times are in seconds.
 
     The sender stops if more than `attempts` streams in a row end without an acknowledgement. The sender also stops if
-    the collector asks for a retry of the same hits `attempts` times. Once the mesh has acknowledged a batch, the mesh
-    is known to exist, and the limit for streams without an acknowledgement is the greater of `attempts` and
-    `reconnects`. The pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by up
-    to half. The sender cancels a stream if an expected response does not arrive for `stall_s`.
+    the collector asks for a retry of the same hits `attempts` times. After the first acknowledgement, the mesh is known
+    to exist. The limit for streams without an acknowledgement is then the greater of `attempts` and `reconnects`. The
+    pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. The
+    sender cancels a stream if an expected response does not arrive for `stall_s`.
     """
 
     attempts: int = 8

@@ -69,7 +69,7 @@ class Settled(NamedTuple, Generic[B]):
 
 
 class _Verdicts:
-    """A batch's hits that are rejected or must be sent again, according to the issues so far."""
+    """Collects, from a batch's issues, which hits are rejected and which hits must be sent again."""
 
     __slots__ = ("again", "delay_ms", "hits", "max_refusals", "message", "refusals", "rejected")
 
@@ -116,7 +116,7 @@ class _Outgoing(Generic[B]):
 
 
 class SendWindow(Generic[B]):
-    """The batches of a sender over consecutive streams.
+    """The batches that a sender sends over successive streams.
 
     Call `reopen` when a stream begins, and pass each response to `respond`. To send a batch, get the batch from `head`,
     and encode a message with the batch and `next_number`. Check the message's size with `fits`, call `take`, and send

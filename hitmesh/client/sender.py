@@ -29,8 +29,8 @@ from hitmesh.model.reasons import LocalReason
 HITS_TOPIC: Final = "hits"
 MAX_EXAMPLES: Final = 5
 CLOSE_TIMEOUT_S: Final = 5.0
-# Maximum total size of the batches that wait for a retry. Without this limit, the batches would fill the sender's
-# memory if a collector asked for a retry of every batch.
+# Maximum total size of the batches that wait for a retry. Without a limit, the batches would fill the sender's memory
+# if a collector asked for a retry of every batch.
 MAX_PUT_OFF_BYTES: Final = 16 << 20
 _LONGEST_WAIT_S: Final = 1.0
 # Status codes that a proxy or a restart may cause, so that a new stream may succeed. After any other status, a new
@@ -67,7 +67,7 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class SendTotals:
-    """Counts of the hits so far. After `drain`, `accepted + rejected == sent`.
+    """Counts of the hits that a sender has sent so far. After `drain`, `accepted + rejected == sent`.
 
     `resent` counts the hits that were sent again because a stream broke. `examples` has the first MAX_EXAMPLES
     refusals. `offsets` has the highest acknowledged offset per (log, partition).
@@ -131,7 +131,7 @@ class HitSender:
 
     @property
     def totals(self) -> SendTotals:
-        """A copy of the counts of the hits so far."""
+        """A copy of the counts of the hits that were sent so far."""
         with self._changed:
             kept = self._totals
             return replace(kept, examples=list(kept.examples), offsets=dict(kept.offsets))

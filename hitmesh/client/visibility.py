@@ -47,10 +47,10 @@ class Watch:
     at which reports first included every record up to these offsets. `passed_at_ms` is None as long as reports lack a
     record or the reporter's lag is unknown.
 
-    After `passed_at_ms`, settlement may still change the numbers. A day that waits for settlement is dirty. The wait
-    ends if no day is dirty. Under continuous traffic, some day is always dirty. The wait therefore also ends as soon as
-    `complete_through` is later than `passed_at_ms`. From then on, only newer hits can be the reason why a day is dirty.
-    Days that settlement itself marked (`resettling_days`) must always be settled first.
+    After `passed_at_ms`, settlement may still change the numbers. The wait ends if no day waits for settlement. Under
+    continuous traffic, some day always waits for settlement. The wait therefore also ends as soon as `complete_through`
+    is later than `passed_at_ms`. If a day still waits for settlement, only newer hits can be the reason. Days that
+    settlement itself marked (`resettling_days`) must always be settled first.
     """
 
     offsets: Mapping[tuple[str, int], int]

@@ -22,8 +22,9 @@ class OrderClaim:
 
     An ORDER hit claims its order id; a REFUND hit claims its refund id, if any. A claim is keyed by the position of the
     hit's record and the hit's row in the record. `order_id` is the order id or the refund id, depending on `kind`. For
-    an order, `total` (micros) and `currency` are the order's total and currency. Claims on refunds have `total` None
-    and `currency` "". Claims that were stored before `total` and `currency` existed also have None and "".
+    an order, `total` (micros) and `currency` are the order's total and currency. In claims on refunds, `total` is None
+    and `currency` is "". Claims that were stored before `total` and `currency` existed have the same values as claims
+    on refunds.
     """
 
     site: str

@@ -1,8 +1,8 @@
 """Decide by log time when a hit is late (rule T4) and when a UTC day is closed (architecture A8).
 
-Processors and reporters must use the same limits. A day closes 26 hours of log time after its end: the visit cap (24
-h), the allowed lateness (1 h) and a margin (1 h). When a day is closed, the stream can no longer change the day.
-Settlement recomputes each closed day from raw hits.
+Processors and reporters must use the same limits. A day closes when log time is 26 hours after the day's end: 24 h for
+the longest visit, 1 h for the allowed lateness, and a margin of 1 h. When a day is closed, the stream can no longer
+change the day. Settlement recomputes each closed day from raw hits.
 """
 
 from __future__ import annotations

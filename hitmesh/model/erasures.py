@@ -42,7 +42,7 @@ class ErasureMark:
 
 
 def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
-    """Return a visitor's hash on a site, keyed with the mesh secret, as hexadecimal digits.
+    """Return the hash of a visitor of a site, keyed with the mesh secret, as hexadecimal digits.
 
     Args:
         mesh_secret: the mesh secret (SiteDirectory.mesh_secret).
@@ -80,7 +80,8 @@ class Receipt:
             claimed ids.
         proven_at: the time at which the last scan found no more hits, UTC ms; 0 if every finished scan found hits.
         newest_log_time: the newest log time among rewritten records, UTC ms.
-        pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
+        pending: positions that are being rewritten: [log, partition, offset]. The list is empty when the erasure has
+            ended.
         waiting: the reason why the erasure waits; empty if the erasure is not waiting.
     """
 

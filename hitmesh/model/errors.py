@@ -19,8 +19,8 @@ HitmeshError
     ├── Fenced          another writer took over: stop writing
     └── StoreCorrupt    stored bytes are damaged or in the wrong format
 
-Adapters translate the errors of their drivers into these classes. `hitmesh.runtime.rpc_errors` maps these classes to
-gRPC status codes.
+Adapters translate the errors of their drivers into subclasses of HitmeshError. `hitmesh.runtime.rpc_errors` maps the
+subclasses to gRPC status codes.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class ExpectedHits:
     streamed: Count
 
     def is_complete(self, found: Count) -> bool:
-        """Return whether `found` has all expected hits, and none of them is replaced by another hit.
+        """Return whether no expected hit is missing in `found`, and no expected hit was replaced by another hit.
 
         Example:
             >>> expected = ExpectedHits(settled=Count(5, 50, 1), streamed=Count(5, 50, 1))

@@ -9,11 +9,12 @@ from typing import Final
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
-# The log name in the positions of dirty marks that settlement makes. Settlement makes dirty marks if the open visits at
-# a day's end (the carry) or the winning claim on an order have changed.
+# SETTLEMENT_LOG stands for the log in the positions of dirty marks that settlement makes. Settlement makes a dirty mark
+# if the open visits at a day's end (the carry) or the winning claim on an order have changed.
 SETTLEMENT_LOG = "settlement"
-# The log name in the positions of dirty marks that a settler writes before it changes duplicate flags on claims. After
-# the settler has set the flags, it removes its mark. If the settler dies earlier, the mark stays.
+# FLAGS_LOG stands for the log in the positions of a settler's dirty marks about duplicate flags. A settler writes a
+# dirty mark before the settler changes duplicate flags of claims, and removes the mark afterwards. If the settler dies
+# before the removal, the mark stays.
 FLAGS_LOG: Final = "flags"
 
 # The generation number of the first stream's rows. Settlements have the generation numbers 1, 2, …; further streams
@@ -52,7 +53,7 @@ class DirtyMark:
 
 @dataclass(frozen=True, slots=True)
 class MarkRange:
-    """The first and the last marked offset of a site-day's dirty marks in a partition, both included."""
+    """A site-day's dirty marks in a partition, as a range of offsets. The range includes both ends."""
 
     partition: PartitionId
     first_offset: int
@@ -126,14 +127,15 @@ class Drift:
         rows_differ: whether any row differs, according to the digest over all rows. If a partial's digest was made
             without the mesh secret, `rows_differ` compares the sums of the measures instead. `rows_differ` is also true
             if `row_measures` is not empty.
-        sketch_provisional: whether a visitor moved to other dimensions but remains in the old sketch (rule S8).
-        measures: nonzero differences (settled − stream) by measure, summed over the rows of all hits, excluded or not.
-            The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
+        sketch_provisional: whether a visitor's hits moved to other dimensions, but the visitor is still in the old
+            sketch (rule S8).
+        measures: nonzero differences by measure: the settled sum, minus the stream's sum. The sums include excluded
+            hits. The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
             whole-order refunds.
-        row_measures: nonzero differences (stream rows in the metric store − stream) by measure. A difference shows that
-            the metric store lost or duplicated the stream's rows.
-        full_refunds: sum, in micros, of the refunds that got their amount from their order (rule D3), added up over all
-            currencies.
+        row_measures: nonzero differences by measure: the stream's rows in the metric store, minus the stream's result.
+            A difference shows that the metric store lost or duplicated the stream's rows.
+        full_refunds: sum, in micros and over all currencies, of the refunds whose amount is the order's total (rule
+            D3).
     """
 
     confirmed: bool

@@ -19,7 +19,7 @@ LATENESS_MS: Final = 3_600_000
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
 """Rule T4: a UTC day closes this time after its end.
 
-CLOSED_AFTER_MS is the sum of the visit cap (24 h), the allowed lateness (1 h) and a margin (1 h).
+CLOSED_AFTER_MS is the sum of 24 h for the longest visit, 1 h for the allowed lateness, and a margin of 1 h.
 """
 IPV4_PREFIX_BITS: Final = 24
 """Rule I1: number of leading bits that are kept of an IPv4 address."""

@@ -1,9 +1,9 @@
 """The order in which reprocessings were first published: corrections are undone in reverse order. Pure.
 
 A publication replaces the results of earlier publications on the same site-days. If an earlier reprocessing were rolled
-back or published again after a later reprocessing, the correction of the later reprocessing would be lost. The later
-reprocessing would still be in state PUBLISHED. While a later reprocessing is published on the same site-days, a
-rollback and a repeated publication are therefore refused. A site-day's corrections thus keep the order in which they
+back or published again after a later reprocessing, the correction of the later reprocessing would be lost. The state of
+the later reprocessing would nevertheless stay PUBLISHED. While a later reprocessing is published on the same site-days,
+a rollback and a repeated publication are therefore refused. A site-day's corrections thus keep the order in which they
 were first published, even after rollbacks.
 """
 

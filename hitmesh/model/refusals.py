@@ -19,7 +19,7 @@ from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import Origin, RejectedHit
 
 MAX_KEPT_BYTES: Final = 4 << 10
-"""Maximum bytes that are kept of a refused hit or batch."""
+"""Maximum number of bytes that are kept of a refused hit or batch."""
 JSON_MARK: Final = b"\x07"
 """The first byte of kept JSON: a tag with field number 0 and wire type 7; protobuf allows neither."""
 WHOLE_BATCH: Final = -1
@@ -34,7 +34,8 @@ _INT64: Final = 1 << 63
 class RefusalKey(NamedTuple):
     """A refusal's place in a list.
 
-    Refusals are sorted by cell of collect time (newest first), then by site, then by collect time (newest first).
+    Refusals are sorted by cell of collect time, then by site, then by collect time. The newest cells and the newest
+    collect times come first.
 
     The refusals of a single site are therefore listed by collect time, then by position, both descending.
     """
@@ -70,7 +71,7 @@ class RefusalRange(NamedTuple):
 
 
 class RefusalPage(NamedTuple):
-    """Refusals in list order, and the key after which the list continues; None at the end of the list.
+    """Refusals in list order, and the key after which the list continues. The key is None at the end of the list.
 
     A store may end a page early, even without a refusal, to limit the time of a call.
     """

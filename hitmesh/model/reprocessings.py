@@ -85,7 +85,7 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
 
 In state FAILED, only the work that AFTER_FAILURE lists can be requested. In state RUNNING, only RECOMPUTE can be
 cancelled. If CANCEL is requested while the settler works, the settler's next attempt to replace the stored value fails.
-The settler then begins CANCEL.
+The settler then begins the work CANCEL.
 """
 
 AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
@@ -217,8 +217,8 @@ class Reprocessing:
         published_at: the time at which the first PUBLISH began, in UTC ms; greater than the `published_at` of any
             reprocessing that was published earlier (hitmesh.model.publication_order). 0 before PUBLISH, and in values
             stored by earlier programs.
-        begun_at: the time at which the settler began the last work, in UTC ms; 0 before the first work. Works that
-            continue or undo a failed work do not change `begun_at`.
+        begun_at: the time at which the settler began the last work, in UTC ms; 0 before the first work. A work that
+            continues or undoes a failed work does not change `begun_at`.
         following: the number of settled site-days after the plan's last day that RECOMPUTE also recomputed, because
             visits that continue into these site-days change (rule L4). These site-days keep their logic and rules, and
             are published with the plan.
@@ -372,7 +372,8 @@ class Rebuilt:
         disturbed_days: the site's other days that must be settled again when either generation becomes current. The
             next day is not included, because it depends on the carries (rule L4).
         reasons: the reasons why the numbers differ; None if the numbers are equal, or if the reasons are not known.
-        not_applicable: the number of hits without the network address that rules of the new generation compare.
+        not_applicable: the number of hits without a network address, if rules of the new generation compare network
+            addresses.
     """
 
     site_day: SiteDay

@@ -94,9 +94,9 @@ def without_rule(rules: SiteRules, id_: str) -> SiteRules:
 
 
 def with_networks(rules: SiteRules, *, stored: bool, now: int) -> SiteRules:
-    """Return the next version, which sets whether truncated IP addresses are stored.
+    """Return the next version of the rules, in which `stored` decides whether truncated IP addresses are stored.
 
-    Without a change, return the same version.
+    If nothing changes, return the same version.
 
     Raises:
         RefusedError: a NETWORK rule is in force and needs the addresses (RULE_NOT_APPLICABLE).

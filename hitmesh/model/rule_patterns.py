@@ -17,7 +17,7 @@ from hitmesh.model.reasons import ErrorReason
 MAX_RULE_PROGRAM: Final = 150
 """Maximum RE2 instructions in a site's patterns, per kind."""
 MATCHED_BYTES: Final = 512
-"""Patterns are matched against this many bytes (UTF-8) from the start of a value; the rest is ignored."""
+"""Patterns are matched only against the first MATCHED_BYTES bytes of a value in UTF-8."""
 PATTERN_MEMORY: Final = 1 << 16
 """Maximum memory for a site's compiled patterns, per kind, in bytes.
 

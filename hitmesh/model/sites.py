@@ -58,7 +58,7 @@ def policy_version(*, campaign_splits: bool, split_at_local_midnight: bool) -> s
 
 
 def changed_policy(policy: VisitPolicy, change: PolicyChange) -> VisitPolicy:
-    """Return the policy with the switches from `change`; the policy's gap and caps stay the same.
+    """Return the policy with the switches from `change` and the limits from `policy`.
 
     Example:
         >>> changed_policy(VisitPolicy(), PolicyChange(20_000, False, False)).version

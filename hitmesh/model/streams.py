@@ -1,9 +1,9 @@
 """The stream table decides whether reports read the live stream or a shadow stream for unsettled days.
 
 A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation. The
-first stream has STREAM_GENERATION, and later streams have -1, -2, … Two streams therefore never share a value. The
-stream table is a single stored value, which is replaced as a whole. Each answer reads the stream table once, so an
-answer never mixes two streams.
+first stream has the generation STREAM_GENERATION, and later streams have the generations -1, -2, … Two streams
+therefore never overwrite each other's values. The stream table is a single stored value, which is replaced as a whole.
+Each answer reads the stream table once, so an answer never mixes two streams.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ Progress = Mapping[PartitionId, PartitionProgress]
 class ShadowState(StrEnum):
     """The state of a shadow stream.
 
-    RUNNING: no report reads the shadow. PUBLISHED: reports read the shadow. ADOPTING: reports read the shadow, and the
-    live processor takes over the shadow once both streams have reached the same position.
+    RUNNING: no report reads the shadow stream. PUBLISHED: reports read the shadow stream. ADOPTING: reports read the
+    shadow stream. The live processor takes over the shadow stream as soon as the live stream and the shadow stream have
+    reached the same position.
     """
 
     RUNNING = "RUNNING"
@@ -83,7 +84,7 @@ class Shadow:
 
     @property
     def is_read(self) -> bool:
-        """Whether reports read the shadow.
+        """Whether reports read the shadow stream.
 
         Example:
             >>> Shadow(Stream(-1), ShadowState.PUBLISHED, 0, 0).is_read
@@ -198,7 +199,7 @@ class StreamTable:
         return self._changed(shadow=Shadow(stream, ShadowState.RUNNING, now, now), newest=stream.generation)
 
     def moved(self, state: ShadowState, now: int) -> StreamTable:
-        """Return the table with the shadow in another state.
+        """Return the table in which the shadow stream has another state.
 
         Raises:
             ValueError: there is no shadow stream.
@@ -212,7 +213,7 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, state=state, changed_at=now))
 
     def replacing(self, logic: str) -> StreamTable:
-        """Return the table with the name of the logic version that the shadow replaces.
+        """Return the table that records which logic version the shadow stream replaces.
 
         Raises:
             ValueError: there is no shadow stream.
@@ -240,7 +241,9 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, stopped=dict(at)))
 
     def ended(self, now: int) -> StreamTable:
-        """Return the table after the shadow ended: the shadow is adopted if its state is ADOPTING, otherwise dropped.
+        """Return the table after the end of the shadow stream.
+
+        In state ADOPTING, the shadow stream is adopted. In any other state, the shadow stream is dropped.
 
         Raises:
             ValueError: there is no shadow stream.
@@ -277,7 +280,7 @@ class StreamTable:
 
 
 def lag_ms(live: Progress, shadow: Progress) -> int:
-    """Return the shadow's lag in log time, in the partition with the largest lag.
+    """Return the shadow stream's lag in log time, in the partition with the largest lag.
 
     Example:
         >>> p, q = PartitionId("hits", 0), PartitionId("hits", 1)
@@ -298,7 +301,7 @@ NO_SHADOW: Final = StreamTable()
 
 
 def reads_from(first_day: int) -> int:
-    """Return the log time from which a stream must read the log so that its rows are complete from `first_day` on.
+    """Return the log time from which a stream must read the log to have complete rows from `first_day` on.
 
     Example:
         >>> (2 * DAY_MS - reads_from(2)) // 3_600_000

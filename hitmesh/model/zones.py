@@ -203,7 +203,7 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
     - `7d` or `last 7d` is today and the six dates before; `2w` is fourteen dates up to today.
     - `1m` on 15 May is 16 April to 15 May; `1y` is a year up to today. Months and years are counted by civil date. If a
       month is too short for the date, the last date of the month is used.
-    - `today` and `yesterday` are a single date.
+    - `today` or `yesterday` is a range of a single date.
     - `this_month` is the range from the first of the month to today; `last_month` is the whole previous month.
 
     Raises:

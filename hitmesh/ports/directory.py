@@ -20,7 +20,7 @@ class SiteDirectory(Protocol):
         """Return the site with this name; None if there is no such site."""
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return the first `limit` sites whose names follow `after`, in order; `merchant` None means all merchants."""
+        """Return the first `limit` sites of the merchant, or of all merchants, whose names follow `after`, in order."""
 
     def create_site(self, site: Site) -> Site:
         """Store a site durably and return the stored site.
@@ -83,10 +83,10 @@ class SiteDirectory(Protocol):
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date (rule I2).
 
-        If the date is at most one day away from `today`, a missing salt is created. If the date is more than one day
-        away, the result is the salt of `today`. A hit with a date that is more than one day away therefore gets a
-        different visitor if it is sent again on another day. Salts for dates earlier than the day before `today` are
-        destroyed.
+        If the date is at most one day from `today`, a missing salt is created. If the date is more than one day from
+        `today`, the result is the salt of `today`. A hit whose date is more than one day from `today` therefore gets a
+        different visitor if the hit is sent again on another day. Salts for dates earlier than the day before `today`
+        are destroyed.
         """
 
     def mesh_secret(self) -> bytes:

@@ -18,8 +18,8 @@ the caller may not have applied all of these records yet.
 position is also a `PartitionProgress`, but is stored durably. A new reader starts at the committed position. After a
 crash or a reassignment, reading therefore restarts exactly at the committed position. The committed position never
 moves back. `LogReader.commit` stores only the position. The live stream calls `Outbox.transaction` instead. A single
-transaction stores a position and the rows from the records before the position, so that neither is stored without the
-other.
+transaction stores a position and the rows from the records before the position, so that either both or nothing is
+stored.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class EventLog(Protocol):
 
 
 class LogReader(Protocol):
-    """Reads the partitions of a single topic that the consumer group assigns to this reader. Confined to one thread.
+    """Reads the partitions of a single topic that the consumer group assigns to this reader.
 
-    The consumer group may reassign partitions at any time. After a reassignment, the next `poll` raises
-    PartitionsMoved. After PartitionsMoved, `positions()` returns the committed positions of all partitions in the new
-    assignment.
+    A reader must be used by one thread only. The consumer group may reassign partitions at any time. After a
+    reassignment, the next `poll` raises PartitionsMoved. After PartitionsMoved, `positions()` returns the committed
+    positions of all partitions in the new assignment.
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
@@ -80,9 +80,10 @@ class LogReader(Protocol):
         """
 
     def heartbeat(self) -> None:
-        """Tell the consumer group that this reader is alive. Must be called between two polls that are minutes apart.
+        """Tell the consumer group that this reader is alive.
 
-        The call is cheap, so callers may call it often.
+        If two polls are minutes apart, the caller must call this method between the polls. The call is cheap, so
+        callers may call it often.
 
         Raises:
             PartitionsMoved: the assignment changed, as in `poll`.

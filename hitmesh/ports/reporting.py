@@ -45,7 +45,8 @@ class MetricStore(Protocol):
 
         The sums include the rows from hits and from visits, and also the rows of excluded hits. A site-day without rows
         has zeros. If the returned sums differ from the sums of the stream's partials (SeriesStore), the metric store
-        lost or doubled rows. Equal sums do not prove that the store lost or doubled no row. Sums are exact modulo 2⁶⁴.
+        lost or doubled rows. Even if the sums are equal, the metric store may have lost or doubled rows. Sums are exact
+        modulo 2⁶⁴.
 
         Raises:
             Unavailable: the store does not answer, or temporarily lacks rows that earlier answers had.
@@ -53,7 +54,7 @@ class MetricStore(Protocol):
 
 
 class ProgressReader(Protocol):
-    """Reads the processor's progress in the log. GetFreshness is computed from this progress."""
+    """Reads the processor's progress in the log. GetFreshness is computed from the processor's progress."""
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
         """Return the committed progress of every **declared** partition; offset and log time are 0 without a commit."""

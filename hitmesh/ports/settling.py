@@ -26,7 +26,7 @@ class DirtyDays(Protocol):
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Store dirty marks; idempotent.
 
-        A mark refers to a raw record. Call this method only after the raw record is stored.
+        A dirty mark refers to a raw record. Call this method only after the raw record is stored.
         """
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
@@ -39,8 +39,9 @@ class DirtyDays(Protocol):
         """Return at most `limit` site-days that wait for settlement, sorted by (site, day).
 
         A site-day waits from the call of `mark` or `await_close` until the call of `clear`. The result contains only
-        days before `closed_before`, and only sites in `buckets` (hitmesh.model.site_buckets). For each site, the result
-        has all waiting days or none, unless the first site alone exceeds `limit`.
+        days before `closed_before`, and only sites in `buckets` (hitmesh.model.site_buckets). The result contains
+        either all waiting days of a site or none. If the first site alone has more than `limit` waiting days, the
+        result contains only `limit` of these days.
         """
 
     def clear(self, taken: DirtySiteDay) -> None:
@@ -107,9 +108,9 @@ class Generations(Protocol):
         generation becomes current. If the site-day had no entry and `drift` is not None, the generations of all other
         streams are superseded. The replaced generation becomes superseded at `now` or at `keep_until` (UTC ms),
         whichever is later. Until the generation is superseded, `restore` can make it current again. A site-day keeps at
-        most MAX_KEPT_GENERATIONS replaced generations. If a site-day would have more, the generations that would become
-        superseded first become superseded at `now`. `rules_version` is the version of the site's exclusion rules
-        (hitmesh.model.exclusion).
+        most MAX_KEPT_GENERATIONS replaced generations. If the site-day would exceed the maximum, the replaced
+        generations that expire first become superseded at `now`. `rules_version` is the version of the site's exclusion
+        rules (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: `seen_sequence` or `seen_site_sequence` is outdated, or the attempt was abandoned. Nothing
@@ -159,7 +160,10 @@ class Generations(Protocol):
         """Return the ledger entry of each day's current generation in [first_day, end_day)."""
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's first stored drift, for days in [first_day, end_day); `site` None means all sites."""
+        """Return each site-day's first stored drift, for days in [first_day, end_day).
+
+        If `site` is None, the result covers all sites.
+        """
 
     def sequence(self, site: str) -> int:
         """Return the highest sequence of the site's entries, which is part of the data version; 0 without entries."""
@@ -168,11 +172,12 @@ class Generations(Protocol):
         """Return the generations, published or not, that became superseded before the time `published_before`."""
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the generations that are not current, of at most `limit` site-days that follow `after`.
+        """Return the generations that are not current, for at most `limit` site-days after the site-day `after`.
 
         If a returned generation is not superseded, `restore` can make it current. The generations of a site-day are
-        always in the same page. The store chooses the order of site-days. `site` None means all sites. A page for all
-        sites may have fewer than `limit` site-days, but each page before the end has at least one.
+        always in the same page. The store chooses the order of site-days. If `site` is None, the result covers all
+        sites. A page for all sites may have fewer than `limit` site-days, but each page before the end has at least
+        one.
         """
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
@@ -201,10 +206,10 @@ class OrderClaims(Protocol):
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Return, for each claim, whether the live stream counts the claim.
 
-        The live stream counts only holders. Each (site, kind, order_id, excluded) has a single holder, which is the
-        first claim with these values. A holder is stored durably and never changes, so a repeated call returns the same
-        result. The claims must be in log order and must not include claims of duplicate hits. Settlement does not read
-        holders. Settlement reads all stored claims and decides anew which claim counts.
+        For each (site, kind, order_id, excluded), the live stream counts only the first claim, which is called the
+        holder. A holder is stored durably and never changes, so a repeated call returns the same result. The claims
+        must be in log order and must not include claims of duplicate hits. Settlement does not use the holders:
+        settlement reads all stored claims and decides anew which claim counts.
         """
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
@@ -219,8 +224,9 @@ class OrderClaims(Protocol):
     def remove(self, claims: Sequence[OrderClaim]) -> None:
         """Remove claims durably; idempotent.
 
-        If a removed claim is a holder (see `first`), the store keeps the holder: the order id and the claim's position,
-        without a visitor key. If the stream reads the log again, `first` therefore returns the same result.
+        A removed claim may be a holder, which is a claim that the live stream counts (see `first`). The store then
+        keeps the order id and the claim's position, but no visitor key. If the stream reads the log again, `first`
+        therefore returns the same result.
         """
 
 

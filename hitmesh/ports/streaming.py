@@ -59,9 +59,9 @@ class SeriesStore(Protocol):
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Store partials (PARTIAL_COLUMNS) durably.
 
-        A partial has a partition's sums for a 15-minute cell. The sums are over the hits of an epoch, which is 15
-        minutes of log time. The key of a partial is all columns before `written`. A partial replaces the stored partial
-        with the same key, unless the new partial has a lower `written`.
+        A partial is a row with sums for a partition and a 15-minute cell. The sums cover the hits of an epoch, which is
+        15 minutes of log time. The key of a partial is all columns before `written`. A partial replaces the stored
+        partial with the same key, unless the new partial has a lower `written`.
         """
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
@@ -103,8 +103,8 @@ class Ledger(Protocol):
     def read(self, site: str | None) -> pl.DataFrame:
         """Return LEDGER_SUMS, combined over partitions and epochs, ordered by key.
 
-        `site` None means all sites, including hits without a site. To combine rows, `hits` is added, `sum64` is added
-        mod 2⁶⁴, and `xor64` is combined by exclusive or.
+        If `site` is None, the result covers all sites and the hits without a site. To combine rows, `hits` is added,
+        `sum64` is added mod 2⁶⁴, and `xor64` is combined by exclusive or.
         """
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
@@ -113,7 +113,7 @@ class Ledger(Protocol):
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return a page of the rows that `read(None)` returns.
 
-        A page has all rows of its sites. The store chooses the order of sites.
+        All rows of a site are in the same page. The store chooses the order of sites.
 
         Hits without a site are treated as hits of a site with an empty name.
 

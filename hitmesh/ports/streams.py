@@ -38,7 +38,7 @@ class StreamStore:
         log_reader: returns a reader for a topic, which begins at the stream's committed positions. The caller must
             close the reader.
         outbox: accepts only rows of the stream's generation.
-        beginning: an outbox for the stream's first positions, with a single writer among all processes.
+        beginning: an outbox for the stream's first positions; all processes together have a single writer.
         series: stores partials of the stream's generation, and the stream's flushed positions.
         states: stores the stream's snapshots.
         progress: returns the stream's committed positions.

@@ -19,8 +19,8 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# An attribute of a handler function. The attribute's value is a thread pool. gRPC runs the function in this pool
-# instead of the server's pool.
+# The name of an attribute of handler functions. If a handler function has the attribute, gRPC runs the function in the
+# attribute's thread pool instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 

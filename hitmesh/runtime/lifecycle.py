@@ -132,7 +132,7 @@ def serve(
 
 
 def watch_threads() -> Sequence[str]:
-    """Return a list that gets a cause whenever a thread in this process ends with an error.
+    """Return a list that gets a text about the error whenever a thread in this process ends with an error.
 
     The list also contains errors in threads of libraries. Threads of hitmesh catch every error from which they can
     recover, so an error in the list means that the process must stop.

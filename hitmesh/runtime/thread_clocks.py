@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-# Another thread's clock id for clock_gettime(3): the complement of the thread id, shifted by 3, with the flags
-# CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED.
+# For clock_gettime(3), the clock id of another thread consists of the thread id's complement, shifted left by 3, and
+# the flags CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED. _THREAD_CLOCK contains both flags.
 _THREAD_CLOCK: Final = 6
 _HELPERS: Final = ("polars",)
 _TASKS: Final = Path("/proc/self/task")

@@ -1,4 +1,7 @@
-"""Count a site-day's hits in raw records and in records of the log. Counting reads fewer columns than a settlement."""
+"""Count a site-day's hits in raw records and in records of the log.
+
+Counting hits reads fewer columns than settling a day.
+"""
 
 from __future__ import annotations
 
@@ -123,8 +126,8 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     """Return the site-day's hits in a record.
 
     Raises:
-        StoreCorrupt: the record is damaged, or the record lists the site-day, but its first and last event times
-            exclude the day, so that settlement would skip the record.
+        StoreCorrupt: the record is damaged, or its event times exclude a day that the record lists. If a record's event
+            times exclude a day, settlement skips the record.
     """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:

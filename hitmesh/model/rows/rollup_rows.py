@@ -1,9 +1,10 @@
 """The rows that settlement writes and reports read: a single schema for every metric store (architecture §4).
 
-There are two row sources. `traffic` holds hit-scope measures in the hit's cell, with the dimensions of the hit and its
-visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and additive; the
-sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if an amount is
-beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
+There are two row sources. Rows of `traffic` have the measures of hits. A hit counts in its own cell, with the
+dimensions of the hit and of the hit's visit. Rows of `visits` have the measures of visits. A visit counts in the cell
+in which the visit starts. Measures are Int64 and additive; the sketch is a compact theta sketch of visitor keys
+(hitmesh.model.sketches.unions). Each key has one row; if an amount is beyond an Int64, the key has further rows
+(hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
 
 The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits. The data-quality
 counts are stored only in rows that are not excluded. Every report therefore includes all data-quality counts, and a
@@ -127,7 +128,7 @@ OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    r"""Return the rows with reserved texts escaped and FOLDED replaced by OTHER, in every dimension.
+    r"""Return the rows with two changes in every dimension: reserved texts are escaped, and FOLDED becomes OTHER.
 
     Example:
         >>> sent = pl.DataFrame({"campaign": ["may", "(not set)", None, FOLDED]})

@@ -80,7 +80,7 @@ class RowDigest:
             rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
             source: the row source.
             known: hashes (n,) that the caller has already computed, by column: for a dimension, the result of `texts`;
-                for "site", the hash64 of each site. Known hashes save most of the computing time.
+                for "site", the hash64 of each site. Hashes in `known` save most of the computing time.
 
         Example:
             >>> key = {**dict.fromkeys(("site", *VISITS_DIMENSIONS), "x"), "cell": [0, 0, 0], "excluded": [False] * 3}

@@ -47,7 +47,7 @@ Matches = Callable[[str], bool]
 
 
 class RuleMatcher:
-    """A site's rules, ready to match. Not thread-safe.
+    """A site's exclusion rules, compiled for matching. Not thread-safe.
 
     Attributes:
         by_kind: for each kind that has rules, a function that returns whether any of the rules matches a value.
@@ -145,8 +145,8 @@ def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.N
         which: as for `rule_flags`.
 
     Returns:
-        A row per distinct value, with the columns `which`, `first` (row number of the first hit with the value) and
-        `steps`.
+        A row per distinct value, with the columns `which`, `first` and `steps`. `first` is the row number of the first
+        hit with the value.
 
     Example:
         >>> rule = ExclusionRule("1", RuleKind.PAGE, "^/a", since=1, created_at=0)

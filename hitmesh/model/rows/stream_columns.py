@@ -2,8 +2,8 @@
 
 Signed rows have the columns of settled rows (rollup_rows), but their measures are differences. The value of a key is
 the sum over all rows with this key. A partial is the contribution of an epoch (15 minutes of log time) to a cell. A
-partial is stored as a total and never incremented, so a replay can overwrite the partial (architecture A6). Ledger
-entries are totals too (rule D5).
+partial is stored as a total and never incremented, so a replay can overwrite the partial (architecture A6). A ledger
+entry is stored as a total, like a partial (rule D5).
 """
 
 from __future__ import annotations

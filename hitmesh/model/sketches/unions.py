@@ -44,7 +44,7 @@ def exact_limit(lg_k: int = LG_K_CELL) -> int:
 def theta_hashes(keys: U64Array) -> U64Array:
     """Return each 64-bit key's theta hash, which is the upper 63 bits of the first half of murmur3-x64-128.
 
-    The hashes equal those of `update(int)` in DataSketches with the key's bits as int64. (DataSketches treats the text
+    In DataSketches, `update(int)` computes the same hash from the key's bits as int64. (DataSketches treats the text
     "5" and the number 5 as different items.)
 
     Example:
@@ -68,8 +68,8 @@ def cell_sketches(
         n_groups: number of groups, which is also the number of rows in the result.
         lg_k: if a sketch is a sample, it keeps at least 2**lg_k hashes.
 
-    The bytes equal those of an `update_theta_sketch(lg_k)` that is updated with the group's keys in the given order.
-    The order affects only groups with more than `exact_limit(lg_k)` distinct keys.
+    An `update_theta_sketch(lg_k)` that is updated with the group's keys in the given order has the same bytes. The
+    order affects only groups with more than `exact_limit(lg_k)` distinct keys.
 
     Example:
         >>> visitors, cells = np.array([11, 12, 11, 11], np.uint64), np.array([0, 0, 0, 1])

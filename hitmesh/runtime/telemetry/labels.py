@@ -15,7 +15,8 @@ from hitmesh.runtime.telemetry.kinds import Labels
 # Maximum number of values of the label `partition`. All higher partition numbers share the last value.
 MAX_PARTITIONS: Final = 1_024
 OTHER: Final = "OTHER"
-# Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because it is found only after the ack.
+# Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because id collisions are found only after the
+# acknowledgement.
 ISSUE_REASONS: Final = (*(reason for reason in HitReason if reason is not HitReason.ID_COLLISION), OTHER)
 # Reasons why a store operation failed (hitmesh.model.errors).
 STORE_REASONS: Final = (
@@ -122,7 +123,10 @@ class SettledResult(StrEnum):
 
 
 class ReprocessedResult(StrEnum):
-    """What a reprocessing did with a site-day (hitmesh.model.reprocessings.Work). FAILED ends the reprocessing."""
+    """The result of a reprocessing's work on a site-day (hitmesh.model.reprocessings.Work).
+
+    If the result is FAILED, the reprocessing ends.
+    """
 
     RECOMPUTED = "recomputed"
     PUBLISHED = "published"
@@ -134,8 +138,8 @@ class ReprocessedResult(StrEnum):
 class DriftKind(StrEnum):
     """The kind of difference between a settled site-day and the stream.
 
-    If several kinds apply, the kind is the first of MEASURES (the sum of a measure differs), ROWS (a row differs) and
-    SKETCH (a sketch differs).
+    MEASURES: the sum of a measure differs. ROWS: a row differs. SKETCH: a sketch differs. If several kinds apply,
+    MEASURES takes precedence over ROWS, and ROWS over SKETCH.
     """
 
     MEASURES = "measures"

@@ -113,7 +113,7 @@ def erase(
 def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
     """Start the erasure that a plan describes.
 
-    If the start fails, cancel the plan; if this fails too, tell the user which plan remains.
+    If the start fails, cancel the plan. If the cancellation also fails, tell the user which plan remains.
     """
     import grpc
 

@@ -84,8 +84,8 @@ _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
-# If grpc cannot connect, the error's message contains one of these phrases. A message without these phrases comes from
-# the server.
+# If grpc cannot connect, the error's message contains one of these phrases. If the message contains none of the
+# phrases, the message comes from the server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
 
@@ -110,7 +110,7 @@ class Failure:
     details: list[dict[str, Any]] = field(default_factory=list)
 
     def show(self, *, as_json: bool) -> None:
-        """Write the error to stderr, as text or as a JSON line. A failure without text writes nothing."""
+        """Write the error to stderr, as text or as a JSON line. If the error has no text, nothing is written."""
         if not self.text:
             return
         if as_json:
@@ -190,8 +190,8 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _rpc_failure(error: BaseException) -> Failure | None:
-    # If the module grpc is not loaded, the error cannot come from an RPC. If this function imported grpc without this
-    # check, every error would take 100 ms longer.
+    # If the module grpc is not loaded, the error cannot come from an RPC. If the function always imported grpc, every
+    # error would take 100 ms longer.
     if "grpc" not in sys.modules:
         return None
     import grpc

@@ -58,7 +58,7 @@ class Source:
 class Survey:
     """Result of the first pass: counts of lines and hits, first and last time (UTC seconds), and a digest of all lines.
 
-    `formats` has a pair per file with lines: the file name, and the name of the detected format.
+    `formats` has a pair for each file that has lines: the file name, and the name of the detected format.
     """
 
     tally: Tally

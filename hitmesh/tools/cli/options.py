@@ -121,7 +121,7 @@ def find_endpoint(endpoint: str | None, home: Path) -> str:
 
     Raises:
         NoMesh: no mesh is running at this address.
-        NotStarted: a mesh is starting in the home, and was not ready in time.
+        NotStarted: a mesh is starting in the home directory, and was not ready in time.
         RefusedError: an address or a file is invalid.
     """
     if not (endpoint or os.environ.get(ENDPOINT_VARIABLE)):
@@ -130,11 +130,11 @@ def find_endpoint(endpoint: str | None, home: Path) -> str:
 
 
 def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh, according to the options, the environment and the home.
+    """Return the mesh, according to the options, the environment and the home directory.
 
     Raises:
         NoMesh: no mesh is running at this address.
-        NotStarted: a mesh is starting in the home, and was not ready in time.
+        NotStarted: a mesh is starting in the home directory, and was not ready in time.
         RefusedError: an address or a file is invalid, or a required key is missing.
     """
     place = find_home(home)
@@ -152,7 +152,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
 
 
 def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh with an operator's key, according to the options, the environment and the home.
+    """Return the mesh with an operator's key, according to the options, the environment and the home directory.
 
     Raises:
         NoMesh: no mesh is running at this address.

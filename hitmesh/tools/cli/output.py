@@ -23,8 +23,8 @@ _UNFOLDED_WIDTH: Final = 100_000
 _HEIGHT: Final = 25
 # Number of spaces between two columns of a table.
 _BETWEEN_COLUMNS: Final = 3
-# The zero-width joiner in emoji. Python classifies the joiner as not printable, but a terminal can print the joiner
-# safely.
+# The zero-width joiner in emoji. Python classifies the zero-width joiner as not printable, but a terminal can print the
+# joiner safely.
 _JOINER: Final = "\u200d"
 
 

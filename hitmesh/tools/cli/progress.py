@@ -66,7 +66,7 @@ class Progress:
             self._task = self._bar.add_task(name, total=total, pace="")
 
     def reached(self, done: int, waiting: str = "") -> None:
-        """Show how many units of the phase are finished, and for what the work waits (`waiting`)."""
+        """Show how many units of the phase are finished. If the work waits, `waiting` names the cause of the wait."""
         if self._begun is None:
             self._begun = (self._clock_s(), done)
         pace = self._pace(done) if self._unit else ""

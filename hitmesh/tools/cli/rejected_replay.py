@@ -129,10 +129,11 @@ def replay(
 ) -> None:
     """Send rejected hits again: the hits with these IDs, or all hits that the options select.
 
-    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses fields
-    that hits cannot have, and fields to rename or drop that no selected hit has. The collector applies all its checks
-    to the hits. Each hit keeps its id and its original event time, so a hit that is already counted becomes a
-    duplicate. Without IDs, the command skips hits that were already replayed, and rejections of replayed hits.
+    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses to
+    write a field that hits cannot have, and to rename or drop a field that no selected hit has. The collector applies
+    all its checks to the hits. Each hit keeps its id and its original event time, so a hit that is already counted
+    becomes a duplicate. Without IDs, the command skips hits that were already replayed, and rejections of replayed
+    hits.
     """
     from hitmesh.client.edits import edits_of
     from hitmesh.client.hit_fields import require_found, require_known
@@ -222,8 +223,8 @@ def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip
 def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
     """Return whether the refused hits were sent by an earlier replay.
 
-    A caller may leave out refusals of replayed hits. For each of them, the refusal of the original hit is listed too,
-    with all fields of the hit.
+    A caller may leave out the refusal of a replayed hit, because the refusal of the original hit is listed too, with
+    all fields of the hit.
     """
     return rejected.batch_id.startswith(REPLAY_PREFIX)
 

@@ -14,7 +14,7 @@ def flagged(content: bytes, labels: Sequence[str]) -> bytes:
     """Mark rows in a JSON or NDJSON file as partial: add `"partial":true` to the rows whose time is in `labels`.
 
     The function searches for the bytes of a row's first field, which is the time. Inside a JSON text, quotes are
-    escaped, so these bytes occur only at the beginning of a row.
+    escaped, so the searched bytes occur only at the beginning of a row.
 
     Example:
         >>> flagged(b'{"time":"2026-11-01","hits":3}', ["2026-11-01"])

@@ -27,7 +27,7 @@ _MIB: Final = 1 << 20
 
 
 def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], CommandT]:
-    """Add the option that names the servers' home."""
+    """Add the option that names the servers' home directory."""
     return click.option(
         name,
         type=click.Path(file_okay=False, path_type=Path),
@@ -38,7 +38,7 @@ def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], Com
 
 
 def find_stack_home(home: Path | None) -> Path:
-    """Return the servers' home, according to the option or the environment."""
+    """Return the servers' home directory, according to the option or the environment."""
     from hitmesh.tools.stack.layout import stack_home
 
     return stack_home(home, os.environ)
@@ -85,7 +85,7 @@ def stack_group() -> None:
     epilog=examples("hitmesh stack fetch", "XDG_CACHE_HOME=/srv/cache hitmesh stack fetch"),
 )
 def fetch() -> None:
-    """Download the servers' programs (about 300 MB) into the cache that all homes share.
+    """Download the servers' programs (about 300 MB) into the cache that all home directories share.
 
     The command prints the path of the folder.
     """

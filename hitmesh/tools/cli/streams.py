@@ -1,7 +1,7 @@
 """Standard output and standard error of the command line's process.
 
 - A failed write to standard output raises `OutputFailed`, whether click, rich or `output` writes. Only
-  `hitmesh.tools.cli.__main__` handles this exception, so every command ends in the same way.
+  `hitmesh.tools.cli.__main__` handles `OutputFailed`, so every command ends in the same way.
 - If the caller closed standard output, each write fails in the same way as a write to a full disk. Messages that cannot
   be written to standard error are lost.
 - Characters that the encoding lacks become ASCII characters or escapes, so that every text can be written.
@@ -71,7 +71,7 @@ class _Checked(io.FileIO):
 
 def set_up_streams() -> None:
     """Replace this process's standard output and standard error with checked streams."""
-    # Python sets a stream to None if the caller closed its descriptor.
+    # If the caller closed a stream's descriptor, Python sets the stream to None.
     stdout: TextIO | None = sys.stdout
     stderr: TextIO | None = sys.stderr
     sys.stdout = checked(stdout or _placeholder(_STDOUT, os.O_RDONLY))

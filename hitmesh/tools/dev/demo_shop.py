@@ -176,7 +176,8 @@ class _Visit:
         self._random = random
         self._at_ms = start_ms
         self._currency = currency
-        # The square makes low numbers more likely, so that some visitors come often and most visitors come once.
+        # The square of the random number makes low visitor numbers more likely, so that some visitors come often and
+        # most visitors come once.
         number = int(VISITORS * random.random() ** 2)
         self._visitor = f"demo-visitor-{number}"
         # The browser is derived from the visitor's number, so that a visitor always uses the same browser.

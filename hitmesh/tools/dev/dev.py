@@ -71,10 +71,10 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
     """Run the mesh until a signal or the death of a child; return the exit code.
 
     The exit code is 0 after a signal, 1 if a child died, 3 for a wrong setting, and 4 if the mesh cannot start. At the
-    end, the home's lock is released.
+    end, the home directory's lock is released.
     """
-    # The home's ready file is always written, even with --ready-file, because commands with --home read the home's
-    # ready file.
+    # The home directory's ready file is always written, even with --ready-file, because commands with --home read the
+    # home directory's ready file.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
     _remove(ready_files)
     try:
@@ -136,7 +136,7 @@ def _on_signals(mesh: Mesh) -> None:
 
 
 class Mesh:
-    """Envoy and the services of a home."""
+    """Envoy and the services of a home directory."""
 
     def __init__(self, home: Home, choice: Choice, options: DevOptions, say: Say, warn: Say) -> None:
         self._home = home

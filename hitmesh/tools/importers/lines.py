@@ -138,7 +138,8 @@ class LineIds:
 
     The id does not depend on the line's position. Each request is therefore counted once, even if a log is imported
     while it is still growing, or in overlapping parts. Equal lines contain the same time, so equal lines are close
-    together. An instance therefore remembers the numbers of only the last distinct lines, at least `remembered` lines.
+    together. An instance therefore remembers the counters of only the most recent distinct lines, at least `remembered`
+    lines.
     """
 
     def __init__(self, remembered: int = 500_000) -> None:

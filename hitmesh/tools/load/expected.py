@@ -39,7 +39,7 @@ class Counts(NamedTuple):
 class Copy(NamedTuple):
     """A hit that is sent again.
 
-    The fields have the frame, the number and the counts of the original hit.
+    The fields describe the original hit: the number of its frame, its number in the run, and its counts.
     """
 
     frame: int
@@ -48,7 +48,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """What a frame adds to totals: the sum over the original hits (`fresh`), and each copy in the frame (`copies`)."""
+    """The counts that a frame adds to totals: the sum over the original hits (`fresh`), and each copy (`copies`)."""
 
     frame: int
     site: int

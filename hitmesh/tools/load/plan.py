@@ -16,7 +16,7 @@ from typing import Final
 MERCHANT: Final = "merchants/demo"
 PROBE_SITE: Final = f"{MERCHANT}/sites/load-probe"
 # Maximum time span of the hits in a frame, in seconds. If a frame covered a longer time, hits would wait longer before
-# they are sent. Larger frames would save less time than this wait costs.
+# they are sent. Larger frames would save less time than the longer wait costs.
 MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
 WILD: Final = "wild"

@@ -31,8 +31,8 @@ from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import LATE_MS
 from hitmesh.tools.load.visitors import MOST_TIMELINE
 
-# Time in ms from the moment at which the producer is ready to the first hit. During this time, the producer encodes the
-# first frames, and the run opens the streams.
+# Time in ms from the moment at which the producer is ready to the first hit. Before the first hit, the producer encodes
+# the first frames, and the run opens the streams.
 LEAD_MS: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
 

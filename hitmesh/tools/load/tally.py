@@ -22,7 +22,7 @@ MAX_REFUSALS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts of hits so far; offered = shed (left out) + acknowledged + rejected + in flight."""
+    """Counts of a run's hits so far; offered = shed (left out) + acknowledged + rejected + in flight."""
 
     offered: int
     shed: int

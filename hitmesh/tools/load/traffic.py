@@ -4,7 +4,7 @@ The module is pure, and random choices are seeded.
 
 A hit is a visitor's page view, event or order, or a copy of an earlier hit. A hit may be on time, out of order or late.
 The start time is an argument, and equal arguments give equal bytes. A hit's event time is the time at which the hit is
-sent. For late and out-of-order hits, the event time is earlier.
+sent. For late and out-of-order hits, the event time is earlier than the time of sending.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ class Site:
 class Traffic:
     """An iterable over the frames of a plan.
 
-    Iterate only once. `visits` is complete after the last frame.
+    Iterate only once. `visits` is complete when the iteration has ended.
 
     Args:
         plan: the traffic to send.
         keys: the ingest key for each site.
-        start_ms: start of the run in UTC ms. Every id contains this time, so that hits from different runs never have
-            equal ids.
+        start_ms: start of the run in UTC ms. Every id contains the start time, so that hits from different runs never
+            have equal ids.
     """
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:
@@ -112,7 +112,7 @@ class Traffic:
     def visits(self) -> dict[int, VisitCounts]:
         """Visits and bounces of each site whose visits are known, counted from on-time hits.
 
-        The counts are complete after the last frame.
+        The counts are complete when the iteration over the frames has ended.
         """
         crowds = {number: site.crowd for number, site in self._sites.items()}
         return {

@@ -28,8 +28,8 @@ MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
 # Maximum number of on-time hits from a visitor whose visits are known. The mesh cuts a visit after 5,000 hits
-# (docs/rules.md, S5). Late hits and copies count towards the 5,000 too, but `Visitor.timeline` contains only on-time
-# hits, so MOST_TIMELINE is lower.
+# (docs/rules.md, S5). MOST_TIMELINE is lower than 5,000, because the mesh also counts late hits and copies, but
+# `Visitor.timeline` contains only on-time hits.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
@@ -94,7 +94,7 @@ class Crowd:
     def move_on(self, place: int, visitor: Visitor) -> None:
         """Decide whether a visitor stays, leaves, or returns through a campaign.
 
-        A return starts another visit (rule S3).
+        If the visitor returns, another visit starts (rule S3).
         """
         visitor.arriving = False
         if self._random.random() * MEAN_HITS >= 1:

@@ -25,9 +25,9 @@ from hitmesh.tools.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
 # Maximum size in bytes of the rows that a task holds in memory (about 30,000 rows of `traffic`). A task with more rows
-# writes the rows to disk. This limit applies whatever the ingestion spec says. With a third of this size, a task under
-# load writes a part per second, and must later merge all parts at once. With three times this size, rows outlive Java's
-# young generation, and reports must scan more rows in memory sequentially.
+# writes the rows to disk. The maximum applies whatever the ingestion spec says. With a third of the maximum, a task
+# under load writes a part per second, and must later merge all parts at once. With three times the maximum, rows
+# outlive Java's young generation, and reports must scan more rows in memory sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
 # Number of HTTP threads: enough for the supervisor's requests to every task, with some threads for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
@@ -48,7 +48,7 @@ _OPENS: Final = (
 )
 # Only historical processes cache results, because published segments never change. Results about the parts of running
 # tasks must not be cached. If a task fails, a replacement task reads the same rows and gives its parts the same names.
-# The replacement may divide the rows among the parts differently.
+# The replacement task may divide the rows among the parts differently.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """
@@ -140,9 +140,8 @@ def indexer(place: Place) -> Server:
 
     The indexer is healthy when the overlord lists it as a worker.
 
-    All tasks share the threads that write and merge parts. By default, Druid has half as many of these threads as
-    cores, whatever the number of tasks. With a single thread, all tasks waited while one task merged the rows of 15
-    minutes.
+    All tasks share the threads that write and merge parts. By default, Druid has half as many merge threads as cores,
+    whatever the number of tasks. With a single thread, all tasks waited while one task merged the rows of 15 minutes.
     """
     properties = f"""druid.worker.capacity={INDEXER_TASKS}
 druid.worker.numConcurrentMerges={INDEXER_TASKS}

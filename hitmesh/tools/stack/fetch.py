@@ -1,4 +1,4 @@
-"""Fetch the servers' jars into the cache shared by all homes.
+"""Fetch the servers' jars into the cache shared by all home directories.
 
 The last step writes a list of all files with their sizes. The cache is incomplete, and is fetched again, if the list is
 missing or the files differ from the list. After the list is written, Maven's own copies are deleted, so that each jar

@@ -1,4 +1,4 @@
-"""Start and stop a home's servers. The caller must hold the home's lock.
+"""Start and stop a home directory's servers. The caller must hold the home directory's lock.
 
 A server may need other servers. The launcher starts a server only after all servers that this server needs are healthy.
 The launcher restarts a server whose configuration is outdated, and does not touch other servers. If a server does not
@@ -53,7 +53,7 @@ _CURES: Final = (
 
 @dataclass(slots=True)
 class Launcher:
-    """Starts and stops a home's servers, and reports progress through `say`."""
+    """Starts and stops a home directory's servers, and reports progress through `say`."""
 
     home: StackHome
     jars: Path

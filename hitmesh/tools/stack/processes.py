@@ -69,7 +69,7 @@ def write(file: Path, noted: Note) -> None:
 
 
 def read(file: Path) -> Note | None:
-    """Return the note in a file, or None if the noted process no longer runs."""
+    """Return the note in a file, or None if the process in the note no longer runs."""
     try:
         noted = Note(**json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -78,7 +78,7 @@ def read(file: Path) -> Note | None:
 
 
 def is_alive(noted: Note) -> bool:
-    """Return whether the noted process still runs.
+    """Return whether the process in the note still runs.
 
     If the process is a child that has ended, the function reaps the child first.
     """

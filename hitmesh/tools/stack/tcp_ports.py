@@ -1,7 +1,7 @@
 """Allocates TCP ports for the servers. A server keeps its port unless another program takes the port.
 
-Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home begins its search at a
-different number, so that two homes seldom collide.
+Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home directory begins its
+search at a different number, so that two home directories seldom collide.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def choose(
 
 
 def first_port(home: Path) -> int:
-    """Return the port number from which a home searches for free ports."""
+    """Return the port number from which a home directory searches for free ports."""
     number = int.from_bytes(hashlib.sha256(str(home).encode()).digest()[:4])
     return FIRST + number % ((LAST - FIRST) // _STEP) * _STEP
 
