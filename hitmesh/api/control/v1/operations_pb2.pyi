@@ -67,8 +67,8 @@ class LedgerTotals(_message.Message):
     IMBALANCE_FIELD_NUMBER: _builtins.int
     imbalance: _builtins.int
     """The imbalance is 0 if received = rejected + accepted in every 15-minute cell of collect time, and if accepted =
-    accepted_by_day over all time. Otherwise the imbalance is the number of missing or surplus hits, plus 1 for each
-    checksum that differs.
+    accepted_by_day over all time. If an equation does not hold, the imbalance is the number of missing or surplus
+    hits, plus 1 for each checksum that differs.
     """
     @_builtins.property
     def received(self) -> Global___LedgerCount:
@@ -135,11 +135,13 @@ class LedgerDay(_message.Message):
     excluded: _builtins.int
     """Hits excluded by default (bots, referrer spam, exclusion rules)."""
     imbalance: _builtins.int
-    """The imbalance is 0 if accepted = counted + duplicate + excluded + erased + pending. Otherwise the imbalance is the
-    number of missing or surplus hits, plus 1 for each checksum that differs.
+    """The imbalance is 0 if accepted = counted + duplicate + excluded + erased + pending. If the equation does not hold,
+    the imbalance is the number of missing or surplus hits, plus 1 for each checksum that differs.
     """
     erased: _builtins.int
-    """Hits of erased visitors. The content of these hits is removed; their number and checksums remain."""
+    """Hits of erased visitors. The content of erased hits is removed, but the number and the checksums of erased hits
+    remain.
+    """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""

@@ -133,7 +133,9 @@ class RejectedHit(_message.Message):
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """Time at which the trusted edge received the hit. Without an edge, the time at which the collector received the hit."""
+        """Time at which the trusted edge received the hit. If no edge forwarded the hit, this field has the time at which the
+        collector received the hit.
+        """
 
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:

@@ -71,8 +71,9 @@ class RejectedHitServiceServicer:
     """
 
     def ListRejectedHits(self, request, context):
-        """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-        time (newest first). If a request names a site, refusals are sorted by collect time, newest first.
+        """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+        sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+        time, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,8 +42,9 @@ class RejectedHitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RejectedHitServiceAsyncStub: ...
     ListRejectedHits: _grpc.UnaryUnaryMultiCallable[_rejected_hits_pb2.ListRejectedHitsRequest, _rejected_hits_pb2.ListRejectedHitsResponse]
-    """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-    time (newest first). If a request names a site, refusals are sorted by collect time, newest first.
+    """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+    sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+    time, newest first.
     """
     GetRejectedHit: _grpc.UnaryUnaryMultiCallable[_rejected_hits_pb2.GetRejectedHitRequest, _rejected_hits_pb2.GetRejectedHitResponse]
     """Returns a refusal."""
@@ -66,8 +67,9 @@ class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListRejectedHits: _aio.UnaryUnaryMultiCallable[_rejected_hits_pb2.ListRejectedHitsRequest, _rejected_hits_pb2.ListRejectedHitsResponse]  # type: ignore[assignment]
-    """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-    time (newest first). If a request names a site, refusals are sorted by collect time, newest first.
+    """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+    sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+    time, newest first.
     """
     GetRejectedHit: _aio.UnaryUnaryMultiCallable[_rejected_hits_pb2.GetRejectedHitRequest, _rejected_hits_pb2.GetRejectedHitResponse]  # type: ignore[assignment]
     """Returns a refusal."""
@@ -93,8 +95,9 @@ class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rejected_hits_pb2.ListRejectedHitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rejected_hits_pb2.ListRejectedHitsResponse, _abc.Awaitable[_rejected_hits_pb2.ListRejectedHitsResponse]]:
-        """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-        time (newest first). If a request names a site, refusals are sorted by collect time, newest first.
+        """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+        sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+        time, newest first.
         """
 
     @_abc_1.abstractmethod

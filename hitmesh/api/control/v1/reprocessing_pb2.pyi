@@ -250,16 +250,16 @@ class Reprocessing(_message.Message):
     work: Global___ReprocessingWork.ValueType
     """The requested work in state RUNNING, and the failed work in state FAILED. In other states, the field is not set."""
     error: _builtins.str
-    """In state FAILED, the cause of the failure. If the settler did not begin the last requested work in state PUBLISHED
-    or ROLLED_BACK, this field states the reason. Otherwise, this field is empty.
+    """In state FAILED, this field states the cause of the failure. In state PUBLISHED or ROLLED_BACK, this field states
+    why the settler did not begin the last requested work. The field is empty if the settler reported no problem.
     """
     site_days: _builtins.int
     """Number of settled site-days that the plan covered when it was made, at most 20,000."""
     hits: _builtins.int
-    """Number of accepted hits that these site-days had when the plan was made."""
+    """Number of accepted hits that the plan's site-days had when the plan was made."""
     done_site_days: _builtins.int
     """Number of site-days for which the current work is finished. The publication of an erasure covers only site-days
-    with hits from the visitor, so this number may never reach `site_days`.
+    with hits from the visitor, so `done_site_days` may stay below `site_days`.
     """
     rules_version: _builtins.int
     """With kind RULES and a single site, the version of the site's exclusion rules when the plan was made."""
@@ -315,8 +315,8 @@ class Reprocessing(_message.Message):
     @_builtins.property
     def visitor(self) -> Global___ErasedVisitor:
         """The visitor whose hits are erased. The field is required with kind ERASE. The visitor is never stored and never
-        returned. With kind ERASE, `sites` must name a single site in full. Both dates must be left out, because all days
-        are searched.
+        returned. With kind ERASE, `sites` must name a single site in full. With kind ERASE, `first_utc_date` and
+        `last_utc_date` must be left out, because all days are searched.
         """
 
     @_builtins.property
@@ -1291,8 +1291,9 @@ class MetricDifference(_message.Message):
     percent: _builtins.float
     """100 × difference / |old|. If not set, `old` is 0."""
     absolute_difference: _builtins.int
-    """Sum of |new − old| over the site-days. If increases and decreases cancel each other out, this sum is larger than
-    |difference|. For a value of a dimension, this field equals |difference|. If not set, the value is beyond int64.
+    """Sum of |new − old| over the site-days. If increases and decreases cancel each other out, `absolute_difference` is
+    larger than |difference|. For a value of a dimension, `absolute_difference` equals |difference|. If not set, the
+    value is beyond int64.
     """
     absolute_percent: _builtins.float
     """100 × absolute_difference / |old|. If not set, `old` is 0."""
@@ -1404,7 +1405,7 @@ class ChangeReasons(_message.Message):
     explained_site_days: _builtins.int
     """Number of changed site-days whose reasons are known. The reasons for a site-day are not known if hits were erased
     or a store lost numbers or raw hits. If a site-day has more than 2,000,000 hits, or more than 250,000 hits of a
-    single visitor, the reasons for the site-day are not known either.
+    single visitor, the reasons for the site-day are also unknown.
     """
     merged_visits: _builtins.int
     """Shared hits that begin a visit in the old generations and continue a visit in the new generations. The visit in the
@@ -1417,12 +1418,12 @@ class ChangeReasons(_message.Message):
     different UTC days.
     """
     added_visits: _builtins.int
-    """Visits in the new generations that have no shared hit, or whose first shared hit begins a visit of another UTC day
-    in the old generations.
+    """Visits that the UTC day has only in the new generations: visits without a shared hit, and visits whose first shared
+    hit begins a visit of another UTC day in the old generations.
     """
     removed_visits: _builtins.int
-    """Visits in the old generations that have no shared hit, or whose first shared hit begins a visit of another UTC day
-    in the new generations.
+    """Visits that the UTC day has only in the old generations: visits without a shared hit, and visits whose first shared
+    hit begins a visit of another UTC day in the new generations.
     """
     newly_excluded_hits: _builtins.int
     """Hits that are counted in the old generations, and excluded in the new generations."""
@@ -1655,7 +1656,7 @@ class GetReprocessingDiffResponse(_message.Message):
     """Number of the dimension's values that have a difference."""
     settled_again_site_days: _builtins.int
     """Number of site-days that are missing from `values` and `cells` because they were settled again after Run. Publish
-    recomputes these site-days.
+    recomputes the site-days that were settled again.
     """
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
@@ -1668,8 +1669,8 @@ class GetReprocessingDiffResponse(_message.Message):
     settled again if an order, a copy of a hit or a visit of the site-day depends on the compared site-days.
     """
     lost_site_days: _builtins.int
-    """Number of site-days that are missing from `values` and `cells` because the metric store lost their rows. If rows of
-    the old generation are lost, Publish replaces these rows.
+    """Number of site-days that are missing from `values` and `cells` because the metric store lost their rows. If the old
+    generation lost rows, Publish replaces the lost rows.
     """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
@@ -1794,8 +1795,8 @@ class CheckHistoryRequest(_message.Message):
     page_size: _builtins.int
     """Maximum number of site-days on the page; default 100. Values above 500 are treated as 500. A page also ends after
     2,000,000 raw hits, after 1,000 sites, or after 10 s, so a page can be empty. If a page ends before the check of a
-    site-day is complete, the next page continues this check. The site-day appears only on the page that completes the
-    check.
+    site-day is complete, the next page continues the check of the site-day. The site-day appears only on the page that
+    completes the check.
     """
     page_token: _builtins.str
     """`next_page_token` from the previous response to the same request."""
@@ -1832,7 +1833,7 @@ Global___CheckHistoryRequest: _TypeAlias = CheckHistoryRequest  # noqa: Y015
 
 @_typing.final
 class HistoryFinding(_message.Message):
-    """A stored value that does not add up."""
+    """A stored value that is not readable, or differs from the expected value."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1851,7 +1852,7 @@ class HistoryFinding(_message.Message):
     """The expected sum. If not set, the sum is beyond int64, or the value is not readable."""
     damage: _builtins.str
     """If the value cannot be read, this field states the reason. If the sums are equal but the value is wrong, this field
-    describes the difference. Otherwise, this field is empty.
+    describes the difference. If only the sums differ, this field is empty.
     """
     def __init__(
         self,
@@ -1907,7 +1908,7 @@ class HistoryProblem(_message.Message):
 
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryFinding]:
-        """Each value that does not add up."""
+        """Each stored value that is not readable, or differs from the expected value."""
 
     def __init__(
         self,
@@ -1948,7 +1949,7 @@ class CheckHistoryResponse(_message.Message):
     site_days: _builtins.int
     """Number of site-days that were checked for this page."""
     hits: _builtins.int
-    """Number of accepted hits in the ledger entries of these site-days."""
+    """Number of accepted hits in the ledger entries of the checked site-days."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     raw_hits: _builtins.int

@@ -196,7 +196,7 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def default_context(self) -> Global___Context:
-        """Default context. A hit gets the value of a field from this context if the hit's context does not set the field."""
+        """Default context. If a hit's context does not set a field, the hit gets the field's value from the default context."""
 
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
@@ -810,7 +810,7 @@ class Order(_message.Message):
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
     subtotal_micros: _builtins.int
-    """Total of the items in micros. As for every amount, the absolute value is at most 10^18."""
+    """Total of the items in micros. The absolute value of every amount is at most 10^18."""
     shipping_micros: _builtins.int
     """Shipping in micros."""
     tax_micros: _builtins.int

@@ -72,8 +72,8 @@ class ExportReportRequest(_message.Message):
     gap_fill: _builtins.str
     """Treatment of empty buckets: none, zero or null; default zero. If filling needs more than 100,000 rows, a request
     that sets zero or null is refused. If filling needs more than 100,000 rows, a csv or ndjson export that sets
-    neither gap_fill nor limit is also refused. If filling needs more than 100,000 rows, every other export without
-    gap_fill leaves out empty buckets and has a warning.
+    neither gap_fill nor limit is also refused. If filling needs more than 100,000 rows and gap_fill is not set, a json
+    export, or an export with limit, leaves out empty buckets and has a warning.
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""

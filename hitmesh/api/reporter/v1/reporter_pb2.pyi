@@ -1160,7 +1160,9 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def missing_currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Currencies of amounts in the range that are not in `currency`. Money columns do not include these amounts."""
+        """Currencies other than `currency` in which the range has amounts. Money columns leave out amounts in the listed
+        currencies.
+        """
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1310,7 +1312,7 @@ class PlannedRead(_message.Message):
     source: _builtins.str
     """Source of the read: `series`, or the kind of rows (`traffic` or `visits`)."""
     site_days: _builtins.int
-    """Number of site-days to read. All other site-days in the range have no rows."""
+    """Number of site-days to read. Site-days in the range that have no rows are not counted."""
     requests: _builtins.int
     """Number of requests to the store."""
     native_query: _builtins.str

@@ -47,8 +47,8 @@ class RefusalOrigin(_message.Message):
     default_context: _builtins.bytes
     """The batch's default context, as in HitBatch; empty for a batch that was refused as a whole."""
     receive_time_ms: _builtins.int
-    """Time, in UTC ms, at which the edge received the batch. Without an edge, the time at which the collector received
-    the batch.
+    """Time, in UTC ms, at which the edge received the batch. If no edge forwarded the batch, this field has the time at
+    which the collector received the batch.
     """
     send_time_ms: _builtins.int
     """Time by the device's clock at the send attempt, in UTC ms. The value is 0 if the sender did not set the time."""
