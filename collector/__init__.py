@@ -1,1 +1,4 @@
-"""The collector receives hits, and accepts or refuses each hit. It acknowledges hits after the log has stored them."""
+"""The collector receives hits, and accepts or refuses each hit.
+
+The collector acknowledges hits after the log has stored them.
+"""

@@ -1,8 +1,8 @@
 """Splits a stream's acknowledgements into messages that every client can read. By default, gRPC clients accept 4 MiB.
 
-A batch's issues, its receipts and its number share a message if they fit. If they do not fit, they are spread over
-several messages, and the last message contains the number. A client that has received the number has therefore received
-all of the batch's issues and receipts.
+If a batch's issues, receipts and number fit into one message, one message is sent. Otherwise, the issues and receipts
+are spread over several messages, and the last message contains the batch's number. A client that has received the
+batch's number has therefore received all of the batch's issues and receipts.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A single thread decodes and admits all batches that arrived within the linger time. The thread then splits the hits by
 partition and appends records. Waiting for more batches adds no delay, because each record waits for the linger time
-anyway. In a micro-batch of thousands, a hit needs a fraction of the CPU time that it needs in a micro-batch of a
-hundred. A batch's outcome is reported when all records that contain the batch's hits or refusals are durable.
+anyway. In a micro-batch of thousands of hits, a hit costs much less CPU time than in a micro-batch of a hundred hits. A
+batch's outcome is reported when all records that contain the batch's hits or refusals are durable.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class MicroBatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Admit and append the batches in the queue, and end the thread. Then flush the log for at most `drain_s`."""
+        """Admit and append the batches in the queue, end the thread, and flush the log for up to `drain_s` seconds."""
         with self._arrived:
             self._stopping = True
             self._arrived.notify()
@@ -136,7 +136,7 @@ class MicroBatcher:
 
     def _work_until_stopped(self) -> None:
         while True:
-            last_round = self._stopping  # read only here: a stop during this round ends the next round
+            last_round = self._stopping  # if `stop` is called after this line, the next round is the last
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
@@ -217,7 +217,10 @@ class MicroBatcher:
         return self._is_awaited(batch)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
-        """Admit batches that are all trials, or all no trials. The outcomes of trials are reported immediately."""
+        """Admit batches, which must be either all trials or all regular batches.
+
+        The outcome of a trial is reported at once, because a trial is not stored.
+        """
         waiting = [batch for batch, _ in part]
         frames = [batch.frame for batch in waiting]
         try:
@@ -235,8 +238,9 @@ class MicroBatcher:
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
         """Handle an error in admission; call from the `except` block.
 
-        On RetryError, every batch gets the outcome "retry". On any other error, a single batch gets the outcome
-        "retry". If there are several batches, each is admitted again alone.
+        If the error is a RetryError, every batch gets the outcome "retry". If any other error occurs with a single
+        batch, the batch gets the outcome "retry". If any other error occurs with several batches, each batch is
+        admitted again, separately from the others.
         """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
@@ -270,7 +274,7 @@ class MicroBatcher:
     def _put_off(self, site: str, batches: int) -> BatchOutcome:
         """Return the outcome for batches whose site has exclusion rules that cost too much.
 
-        Log the site, at a bounded rate.
+        The site's name is logged, at a bounded rate.
         """
         error = self._rule_budget.refusal(site)
         if count := self._seldom.due("exclusion_rules_too_dear", batches):
@@ -331,7 +335,7 @@ class MicroBatcher:
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
             return self._log.append(topic, partition, record)
-        except BaseException as error:  # the other records must still be appended
+        except BaseException as error:  # if this record fails, the other records must still be appended
             if not isinstance(error, RetryError) and self._seldom.due("record_not_appended"):
                 logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()
@@ -373,7 +377,6 @@ class MicroBatcher:
 def _monotonic_ms() -> int:
     """Return the monotonic time in ms.
 
-    Changes to the system clock do not affect this time. They therefore do not affect decisions such as when a record is
-    cut.
+    Changes to the system clock do not affect the monotonic time, so a clock change cannot delay a record.
     """
     return int(time.perf_counter() * 1000)

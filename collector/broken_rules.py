@@ -27,7 +27,7 @@ class BrokenRules:
         self._checked: set[tuple[str, int]] = set()
 
     def note(self, answers: Iterable[object]) -> None:
-        """Check the rules of the sites for which these answers grant access."""
+        """Check the rules of every site to which a grant in `answers` gives access."""
         sites = {answer.site.name: answer.site for answer in answers if isinstance(answer, Grant)}
         for site in sites.values():
             key = (site.name, site.rules.version)

@@ -11,8 +11,7 @@ from hitmesh.internal.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80
-# The largest batch number. The field `batch_seq` can hold numbers up to twice this maximum. The number after the
-# maximum therefore fits.
+# The largest batch number. The field `batch_seq` is a uint64, so the number after MAX_BATCH_SEQ fits into the field.
 MAX_BATCH_SEQ = (1 << 63) - 1
 
 

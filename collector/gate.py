@@ -1,4 +1,4 @@
-"""The gate before admission. The gate refuses senders whose refused hits have recently cost too much work.
+"""Refuses senders whose refused hits have recently cost too much work, before their next hits are admitted.
 
 The decision is made before hits are read, and depends only on the key and the client address. Server keys and edge keys
 are secret, so senders with these keys are not limited. While the directory is unavailable, the gate lets every sender
@@ -50,7 +50,9 @@ class Gate:
 
     @contextmanager
     def held(self, key: str, address: str, size: int) -> Iterator[None]:
-        """Reserve budget for `size` bytes. Until the `with` block ends, these bytes count as work on refused hits.
+        """Reserve budget for `size` bytes.
+
+        Until the `with` block ends, the reserved bytes count as work on refused hits.
 
         Raises:
             RetryError: the sender's budget is exhausted by refused work, or reserved by calls in progress (QUOTA).
@@ -58,7 +60,7 @@ class Gate:
         sender, units = self._charged_sender(key, address), size + CALL_UNITS
         wait_s = 0.0 if sender is None else self._budget.hold(sender, units)
         if wait_s:
-            raise _kept_out("too many hits of this sender were refused, or are being read", wait_s)
+            raise _kept_out("refused hits and calls in progress exhaust the sender's budget for refusals", wait_s)
         try:
             yield
         finally:

@@ -62,8 +62,8 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
-        # The sender chose the site's name, and the site may belong to another merchant. Therefore the refused hits are
-        # not stored under this site.
+        # The sender chose the site's name, and the site may belong to another merchant. The refused hits are therefore
+        # not stored under the site that the sender named.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the header hitmesh-site"
         if key.site is not None and named != key.site:
             message = f"key {key.key_id} is not for {named}: leave out the header hitmesh-site, or use another key"

@@ -1,4 +1,7 @@
-"""Appends heartbeats, which are empty records. They keep idle partitions from holding the watermark back (rule L1)."""
+"""Appends heartbeats, which are empty records.
+
+Without heartbeats, an idle partition would stop the watermark (rule L1).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class Heartbeat:
     def _partitions(self) -> range:
         try:
             return range(self._log.partitions(Topic.HITS))
-        except BaseException as error:  # a panic is not an Exception
+        except BaseException as error:  # a Rust panic is a BaseException, not an Exception
             logger().error("heartbeat_failed", traceback=traceback_of(error))
             return range(0)
 
@@ -50,8 +53,8 @@ class Heartbeat:
                 except RetryError as error:
                     logger().warning("heartbeat_not_appended", partition=partition, cause=error.message)
                 except BaseException as error:
-                    # Without heartbeats, the watermark of every idle partition stops. Therefore the thread must
-                    # continue after an error.
+                    # Without heartbeats, the watermark of every idle partition stops. The heartbeat thread must
+                    # therefore continue after an error.
                     logger().error("heartbeat_failed", partition=partition, traceback=traceback_of(error))
             if self._stop.wait(self._pause_s):
                 return

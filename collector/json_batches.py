@@ -1,9 +1,9 @@
 """Converts a JSON HitBatch to bytes, hit by hit. A hit that does not parse does not affect the other hits.
 
 This module checks only whether a hit's JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
-followed by the hit's JSON, at the same index. Admission refuses this hit like any undecodable hit, names the faulty
-field and keeps the JSON. Unknown fields are ignored, as in Envoy's transcoder. In JSON, an item's quantity may have
-decimals. In protobuf, such quantities have a separate field.
+followed by the hit's JSON, at the same index. Admission refuses the undecodable hit, names the faulty field and keeps
+the JSON. Unknown fields are ignored, as in Envoy's transcoder. In JSON, an item's quantity may have decimals. In
+protobuf, a quantity with decimals has a separate field.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hitmesh.model.reasons import ErrorReason, HitReason
 
 # The tag of a field with number 0 and wire type 7. Protobuf allows neither.
 _UNDECODABLE: Final = b"\x07"
-# The bytes of an empty hit in a HitBatch. They replace a hit that was counted but not read.
+# The bytes of an empty hit in a HitBatch. An empty hit replaces each hit that was counted but not read.
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
@@ -35,7 +35,7 @@ _MAX_ID_CHARS: Final = 128
 # are not searched.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
-# The maximum size of a body in bytes. Envoy has the same limit.
+# The maximum size of a body in bytes. Envoy limits bodies to the same size.
 MAX_JSON_BYTES: Final = 2 << 20
 
 
@@ -60,8 +60,8 @@ def batch_of_json(
 ) -> JsonBatch:
     """Return the HitBatch for a JSON body.
 
-    The body's size, the number of hits and the key are checked before hits are read. If the number of hits or the key
-    is not allowed, hits are counted but not read.
+    The body's size, the number of hits and the key are checked before hits are read. If there are too many hits, or if
+    the key may not send hits, hits are counted but not read.
 
     Args:
         body: JSON.
@@ -97,8 +97,8 @@ def batch_of_json(
         return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes, split.sent)
     reader = _HitReader(split, detailed)
     read = [reader.read(index, hit) for index, hit in enumerate(hits)]
-    # If serialised messages of a type are concatenated, the result parses as one message. Here, the envelope's fields
-    # come first, and the hits follow.
+    # The batch's other fields come first, and the hits follow. Concatenated messages of the same type parse as one
+    # message.
     return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults, sizes, split.sent)
 
 

@@ -1,8 +1,8 @@
 """Describes why a hit's JSON does not parse.
 
 The message has the faulty field's path and value, the rule and the remedy. To find the faulty field, each field is
-parsed separately. Only hits that failed to parse are examined. The caller bounds their number. This module does not
-decide whether a hit is accepted.
+parsed separately. Only hits that failed to parse are examined. The caller bounds the number of examined hits. This
+module does not decide whether a hit is accepted.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _shown(value: Any) -> str:
 
 
 class _Json(str):
-    """A JSON text. Messages show this text unchanged, because its control characters are already escaped."""
+    """A JSON text. Messages show the JSON text unchanged, because its control characters are already escaped."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
 """Splits a JSON batch into its fields, its hits and each hit's text.
 
-This module checks only whether the batch is JSON. The length of each hit's text is recorded. The size of a refused hit
-is therefore known as well.
+This module checks only whether the batch is JSON. The length of each hit's text is recorded, so that the size of a hit
+is known even if the hit is refused.
 """
 
 from __future__ import annotations

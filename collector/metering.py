@@ -1,4 +1,4 @@
-"""The collector's metrics. They are updated per micro-batch, batch and record, but never per hit."""
+"""The collector's metrics. The metrics are updated per micro-batch, batch and record, but never per hit."""
 
 from __future__ import annotations
 

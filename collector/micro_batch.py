@@ -28,10 +28,10 @@ OnOutcome = Callable[[BatchOutcome], None]
 class Waiting:
     """A queued batch. `on_outcome` is called exactly once, from any thread.
 
-    `let_pass` is called immediately before admission. It raises RetryError if the sender's budget for refused work has
-    been exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left, the
-    deadline has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is true,
-    nothing from the batch is stored.
+    `let_pass` is called immediately before admission. `let_pass` raises RetryError if the sender's budget for refused
+    work has been exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left,
+    the deadline has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is
+    true, nothing from the batch is stored.
     """
 
     frame: Frame
@@ -43,7 +43,7 @@ class Waiting:
 
     @property
     def arrived_ms(self) -> int:
-        """The batch's arrival time in ms. The same monotonic clock decides when records are cut."""
+        """The batch's arrival time in ms, on the monotonic clock that decides when records are cut."""
         return int(self.arrived_s * 1000)
 
 
@@ -72,7 +72,7 @@ class MicroBatch:
         self._lock = threading.Lock()
 
     def expect(self, records: int) -> None:
-        """Wait for `records` more records. A slice was cut into several records."""
+        """Wait for `records` more records, because a slice was divided among several records."""
         with self._lock:
             self._records += records
 
@@ -133,7 +133,7 @@ def report_all(
 ) -> None:
     """Count the batches, then report the outcomes.
 
-    When a caller gets an outcome, the metrics have therefore counted the batch.
+    The metrics have therefore counted a batch before its caller gets the outcome.
     """
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):

@@ -22,7 +22,8 @@ class BatchOutcome:
     """The outcome of a batch.
 
     If `retry_s` is set, the client must send the batch again after this many seconds. If `is_free` is true, the sender
-    is not charged. The batch must wait because its site's quota for exclusion rules is used up, and no hit was refused.
+    is not charged, because no hit was refused. The batch must only wait until the site has budget for exclusion rules
+    again.
     """
 
     issues: tuple[Issue, ...] = ()
@@ -34,7 +35,7 @@ class BatchOutcome:
 
     @property
     def is_charged(self) -> bool:
-        """Whether the sender is charged: hits or the whole batch were refused, or the sender's quota is exhausted."""
+        """Whether the sender is charged for refused hits, for a refused batch or for an exhausted quota."""
         if self.is_free:
             return False
         return bool(self.rejected) or any(

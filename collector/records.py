@@ -1,10 +1,10 @@
-"""Decides when a partition's rows become a log record. This depends on their number and age (architecture A2).
+"""Decides, by the number and the age of rows, when a partition's rows become a log record (architecture A2).
 
 If a record would be larger than the log accepts, its rows are divided among several records.
 
 A record's header states the number of hits and two checksums over the hits' ids. If a consumer loses a hit and counts
-another hit twice, the number of hits is right. The checksums show the error (rule D5). This module is pure. The batcher
-supplies the time, and appends the slices that `due` returns.
+another hit twice, the number of hits is right, but the checksums differ (rule D5). This module reads no clock and
+appends nothing. The batcher supplies the time, and appends the slices that `due` returns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Slice(Generic[OwnerT]):
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """The frames with rows in this slice, including frames in `summed` (sums have replaced their rows)."""
+        """The frames with rows in this slice, and the frames in `summed`, whose rows were replaced by sums."""
         return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 
@@ -84,10 +84,10 @@ class RecordCutter(Generic[OwnerT]):
 def cut_by_bytes(
     slices: Sequence[Slice[OwnerT]], max_bytes: int, record_of: Callable[[pl.DataFrame], Record]
 ) -> Iterator[tuple[Sequence[Slice[OwnerT]], Record]]:
-    """Yield groups of slices in order. Each group comes with the record that contains the group's rows.
+    """Yield pairs in order: some slices, and the record that contains the rows of these slices.
 
-    A record has at most `max_bytes`, unless it has a single row. Slices are split if necessary, so an owner may have
-    slices in several groups.
+    A record has at most `max_bytes`, unless it has a single row. A slice may be split, so an owner may have slices in
+    several pairs.
     """
     rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
     record = record_of(rows)

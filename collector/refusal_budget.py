@@ -2,7 +2,7 @@
 
 A unit is the work for one refused byte. All senders without a known key share a bucket, because all hits from these
 senders are refused. A browser key is public. Each client address that uses a browser key therefore has its own bucket.
-All browser keys share a further bucket. The charge does not depend on the reason for a refusal. The budget is
+In addition, all browser keys share a bucket. The charge does not depend on the reason for a refusal. The budget is
 thread-safe.
 """
 
@@ -18,8 +18,8 @@ from collector.token_buckets import TokenBuckets
 # Units of work that a call and a hit cost, in addition to their bytes. By measurement, a unit takes about 0.2 µs.
 CALL_UNITS: Final = 4_096
 HIT_UNITS: Final = 256
-# A bucket's capacity (BURST_S) and maximum debt (MAX_DEBT_S), both in seconds of refill. A value of 1 means `units_s`
-# units.
+# A bucket's capacity (BURST_S) and maximum debt (MAX_DEBT_S), both in seconds of refill. In one second, a bucket is
+# refilled with `units_s` units.
 BURST_S: Final = 4.0
 MAX_DEBT_S: Final = 30.0
 MAX_SENDERS: Final = 4_096
@@ -51,7 +51,7 @@ class RefusalBudget:
 
     @property
     def any_debt(self) -> bool:
-        """Whether any bucket may be below 0. If so, a sender may have to wait. No lock is taken."""
+        """Whether any bucket may be below 0, so that a sender may have to wait. The property takes no lock."""
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:
@@ -66,9 +66,9 @@ class RefusalBudget:
     def hold(self, sender: RefusedSender, units: float) -> float:
         """Reserve units for work that is not done yet.
 
-        Return 0 if reserved, otherwise the seconds that the sender must wait. Nothing is reserved for a sender whose
-        reservations already exceed the bucket's level. After the work, the caller must call `let_go`. For the refused
-        part, the caller must call `charge`.
+        Return 0 if the units are reserved, otherwise the seconds that the sender must wait. Nothing is reserved for a
+        sender whose reservations already exceed the bucket's level. After the work, the caller must call `let_go`. If
+        hits were refused, the caller must also call `charge`.
         """
         with self._lock:
             wait_s = self._wait_s(sender)

@@ -1,7 +1,7 @@
 """Chooses the refusals whose bytes are kept. Every refusal is counted, but many refusals must not fill a disk.
 
-A site's first refusals are kept with their bytes. The caps are a number per UTC day, and a quarter of this number per
-hour. All other refusals are written to the log as sums, without bytes. Each collector applies the caps separately.
+A site's first refusals are kept with their bytes. A cap applies to each UTC day, and a quarter of this cap applies to
+each hour. All other refusals are written to the log as sums, without bytes. Each collector applies the caps separately.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-# An hour may use at most a quarter of the day's cap. A flood in the morning thus leaves room for the evening.
+# An hour may use at most a quarter of the day's cap. A flood of refusals in the morning thus leaves room for refusals
+# in the evening.
 _HOURS_PER_DAY: Final = 4
 _KEYS: Final = ("site", "reason", "field", "key_id")
 

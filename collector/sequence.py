@@ -1,6 +1,6 @@
 """Keeps the order of a stream's batches: the next number, acknowledgements and unacknowledged bytes (collector.proto).
 
-The state has no locks, no threads and no time. Only one call at a time is allowed.
+This module uses no lock, no thread and no clock. The caller must make only one call at a time.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Sequence:
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
-        # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by (number, is
-        # garbage). A garbage frame may have the same number as a batch. `_repeats` contains the repeats of each pending
-        # batch, keyed by batch id.
+        # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by a pair: the
+        # batch's number, and whether the batch is a garbage frame. A garbage frame may have the same number as a batch.
+        # `_repeats` contains the repeats of each pending batch, keyed by batch id.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
         self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
@@ -64,9 +64,10 @@ class Sequence:
         """Register a batch. If the result is TAKE, the caller must submit the batch and later call `finish`.
 
         A batch is a repeat, whatever its number, if its id is the id of a remembered or pending batch. A repeat gets
-        the same receipts, and nothing new is written (rule D4). A batch without a number is always a GAP. The client
-        may have numbered some, all or none of the garbage frames before a batch. The batch's number is accepted if it
-        is right in any of these cases.
+        the same receipts, and nothing new is written (rule D4). For a batch without a number, the result is always GAP.
+        The client may have numbered some, all or none of the garbage frames before a batch. The lowest accepted batch
+        number assumes that the client numbered no garbage frame. The highest accepted batch number assumes that the
+        client numbered every garbage frame before the batch.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

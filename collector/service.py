@@ -1,8 +1,8 @@
-"""The collector's gRPC service: StreamHits, SendHits and SendJsonHits (collector.proto).
+"""The collector's gRPC service, with the RPCs StreamHits, SendHits and SendJsonHits (collector.proto).
 
 Messages arrive unparsed. A frame that does not decode thus affects neither the stream nor other frames. The service
-decides how many streams may be open. It also decides how a refused batch ends a unary call. Admission decides about
-hits.
+decides how many streams may be open, and how a refused batch ends a unary call. Admission decides which hits are
+accepted.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ SITE_METADATA = "hitmesh-site"
 # number to a counter.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 UNARY_TIMEOUT_S = 10.0
-# The maximum size of a gRPC message in bytes. A larger message breaks the call. If a smaller message contains a batch
-# that exceeds the limit for batches, the client gets an itemised refusal.
+# The maximum size of a gRPC message in bytes. If a message is larger, the call fails. If a message is smaller, but its
+# batch exceeds MAX_BATCH_BYTES, the client gets a refusal with a reason.
 MAX_MESSAGE_BYTES = 8 << 20
 
 _WHOLE_CALL: dict[ErrorReason, type[RefusedError]] = {
@@ -100,8 +100,8 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # After a restart, many streams are opened at the same time. The jitter prevents these streams from all
-            # moving at once.
+            # After a restart, many streams are opened at the same time. The jitter prevents all streams from moving at
+            # the same time.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:
@@ -205,10 +205,10 @@ class CollectorService:
         return outcome
 
     def _complain(self, error: HitmeshError) -> None:
-        """Log that whole calls, streams or batches are refused. At most one line is written per reason and interval.
+        """Log that whole calls, streams or batches are refused.
 
-        The log line contains an error's message only if the error is a RetryError. The message of any other refusal may
-        quote the client's data.
+        At most one log line is written per reason and interval. The log line contains an error's message only if the
+        error is a RetryError. The message of any other refusal may quote the client's data.
         """
         self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
 
@@ -249,8 +249,8 @@ class CollectorService:
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            # Only here are the batch's bytes returned to the budget and the sender charged. The call may be cancelled
-            # before the outcome is known.
+            # The call may be cancelled before the outcome is known. Only `on_outcome`, not the call, therefore returns
+            # the batch's bytes to the budget and charges the sender.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)
@@ -359,7 +359,7 @@ def _metadata(context: grpc.ServicerContext, wanted: str) -> str:
 def _address(context: grpc.ServicerContext) -> str:
     """Return the client's address: the last x-forwarded-for entry, which Envoy adds.
 
-    Without this entry, return the peer's address.
+    If the call has no x-forwarded-for entry, return the peer's address.
     """
     forwarded = _metadata(context, "x-forwarded-for").rpartition(",")[2].strip()
     return forwarded or str(context.peer()).rpartition(":")[0]

@@ -1,10 +1,11 @@
-"""Slots for open streams.
+"""Limits the number of open streams.
 
-Separate limits apply to all streams, to each key, to streams without a key in `open`, and to unproven streams. A stream
-is unproven until it has shown a known key. Few unproven streams may be open. If too many unproven streams are open, a
-new stream ends the oldest unproven stream. Clients that open streams without sending anything therefore cannot lock out
-other clients. Browser keys are public, so some slots are reserved for secret keys. The state is pure. Only one call at
-a time is allowed. The service ensures this.
+A stream is unproven until its client has sent a known key. Separate limits apply to all streams together, to the
+streams of each key, to streams whose message `open` had no key, and to unproven streams. The limit for unproven streams
+is low. If too many streams have no known key, a new stream ends the oldest stream without a known key. Clients that
+open streams without sending anything therefore cannot lock out other clients. Browser keys are public, so some slots
+are reserved for streams with secret keys. This module uses no lock and no clock. The service makes only one call to
+this module at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class SlotLimits:
     Attributes:
         total: the limit for all streams.
         per_key: the limit for streams that have shown the same key, in `open` or in a batch.
-        keyless: the limit for streams without a key in `open`.
+        keyless: the limit for streams whose message `open` had no key.
         unproven: the limit for streams that have not shown a known key.
         reserved: the number of slots in `total` that only streams with secret keys may use; at most a quarter of
             `total` is reserved.
@@ -45,7 +46,10 @@ class SlotLimits:
 
 
 class ShownKey(NamedTuple):
-    """The key that a stream has shown, whether the key is secret, and whether the message `open` had no key."""
+    """The key that a stream has shown.
+
+    `is_keyless` is true if the stream's message `open` had no key.
+    """
 
     key: str
     is_secret: bool
@@ -70,7 +74,9 @@ class StreamSlots(Generic[StreamT]):
         return [*self._proven, *self._unproven]
 
     def enter(self, stream: StreamT) -> StreamT | None:
-        """Add an unproven stream. If another stream must end to make room, return the other stream.
+        """Add a stream that has not shown a known key.
+
+        If another stream must end to make room, return the other stream.
 
         Raises:
             RetryError: streams with a key use all slots (TOO_MANY_STREAMS).
@@ -94,7 +100,7 @@ class StreamSlots(Generic[StreamT]):
         if self._per_key[shown.key] >= limits.per_key:
             raise too_many_streams(f"{limits.per_key} open streams of this key", limits.per_key)
         if shown.is_keyless and sum(key.is_keyless for key in self._proven.values()) >= limits.keyless:
-            raise too_many_streams(f"{limits.keyless} open streams without a key in `open`", limits.keyless)
+            raise too_many_streams(f"{limits.keyless} open streams whose `open` message has no key", limits.keyless)
         if not shown.is_secret and sum(not key.is_secret for key in self._proven.values()) >= limits.public:
             raise too_many_streams(f"{limits.public} open streams of browser keys", limits.public)
         if stream in self._unproven:

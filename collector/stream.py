@@ -35,7 +35,7 @@ MIN_CREDIT_BYTES = 1 << 20
 class Age:
     """Limits the time for which a stream stays open.
 
-    Without this limit, an old stream would never move to a collector that was added later.
+    Without a limit, an old stream would never move to a collector that was added later.
 
     Args:
         max_s: age in seconds at which the client is asked to open another stream; None = never.
@@ -51,12 +51,12 @@ class Age:
     def left_s(self) -> float | None:
         """Seconds until the client must be asked to open another stream, or None if there is no limit.
 
-        After the client was asked, return the seconds until this stream must end.
+        After the client was asked to open another stream, return the seconds until this stream must end.
         """
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     def begin_drain(self) -> None:
-        """Record that the client was asked to move to another stream. The client has `drain_s` from now on."""
+        """Record that the client was asked to move to another stream. From now on, the client has `drain_s` seconds."""
         self.is_draining = True
         self._ends = time.monotonic() + self.drain_s
 
@@ -168,7 +168,7 @@ class HitStream:
             self._failure = error
         except grpc.RpcError:
             pass  # the client disconnected; it must send unacknowledged batches again
-        except BaseException as error:  # a panic is not an Exception
+        except BaseException as error:  # a Rust panic is a BaseException, not an Exception
             self._failure = HitmeshError(
                 "the server failed: report this to the operator; the cause is in the server's log"
             )
@@ -257,10 +257,7 @@ class HitStream:
         self._changed.notify_all()
 
     def _let_pass(self, batch: bytes) -> None:
-        """Check the batch's sender if the stream has not shown a known key yet.
-
-        Also check it if any sender may have to wait.
-        """
+        """Check the batch's sender if the stream has not shown a known key yet, or if any sender may have to wait."""
         if self._proved is None and not self._gate.is_watchful:
             return
         key = read_envelope(Frame(batch, self._key, "", 0)).sender.key
@@ -272,7 +269,7 @@ class HitStream:
             proved(key)
 
     def _grow_old(self) -> None:
-        """If the stream is too old, ask the client to open another.
+        """If the stream is too old, ask the client to open another stream.
 
         If the client does not open another stream in time, end this stream.
         """
@@ -281,9 +278,7 @@ class HitStream:
         if self._age.is_draining:
             self._ended = True
             return
-        self._go_away = _go_away_message(
-            self._age.drain_s, "the stream reached the maximum age; another collector may have room"
-        )
+        self._go_away = _go_away_message(self._age.drain_s, "the stream reached the maximum age: open another stream")
         self._age.begin_drain()
 
     def _has_message(self) -> bool:
@@ -304,8 +299,8 @@ class HitStream:
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
-            # A garbage frame is submitted like a batch. Admission refuses the frame, and keeps its bytes for
-            # inspection.
+            # A garbage frame, which is neither `open` nor a batch, is submitted like a batch. Admission refuses the
+            # frame, and keeps its bytes for inspection.
             with self._changed:
                 batch_seq = self._sequence.garbage(size)
             self._submit(batch_seq, frame.original, size, is_garbage=True)

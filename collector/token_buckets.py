@@ -18,7 +18,7 @@ class TokenBuckets(Generic[Key]):
     Args:
         refill_s: the number of tokens that a bucket gains per second.
         burst_s: the capacity of a bucket, in seconds of refill.
-        max_keys: the maximum number of keys that have a bucket. Beyond this number, the bucket that was set least
+        max_keys: the maximum number of keys that have a bucket. If there are more keys, the bucket that was set least
             recently is dropped. The key then has a full bucket again, and so loses its debt.
         now_s: a monotonic clock, in seconds.
     """
@@ -28,7 +28,7 @@ class TokenBuckets(Generic[Key]):
         self._refill_s = refill_s
         self._max_keys = max_keys
         self._now_s = now_s
-        self._levels: OrderedDict[Key, tuple[float, float]] = OrderedDict()  # (level, time at which it was set)
+        self._levels: OrderedDict[Key, tuple[float, float]] = OrderedDict()  # (level, time at which the level was set)
 
     def __len__(self) -> int:
         """Return the number of keys that have a bucket."""

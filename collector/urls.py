@@ -1,7 +1,7 @@
 """Computes the normal form of a URL's path and of a host. Equal addresses have the same normal form.
 
 Reports show the normal form, which follows RFC 3986 section 6.2.2. A character stays readable if it cannot be mistaken
-for another character. Two addresses have the same normal form if and only if this RFC treats the addresses as equal.
+for another character. Two addresses have the same normal form if and only if the RFC treats the two addresses as equal.
 The normal form therefore identifies an address. Normalising is idempotent. Pure.
 """
 
@@ -19,12 +19,13 @@ import idna
 # in RE2 and in Python.
 PATH_TO_NORMALISE: Final = r"[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]|(?:^|/)\.\.?(?:/|$)"
 
-# Only this many characters of a path are read. A byte in the normal form takes at most three characters in the path.
+# Maximum number of characters that are read from a path. A byte in the normal form takes at most three characters in
+# the path.
 _MAX_READ_CHARS: Final = 3 * 2_000 + 12
 _ODD: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|%|[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~%]+")
 _UNRESERVED: Final = frozenset("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _DOT_SEGMENT: Final = re.compile(r"(?:^|/)\.\.?(?:/|$)")
-# Matches spaces that are not between two visible characters. Such spaces are encoded.
+# Matches spaces that are not between two visible characters, and must therefore be encoded.
 _UNSEEN_BLANK: Final = re.compile(r"(?<![^/ ]) | (?![^/ ])")
 _MAX_HOST_CHARS: Final = 100  # a longer non-ASCII host is not encoded, because encoding is slow
 _REMEMBERED: Final = 4_096
@@ -32,7 +33,8 @@ _MARKED: Final = "xn--"
 _LATIN: Final = "LATIN"
 # Scripts that may occur together in one label of a host.
 _WRITTEN_TOGETHER: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL"})
-# Non-Latin letters that look like Latin letters. A label that consists only of such letters stays in ASCII.
+# Non-Latin letters that look like Latin letters. If a label of a host consists only of look-alike letters, the label
+# stays in ASCII.
 _LOOK_LATIN: Final = frozenset("аеосрхуіјѕԁһԛԝӏεορυνχικατ")  # look-alikes on purpose
 
 
@@ -51,10 +53,10 @@ def normal_path(path: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def normal_host(host: str) -> str:
-    """Return the normal form of a host: `ascii_host` with every label decoded that cannot mislead a person.
+    """Return the normal form of a host. A label stays in ASCII if the decoded label could mislead a person.
 
-    A label misleads if it mixes scripts, or consists of letters that look Latin. Text that is not a host is returned in
-    lower case.
+    A label of a host misleads if it mixes scripts, or if all its letters only look like Latin letters. Text that is not
+    a host is returned in lower case.
     """
     ascii_form = ascii_host(host)
     if _MARKED not in ascii_form:

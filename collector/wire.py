@@ -1,8 +1,9 @@
 """Decodes protobuf bytes into Arrow columns (step 2 in docs/walk.md). Only this module uses ptars, the decoder.
 
-This module converts messages to a table, and reports which messages are damaged. The content is not interpreted.
-Strings must be valid UTF-8. As in protobuf, a field is skipped if it is unknown or has the wrong wire type. If a field
-occurs several times, the last value counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
+This module converts messages to a table, and reports which messages are damaged. The meaning of the fields is left to
+other modules. Strings must be valid UTF-8. As in protobuf, a field is skipped if it is unknown or has the wrong wire
+type. If a field occurs several times, the last value counts. Unlike protobuf, a `oneof` keeps all fields that were
+sent.
 
 ptars does not bound the nesting depth. Deeply nested groups overflow the stack and end the process. Google's decoder
 stops at a depth of 100. Every message must pass Google's decoder before ptars decodes the message.
@@ -24,13 +25,13 @@ _SETTINGS = ptars.PtarsConfig(timestamp_unit="ms", timestamp_tz=None)
 
 
 class Undecodable(ValueError):
-    """At least one message does not decode. The decoder does not report which message."""
+    """At least one message does not decode. The decoder does not report which message is damaged."""
 
 
 def is_sound(message: bytes, kind: type[Message]) -> bool:
     """Return whether bytes are a valid message of this type.
 
-    Messages may have 100 levels, and all strings must be UTF-8.
+    A message may be nested 100 levels deep, and all strings must be UTF-8.
     """
     try:
         kind.FromString(message)
@@ -42,8 +43,8 @@ def is_sound(message: bytes, kind: type[Message]) -> bool:
 class MessageReader:
     """Decodes many messages of the same type at once. Thread-safe.
 
-    Scalars that are not set have their default value. This also applies inside a message that is not set. Messages,
-    `optional` fields and members of a `oneof` that are not set are null.
+    Scalars that are not set have their default value, even if the message that contains the scalar is not set.
+    Messages, `optional` fields and members of a `oneof` that are not set are null.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
@@ -65,7 +66,8 @@ class MessageReader:
         try:
             return self._read(messages)
         except ValueError:
-            # ptars rejects some damage in unknown fields that Google's decoder accepts. Retry without unknown fields.
+            # ptars rejects some damage in unknown fields that Google's decoder accepts. Decode again, without unknown
+            # fields.
             try:
                 return self._read([self._known_fields(message) for message in _bytes_of(messages)])
             except (ValueError, DecodeError) as error:

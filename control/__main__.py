@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the ports of these stores that account for hits and correct history."""
+    """Return the ports that account for hits and correct history, with implementations from `stores`."""
     return Bookkeeping(
         ledger=stores.ledger,
         generations=stores.generations,
@@ -80,7 +80,7 @@ def _stores(settings: ControlSettings) -> Stores:
 
     try:
         return open_stores(settings.store, SystemClock(), node=settings.node, unknown_keys_s=settings.unknown_keys_s)
-    except RefusedError as error:  # a wrong setting is no error of the caller
+    except RefusedError as error:  # a wrong setting is not an error of the caller
         raise HitmeshError(error.message) from error
 
 

@@ -1,4 +1,4 @@
-"""Implementations of hitmesh.ports and settings for the control service's RPCs, passed in by the composition root."""
+"""The settings and implementations of hitmesh.ports that the composition root passes to the control service's RPCs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PRODUCTION: Final = ReprocessingLimits()
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Implementations of hitmesh.ports and settings of a control service.
+    """The objects that all RPCs of a control service share: settings, and implementations of hitmesh.ports.
 
     `bookkeeping`: returns the implementations for ledger, drift and reprocessings; the first call opens the stores.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.

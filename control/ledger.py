@@ -8,8 +8,8 @@ The ledger must satisfy two equations:
   hits count as accepted. An erased hit's checksums stay; all other content is removed.
 
 The equations also compare two checksums: the sum of the hits' hashes, and the exclusive or of the hashes. The checksums
-reveal a lost hit even if another hit is counted twice. All functions are pure, so this module cannot distinguish a lost
-hit from a hit in transit between two stores.
+reveal a lost hit even if another hit is counted twice. All functions are pure and cannot read a store again, so a hit
+in transit between two stores looks like a lost hit.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Totals:
 
     `accepted_by_day` is None for hits without a site, because their days are unknown.
 
-    `imbalance_of_cells` adds up a distance for each cell: the Count.distance from `received` to the sum of `rejected`
-    and `accepted`.
+    For each cell, `imbalance_of_cells` adds the distance (Count.distance) between `received` and `rejected` +
+    `accepted`.
     """
 
     received: Count
@@ -77,14 +77,14 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class SiteLedger:
-    """A site's totals and days, in ascending order."""
+    """A site's totals, and the site's days in ascending order."""
 
     totals: Totals
     days: tuple[Day, ...]
 
     @property
     def imbalance(self) -> int:
-        """The imbalance of the totals plus the imbalance of each day."""
+        """The imbalance of the totals plus the imbalances of all days."""
         return self.totals.imbalance + sum(day.imbalance for day in self.days)
 
 
@@ -100,7 +100,7 @@ def site_ledger(
         sums: the site's LEDGER_SUMS: the live stream's counts for all hits, including history hits.
         entries: the published generation entries by UTC day.
         settled: the published ledger entries, for the same days.
-        marks: the dirty marks; each has the number of waiting hits, and their checksums.
+        marks: the dirty marks; each mark has the number and the checksums of the hits that wait.
     """
     of_days = _by_class(sums, LedgerKind.DAY)
     waiting: dict[int, list[DirtyMark]] = {}

@@ -1,7 +1,7 @@
-"""Count acknowledged hits that the live stream has not read: hits in log records beyond its committed positions.
+"""Count acknowledged hits in log records that the live stream has not read.
 
 The ledger balances even if the live stream has stalled, so only the log shows the unread hits. At most MAX_RECORDS
-records per partition are read. The caller decides how old an unread record may be.
+records per partition are read. The caller decides how old an unread record must be to count as a problem.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Unread:
 def unread(
     scan: LogScan, progress: Mapping[PartitionId, PartitionProgress], site: str, *, max_records: int = MAX_RECORDS
 ) -> Unread:
-    """Return a site's acknowledged hits beyond `progress`, from at most `max_records` records per partition."""
+    """Return a site's acknowledged hits after `progress`, and read at most `max_records` records per partition."""
     hits, times, is_more = 0, [], False
     for partition, reached in sorted(progress.items()):
         records = scan.read(partition, reached.next_offset, _FAR, reached.log_time)

@@ -1,8 +1,8 @@
 """Compile `proto/` (step 0 in docs/walk.md: the contract) into stubs, type stubs and Envoy's descriptor set.
 
 A proto file's package is its Python path, so `proto/hitmesh/api/hit/v1/hit.proto` becomes
-`hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. The protos below `proto/google` are needed only by the
-compiler and buf. Their Python modules come from googleapis-common-protos.
+`hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. Only the compiler and buf need the protos below
+`proto/google`. The package googleapis-common-protos has the Python modules for these protos.
 
 `python dev/make_protos.py` writes into the source tree and removes stubs whose proto no longer exists. With `--check`,
 the script compiles into a temporary directory, prints each file that differs, and fails if a file differs. The output
@@ -27,8 +27,8 @@ PROTO_DIR = Path("proto")
 PACKAGE = "hitmesh"
 DESCRIPTOR_SET = Path("hitmesh/api/descriptors/hitmesh.binpb")
 
-# No proto imports these messages, because they occur only inside `google.protobuf.Any`. Envoy needs their descriptors
-# for JSON errors.
+# Error details occur only inside `google.protobuf.Any`, so no proto imports the error details. Envoy needs the
+# descriptors of the error details to write errors as JSON.
 ANY_PAYLOADS = ("google/rpc/error_details.proto",)
 
 STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")

@@ -37,9 +37,10 @@ SPAM_SOURCE = "matomo-org/referrer-spam-list"
 SPAM_STATE = "2026-08-20"
 SPAM_LICENCE = "public domain"
 
-# Sites that the published list names as search engines because they once had a search box. Matomo also requires a
+# Sites that the published list names as search engines because the sites once had a search box. Matomo also requires a
 # search word in the referrer's query. Browsers no longer send the query to other sites, so the project's tables contain
-# only hosts, without search words. The tables leave these sites out, because a host alone does not show a search.
+# only hosts. The tables leave out the sites in NOT_SEARCH, because the host of such a site does not show that the
+# visitor searched.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 
 
@@ -84,7 +85,10 @@ def read_lists(directory: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
-    """Return the table as JSON. Source, state and licence come first, then a line for each name."""
+    """Return the table as JSON.
+
+    The JSON begins with the lists' source, state and licence, followed by a line for each name.
+    """
     header = {"source": SOURCE, "state": STATE, "licence": LICENCE, "made_by": "dev/make_referrers.py"}
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in header.items()]
     for kind, names in kinds.items():

@@ -1,6 +1,7 @@
 """Find identifiers that contain a banned word, and fail if there are any.
 
-`python dev/names.py PATH...` prints each identifier as `file:line: name`. The default paths are those of PACKAGES.
+`python dev/names.py PATH...` prints each identifier as `file:line: name`. Without PATH, the command searches the paths
+in PACKAGES.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 PACKAGES = ("collector", "processor", "reporter", "control", "hitmesh", "dev", "tests")
 GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 BANNED = frozenset({"one", "own", "least", "stay"})
-"""Words that are banned only as a whole name. A longer name, such as `own_partitions`, may contain such a word."""
+"""Words that are banned only as a whole name. A longer name, such as `own_partitions`, is allowed."""
 BANNED_WORDS = frozenset({"said", "says", "told", "tells", "asked", "asks", "did", "nowhere"})
 """Words that no name may contain. For example, `is_told` and `_Asked` are banned."""
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")

@@ -1,7 +1,7 @@
 """End every process that a test run left behind.
 
 Every process that a run starts inherits the environment variable RUN_OF_TESTS, which contains the run's name. Tests may
-start processes in separate process groups, so a signal to a single group does not reach them all. Usage: `sweep.py
+start processes in separate process groups, so a signal to a single group does not reach every process. Usage: `sweep.py
 NAME`.
 """
 

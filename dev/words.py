@@ -2,7 +2,7 @@
 
 Limits apply per 1,000 words, over all files together. Pronouns are limited because nouns are clearer. "of" is limited
 because a chain of genitives hides the actor. `python dev/words.py PATH...` prints the rates and the files with the most
-words beyond the limits. The default paths are the product's packages and the contract.
+words beyond the limits. Without PATH, the command counts the product's packages and the contract's protos.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EXAMPLES = doctest.DocTestParser()
 
 
 def prose_of(path: Path) -> Iterator[str]:
-    """Yield the docstrings, without their examples, and comments of a Python file, or the comments of a proto."""
+    """Yield the prose of a file: for Python, comments and docstrings without examples; for a proto, comments."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".proto":
         yield from re.findall(r"//(.*)", text)
@@ -53,7 +53,7 @@ def prose_of(path: Path) -> Iterator[str]:
 
 
 def counted(texts: Iterable[str]) -> Counter[str]:
-    """Return the number of words per limited group.
+    """Return the number of words in each group of LIMITS.
 
     The key "words" has the number of all words.
     """

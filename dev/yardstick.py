@@ -1,7 +1,7 @@
 """Print the CPU seconds that CPython needs for ten million additions on this machine.
 
-About 0.5 s means a fast machine, 1.3 s a slow machine. The durations of two test runs are comparable only if this
-figure is similar.
+About 0.5 s means a fast machine, 1.3 s a slow machine. Compare the durations of two test runs only if the figures of
+both runs are similar.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The processor (steps 4 to 6 of the journey, and settlement) turns the log into live rows, then into settled rows.
 
-The modules in `stream` store the log's records as raw records and emit live rows. They also mark the site-days that
-must be settled. The modules in `settle` recompute the marked site-days from raw records and publish the results. The
-modules in `stream` and `settle` use the pure functions in `rules`.
+The modules in `stream` store the log's records as raw records and emit live rows. The modules in `stream` also mark the
+site-days that must be settled. The modules in `settle` recompute the marked site-days from raw records and publish the
+results. The modules in `stream` and `settle` use the pure functions in `rules`.
 """

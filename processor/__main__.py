@@ -59,7 +59,7 @@ class Worker:
         self.cause: str | None = None
         self._work = work
         self._stop = stop
-        # A worker that hangs must not keep a failed process alive.
+        # The thread is a daemon, because a worker that hangs must not keep a failed process alive.
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
 
@@ -77,7 +77,8 @@ def run_stream(
 ) -> None:
     """Recover the stream's state, then run the stream until the process stops. Retry while a store is unavailable.
 
-    When a shadow stream is adopted, it becomes the live stream. A new runner continues from the shadow's state.
+    If a shadow stream is adopted, the shadow becomes the live stream, and a new runner continues from the shadow's
+    state.
     """
     while not stop.is_set():
         try:
@@ -149,7 +150,7 @@ class SettlerThreads:
 def settler_names(settings: ProcessorSettings) -> list[str]:
     """Return the names of this process's settlers.
 
-    A settler owns its leases under this name. The settler's stores use the name as their node name.
+    A settler's name is the owner of its leases. The settler's stores use the name as their node name.
     """
     return [settings.node, *(f"{settings.node}-settler-{number}" for number in range(1, settings.settlers))]
 
@@ -191,9 +192,9 @@ def observe_leases(keepers: Sequence[LeaseKeeper], metrics: Metrics) -> None:
 def trim_log(
     stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event, *, keep_refused_days: int = 30
 ) -> None:
-    """Delete old log records that are already stored as raw records. Also delete the bytes of old refusals.
+    """Delete old log records that are already stored as raw records, and the bytes of old refusals.
 
-    The first deletion takes place immediately. Further deletions take place every hour until the process stops.
+    Delete immediately, and then every hour until the process stops.
     """
     while True:
         try:
@@ -243,7 +244,7 @@ def main() -> int:
         settings = load(ProcessorSettings, os.environ)
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
-        # The settler's stores have their own connections. The stream therefore need not wait while a settlement reads.
+        # The settler's stores have their own connections, so that the stream does not wait while a settlement reads.
         for_stream, for_shadow, for_settler, *for_more_settlers = (
             open_stores(
                 settings.store,

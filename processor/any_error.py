@@ -12,5 +12,5 @@ import polars as pl
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
 """All errors that a bug may raise while a thread processes a site-day or a shadow stream.
 
-The thread logs the error and continues.
+The thread must catch and log the error, and continue.
 """

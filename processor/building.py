@@ -1,6 +1,7 @@
 """Builds a processor's stream, shadow stream, settler and reprocessor from the opened stores and the settings.
 
-Nothing runs here: `processor/__main__.py` decides which of these run, and in which threads.
+This module only builds objects, and starts no thread. `processor/__main__.py` decides which parts run, and in which
+threads.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
 def build_runner(
     stores: Stores, table: StreamTable, clock: Clock, settings: ProcessorSettings, metrics: Metrics
 ) -> Runner:
-    """Return the table's live stream over these stores, after the stream's state has been recovered."""
+    """Return a runner for the live stream in the stream table, after the stream's state has been recovered."""
     store = stores.stream(table.live.generation, is_shadow=False)
     return Runner(
         live_stores(table.live, stream_stores(stores), store, stores.streams),
@@ -87,7 +88,7 @@ def build_runner(
 
 
 def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stream: Stream) -> Runner:
-    """Return the shadow stream over these stores, after the shadow's state has been recovered."""
+    """Return a runner for a shadow stream, after the shadow's state has been recovered."""
     store = stores.stream(stream.generation, is_shadow=True)
     begin_at_start(stream, store)
     return Runner(
@@ -114,9 +115,10 @@ def build_settler(
     share: Share | None = None,
     rest: Checkpoint = unwatched,
 ) -> Settler:
-    """Return the settler over these stores.
+    """Return a settler that uses the given stores.
 
-    If `share` is None, the settler settles all sites. `rest` may pause the settler's thread.
+    If `share` is None, the settler settles all sites. `rest` is called between portions of work, and may pause the
+    settler's thread.
     """
     pace = SettlePace(
         resettle_after_ms=settings.resettle_after_ms,
@@ -145,9 +147,9 @@ def build_reprocessor(
     share: Share | None = None,
     rest: Checkpoint = unwatched,
 ) -> Reprocessor:
-    """Return the reprocessor over these stores. The reprocessor runs in the settler's thread.
+    """Return a reprocessor that uses the given stores. The reprocessor runs in the settler's thread.
 
-    `share` and `rest` must be the settler's.
+    `share` and `rest` must be the objects that the settler uses.
     """
     return Reprocessor(
         settler_stores(stores),

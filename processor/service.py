@@ -1,6 +1,6 @@
 """TraceHit reports where a hit is stored, and how the rules of the stream and of settlement count the hit.
 
-This service authenticates the caller and finds the hit. It then gets the verdict from inspect.fate and builds the
+The service authenticates the caller, finds the hit, gets the verdict on each copy from `inspect.fate`, and builds the
 response. Only one hit is traced at a time. Many requests therefore cannot slow the stream down. A trace covers at most
 31 days and the site's last 1,000 refusals. A trace reads the raw store twice, at most 50,000 records each time. A trace
 stops after 10 s in total.

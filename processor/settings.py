@@ -29,7 +29,8 @@ _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 class Role(StrEnum):
     """The work of a process.
 
-    Several streams share the log's partitions. Several settlers share the sites by leases.
+    Several processes may run the stream, and share the log's partitions. Several processes may run settlers, which
+    share the sites by leases.
     """
 
     ALL = "all"
@@ -62,7 +63,8 @@ class ProcessorSettings(ServiceSettings):
     )
     cache: str = Field(
         default="",
-        description="Directory on a local disk for kept hits and large site-days; empty = a temporary directory",
+        description="Directory on a local disk for the recent hits of streams and for large site-days; empty = a "
+        "temporary directory",
     )
     settlers: int = Field(
         default=1,
@@ -89,7 +91,7 @@ class ProcessorSettings(ServiceSettings):
         default=1.0,
         gt=0,
         le=1,
-        description="CPU time of a settler's thread / (this CPU time + pauses); 1 = no pauses",
+        description="Share of a settler thread's time without pauses: CPU time / (CPU time + pauses); 1 = no pauses",
     )
     keep_superseded_ms: int = Field(
         default=360_000, ge=0, description="Milliseconds for which replaced rows remain readable"
@@ -97,13 +99,14 @@ class ProcessorSettings(ServiceSettings):
     keep_replaced_ms: int = Field(
         default=KEEP_REPLACED_DAYS * DAY_MS,
         ge=0,
-        description="Milliseconds for which a replaced generation is kept for reports at an earlier data version",
+        description="Milliseconds for which a replaced generation is kept, so that reports can ask for an earlier data "
+        "version",
     )
     keep_shadow_ms: int = Field(
         default=KEEP_SHADOW_DAYS * DAY_MS,
         ge=0,
-        description="A shadow stream whose state has not changed for this many ms is adopted if it is published, and "
-        "stopped otherwise",
+        description="After this many ms without a change of its state, a published shadow stream becomes the live "
+        "stream, and an unpublished shadow stream is stopped",
     )
     marks_known_ms: int = Field(
         default=60_000,
@@ -125,7 +128,7 @@ class ProcessorSettings(ServiceSettings):
         default=16, ge=1, le=1_024, description="Maximum calls that run or wait; further calls are refused"
     )
     open_reads: bool = Field(
-        default=False, description="If true, traces need no key: every client that reaches the listener may read them"
+        default=False, description="If true, every client that reaches the listener may trace hits without a key"
     )
     fail_at: str = Field(
         default="",

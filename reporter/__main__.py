@@ -34,7 +34,7 @@ _REFLECTED = tuple(
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
-# The store that serves each path, keyed by the scheme of a store URL.
+# For each scheme of a store URL, the store that serves each path.
 _STORES = {
     "embedded": dict.fromkeys(Path, pb.STORE_EMBEDDED),
     "memory": dict.fromkeys(Path, pb.STORE_MEMORY),

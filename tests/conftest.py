@@ -1,7 +1,7 @@
 """Settings for all tests: Hypothesis profiles, and meshes on real servers that tests share.
 
 Profile `ci` tries the same examples in every run, so that a failure is reproducible. The environment variable CI or
-HYPOTHESIS_PROFILE=ci selects this profile. Profile `dev` tries new examples. Both profiles try the same number of
+HYPOTHESIS_PROFILE=ci selects the profile `ci`. Profile `dev` tries new examples. Both profiles try the same number of
 examples (support/examples.py). Examples have no deadline, because a slow machine must not fail a test. pytest limits
 the time of each test.
 """
@@ -39,7 +39,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name a parameter of type bytes by its length.
 
-    The bytes may contain the time of day (gzip). Names from these bytes would differ between workers.
+    The bytes may contain the time of day (gzip). If pytest made the name from the bytes, the name would differ between
+    workers.
     """
     return f"{argname}_of_{len(val)}" if isinstance(val, bytes) else None
 

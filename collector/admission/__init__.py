@@ -1,8 +1,8 @@
 """Admission (step 2 in docs/walk.md) decides which hits are accepted, and how each accepted hit is stored.
 
-Pure and columnar. `read_frames` counts the hits and lists the senders. `decode` converts frames to a single table.
-`admit` decides. Read the module `decide` first, then `hits`, which calls the decisions in order. Every other module
-implements one decision.
+Admission is pure, and works on columns. `read_frames` counts the hits and lists the senders. `decode` converts frames
+to a single table. `admit` decides. Read the module `decide` first, then `hits`, which calls the decisions in order.
+Each other module in this package implements one decision.
 """
 
 from __future__ import annotations

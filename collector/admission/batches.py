@@ -38,7 +38,7 @@ _NO_GRANT: Final = "the ingest key is missing or unknown: send a key that may se
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An ingest key, and the site for which the key may send hits. The caller has looked up both."""
+    """An ingest key, and the site for which the key may send hits. The caller has looked up the key and the site."""
 
     key: IngestKey
     site: Site
@@ -66,13 +66,13 @@ UNKNOWN: Final = Refusal(HitReason.UNKNOWN_KEY, _NO_GRANT)
 
 
 def refused_senders(grants: Mapping[tuple[str, str], Answer]) -> frozenset[tuple[str, str]]:
-    """Return the senders who may not send hits. Hits from these senders are counted but not read."""
+    """Return the senders who may not send hits. Hits from refused senders are counted but not read."""
     return frozenset(sender for sender, answer in grants.items() if isinstance(answer, Refusal))
 
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """Facts about each distinct sender. The facts about a refused sender are undefined.
+    """Facts about each distinct sender. If a sender is refused, only the sender's entry in `answers` is meaningful.
 
     `site` is an index into `sites`.
     """
@@ -174,7 +174,7 @@ def _edge_times(edge: pa.StructArray | None, trusted: BoolArray) -> Instants | N
 def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: BoolArray) -> Texts | None:
     """Return a string field of the edge context, with `kept` applied to each value.
 
-    Rows that do not come from a trusted edge get "".
+    If a row's batch does not come from a trusted edge, the row gets "".
     """
     texts = None if edge is None else Texts.of(edge.field(name))
     if texts is None:
@@ -186,7 +186,7 @@ def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], st
 def truncated_network(address: str) -> str:
     """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address (rule I1).
 
-    Any other text gives "".
+    If the text is not an address, return "".
     """
     try:
         parsed = ip_address(address)

@@ -1,8 +1,9 @@
-"""Recovers the undamaged parts of a hit that does not decode. Google's depth-limited decoder reads the parts.
+"""Recovers the undamaged parts of a hit that does not decode.
 
-Decides which part is at fault: a payload, the properties or the whole hit. The hit's ids are kept if they decode, so
-that the issue can name the hit. The hit's context is kept if it decodes, so that the visitor's consent is respected.
-The recovery takes a few microseconds per hit, for any kind of damage.
+Google's decoder, which limits the nesting depth, reads each part. Decides which part is at fault: a payload, the
+properties or the whole hit. The hit's ids are kept if they decode, so that the issue can name the hit. The hit's
+context is kept if it decodes, so that the visitor's consent is respected. The recovery takes a few microseconds per
+hit, for any kind of damage.
 """
 
 from __future__ import annotations

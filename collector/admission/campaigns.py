@@ -1,8 +1,9 @@
 """Reads the campaign that led to a hit (rule S3).
 
-The campaign is in the hit's context or in the query of the page's URL. If both have a campaign, the context's campaign
-counts. The whole query is parsed as a form (WHATWG URL section 5.1) before the query is cut for storage. A campaign has
-seven strings. A hit takes all seven from the same place, so fields from two campaigns are never mixed.
+The campaign is in the hit's context or in the query of the page's URL. If both the context and the query have a
+campaign, the context's campaign counts. The whole query is parsed as a form (WHATWG URL section 5.1) before the query
+is cut for storage. A campaign has seven strings. All seven strings are taken from the same place, either the context or
+the query, so two campaigns are never mixed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
-STORED_FIELDS: Final = FIELDS[:-1]  # all but click_id_kind, which is not stored: only the classifier reads it
+STORED_FIELDS: Final = FIELDS[:-1]  # click_id_kind is not stored: only the classifier reads it.
 # URL parameters for the first five fields in FIELDS. The columns have the same names as the parameters.
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
@@ -39,7 +40,10 @@ _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """The campaign of each row: an array of values per field in FIELDS, and each row's index into these arrays."""
+    """The campaign of each row.
+
+    `values` has an array for each field in FIELDS. `codes` has each row's index into the arrays of `values`.
+    """
 
     values: tuple[pa.StringArray, ...]
     codes: I32Array
@@ -115,7 +119,7 @@ def _campaign_of(query: str) -> tuple[str, ...]:
     """Return the campaign fields in a query.
 
     If a parameter is repeated, the last value counts. A blank value becomes "". Click ids may be long, so they are
-    shortened without a warning. Control characters become blanks, also without a warning.
+    shortened without a warning. Control characters become blanks, without a warning.
     """
     found: dict[str, str] = {}
     for pair in query.split("&", MAX_PARAMETERS)[:MAX_PARAMETERS]:

@@ -31,7 +31,7 @@ class Judge(Protocol):
 
 
 def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) -> npt.NDArray[np.uint32]:
-    """Store each row's device type, browser and operating system. Return each row's flag: BOT_UA or 0."""
+    """Store each row's device type, browser and operating system. Return BOT_UA or 0 for each row."""
     if user_agent is None:
         return np.zeros(columns.height, dtype=np.uint32)
     found = judge.user_agents(pl.Series("user_agent", user_agent.values, dtype=pl.String()))
@@ -45,7 +45,7 @@ def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) ->
 def classify_arrivals(
     referrer: Texts | None, hostname: Texts | None, campaigns: Campaigns | None, judge: Judge, columns: Columns
 ) -> npt.NDArray[np.uint32]:
-    """Store each row's referrer host, channel, source and medium. Return each row's flag: SPAM_REFERRER or 0."""
+    """Store each row's referrer host, channel, source and medium. Return SPAM_REFERRER or 0 for each row."""
     none = np.zeros(columns.height, dtype=np.int32)
     coded = (referrer, hostname, campaigns)
     first, codes = distinct_tuples([none if each is None else each.codes for each in coded])

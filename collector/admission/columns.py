@@ -1,6 +1,6 @@
 """Collects the output columns of a micro-batch, and converts them to a table.
 
-A column may be set for some rows only. The other rows are then empty.
+If a column is set for some rows only, the column's other rows are empty.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Columns:
         return self._texts.get(name)
 
     def set_text(self, name: str, texts: Texts | None, rows: Rows | None = None) -> None:
-        """Set a whole string column, or only its values at `rows`. The given rows must have no value yet."""
+        """Set a whole string column, or only the rows `rows`, where the column must not have a value yet."""
         if texts is None:
             return
         if rows is not None:
@@ -125,7 +125,7 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
 
 
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[I64Array, I32Array]:
-    """Number the distinct tuples of codes. Return each tuple's first row, and each row's tuple number.
+    """Assign a number to each distinct tuple of codes. Return each tuple's first row, and each row's tuple number.
 
     The codes must be small integers and must not be negative. All columns must have the same length.
     """

@@ -27,7 +27,10 @@ _FEW: Final = 500
 
 @cache
 def _factor(name: str) -> np.uint64:
-    """Return an odd factor for a field. With this factor, equal values in different fields have different hashes."""
+    """Return the odd number by which a field's hashes are multiplied.
+
+    Equal values in different fields thus hash differently.
+    """
     return np.uint64(hash64(name) | 1)
 
 

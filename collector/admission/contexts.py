@@ -34,9 +34,10 @@ class Context:
     consent: I32Array | None
 
     def under(self, hit_context: Context, frame_of: I32Array) -> Context:
-        """Return the hits' contexts. Fields that a hit does not set are filled from these batch defaults.
+        """Return the hits' contexts.
 
-        The hit in row i came with the frame frame_of[i].
+        If a hit does not set a field, the field's value comes from the batch's default context (`self`). The hit in row
+        i came with the frame frame_of[i].
         """
         return Context(
             _merged(hit_context.user_agent, self.user_agent, frame_of),

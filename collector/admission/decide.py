@@ -2,8 +2,8 @@
 
 This module is pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table.
 Python loops run over distinct values, frames, faults and missing ids, but never over all hits. The verdict on a hit
-does not depend on the micro-batch's other hits. There is one exception: if earlier batches have used up a site's
-budget, a batch for this site has to wait.
+does not depend on the micro-batch's other hits. Only the budget for exclusion rules depends on other batches: if
+earlier batches have used up a site's budget, a batch for the site must wait.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Admitted:
         issues: all warnings, refusals and retries, sorted by frame and index.
         accepted: the number of accepted hits in each frame.
         put_off: the site of each frame that the client must send again because the site's exclusion rules cost too
-            much. The other attributes contain nothing from frames that are put off.
+            much. Frames in `put_off` have no data in the other attributes.
     """
 
     hits: pl.DataFrame
@@ -107,7 +107,7 @@ def admit(
     of_hits = Verdicts(len(hits.frame))
     columns = Columns(len(hits.frame))
     tools = Tools(classifier, now, salt_of, random_id)
-    identified = NOBODY  # used if there are no hits: `read_hits` would need 12 ms
+    identified = NOBODY  # for a micro-batch without hits, where `read_hits` would still take 12 ms
     if len(hits.frame):
         identified = read_hits(hits, batches, decoded.hit_faults, tools, columns, of_hits)
     taken = np.flatnonzero(~of_hits.refused)

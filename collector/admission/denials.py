@@ -1,8 +1,8 @@
 """Finds denied consent in bytes that admission does not read (rule I4): refused batches and damaged hits.
 
-Decides whether bytes may contain a hit whose visitor denied consent. If so, the bytes are not kept. Bytes that are not
-damaged are decoded. In damaged bytes, every byte pattern that may be a denial counts as a denial. Bytes of a visitor
-who denied consent are therefore never kept.
+Decides whether bytes may contain a hit whose visitor denied consent. Bytes that may contain a denial of consent are not
+kept. Bytes that are not damaged are decoded. In damaged bytes, every byte pattern that may be a denial counts as a
+denial. Bytes of a visitor who denied consent are therefore never kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads a batch's size, number of hits and key before any hit is read. This bounds the batch's cost.
+"""Reads a batch's size, number of hits and key before any hit is read, so that the batch's cost is bounded.
 
 The hits are counted but not read if the batch is too large, has too many hits or comes from a refused sender.
 """
@@ -24,7 +24,7 @@ MAX_HITS: Final = 2_000
 class FoundFault(NamedTuple):
     """A fault that was found in a hit before the hit was converted to bytes.
 
-    For example, JSON hits can have such faults. If the hit does not decode, `left` holds the hit's undamaged bytes;
+    An example is a hit whose JSON does not parse. If the hit does not decode, `left` holds the hit's undamaged bytes;
     otherwise `left` is None.
     """
 
@@ -57,7 +57,7 @@ class Frame:
 
 
 class Sender(NamedTuple):
-    """The key and the site header that were sent with a batch. Neither is checked yet."""
+    """The key and the site header that were sent with a batch. The key and the header are not checked yet."""
 
     key: str
     site_header: str

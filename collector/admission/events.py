@@ -1,6 +1,6 @@
 """Checks payloads without money, such as screens, events, engagement, performance and checkout steps.
 
-Decides which values are accepted. The module `payloads` decodes these payloads.
+Decides which values in a payload are accepted. The module `payloads` decodes the payloads before these checks.
 """
 
 from __future__ import annotations

@@ -89,10 +89,10 @@ class Decoded:
 
 @dataclass(slots=True)
 class _Draft:
-    """An intermediate result of decoding.
+    """The bytes of each frame that remain to be decoded, and the faults found so far.
 
-    In `batches`, each damaged hit is reduced to its undamaged parts. A batch that is refused or damaged outside its
-    hits is replaced by the same batch without hits.
+    In `batches`, each damaged hit is reduced to its undamaged parts. If a batch is refused, or is damaged outside the
+    field `hits`, only the batch id remains.
     """
 
     batches: list[bytes]
@@ -155,7 +155,7 @@ class FrameDecoder:
     def _find_large_hits(self, draft: _Draft) -> None:
         """Add a fault for each hit that exceeds the size limit.
 
-        Only batches that are larger than MAX_HIT_BYTES can contain such a hit.
+        Only batches that are larger than MAX_HIT_BYTES can contain a hit above the size limit.
         """
         suspects = [number for number, batch in enumerate(draft.batches) if len(batch) > MAX_HIT_BYTES]
         if not suspects:
@@ -188,7 +188,7 @@ def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFaul
 
 
 def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
-    """Reduce each damaged hit to its undamaged parts. Refuse a batch that is damaged outside its hits."""
+    """Reduce each damaged hit to its undamaged parts. Refuse a batch that is damaged outside the field `hits`."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):

@@ -205,9 +205,10 @@ def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Cam
 
 
 def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> BoolArray:
-    """Return which hits are offline. An offline hit happened without the visitor.
+    """Return which hits are offline.
 
-    The field `offline` has an effect only in hits that were sent with a server key (rule S2).
+    An offline hit reports an event without the visitor's presence, such as a payment webhook. The field `offline` has
+    an effect only in hits that were sent with a server key (rule S2).
     """
     sent = np.asarray(hits.fields.field("offline"))
     by_server = batches.senders.by_server[hits.sender]

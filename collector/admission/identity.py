@@ -1,7 +1,7 @@
 """Determines the visitor of a hit (rules I1, I4).
 
 Decides which value identifies a hit's visitor: a user id, a visitor id or a salted hash. The salted hash of network,
-user agent and host is valid for a day. Also decides which of these values may be used under the visitor's consent. Each
+user agent and host is valid for a day. This module also decides which identifiers the visitor's consent allows. Each
 distinct identifier is hashed only once.
 """
 
@@ -30,7 +30,7 @@ from hitmesh.model.sites import Site
 SaltOf = Callable[[str, date, date], bytes]
 """Returns a hit's salt (rule I2). The arguments are the site, the hit's date and today's date.
 
-Both dates are in the site's zone.
+The hit's date and today's date are in the site's zone.
 """
 
 MAX_ID_BYTES: Final = MAX_VISITOR_ID_BYTES
@@ -59,7 +59,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class VisitorKeys:
-    """Each row's 128-bit visitor key, and a flag: True if the visitor denied consent."""
+    """Each row's 128-bit visitor key, and whether the visitor denied consent."""
 
     high: U64Array
     low: U64Array
@@ -146,7 +146,8 @@ def _refuse_denied(known: Identities, denied: BoolArray, verdicts: Verdicts) -> 
             denied & ~_fact(known, lambda site: site.cookieless_counting),
             HitReason.CONSENT_DENIED,
             "context.consent.analytics",
-            "the visitor denied analytics consent, and the site allows no cookieless counting: send no such hits",
+            "the visitor denied analytics consent, and the site allows no cookieless counting: do not send hits "
+            "of this visitor",
         )
 
 
@@ -155,7 +156,8 @@ def _refuse_unknown(rows: BoolArray, denied: BoolArray, verdicts: Verdicts) -> N
         rows & denied,
         HitReason.CONSENT_DENIED,
         "context.consent.analytics",
-        "a hit without analytics consent needs a user agent and a trusted edge's client_ip: send both, or no such hits",
+        "a hit without analytics consent needs a user agent and the client_ip of a trusted edge: send both, or do not "
+        "send the hit",
     )
     verdicts.refuse(
         rows,

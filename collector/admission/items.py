@@ -1,7 +1,7 @@
 """Reads the items of orders and carts, and the product of a product view. The columns have a row per item (rule M1).
 
-Decides which prices and quantities are accepted. Goods that are sold by weight count as a single item. The item's price
-is price × weight. This module reads only items, not the hits that contain them.
+Decides which prices and quantities are accepted. Goods that are sold by weight count as a single item, whose price is
+the sent price × the weight. This module reads only items, not the hits that contain them.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def _by_weight(
 ) -> tuple[I64Array, I64Array]:
     """Return prices and quantities.
 
-    Goods that are sold by weight get price × |weight| and quantity 1. If they are returned, the quantity is -1.
+    Goods that are sold by weight get price × |weight| and quantity 1. If goods sold by weight are returned, the
+    quantity is -1.
     """
     weights = exact.fill_null(1.0).to_numpy()
     _check_range(weights, f"{field}.quantity_exact", verdicts)

@@ -1,6 +1,7 @@
-"""Selects the bytes and the origin that are kept for refused hits and batches. With both, the hits can be replayed.
+"""Selects the bytes and the origin that are kept for refused hits and batches.
 
-Decides which bytes are never kept: ingest keys, edge data, and hits whose visitor denied consent.
+A replay of refused hits needs both the kept bytes and the origin. Decides which bytes are never kept: ingest keys, edge
+data, and hits whose visitor denied consent.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from hitmesh.model.records import Origin
 from hitmesh.model.refusals import JSON_MARK, MAX_KEPT_BYTES, WHOLE_BATCH, origin_bytes
 
 MAX_CONTEXT_BYTES: Final = 1 << 10
-"""The maximum bytes of a default context that is stored with each refused hit.
+"""Maximum size, in bytes, of the batch's default context that is stored with each refused hit.
 
 A hit whose batch has a larger default context cannot be replayed.
 """
 MAX_FIELDS: Final = 4_096
-"""If a batch is refused as a whole, at most this many of the batch's fields are read."""
+"""Maximum number of fields that are read in a batch that is refused as a whole."""
 _KEY_FIELD: Final = 2  # HitBatch.ingest_key
 _EDGE_FIELD: Final = 8  # HitBatch.edge
 _MIN_KEY_BYTES: Final = 16  # shorter texts are not masked: keys are longer, and masking would damage hits
@@ -64,8 +65,8 @@ class KeptHits:
         self._hits = envelope.hits
         context = envelope.default_context
         self._has_context = len(context) <= MAX_CONTEXT_BYTES
-        # The origins of a batch's refused hits share most fields, which are serialized once. Appending a hit's
-        # serialized fields gives the complete message, because concatenated protobuf messages merge.
+        # Most fields of RefusalOrigin are equal for all refused hits in a batch, so these fields are serialized once.
+        # Appending a hit's serialized fields gives the complete message, because concatenated protobuf messages merge.
         self._shared = origin_bytes(
             replace(
                 batch,
@@ -120,7 +121,7 @@ def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool
 
 
 def without_secrets(batch: bytes) -> tuple[bytes, bool]:
-    r"""Return the first bytes of a HitBatch without key and edge data, and a flag: True if these bytes are complete.
+    r"""Return the first bytes of a HitBatch without key and edge data, and whether the returned bytes are complete.
 
     Reading ends at a damaged field. All bytes from the damaged field onwards are kept, unless the damaged field is the
     key or the edge data. At most MAX_FIELDS fields are read.

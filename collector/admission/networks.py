@@ -1,6 +1,6 @@
 """Returns the truncated client address that is stored with a hit.
 
-If consent or the site forbids this, no address is stored.
+If the visitor's consent or the site forbids addresses, no address is stored.
 """
 
 from __future__ import annotations

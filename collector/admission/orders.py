@@ -1,8 +1,8 @@
 """Checks payloads with money or products (rule M1): orders, refunds, carts and product views.
 
-Decides which amounts, currencies and order ids are accepted, and which product belongs to a hit. An invalid amount,
-currency or id refuses the hit. A text that is too long is cut. Items beyond the maximum number are left out. In both
-cases, the hit is accepted with a warning. The module `items` reads the items.
+Decides which amounts, currencies and order ids are accepted, and which product belongs to a hit. A hit with an invalid
+amount, currency or id is refused. If a text is too long, the text is cut, and the hit gets a warning. If a hit has too
+many items, the excess items are left out, and the hit gets a warning. The module `items` reads the items.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_ITEMS: Final = 1_000
 _AMOUNTS: Final = ("total", "subtotal", "shipping", "tax", "discount")
 
 
-# A refund of one of these kinds covers the whole order.
+# The kinds of refund that cover the whole order.
 _WHOLE_REFUNDS: Final = (hit_pb2.REFUND_KIND_FULL, hit_pb2.REFUND_KIND_CANCEL)
 
 
@@ -106,7 +106,7 @@ def _order_id(part: Part) -> Texts | None:
 
 
 def _whole_id(part: Part, name: str) -> Texts | None:
-    """Return order or refund ids. Refuse ids that are too long. If such ids were cut, two ids could become equal."""
+    """Return order or refund ids. Refuse ids that are too long, because cutting could make two ids equal."""
     field = f"{part.field}.{name}"
     texts = text_of(part.payload.column(name), field, 1 << 30, part.verdicts)
     if texts is None:

@@ -1,8 +1,8 @@
 """Reads page views. Host, path and query come from the URL.
 
-Each distinct URL is parsed once. A URL must be absolute (with a scheme and `://`) or a path from the root. The fragment
-is ignored. Host and path are stored in normal form (`collector/urls.py`). Reports therefore show all spellings of an
-address in one row.
+Each distinct URL is parsed once. A URL must be absolute (with a scheme and `://`) or a path from the root. The URL's
+fragment is ignored. Host and path are stored in normal form (`collector/urls.py`). Reports therefore show all spellings
+of an address in one row.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PORT: Final = re.compile(r":[0-9]*$")
 class Pages:
     """The columns of page views.
 
-    In each column, hits of all other types have "". `url` is the URL as sent. Content hashes need this form.
+    In each column, hits that are not page views have "". `url` is the URL as sent, which the content hashes need.
     `whole_query` is the query before it is cut.
     """
 

@@ -146,7 +146,7 @@ def check_types(hits: pa.StructArray, types: I32Array, verdicts: Verdicts) -> No
             lacking,
             HitReason.MISSING_FIELD,
             field,
-            f"a hit of type {number.name} has no payload {field}: set the payload, or the payload's type",
+            f"a hit of type {number.name} has no payload {field}: send this payload, or the type of the sent payload",
         )
 
 
@@ -176,10 +176,10 @@ def read_payloads(
 
 
 def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordBatch:
-    """Return the payload columns. Refuse hits whose payload does not decode. Such a payload is read as empty."""
+    """Return the payload columns. Refuse hits whose payload does not decode, and read the damaged payload as empty."""
     reader = _reader(field)
     try:
-        return reader.read(sent, sound=True)  # `is_sound` was called with the whole batch before
+        return reader.read(sent, sound=True)  # `is_sound` has already checked the whole batch
     except Undecodable:
         messages = sent.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

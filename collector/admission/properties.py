@@ -1,4 +1,4 @@
-"""Checks a hit's properties: key-value pairs that are stored as received. The site chooses the keys.
+"""Checks a hit's properties: key-value pairs that are stored as received. The site chooses the property keys.
 
 Decides how many properties are accepted, and how long a key or value may be. The site defines the meaning of its
 properties.
@@ -54,7 +54,7 @@ def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | No
 def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
     """Return the entries, with long strings cut. Position i in `verdicts` stands for the hit that contains entry i."""
     try:
-        decoded = _reader().read(entries, sound=True)  # `is_sound` was called with the whole batch before
+        decoded = _reader().read(entries, sound=True)  # `is_sound` has already checked the whole batch
     except Undecodable:
         messages = entries.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

@@ -172,7 +172,10 @@ def _names_of(answer: Answer) -> tuple[str, str]:
 
 
 def _storable(text: str) -> str:
-    """Replace each U+0000, because stores reject it. The text may be from a hit that was refused for this character."""
+    """Replace each U+0000, because stores reject it.
+
+    The text may come from a hit that was refused because it contains U+0000.
+    """
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 

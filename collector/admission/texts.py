@@ -1,7 +1,8 @@
 """Stores a string column as distinct values. Each string is checked once for all hits that contain the string.
 
-A string that is too long is cut. A hit whose string contains U+0000 is refused. The values are in an Arrow array. An
-Arrow array is examined without a query engine. For thousands of short columns, starting the query engine would be slow.
+A string that is too long is cut. A hit whose string contains U+0000 is refused. The distinct values are in an Arrow
+array, because an Arrow array can be examined without a query engine. For thousands of short columns, starting the query
+engine would be slow.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class Texts:
         return Texts(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Texts:
-        """Return a column with `height` rows. The given rows get these values in order; all other rows get ""."""
+        """Return a column with `height` rows.
+
+        The given rows get this column's values in order; all other rows get "".
+        """
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         return Texts(pa.concat_arrays([pa.array([""], pa.string()), self.values]), codes)
@@ -110,8 +114,8 @@ def picked(values: pl.Series, positions: npt.NDArray[np.integer]) -> pl.Series:
 def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, identifies: bool = False) -> Texts:
     """Refuse rows whose value contains U+0000, which no store accepts. Cut values that are too long.
 
-    A cut falls on a character boundary and causes a warning. If `identifies` is true, a hash of the whole value
-    replaces the end that is cut off. Distinct values thus stay distinct.
+    A value is cut at a character boundary, and its rows get a warning. If `identifies` is true, a hash of the whole
+    value replaces the end that is cut off. Distinct values thus stay distinct.
     """
     refuse_nul(texts, field, verdicts)
     sizes = byte_lengths(texts.values)
@@ -124,8 +128,8 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
         field,
         lambda row: (
             f"{field} {shown(texts.value(row))} has {sizes[texts.codes[row]]:,} bytes; the limit is {max_bytes:,}: "
-            + ("the value was shortened with a hash" if identifies else "the value was cut")
-            + ", send a shorter value"
+            + ("a hash has replaced the end of the value" if identifies else "the value was cut")
+            + "; send a shorter value"
         ),
     )
     values = texts.values.to_pylist()
@@ -140,7 +144,7 @@ def has_control(text: str) -> bool:
 
 
 def without_controls(text: str) -> str:
-    """Return the text, stripped. A blank replaces each run of control characters and separators."""
+    """Replace each run of control characters and separators with a blank, then strip the text."""
     return _CONTROLS_OF_PYTHON.sub(" ", text).strip()
 
 
@@ -198,10 +202,10 @@ def _cut(value: str, max_bytes: int) -> str:
 
 
 def shortened(value: str, max_bytes: int) -> str:
-    """Return an identifier in at most `max_bytes`. A hash of the whole text replaces the end of a longer text.
+    """Return an identifier that has at most `max_bytes` bytes.
 
-    The hash replaces the text permanently, so the hash must resist collisions (rule D0). With BLAKE2b-128, nobody can
-    find a collision.
+    If the identifier is longer, a hash of the whole identifier replaces the end. The hash replaces the text
+    permanently, so the hash must resist collisions (rule D0). With BLAKE2b-128, nobody can find a collision.
     """
     encoded = value.encode()
     if len(encoded) <= max_bytes:

@@ -59,7 +59,7 @@ class SentTimes:
     """The times that are known for each hit before the rules are applied."""
 
     collected: I64Array
-    edge: Instants | None  # only a trusted edge's time is known
+    edge: Instants | None  # the edge's time, if the edge is trusted
     created: Instants | None
     sent: Instants | None
     true: Instants | None
@@ -162,7 +162,7 @@ def _by_field(rows: BoolArray, source: npt.NDArray[np.uint8]) -> Iterator[tuple[
 
 
 def _shown(millis: int) -> str:
-    """Return a time as text for messages: ISO 8601, or milliseconds for a time that datetime cannot represent."""
+    """Return a time as text for messages, in ISO 8601, or in milliseconds if datetime cannot represent the time."""
     try:
         time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(millis))
         return time.isoformat(timespec="milliseconds")

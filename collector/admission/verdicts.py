@@ -29,7 +29,7 @@ _NO_ROWS: Final[I64Array] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
-    """The outcome of a hit. The names are those of hitmesh.api.collector.v1.Outcome without the prefix."""
+    """The outcome of a hit; the names are the names in hitmesh.api.collector.v1.Outcome, without the prefix."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -55,7 +55,10 @@ class Issue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verdict on several rows for the same cause. The rows share a message, or each row has a message."""
+    """A verdict on several rows for the same cause.
+
+    `messages` is one message for all rows, or a list with a message per row.
+    """
 
     rows: I64Array
     outcome: Outcome
@@ -106,7 +109,7 @@ class Notes:
         )
 
     def of_causes(self, values: list[ValueT]) -> list[ValueT]:
-        """Return, for each note, the entry of `values` that belongs to the note's cause."""
+        """Return, for each note, the value of the note's cause; `values` has an entry for each cause."""
         return [values[cause] for cause in self.causes.tolist()]
 
 
@@ -122,7 +125,7 @@ class Verdicts:
     def among(self, rows: npt.NDArray[np.integer]) -> Verdicts:
         """Return a view of the given rows: position i in the view stands for rows[i].
 
-        A row may occur at several positions.
+        The same row may occur several times in `rows`.
         """
         view = Verdicts(0)
         view._rows = rows if self._rows is None else self._rows[rows]

@@ -1,6 +1,6 @@
 """Caches visitor keys by id. Most ids are looked up instead of hashed.
 
-This module decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`). An
+This module decides when cached keys are evicted. A cached key is a pure function of the id (`keys.visitor_key`). An
 eviction costs time, but changes no result. A key takes about 0.7 µs to compute and 0.1 µs to look up.
 """
 
@@ -73,5 +73,5 @@ def _keyed(secret: bytes, kind: str) -> blake2b:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _scope(secret: bytes, kind: str) -> bytes:
-    """Return 16 bytes that identify secret and kind. In the cache, each id has these bytes as a prefix."""
+    """Return the first 16 bytes of a cache key, which identify secret and kind. The id follows in the cache key."""
     return blake2b(kind.encode(), digest_size=16, key=secret).digest()

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import re2
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-# RE2 builds the automaton lazily. When this memory is full, RE2 discards the automaton and starts again. The 1,504
-# patterns need 2 MiB.
+# RE2 builds the automaton lazily. If the automaton exceeds MAX_AUTOMATON_BYTES, RE2 discards the automaton and builds a
+# new automaton. The 1,504 patterns need 2 MiB.
 MAX_AUTOMATON_BYTES = 32 << 20
 
 
@@ -68,8 +68,9 @@ class CrawlerSet:
 def _as_re2(pattern: str) -> str | None:
     r"""Return a pattern that has the same meaning in RE2, or None if the meaning may differ.
 
-    `\d`, `\w`, `\s` and `\b` cover Unicode in Python, but only ASCII in RE2. `\d` is replaced by `\p{Nd}`, and `[\s\S]`
-    matches every character in both. A pattern with any other escaped letter is left to Python.
+    `\d`, `\w`, `\s` and `\b` cover Unicode in Python, but only ASCII in RE2. `\d` is replaced by `\p{Nd}`. `[\s\S]`
+    stays, because this class matches every character in Python and in RE2. If a pattern contains any other escaped
+    letter, the result is None, and Python matches the pattern.
     """
     plain = pattern.replace(r"[\s\S]", "").replace(r"\d", "")
     if "\\\\" in pattern or re.search(r"\\[A-Za-z]", plain):

@@ -13,8 +13,8 @@ K = TypeVar("K", bound=str | tuple[str, ...])
 V = TypeVar("V")
 
 DEFAULT_MAX_ENTRIES = 100_000
-# 100,000 typical user agents have 11 million characters. Without this limit, a sender that uses only strings of maximum
-# length (1,024) could fill the cache with 100 million characters.
+# 100,000 typical user agents have 11 million characters. Without a limit on characters, a sender could fill the cache
+# with 100 million characters, by using only strings of the maximum length (1,024).
 DEFAULT_MAX_CHARS = 16 << 20
 
 

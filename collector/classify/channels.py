@@ -1,9 +1,9 @@
 """Determines a hit's channel by an ordered, versioned list of rules (rules.md §9).
 
 The rules examine campaign and referrer. The result is a word from CHANNELS. The first matching rule determines the
-channel; the last rule always matches. Rules are values, so that a catalogue can show them. The rules use the referrer's
-kind instead of its host. The module `referrers` maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or
-`monitors` requires a new CHANNELS_VERSION.
+channel; the last rule always matches. Rules are data, so that a catalogue can list all rules. The rules use the
+referrer's kind instead of the referrer's host. The module `referrers` maps hosts to kinds. A change to a rule,
+`own_lists`, `click_ids` or `monitors` requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Channel = Literal["paid", "email", "social", "search", "ai_assistant", "referral
 class Facts(NamedTuple):
     """The inputs of the rules, all in lower case. An input that is not set is "".
 
-    `source_kind` is the kind of place that `source` names (search, social, ai or email), or "none". `referrer_kind` is
-    the kind of place that the referrer names. A place of no other kind has the kind "site". Without a referrer, the
-    kind is "none". Without a click id, `click` is "". `click` is "ad" if the click id is unknown, or if networks add it
-    only to advertisements. If a network adds its click id to unpaid links too, `click` is the network's kind: search,
-    social or email.
+    `source_kind` is the kind of site or app that `source` names (search, social, ai or email), or "none".
+    `referrer_kind` is the kind of site or app that the referrer names. If no list contains the site or app,
+    `referrer_kind` is "site". If there is no referrer, `referrer_kind` is "none". Without a click id, `click` is "".
+    `click` is "ad" if the click id is unknown, or if networks add it only to advertisements. If a network adds its
+    click id to unpaid links too, `click` is the network's kind: search, social or email.
     """
 
     source: str
@@ -40,7 +40,7 @@ Field = Literal["source", "medium", "campaign", "click", "source_kind", "referre
 
 @dataclass(frozen=True)
 class In:
-    """A condition that holds if the fact equals one of the values."""
+    """A condition that holds if the input `field` (see Facts) has a value in `values`."""
 
     field: Field
     values: frozenset[str]
@@ -48,7 +48,7 @@ class In:
 
 @dataclass(frozen=True)
 class Matches:
-    """A condition that holds if the fact contains a match of the expression."""
+    """A condition that holds if `expression` matches any part of the input `field` (see Facts)."""
 
     field: Field
     expression: re.Pattern[str]

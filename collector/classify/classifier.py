@@ -1,7 +1,8 @@
 """Classifies the distinct strings in a micro-batch, with caches.
 
-The modules `user_agents`, `referrers` and `channels` classify a single string. The classifier returns their results as
-columns. After construction, the results depend only on the arguments. There is no I/O, no clock and no randomness.
+The classifier calls the modules `user_agents`, `referrers` and `channels`, which classify a single string, and returns
+the results as columns. After construction, the results depend only on the arguments. There is no I/O, no clock and no
+randomness.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # no parameter has this name; "" stands for an unknown kind
+_NO_CLICK_ID: Final = "-"  # No URL parameter is named "-"; "" means an unknown kind.
 # If the campaign names no medium, the medium is "cpc" for an advertisement's click, and otherwise follows from the kind
 # of the referrer or click id.
 _MEDIUM_OF_AD: Final = "cpc"
@@ -34,9 +35,10 @@ _MEDIUM_OF_KIND: Final = {
 
 
 class Arrival(NamedTuple):
-    """The place from which a visitor arrived: the referrer's host, its origin, and whether it is listed for spam.
+    """A referrer's host and origin, and whether the referrer is listed for spam.
 
-    `host` has no "www.". Without a referrer, `host` is null. `origin` is the referrer's kind and name.
+    `host` has no "www.". Without a referrer, `host` is null. `origin` is the kind and the name of the referring site or
+    app.
     """
 
     host: str | None
@@ -45,7 +47,7 @@ class Arrival(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """An arrival's values for the columns in _FOUND, and whether its referrer is spam."""
+    """The result for a row: the words for the columns in _FOUND, and whether the referrer is listed for spam."""
 
     words: tuple[str | None, ...]
     is_spam: bool
@@ -95,11 +97,13 @@ class Classifier:
     def referrers(self, distinct: pl.DataFrame) -> pl.DataFrame:
         """Return one row per input row, in order: referrer_host, channel, source, medium, is_spam.
 
-        referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel and
-        is_spam are never null. is_spam is true if the referrer is listed for referrer spam. source is the first of
-        these that is set, or null: the campaign's source, the name of the place that the referrer stands for,
-        referrer_host, the click id's network. medium is the first of these that is set, or null: the campaign's medium,
-        "cpc" for an advertisement's click, the medium for the kind of the referrer or click id.
+        - referrer_host is null without a referrer, for the site's own hosts and for payment providers.
+        - channel is never null.
+        - source is the first value in this list that is set, or null: the campaign's source, the name of the referring
+          site or app, referrer_host, the click id's network.
+        - medium is the first value in this list that is set, or null: the campaign's medium, "cpc" for an
+          advertisement's click, the medium for the kind of the referrer or click id.
+        - is_spam is never null. is_spam is true if the referrer is listed for referrer spam.
 
         Args:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as
@@ -160,7 +164,7 @@ def _filled(rows: pl.DataFrame, column: str) -> list[str]:
 
 
 def _clicks(rows: pl.DataFrame) -> list[str]:
-    """Return each row's click_id_kind as sent: "" if it was not sent, _NO_CLICK_ID if the row has no click id."""
+    """Return each row's click_id_kind as sent ("" if not sent), or _NO_CLICK_ID if the row has no click id."""
     click_ids = _filled(rows, "click_id")
     kinds = _filled(rows, "click_id_kind") if "click_id_kind" in rows.columns else [""] * len(click_ids)
     return [kind if click_id else _NO_CLICK_ID for click_id, kind in zip(click_ids, kinds, strict=True)]

@@ -1,4 +1,4 @@
-"""Lists the click ids that networks append to links. Each click id has a URL parameter, a meaning and a network.
+"""Lists the click ids that networks append to links. Each click id has a URL parameter, a kind of link and a network.
 
 CHANNELS_VERSION covers this list: a change here requires a new CHANNELS_VERSION.
 """
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class Click(NamedTuple):
-    """The meaning of a click id.
+    """The kind of link and the network for which a click id stands.
 
     `kind` is "ad" if the network adds the id only to advertisements. If the network adds the id to unpaid links too,
     `kind` is the network's kind: search, social or email. `source` is the network's name as in `referrers`. For a tool
@@ -20,8 +20,8 @@ class Click(NamedTuple):
     source: str | None
 
 
-# Maps the URL parameter of each click id, in the network's spelling, to the click id's meaning. If a query has several
-# click ids, the first in this order counts.
+# Maps the URL parameter of each click id, in the network's spelling, to the kind of link and the network. If a query
+# has several click ids, the click id that comes first in CLICK_IDS counts.
 CLICK_IDS: Final[dict[str, Click]] = {
     "gclid": Click("ad", "Google"),
     "gbraid": Click("ad", "Google"),
@@ -71,8 +71,8 @@ _BY_LOWER_NAME: Final = {name.lower(): click for name, click in CLICK_IDS.items(
 
 
 def click_of(kind: str) -> Click:
-    """Return the meaning of a click id that has this kind.
+    """Return the kind of link and the network for a click id.
 
-    `kind` is the name of the URL parameter, in upper or lower case.
+    `kind` is the name of the URL parameter that contains the click id, in upper or lower case.
     """
     return _BY_LOWER_NAME.get(kind.lower(), UNKNOWN_CLICK)

@@ -2,7 +2,7 @@
 
 The type depends on words in the user agent, and on the operating system and device brand that ua-parser finds. Device
 models are not used. An iPad that requests desktop pages identifies itself as a Mac and counts as a Mac. Only client
-hints could show the difference.
+hints could distinguish the iPad from a Mac.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 DeviceType = Literal["desktop", "mobile", "tablet", "tv", "console", "bot", "other"]
 
-# The user agent is converted to lower case. All patterns are searched in the result.
+# All patterns are searched in the user agent, which is converted to lower case first.
 _CONSOLE = re.compile(r"playstation|xbox|nintendo")
 _TV = re.compile(
     r"smart-?tv|hbbtv|google ?tv|android ?tv|apple ?tv|\btv\b|web0s|netcast|bravia|viera|aquos|\broku|crkey|"
@@ -58,7 +58,7 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
         return "mobile"
     if os_family is not None and _DESKTOP_OS.match(os_family):
         return "desktop"
-    # A user agent with a device brand, but without any of the words above, belongs to an old phone. "Spider" is
+    # If a user agent has a device brand but matches none of the patterns, the device is an old phone. "Spider" is
     # ua-parser's word for a robot. "Generic" is a guess that mistakes libraries such as "fetch libfetch/2.0" for
     # phones.
     if device_brand is not None and device_brand not in _NO_PHONE_BRANDS:
@@ -69,6 +69,6 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
 def _is_android_tablet(text: str) -> bool:
     """Return whether a browser runs on an Android tablet. By convention, only a phone's browser sends "Mobile".
 
-    Apps do not follow this convention, so the result is false for apps.
+    Apps do not follow the convention for "Mobile", so the result is false for every app.
     """
     return text.startswith("mozilla/") and "android" in text and "mobi" not in text and "opera mini" not in text

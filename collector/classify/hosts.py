@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from collector.urls import normal_host
 
-# Only this many characters of a referrer are read. They include the scheme, the host (at most 253 characters) and the
-# longest path in the lists.
+# Maximum number of characters that are read from a referrer. The maximum leaves room for the scheme, the host (at most
+# 253 characters) and the longest path in the lists.
 MAX_READ_CHARS = 512
 
 _WEB_SCHEMES = frozenset({"http", "https"})
@@ -23,7 +23,7 @@ _MAX_HOST_CHARS = 253
 
 
 class Place(NamedTuple):
-    """The place that a referrer names.
+    """The host and path that a referrer names, and whether the referrer is an app.
 
     `host` is in normal form, without port, user and "www."; `path` has its leading "/".
     """
@@ -42,9 +42,9 @@ def cut(referrer: str) -> str:
 
 
 def place_of(referrer: str) -> Place | None:
-    """Return the place that a referrer names.
+    """Return the host and path that a referrer names.
 
-    Return None if the referrer is neither a web URL nor an app URL. Return None too if the host is invalid.
+    Return None if the referrer is neither a web URL nor an app URL, or if the host is invalid.
     """
     scheme, found, rest = cut(referrer.strip()).partition("://")
     scheme = scheme.lower()
@@ -70,8 +70,9 @@ def is_own_host(referrer_host: str, hostname: str) -> bool:
     """Return whether a referrer is the site itself: both hosts are equal, or one host is a subdomain of the other.
 
     `blog.shop.example` and `shop.example` count as the same site, whichever of them is the referrer.
-    `blog.shop.example` and `pay.shop.example` count as different sites. Only a list of public suffixes could tell such
-    a pair from `a.co.uk` and `b.co.uk`. A host without a dot ("localhost") has no subdomains.
+    `blog.shop.example` and `pay.shop.example` count as different sites. Without a list of public suffixes, subdomains
+    of a site cannot be distinguished from separate sites such as `a.co.uk` and `b.co.uk`. A host without a dot
+    ("localhost") has no subdomains.
 
     Args:
         referrer_host: result of `bare_host`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# The expressions are case-sensitive, like those of the published list. Any user agent that matches belongs to a robot.
+# The expressions are case-sensitive, as in the published list. Any user agent that matches belongs to a robot.
 MONITORS: Final = (
     # load balancers, clusters, proxies
     r"[Hh]ealth[-_ ]?[Cc]heck",

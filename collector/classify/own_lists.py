@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-# Kinds of place. The kind "site" is for places of no other kind; "none" means that there is no place.
+# The kinds of sites and apps from which visitors arrive. If no list contains a site, its kind is "site". If a hit has
+# no referring site, the kind is "none".
 Kind = Literal["none", "site", "search", "social", "ai", "email", "payment"]
 
 # If a customer returns from the page of a payment provider, this provider does not count as the referrer (rules.md §9,
@@ -69,8 +70,8 @@ WEBMAIL_HOSTS: Final = {
     "email.t-online.de": "T-Online Mail",
 }
 
-# Maps each kind to words, in lower case, that senders write into utm_source for a place of this kind. Senders may also
-# write a host into utm_source ("chatgpt.com"); hosts are looked up like referrers.
+# For each kind of site, the lower-case words that senders write into utm_source. Senders may also write a host into
+# utm_source ("chatgpt.com"); hosts are looked up like referrers.
 SOURCE_WORDS: Final[dict[Kind, str]] = {
     "search": """
         google bing yahoo duckduckgo ddg baidu yandex ecosia qwant startpage brave naver seznam sogou kagi

@@ -1,7 +1,8 @@
-"""Finds the place behind a host: search engine, social network, AI assistant, web mail or payment provider.
+"""Finds the search engine, social network, AI assistant, web mail or payment provider behind a host.
 
-The tables `data/referrers.json` and `data/spammers.json` list places, and hosts that send referrer spam.
-`dev/make_referrers.py` makes both tables. `own_lists` adds further places.
+The table `data/referrers.json` lists known sites and apps. The table `data/spammers.json` lists hosts that send
+referrer spam. `dev/make_referrers.py` makes the two tables. The module `own_lists` adds sites and apps that
+`data/referrers.json` lacks.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collector.classify.hosts import Place, place_of
 from collector.classify.own_lists import MORE_PLACES, PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
 from collector.urls import ascii_host
 
-# Two-letter top-level domains of countries (ISO 3166-1, with eu and uk). In patterns, `{}` stands for any of these
-# domains.
+# Two-letter top-level domains of countries (ISO 3166-1, with eu and uk). In a host pattern, `{}` stands for any
+# country's domain.
 COUNTRIES: Final = frozenset(
     """
     ac ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bm bn bo bq br bs bt
@@ -33,14 +34,17 @@ COUNTRIES: Final = frozenset(
 _KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
 _LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # if two kinds list the same pattern, the first counts
 _SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
-# A search engine's host with one of these labels in front is still a search engine. With other labels (mail., docs.),
-# the host is another service.
+# If a label that matches _NEUTRAL precedes a search engine's host, the host still belongs to the search engine. If any
+# other label (mail., docs.) precedes the host, the host belongs to another service.
 _NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
 _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 
 
 class Origin(NamedTuple):
-    """The kind and the name of a place. `name` is null if the kind is "site" or "none"."""
+    """The kind of a site or app, such as "search", and its name, such as "Google".
+
+    `name` is null if the kind is "site" or "none".
+    """
 
     kind: Kind
     name: str | None
@@ -51,7 +55,7 @@ AN_ORDINARY_SITE: Final = Origin("site", None)
 
 
 class ReferrerTable:
-    """Maps hosts, app packages and paths to origins. Immutable once built."""
+    """Finds the kind and the name of a site or app by its host, app package or path. Immutable once built."""
 
     def __init__(
         self,
@@ -64,15 +68,16 @@ class ReferrerTable:
 
         Args:
             state: date of the lists as `YYYY-MM-DD`.
-            kinds: for each kind, the names of places with their patterns, `host[/path]`; `{}` stands for any single
-                country.
+            kinds: for each kind, the names of sites and apps with their patterns, `host[/path]`; `{}` stands for any
+                single country.
             spam_state: date of the spammer list.
             spammers: spam hosts; each entry covers all subdomains of the host.
         """
         self.state = state
         self.spam_state = spam_state
         self._spammers = frozenset(spammers)
-        # Maps a host to pairs (path or "", origin), the longest path first. The host contains `{}` as in its pattern.
+        # Maps a host to pairs (path or "", origin), the longest path first. If the host's pattern contains `{}`, the
+        # key contains `{}` too.
         self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
         for kind, names in kinds.items():
             for name, patterns in names.items():
@@ -86,9 +91,10 @@ class ReferrerTable:
             self._places[host] = tuple(sorted((*known, (path, origin)), key=lambda entry: -len(entry[0])))
 
     def origin_of(self, place: Place) -> Origin:
-        """Return a place's origin. If several entries match, the most specific host counts.
+        """Return the kind and the name of the site or app in a referrer.
 
-        Among entries for this host, the longest path counts.
+        If several entries match, the entry with the most specific host counts. Among entries with the same host, the
+        entry with the longest path counts.
         """
         if place.is_app:
             return self._listed(place.host, "") or AN_ORDINARY_SITE
@@ -129,7 +135,7 @@ class ReferrerTable:
         return True
 
     def kind_of_source(self, source: str) -> Kind:
-        """Return the kind of place that a lower-case `utm_source` names, or "none".
+        """Return the kind of site or app that a lower-case `utm_source` names, or "none".
 
         The source may be a word from SOURCE_WORDS, a URL, a host with or without a path, or an app package. URLs, hosts
         and packages are looked up like a referrer, in the same table.
@@ -145,7 +151,7 @@ class ReferrerTable:
 def _patterns_of(labels: list[str]) -> Iterator[str]:
     """Yield a host unchanged, then with `{}` in place of the top-level domain.
 
-    Last, yield the host with `{}` in place of a label.
+    Last, yield the host with `{}` in place of a country label.
     """
     yield ".".join(labels)
     if labels[-1] in COUNTRIES:
@@ -157,7 +163,7 @@ def _patterns_of(labels: list[str]) -> Iterator[str]:
 
 
 def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
-    """Return whether a host's entry also applies to the subdomain that has the labels `front` before the host."""
+    """Return whether the entry for a host also applies to the subdomain with the labels `front` before the host."""
     if kind != "search" or not front:
         return True
     if _SEARCH_PART.match(pattern):

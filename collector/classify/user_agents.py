@@ -1,7 +1,8 @@
 """Reads device type, browser and operating system from a user agent.
 
 Decides whether the client identifies itself as a robot. Uses ua-parser's rules (compiled by ua-parser-rs) and the lists
-of crawlers and monitors. Hits of a bot get the flag BOT_UA. These hits are stored, but reports exclude them by default.
+of crawlers and monitors. Hits of a bot get the flag BOT_UA. Hits with the flag BOT_UA are stored, but reports exclude
+the flagged hits by default.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Check a page of settled site-days against the ledger and across stores. Reads only.
 
-The stream's ledger is read first, then the dirty marks, then the generations. With this order, a hit in transit between
-two stores does not appear as missing. A site-day that was published again during the check is checked again.
+The stream's ledger is read first, then the dirty marks, then the generations, so that a hit in transit between two
+stores does not appear as missing. If a site-day with findings was published again during the check, the site-day is
+checked again.
 """
 
 from __future__ import annotations
@@ -105,9 +106,9 @@ class CheckedPage:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """A settled site-day's generation entry and ledgers.
+    """The generation entry and the ledgers of a settled site-day.
 
-    All other values of the site-day are compared with the entry and the ledgers.
+    The check compares all other stored values of the site-day with the entry and the ledgers.
     """
 
     site_day: SiteDay
@@ -118,7 +119,10 @@ class _Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A site-day's findings, its count of raw hits, and the raw hits that this page read (later than `after`)."""
+    """The findings of a site-day, the count of the site-day's raw hits, and the raw hits that this page read.
+
+    This page read the raw records after the position `after`.
+    """
 
     settled: _Settled
     findings: tuple[Finding, ...]
@@ -220,7 +224,7 @@ def _wanted(
 ) -> tuple[list[_Settled], SiteDay | None]:
     """Return the page's site-days, and the site-day after which the next page begins.
 
-    If no site-days follow, the second value is None.
+    If no site-days follow, the second item of the result is None.
     """
     found: list[_Settled] = []
     last: SiteDay | None = None
@@ -266,7 +270,7 @@ def _settled(books: Bookkeeping, site: str, first_day: int, end_day: int, limit:
 
 
 def _unless_settled_since(books: Bookkeeping, found: _Found, checkpoint: Checkpoint, budget: _Budget) -> _Found | Begun:
-    """Check a site-day with findings again if its entry has changed since the entry was read."""
+    """Check the site-day again if there are findings and a new generation was published since the first check."""
     site, day = found.settled.site_day
     for attempt in range(1, _ATTEMPTS + 1):
         again = _settled(books, site, day, day + 1, 1) if found.findings else []
@@ -289,9 +293,10 @@ def _checked(
     budget: _Budget,
     begun: Begun | None,
 ) -> _Found | Begun:
-    """Check a site-day, or read a part of its raw hits if the page must end.
+    """Check a site-day; if the page must end first, read only a part of the site-day's raw hits.
 
-    If the entry changed between two pages, reading restarts from the first raw record, at most `_ATTEMPTS` times.
+    If the generation entry changed between two pages, reading restarts from the first raw record, at most `_ATTEMPTS`
+    times.
     """
     checkpoint()
     site, day = settled.site_day

@@ -50,8 +50,8 @@ def missing_hits(
         incomplete: the site-days whose raw hits are incomplete.
         max_records: maximum number of log records that are read.
         checkpoint: called for each record.
-        is_stored: returns whether the raw store has a readable record for a log position; called only for positions
-            that an earlier page has passed.
+        is_stored: returns whether the raw store has a readable record for a log position; called only for positions up
+            to `Incomplete.after`, which an earlier page has read.
     """
     if not incomplete:
         return {}

@@ -27,7 +27,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A stored value whose sum differs, or, if `damage` is set, a value that is not readable."""
+    """A stored value with a problem: a sum differs, or `damage` states why the value is unreadable or wrong."""
 
     part: Part
     measure: str = ""
@@ -62,7 +62,7 @@ class Problem:
 
 
 def damaged(part: Part, message: str) -> Finding:
-    """Return the finding for a value that is not readable."""
+    """Return the finding for a value that is not readable, or whose checksums are wrong."""
     return Finding(part, damage=message[:SHOWN_DAMAGE_CHARS])
 
 

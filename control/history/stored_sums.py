@@ -1,4 +1,4 @@
-"""Add up a site-day's measures over its current generation's rows, in each of the two stores that reports read.
+"""Add up the measures of a site-day's current generation, in each of the two stores that reports read.
 
 This module is imported at the first check, because it loads Polars.
 """
@@ -24,7 +24,7 @@ Sums = Mapping[str, int]
 
 
 def series_sums(series: SeriesStore, site_day: SiteDay, generation: int) -> Sums:
-    """Return the sums in the series of a site-day.
+    """Return a site-day's sums in the series store.
 
     Raises:
         StoreCorrupt: the series is damaged.

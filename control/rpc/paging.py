@@ -11,7 +11,7 @@ from hitmesh.model.reasons import ErrorReason
 
 
 def checked_size(field: str, size: int, default: int, limit: int) -> int:
-    """Return the size of a page: `default` if `size` is 0, and never more than `limit`.
+    """Return the page size, at most `limit`. If `size` is 0, return `default`.
 
     Raises:
         RefusedError: the size is negative; the error names `field`.

@@ -20,7 +20,7 @@ _SCHEME = "bearer "
 
 
 def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]]) -> IngestKey | None:
-    """Return the bearer key in the metadata `authorization`, or None without this metadata.
+    """Return the bearer key in the metadata `authorization`, or None if the call has no such metadata.
 
     Raises:
         Unauthenticated: the key is unknown (UNKNOWN_KEY) or revoked (KEY_REVOKED).

@@ -54,7 +54,7 @@ class Calls:
         return translating(partial(self.answer, call))(request, context)
 
     def answer(self, call: Call[AnswerT], request: Message, context: grpc.ServicerContext) -> AnswerT:
-        """Return the result of a call's function.
+        """Find the caller's key, call `call` with the key and a checkpoint, and return the result of `call`.
 
         Raises:
             HitmeshError: the caller's key is unknown or revoked, the caller has cancelled the call, or the function

@@ -2,7 +2,7 @@
 
 A role applies to the key's merchant. If the key is for a single site, the role applies to this site only. The keys of
 operators belong to no merchant. The merchant field of an operator's key is hitmesh.model.names.OPERATORS. No merchant
-has this name, so a check for a merchant never accepts an operator's key.
+is named OPERATORS, so a check for a merchant never accepts an operator's key.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Rights:
     """The rights of a kind of key.
 
     Attributes:
-        roles: the roles of such a key.
-        is_secret: whether the key is secret. A browser key is public, so the collector limits the work for refused hits
-            with a browser key.
+        roles: the roles of a key of this kind.
+        is_secret: whether the key is secret. A browser key is public, so the collector limits the work that senders
+            with browser keys can cause with refused hits.
         sets_times: whether hits may set `true_time` and `offline`, and may be up to 13 months old (rule T3).
         sets_context: whether batches may set the edge context.
     """
@@ -76,7 +76,7 @@ def is_valid_sender(key: IngestKey | None) -> bool:
 def is_unbounded(key: IngestKey) -> bool:
     """Return whether hits with this key may have any age (rule T3).
 
-    Only certain server keys allow this.
+    Only a server key that was created with `unbounded_history` allows hits of any age.
     """
     return key.unbounded_history and rights_of(key).sets_times
 

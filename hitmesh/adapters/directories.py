@@ -1,6 +1,6 @@
 """Open only the directory of sites and keys. The mesh's other stores and their libraries are not loaded.
 
-Composition roots call `open_directory` where sites and keys suffice; hitmesh.adapters.factory opens all stores.
+Composition roots that need only sites and keys call `open_directory`; hitmesh.adapters.factory opens all stores.
 """
 
 from __future__ import annotations

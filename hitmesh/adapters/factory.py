@@ -68,7 +68,7 @@ from hitmesh.ports import Clock
 
 __all__ = ["KEEP_REFUSED_DAYS", "PROCESSOR_GROUP", "Stores", "open_stores"]
 
-# The consumer group whose committed positions are the system's progress.
+# The processor's consumer group; its committed positions show how much of the log the processor has processed.
 PROCESSOR_GROUP: Final = "processor"
 
 
@@ -84,8 +84,9 @@ def open_stores(
     """Return an adapter for every port; all adapters use the store that the URL names.
 
     Args:
-        url: `memory:` for new stores that no other call shares, `embedded:/absolute/directory` for stores that
-            processes share, or `servers:?kafka=…&cassandra=…&broker=…&coordinator=…`.
+        url: the store URL. `memory:` makes new stores that no other call shares. `embedded:/absolute/directory` names a
+            directory that several processes may share. `servers:?kafka=…&cassandra=…&broker=…&coordinator=…` names the
+            addresses of servers.
         clock: the only source of time.
         node: this instance's name, which no other instance of the same service has; only servers use the name.
         partitions: number of partitions per topic for a new store; ignored for existing files and for servers.
@@ -94,7 +95,7 @@ def open_stores(
         unknown_keys_s: maximum number of look-ups for unknown ingest keys per second; the memory store has no limit.
 
     Raises:
-        RefusedError: the URL has none of these forms, or a driver is not installed (INVALID_CONFIG).
+        RefusedError: the URL has none of the three forms of a store URL, or a driver is not installed (INVALID_CONFIG).
     """
     if url == MEMORY:
         return _in_memory(clock, partitions)

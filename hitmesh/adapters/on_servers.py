@@ -58,7 +58,7 @@ def stores_on(
         clock: the only source of time.
         node: name of this instance. After a restart, an instance with the same name takes over the earlier instance's
             membership in consumer groups. The new instance also ends the earlier instance's open Kafka transactions.
-        group: the consumer group whose committed positions are the system's progress.
+        group: the processor's consumer group; its committed positions show how much of the log is processed.
         keep_refused_days: the number of days for which the bytes of newly refused hits are kept.
         unknown_keys_s: maximum number of look-ups per second for ingest keys that Cassandra does not have.
     """

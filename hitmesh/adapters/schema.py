@@ -17,7 +17,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 
     Raises:
         RetryError: a server does not answer.
-        RefusedError: an option differs that cannot be changed after creation, for example the number of partitions.
+        RefusedError: an option that cannot be changed after creation differs, for example the number of partitions.
     """
     return [
         *cassandra.plan(servers, options),

@@ -26,7 +26,7 @@ class Change:
         server: kafka, cassandra or druid.
         thing: for example `topic hitmesh.hits`.
         action: the planned action: CREATE for a missing part, CHANGE for a part that differs, KEEP for any other part.
-        description: a text for people that describes the part to create, or the difference and the effect of the
+        description: text for the operator about the part to create, or about the difference and the effect of the
             change.
         apply: applies the change; idempotent.
     """

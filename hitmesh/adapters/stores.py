@@ -40,13 +40,13 @@ KEEP_REFUSED_DAYS: Final = 30
 class Stores:
     """An adapter for every port, all for the same store.
 
-    `log_reader(topic, group)` makes a reader, which the caller must close. `outbox`, `states` and `progress` belong to
-    the first stream, and so do the flushed positions of `series`. `stream` returns the stores of any stream.
-    `trim(older_than_ms)` deletes log records and returns the number of deleted records. It deletes the records that
-    every consumer group has committed and whose log time is before `older_than_ms` (UTC ms). Only embedded stores
-    delete records. `check` opens all files and migrates their schemas to the newest version. If a file is unusable, the
-    service therefore fails at its start (StoreCorrupt, Unavailable). If `check` is not called, each file is opened at
-    its first use. `close` closes the log, then all files or connections; a second call changes nothing.
+    `log_reader(topic, group)` makes a reader, which the caller must close. `outbox`, `states`, `progress` and the
+    flushed positions in `series` belong to the first stream. `stream` returns the stores of any stream.
+    `trim(older_than_ms)` deletes log records and returns the number of deleted records. `trim` deletes a record if
+    every consumer group has committed the record and its log time is before `older_than_ms` (UTC ms). Only embedded
+    stores delete records. `check` opens all files and migrates their schemas to the newest version. If a file is
+    unusable, the service therefore fails at its start (StoreCorrupt, Unavailable). If `check` is not called, each file
+    is opened at its first use. `close` closes the log, then all files or connections; a second call changes nothing.
     """
 
     log: EventLog

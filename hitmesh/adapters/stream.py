@@ -1,8 +1,9 @@
 """Make the stores of a stream on Kafka, Cassandra and Druid.
 
 Rows and partials have the stream's generation. A stream's flushed positions and snapshots are stored under a log name
-that contains the stream's number (`log_of_stream`). A shadow's positions and progress marks are also stored under this
-log name. A shadow has a separate consumer group.
+that contains the stream's number (`log_of_stream`). A shadow stream runs beside the processor's stream and has a
+separate consumer group. A shadow stream's positions and progress marks are also stored under a log name with the
+stream's number.
 """
 
 from __future__ import annotations

@@ -45,8 +45,9 @@ def batches(
 class OutgoingBatch(NamedTuple):
     """A batch for the send window, with its size in bytes.
 
-    If the batch is a part of a submitted batch, `whole_id` is the submitted batch's id. `places` then has each hit's
-    index in the submitted batch. In a submitted batch, `whole_id` and `places` are empty.
+    A batch is either a batch that the caller submitted or a part of a submitted batch. For a part, `whole_id` is the
+    submitted batch's id, and `places` has each hit's index in the submitted batch. For a submitted batch, `whole_id`
+    and `places` are empty.
     """
 
     batch: hit_pb2.HitBatch

@@ -1,7 +1,7 @@
 """Edits of a hit's JSON: rename, drop and set fields. Performs no I/O.
 
-A path is a list of field names separated by dots, for example `pageView.url`; a number selects an element of a list.
-A name matches in both spellings, `visitorId` and `visitor_id`.
+A path is a list of field names separated by dots, for example `pageView.url`; a number selects an element of a list. A
+field name may be written as `visitorId` or as `visitor_id`.
 """
 
 from __future__ import annotations

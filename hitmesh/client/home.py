@@ -1,8 +1,8 @@
 """Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
-The home is the directory with the files of a mesh on this machine. A command-line option takes precedence over an
-environment variable. Both take precedence over files in the home. This module imports no slow modules, so that commands
-start fast.
+The home directory is the directory with the files of a mesh on this machine. A command-line option takes precedence
+over an environment variable, and an environment variable takes precedence over a file in the home directory. This
+module imports no slow modules, so that commands start fast.
 """
 
 from __future__ import annotations
@@ -46,19 +46,22 @@ _ENDPOINT: Final = re.compile(r"(?:https?://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]
 
 
 class NoMesh(Unavailable):
-    """No mesh is running in the given home or at the given address."""
+    """No mesh is running in the given home directory or at the given address."""
 
     reason = LocalReason.NO_MESH
 
 
 class NotStarted(Unavailable):
-    """A mesh is starting in the given home, and was not ready in time."""
+    """A mesh is starting in the given home directory, and was not ready in time."""
 
     reason = LocalReason.NOT_STARTED_YET
 
 
 def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return the absolute path of the home: the option, else HITMESH_HOME, else hitmesh/ in the XDG data directory."""
+    """Return the absolute path of the home directory.
+
+    The path is the option, else HITMESH_HOME, else hitmesh/ in the XDG data directory.
+    """
     if option is not None:
         return option.expanduser().absolute()
     if environment.get(HOME_VARIABLE):
@@ -77,7 +80,7 @@ def parse_endpoint(text: str) -> str:
     """Return `host:port` from `host:port` or an http URL.
 
     Raises:
-        RefusedError: the text has neither form (INVALID_ENDPOINT).
+        RefusedError: the text is neither `host:port` nor an http URL (INVALID_ENDPOINT).
     """
     found = _ENDPOINT.fullmatch(text.strip())
     if found is None or not 0 < int(found[2]) < 65_536:
@@ -90,10 +93,13 @@ def parse_endpoint(text: str) -> str:
 
 
 def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> str:
-    """Return the mesh's `host:port`: the option, else HITMESH_ENDPOINT, else the address in the home's ready file.
+    """Return the mesh's `host:port`.
+
+    The address is the option, else HITMESH_ENDPOINT, else the address in the home directory's ready file.
 
     Raises:
-        NoMesh: no mesh runs in this home, because there is no ready file or the process in the ready file has ended.
+        NoMesh: no mesh runs in this home directory, because there is no ready file or the process in the ready file has
+            ended.
         RefusedError: the address (INVALID_ENDPOINT) or the ready file (INVALID_CONFIG) is invalid.
     """
     named = option or environment.get(ENDPOINT_VARIABLE)
@@ -114,7 +120,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
             field="home",
             reason=LocalReason.INVALID_CONFIG,
         ) from error
-    # The ready file of a killed mesh remains, and another process may now listen on this mesh's port.
+    # A killed mesh leaves its ready file behind. Another process may now listen on the port in the ready file.
     if pid > 0 and not _is_alive(pid):
         raise NoMesh(
             f"no mesh is running on {home} ({READY_FILE} names process {pid}, which has ended): {CURE_NO_MESH}"
@@ -123,7 +129,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
 
 
 def is_starting(home: Path) -> bool:
-    """Return whether a mesh is starting: a process holds the home's lock, but there is no ready file yet."""
+    """Return whether a mesh is starting: a process holds the home directory's lock, but there is no ready file yet."""
     try:
         held = (home / LOCK_FILE).open(encoding="utf-8")
     except OSError:
@@ -140,11 +146,11 @@ def is_starting(home: Path) -> bool:
 
 
 def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
-    """Block while a mesh is starting in the home; return at once if there is a ready file.
+    """Block while a mesh is starting in the home directory; return at once if there is a ready file.
 
-    A script may call `hitmesh dev` just before this function. If the home has no ready file and no starting mesh, the
-    function therefore waits LOCK_TIMEOUT_S seconds for a mesh to start. Before it waits for a starting mesh, the
-    function calls `tell` with a message for the user.
+    A script may run `hitmesh dev` in the background just before this function is called. If the home directory has no
+    ready file and no mesh is starting, the function therefore waits up to LOCK_TIMEOUT_S seconds for a mesh to start.
+    If a mesh is starting, the function calls `tell` with a message for the user, and then waits.
 
     Raises:
         NotStarted: the mesh is still starting after `timeout_s` seconds.
@@ -190,11 +196,12 @@ def check_reachable(address: str) -> None:
 def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
     """Return the server key, or None if no key is configured.
 
-    The key comes from the first of these sources: HITMESH_KEY, the file HITMESH_KEY_FILE, the home's key file.
+    The key comes from HITMESH_KEY, else from the file that HITMESH_KEY_FILE names, else from the home directory's key
+    file.
 
     Raises:
-        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is
-            None.
+        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home directory's key file does not exist, the
+            result is None.
     """
     return _key(KEY_VARIABLE, KEY_FILE_VARIABLE, home / DEV_KEY_FILE, environment)
 
@@ -202,12 +209,12 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
 def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
     """Return an operator's key.
 
-    The key comes from the first of these sources: HITMESH_OPERATOR_KEY, the file HITMESH_OPERATOR_KEY_FILE, the home's
-    key file.
+    The key comes from HITMESH_OPERATOR_KEY, else from the file that HITMESH_OPERATOR_KEY_FILE names, else from the home
+    directory's key file.
 
     Raises:
-        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home's key file does not exist, the result is
-            None.
+        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home directory's key file does not exist, the
+            result is None.
     """
     return _key(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
 

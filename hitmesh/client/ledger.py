@@ -12,14 +12,14 @@ from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
-# Status codes for callers that may not read the totals of hits without a site.
+# If the caller may not read the totals of hits without a site, the call ends with a status code in this set.
 _NOT_SHOWN = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
 
 
 def balanced_ledger(
     mesh: Mesh, site: str, wait: Wait, *, first: Date | None = None, last: Date | None = None
 ) -> operations_pb2.GetLedgerResponse:
-    """Return a site's ledger as soon as it balances.
+    """Return a site's ledger as soon as the ledger balances.
 
     After the timeout, return the last response.
 

@@ -1,14 +1,15 @@
-"""Read the kept bytes of rejected hits, mend the hits, and prepare the replay. Performs no I/O.
+"""Decode the stored bytes of rejected hits, mend the hits, and prepare the replay. Performs no I/O.
 
-The kept bytes may be hostile: size and nesting are bounded as in the collector. The resulting hits have these
-properties:
+The stored bytes may be hostile, so this module limits size and nesting as the collector does. The resulting hits have
+these properties:
 
 - Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector would derive from key, batch
-  and index (rule D1). The mesh thus counts the sender's retry and the replay as copies. If the batch had no id either,
-  the hit's id is derived from the refusal's name. The mesh thus counts two replays as copies.
+  and index (rule D1). If the sender also retries the batch, the retried hit and the replayed hit therefore have the
+  same id and are counted once. If the hit and the batch have no id, the hit's id is derived from the refusal's name. If
+  the refusal is replayed twice, the hits of both replays therefore have the same id and are counted once.
 - Times. `true_time` is the event time that rules T1 and T2 gave the refused hit. If the sender sent no times,
-  `true_time` is the receive time. `client_create_time` is set to the same instant as `true_time`, because the collector
-  ignores the `true_time` of hits whose key may not set times.
+  `true_time` is the receive time. `client_create_time` is set to the same time as `true_time`. If the key may not set
+  times, the collector ignores `true_time` and uses `client_create_time`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _BATCH_FORMS: Final = (pb.REJECTED_HIT_FORM_BATCH, pb.REJECTED_HIT_FORM_BATCH_JS
 
 
 class Kept(NamedTuple):
-    """The kept bytes of a refusal, decoded as JSON.
+    """The stored bytes of a refusal, decoded as JSON.
 
     Attributes:
         batch: the fields of a batch other than its hits; empty for a single hit.
@@ -67,10 +68,10 @@ class Mended(NamedTuple):
 
 
 def kept_of(rejected: pb.RejectedHit) -> Kept:
-    """Return the kept bytes as JSON.
+    """Return the stored bytes of a refusal as JSON.
 
     Raises:
-        Unmendable: the refusal's bytes are not kept, or the bytes do not decode.
+        Unmendable: the refusal's bytes are not stored, or the bytes do not decode.
     """
     try:
         return _kept(rejected)
@@ -79,7 +80,7 @@ def kept_of(rejected: pb.RejectedHit) -> Kept:
 
 
 def mended(rejected: pb.RejectedHit, edits: Edits) -> Mended:
-    """Return the hits for a replay.
+    """Return a refusal's hits with the edits applied, ready for a replay.
 
     Raises:
         Unmendable: the refusal cannot be replayed, the bytes do not decode, or an edited hit is not a Hit.
@@ -185,8 +186,8 @@ def _parse(fields: dict[str, Any], message: Message) -> None:
 def _batch_id_to_keep(rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch) -> str:
     """Return the batch id if the collector must derive the hits' ids, or "" if this module can derive the ids.
 
-    If the batch was sent with an unknown key, the ids depend on the replay's key, so only the collector can derive the
-    ids.
+    A derived id depends on the ingest key. If the batch was sent with an unknown key, the collector derives the ids
+    from the replay's key.
     """
     return envelope.batch_id if rejected.form in _BATCH_FORMS and not rejected.key_id else ""
 
@@ -201,7 +202,7 @@ def _derived_id(rejected: pb.RejectedHit, index: int) -> str:
 def _set_time(hit: hit_pb2.Hit, rejected: pb.RejectedHit, envelope: hit_pb2.HitBatch, *, is_set: bool) -> None:
     """Set the times of a hit to the event time that the hit had when it was refused."""
     received, collected = _ms(rejected.receive_time), _ms(rejected.collect_time)
-    # If the hit's key was unknown, the replay's key decides whether times may be set, so `true_time` is set.
+    # If the collector did not know the hit's key, the replay's key decides whether the hit may set times.
     is_trusted = rejected.key_sets_times or not rejected.key_id
     event_time = received
     if hit.HasField("true_time") and (is_trusted or is_set):

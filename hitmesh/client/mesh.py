@@ -66,9 +66,9 @@ class Mesh:
         self.channel.close()
 
     def name_key(self, error: BaseException) -> None:
-        """If the mesh refused the key, add a note to the error that names the key's source.
+        """If `error` says that the mesh refused the key, add a note with the key's source to `error`.
 
-        An error that has a note is not changed.
+        If `error` already has a note, nothing changes.
         """
         is_refused = isinstance(error, grpc.RpcError) and error.code() in _KEY_REFUSED
         if is_refused and self.key and self.key_source and not getattr(error, "__notes__", None):
@@ -87,7 +87,7 @@ class Mesh:
         """
         if self.key is None:
             raise RefusedError(
-                "no server key was found: set HITMESH_KEY or HITMESH_KEY_FILE, or name with --home "
+                "no server key was found: set HITMESH_KEY or HITMESH_KEY_FILE, or give as --home "
                 "the home of a mesh that `hitmesh dev` started",
                 reason=LocalReason.NO_KEY,
             )

@@ -18,9 +18,9 @@ _MAX_DOUBLINGS: Final = 62
 class Patience:
     """Limits for retries without success; times are in seconds.
 
-    The sender stops in two cases: more than `attempts` streams in a row end without an acknowledgement, or the
-    collector asks for a retry of the same hits `attempts` times. After the first acknowledged batch, the sender allows
-    max(`attempts`, `reconnects`) streams in a row without an acknowledgement, because the mesh is known to exist. The
+    The sender stops if more than `attempts` streams in a row end without an acknowledgement. The sender also stops if
+    the collector asks for a retry of the same hits `attempts` times. After the first acknowledgement, the mesh is known
+    to exist. The limit for streams without an acknowledgement is then the greater of `attempts` and `reconnects`. The
     pause between streams starts at `first_s`, doubles up to `max_s`, and is extended at random by up to half. The
     sender cancels a stream if an expected response does not arrive for `stall_s`.
     """

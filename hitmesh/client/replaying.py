@@ -47,7 +47,7 @@ class Outcome:
 
 
 class _Batch(NamedTuple):
-    """A batch, and for each of its hits the `Outcome` of the refusal that contains the hit."""
+    """A batch with an `Outcome` per hit. Hits from the same refusal share an `Outcome`."""
 
     batch: hit_pb2.HitBatch
     outcomes: list[Outcome]
@@ -61,18 +61,18 @@ def replay(
     on_done: Callable[[int], None] = lambda hits: None,
     validate_only: bool = False,
 ) -> list[Outcome]:
-    """Block until every hit is durable or refused, and return the refusals' outcomes in the same order.
+    """Send the hits of refusals, and return an outcome for each element of `mended`, in the same order.
 
     Args:
-        mesh: connection with an ingest key. The collector refuses the hits for sites to which the key does not belong.
+        mesh: connection with an ingest key. If the key does not belong to a hit's site, the collector refuses the hit.
         mended: the hits; every element must have a site.
         patience: when to give up.
         on_done: called with the number of hits that are durable or refused.
         validate_only: store nothing; the outcomes are those that the collector would report.
 
     Raises:
-        SendStopped: no collector accepted the hits. Hits that were acknowledged before the stop are durable, and a
-            second replay counts no hit twice.
+        SendStopped: no collector accepted the hits. All acknowledged hits are durable. The caller may replay the
+            refusals again, because the mesh counts each hit once.
         grpc.RpcError: the mesh refuses the stream.
     """
     outcomes = [Outcome(each.name, len(each.hits)) for each in mended]

@@ -13,7 +13,7 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
 DEFAULT_WAIT: Final = Wait(timeout_s=60.0, poll_s=1.0)
-"""The default poll interval, and the default for the longest tolerated outage of the control service."""
+"""Default limits: poll every second, and give up if the control service does not answer for a minute."""
 
 _PREFIX: Final = "reprocessings/"
 _PAGE_SIZE: Final = 500
@@ -98,7 +98,7 @@ def rollback_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
 
 
 def cancel_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
-    """Cancel a plan, or request that the new generations are removed."""
+    """Cancel a reprocessing's plan, or request that the reprocessing's new generations are removed."""
     request = pb.CancelReprocessingRequest(name=name)
     return mesh.reprocessings.CancelReprocessing(
         request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials
@@ -106,7 +106,7 @@ def cancel_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
 
 
 def whole_diff(mesh: Mesh, request: pb.GetReprocessingDiffRequest) -> pb.GetReprocessingDiffResponse:
-    """Return the difference; its days are collected from all pages."""
+    """Return the whole difference of a reprocessing, with the days from all pages."""
     first = _diff_page(mesh, request, "")
     token = first.next_page_token
     while token:
@@ -124,7 +124,7 @@ def wait_while_running(
     wait: Wait | None = None,
     on_silence: Callable[[float], None] = lambda timeout_s: None,
 ) -> pb.Reprocessing:
-    """Block until the settler has finished the requested work, and return the reprocessing.
+    """Block until the settler has finished the requested work on a reprocessing, and return the reprocessing.
 
     Args:
         mesh: the mesh.

@@ -18,7 +18,7 @@ def kind_name(kind: rules_pb2.ExclusionRuleKind.ValueType) -> str:
 def create_rule(
     mesh: Mesh, site: str, kind: str, value: str, *, validate_only: bool
 ) -> rules_pb2.CreateExclusionRuleResponse:
-    """Create a rule; `kind` is a name as `kind_name` returns it."""
+    """Create a rule; `kind` is a name that `kind_name` returns, for example "user-agent"."""
     number = rules_pb2.ExclusionRuleKind.Value(_PREFIX + kind.upper().replace("-", "_"))
     request = rules_pb2.CreateExclusionRuleRequest(
         parent=site, rule=rules_pb2.ExclusionRule(kind=number, value=value), validate_only=validate_only

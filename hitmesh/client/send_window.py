@@ -7,8 +7,7 @@ calls with a lock. Guarantees:
 - If the collector asks for a retry of hits, the hits are sent again. A hit is sent at most `Patience.attempts` times.
 - Batch numbers have no gaps: a stream begins at `acked_through + 1`, and each batch gets the next number.
 - Unacknowledged bytes stay within the credit. A batch that is larger than the whole credit is sent alone.
-- Memory is needed only for queued batches, for batches in flight (the credit, or a single larger batch), and for a few
-  issues per batch.
+- The window keeps only batches that are queued, delayed or in flight, and a few issues per batch.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.client.patience import Patience
 
 MAX_REFUSALS: Final = 5
-# Extra seconds after the end that the collector announced. The stream stays open, because the last acknowledgements may
-# be in transit.
+# Seconds for which a stream stays open after the end that the collector announced, because the last acknowledgements
+# may be in transit.
 DRAIN_MARGIN_S: Final = 5.0
 
 
@@ -42,7 +41,7 @@ class Sendable(Protocol):
     def part(self, indexes: Sequence[int], attempt: int) -> Self:
         """Return a batch with the hits at these indexes.
 
-        The id of the new batch must differ from the ids of all earlier parts.
+        Each call must return a batch with a new id.
         """
 
 
@@ -52,10 +51,10 @@ B = TypeVar("B", bound=Sendable)
 class Settled(NamedTuple, Generic[B]):
     """The outcome of an acknowledged batch.
 
-    `again` has the indexes of the hits to retry. If `given_up` is empty, the hits in `again` are sent again in another
-    batch. Otherwise the hits in `again` were sent the maximum number of times and are dropped. `given_up` is then the
-    collector's last message. `refusals` has the first issues that reject hits, up to the window's `max_refusals`.
-    `resent` counts the hits that were sent again because a stream broke.
+    `again` has the indexes of the hits for which the collector asked for a retry. If `given_up` is empty, the hits in
+    `again` are sent again in another batch. If the hits in `again` have been sent the maximum number of times, the hits
+    are dropped, and `given_up` is the collector's last message. `refusals` has the first issues that reject hits, up to
+    the window's `max_refusals`. `resent` counts the hits that were sent again because a stream broke.
     """
 
     batch: B
@@ -70,7 +69,7 @@ class Settled(NamedTuple, Generic[B]):
 
 
 class _Verdicts:
-    """A batch's hits that are rejected or must be sent again, according to the issues so far."""
+    """Collects, from a batch's issues, which hits are rejected and which hits must be sent again."""
 
     __slots__ = ("again", "delay_ms", "hits", "max_refusals", "message", "refusals", "rejected")
 
@@ -111,13 +110,13 @@ class _Outgoing(Generic[B]):
         self.verdicts: _Verdicts | None = None
 
     def take_back(self) -> None:
-        """Discard the issues and receipts from a broken stream, because the next stream repeats them."""
+        """Discard the issues and receipts from a broken stream; the collector repeats both on the next stream."""
         self.resent += self.batch.hits
         self.receipts = self.verdicts = None
 
 
 class SendWindow(Generic[B]):
-    """The batches of a sender over consecutive streams.
+    """The batches that a sender sends over successive streams.
 
     Call `reopen` when a stream begins, and pass each response to `respond`. To send a batch, get the batch from `head`,
     and encode a message with the batch and `next_number`. Check the message's size with `fits`, call `take`, and send
@@ -154,7 +153,7 @@ class SendWindow(Generic[B]):
     def is_waiting(self) -> bool:
         """Whether a batch waits for credit or for a stream.
 
-        Batches that wait for their retry time do not count.
+        A batch that waits for its retry time does not count as waiting.
         """
         return bool(self._waiting)
 
@@ -245,7 +244,7 @@ class SendWindow(Generic[B]):
         return True
 
     def wakes_at_s(self) -> float:
-        """Return the time until which `head` and `break_off` keep their results unless a response arrives."""
+        """Return the time at which the caller must call `head` and `break_off` again, even if no response arrives."""
         retry_s = self._put_off[0][0] if self._put_off else float("inf")
         return min(retry_s, self._stalls_at_s(), self._drain_ends_s)
 
@@ -296,7 +295,10 @@ class SendWindow(Generic[B]):
         )
 
     def _put_back(self, acked: B, attempts: int, indexes: Sequence[int], due_s: float) -> None:
-        """Delay the hits to retry until `due_s`. A whole batch keeps its id; a part becomes a batch with a new id."""
+        """Send the hits at these indexes again, at `due_s` at the earliest.
+
+        A whole batch keeps its id; a part becomes a batch with a new id.
+        """
         batch = acked if len(indexes) == acked.hits else acked.part(indexes, attempts)
         heapq.heappush(self._put_off, (due_s, next(self._tie), _Outgoing(batch, attempts + 1)))
         self._queued_bytes += batch.size

@@ -1,9 +1,8 @@
 """Sends batches of hits over StreamHits until each batch is durable or refused (collector.proto, StreamHits).
 
-The send window decides when each batch is sent; this module opens the streams, waits, and counts the outcomes. A batch
-that was unacknowledged when a stream broke is sent again with the same batch_id. The hits of such a batch may be stored
-twice, because the first send may also have become durable. A hit that is stored twice does no harm, because the mesh
-counts it once.
+The send window decides when each batch is sent; this module opens the streams, waits, and counts the outcomes. If a
+stream breaks, each unacknowledged batch is sent again with the same batch_id. The collector may already have stored the
+batch, so hits may be stored twice. The mesh counts a hit once, however often the hit is stored.
 """
 
 from __future__ import annotations
@@ -30,11 +29,12 @@ from hitmesh.model.reasons import LocalReason
 HITS_TOPIC: Final = "hits"
 MAX_EXAMPLES: Final = 5
 CLOSE_TIMEOUT_S: Final = 5.0
-# Maximum size of the batches that wait for a retry. Without this limit, a collector that asks for a retry of every
-# batch would fill the sender's memory.
+# Maximum total size of the batches that wait for a retry. Without a limit, the batches would fill the sender's memory
+# if a collector asked for a retry of every batch.
 MAX_PUT_OFF_BYTES: Final = 16 << 20
 _LONGEST_WAIT_S: Final = 1.0
-# Status codes that a proxy or a restart may cause. After any other status, a new stream would end with the same status.
+# Status codes that a proxy or a restart may cause, so that a new stream may succeed. After any other status, a new
+# stream would fail in the same way.
 RETRYABLE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -51,7 +51,7 @@ RETRYABLE: Final = frozenset(
 class SendStopped(Unavailable):
     """The sender stopped, because no collector accepted the hits.
 
-    Hits that were acknowledged before the stop are durable, and sending all hits again is safe.
+    All acknowledged hits are durable. The caller may send all hits again, because the mesh counts each hit once.
     """
 
     reason = LocalReason.SEND_STOPPED
@@ -67,7 +67,7 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class SendTotals:
-    """The outcome of the hits so far. `accepted + rejected == sent` after `drain`.
+    """Counts of the hits that a sender has sent so far. After `drain`, `accepted + rejected == sent`.
 
     `resent` counts the hits that were sent again because a stream broke. `examples` has the first MAX_EXAMPLES
     refusals. `offsets` has the highest acknowledged offset per (log, partition).
@@ -93,8 +93,8 @@ class HitSender:
         on_settled: called with the outcome of each acknowledged batch, in another thread and under a lock, so the
             function must return at once.
         max_refusals: maximum number of refused hits in an outcome.
-        validate_only: ask the collector to store nothing. If the collector cannot promise this, no batch is sent. The
-            totals count hits that the collector would accept.
+        validate_only: ask the collector to check the hits without storing them. If the collector cannot check hits
+            without storing them, no batch is sent. The totals count hits that the collector would accept.
         clock_s: monotonic clock.
         randomly: returns a number in [0, 1).
     """
@@ -131,7 +131,7 @@ class HitSender:
 
     @property
     def totals(self) -> SendTotals:
-        """A copy of the outcome of the hits so far."""
+        """A copy of the counts of the hits that were sent so far."""
         with self._changed:
             kept = self._totals
             return replace(kept, examples=list(kept.examples), offsets=dict(kept.offsets))
@@ -139,7 +139,7 @@ class HitSender:
     def submit(self, batch: hit_pb2.HitBatch) -> None:
         """Send a batch.
 
-        Blocks until the batch is sent, and at most MAX_PUT_OFF_BYTES of batches wait for a retry.
+        Blocks until the batch is sent. Also blocks while more than MAX_PUT_OFF_BYTES of batches wait for a retry.
 
         Raises:
             SendStopped: too many streams in a row failed, or a batch was sent too often (see Patience).
@@ -156,7 +156,7 @@ class HitSender:
         self._run_until(lambda: self._window.is_idle)
 
     def close(self, *, broken: bool = False) -> None:
-        """End the stream. Waiting batches are not sent. A second call changes nothing.
+        """End the stream without sending the batches that wait. A second call changes nothing.
 
         Wait up to CLOSE_TIMEOUT_S for the stream's end, or cancel the stream at once if `broken` is true.
         """

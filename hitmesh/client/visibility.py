@@ -44,22 +44,22 @@ class Watch:
     """Tracks, over successive GetFreshness responses, whether reports on a site show the acknowledged hits.
 
     `offsets` is the highest offset in the receipts per (log, partition). `passed_at_ms` is the reporter's time (UTC ms)
-    at which reports first included every record up to these offsets. `passed_at_ms` is None until reports include these
-    records, and while the reporter's lag is unknown.
+    at which reports first included every record up to these offsets. `passed_at_ms` is None as long as reports lack a
+    record or the reporter's lag is unknown.
 
-    After `passed_at_ms`, settlement may still change the numbers. While days are dirty (wait for a settlement), the
-    wait continues until `complete_through` is later than `passed_at_ms`. After that time, the wait may end although
-    days are dirty. The remaining dirty marks are newer and belong to other hits. Under continuous traffic, some day is
-    always dirty. Days that settlement itself marked (`resettling_days`) must be settled in any case.
+    After `passed_at_ms`, settlement may still change the numbers. The wait ends if no day waits for settlement. Under
+    continuous traffic, some day always waits for settlement. The wait therefore also ends as soon as `complete_through`
+    is later than `passed_at_ms`. If a day still waits for settlement, only newer hits can be the reason. Days that
+    settlement itself marked (`resettling_days`) must always be settled first.
     """
 
     offsets: Mapping[tuple[str, int], int]
     passed_at_ms: int | None = None
 
     def missing_in(self, answer: reporter_pb2.GetFreshnessResponse) -> str | None:
-        """Return a text that says why these hits may still change reports.
+        """Return the reason why the numbers in reports may still change because of the acknowledged hits.
 
-        The result is None if the hits are counted and settled.
+        The result is None as soon as reports count the hits and no settlement of these hits is pending.
         """
         visible = {(progress.log, progress.partition): progress.next_offset for progress in answer.partitions}
         behind = [place for place, offset in self.offsets.items() if visible.get(place, 0) <= offset]

@@ -1,9 +1,9 @@
 """Sums of money that are exact even beyond an int64 (rule M1).
 
-An amount is at most 10¹⁸ micros, so the sum of ten amounts can overflow an int64. Stored rows hold int64 values that
-are added up when they are read. Amounts are added as Int128, and no feasible number of rows can overflow an Int128. To
-store a sum beyond an int64, this module splits the sum over several rows with the same key. The amount in each row fits
-an int64.
+An amount is at most 10¹⁸ micros, so the sum of ten amounts can overflow an int64. Stored rows hold int64 values, which
+are added up when the rows are read. Amounts are added as Int128, and no feasible number of rows can overflow an Int128.
+To store a sum beyond an int64, this module splits the sum over several rows with the same key. The amount in each row
+fits an int64.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def fits(sums_of_amounts: pl.Series) -> pl.Series | None:
 
 
 def as_rows(folded: pl.DataFrame) -> pl.DataFrame:
-    """Return folded rows with amount sums as int64.
+    """Return aggregated rows with the sums of amounts as int64.
 
-    If a sum is beyond an int64, further rows with the same key hold the excess. In these further rows, the other
+    If a sum is beyond an int64, additional rows with the same key hold the excess. In the additional rows, all other
     measures are zero and the sketches are null. All rows of a key therefore add up to the exact sum, and no count or
     sketch is counted twice.
 

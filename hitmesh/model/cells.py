@@ -1,9 +1,9 @@
 """The time axis: 15-minute UTC cells, and a report's buckets, which consist of cells (journey steps 5 and 8).
 
-This module decides the start and end times of cells, UTC days and buckets (architecture A10, rules Z1 to Z4). It also
-decides which buckets are partial, and how buckets are labelled. A bucket is identified by the UTC instant at which it
-starts. The bucket's label is the local start time with the offset from UTC. When clocks fall back, the two 02:00 hours
-are therefore two buckets. An hour that the clocks skip has no bucket.
+This module decides the start and end times of cells, UTC days and buckets (architecture A10, rules Z1 to Z4). This
+module also decides which buckets are partial, and how buckets are labelled. A bucket is identified by the UTC instant
+at which it starts. The bucket's label is the local start time with the offset from UTC. When clocks fall back, the two
+02:00 hours are therefore two buckets. An hour that the clocks skip has no bucket.
 
 Every range of instants is half-open, in UTC milliseconds. A range of dates includes its last date; `civil_range`
 converts such a range to instants.
@@ -159,7 +159,7 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
 def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:
     """Return the buckets that cover [start_ms, end_ms).
 
-    The first and the last bucket are clipped to the range. A bucket that is cut is partial.
+    The first and the last bucket are clipped to the range. A clipped bucket is partial.
 
     Hours that a 30- or 45-minute clock change cuts short are also partial (rule Z3). A day of 23 or 25 hours is not
     partial. An empty range has no buckets.
@@ -208,8 +208,8 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # A further day on either side is needed. If clocks were set back over midnight, the time ranges of two
-            # neighbouring dates overlap.
+            # One more day on either side is included, because the time ranges of neighbouring dates overlap if clocks
+            # are set back over midnight.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 
@@ -248,8 +248,8 @@ def _require_cells(zone: str, edges: I64Array) -> None:
         date = date_of(int(local_days(zone, off[:1])[0]))
         at = np.datetime_as_string(off[0].astype("datetime64[ms]"), unit="ms")
         raise CivilTimeError(
-            f"{zone} on {date}: {at}Z is not a multiple of 15 minutes, the shortest bucket: "
-            "use a coarser grain, a later range, or another time zone such as UTC",
+            f"{zone} on {date}: the bucket edge {at}Z is not a multiple of 15 minutes: use a coarser grain, a later "
+            "range, or another time zone such as UTC",
             zone=zone,
             first=str(date),
             value=at,

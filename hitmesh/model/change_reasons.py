@@ -13,22 +13,23 @@ from dataclasses import astuple, dataclass
 class ChangeReasons:
     """Counts of visits and hits that differ between the old and the new generation of site-days.
 
-    A side is the old or the new generation. A place is a hit that is in a visit on both sides. A place begins a visit
-    on a side if two conditions hold: the place is the first in the visit, and the visit did not begin before the UTC
-    day. The counts of visits add up exactly, as follows:
+    A side is the old or the new generation. A shared hit is a hit that belongs to a visit on both sides. Two conditions
+    must hold for a shared hit to begin a visit: the hit is the visit's first shared hit, and the visit began on the UTC
+    day or later. The counts of visits add up exactly, as follows:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
 
     Attributes:
-        merged_visits: places that begin a visit of the day on the old side, but continue an earlier visit on the new
-            side. The earlier visit may have begun on an earlier day.
-        split_visits: places that begin a visit of the day on the new side, but continue an earlier visit on the old
-            side.
-        moved_visits: visits that begin at the same place on both sides, but start in another cell or on another day.
-        added_visits: visits of the day on the new side that have no place, or whose first place begins a visit of
-            another day on the old side.
-        removed_visits: visits of the day on the old side that have no place, or whose first place begins a visit of
-            another day on the new side.
+        merged_visits: shared hits that begin a visit of the day on the old side, but continue an earlier visit on the
+            new side. The earlier visit may have begun on an earlier day.
+        split_visits: shared hits that begin a visit of the day on the new side, but continue an earlier visit on the
+            old side.
+        moved_visits: visits that begin with the same shared hit on both sides, but start in another cell or on another
+            day.
+        added_visits: visits of the day on the new side that have no shared hit, or whose first shared hit begins a
+            visit of another day on the old side.
+        removed_visits: visits of the day on the old side that have no shared hit, or whose first shared hit begins a
+            visit of another day on the new side.
         newly_excluded_hits: hits that are counted on the old side and excluded on the new side.
         no_longer_excluded_hits: hits that are excluded on the old side and counted on the new side.
         newly_duplicate_hits: hits that are duplicates on the new side only.

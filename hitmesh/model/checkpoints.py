@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Checkpoint = Callable[[], None]
-"""Raises Abandoned if the result is no longer needed. Otherwise, the computation continues."""
+"""A function that raises Abandoned if a computation's result is no longer needed, and otherwise returns."""
 
 
 def unwatched() -> None:

@@ -18,12 +18,13 @@ class ClaimKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderClaim:
-    """A hit's claim on an id of a site (rule D3).
+    """A hit's claim on an order id or refund id of its site (rule D3).
 
     An ORDER hit claims its order id; a REFUND hit claims its refund id, if any. A claim is keyed by the position of the
     hit's record and the hit's row in the record. `order_id` is the order id or the refund id, depending on `kind`. For
-    an order, `total` (micros) and `currency` are the order's total and currency. Claims on refunds have `total` None
-    and `currency` "". The same holds for claims that were stored by versions without these fields.
+    an order, `total` (micros) and `currency` are the order's total and currency. In claims on refunds, `total` is None
+    and `currency` is "". Claims that were stored before `total` and `currency` existed have the same values as claims
+    on refunds.
     """
 
     site: str
@@ -43,7 +44,7 @@ class OrderClaim:
 
 
 class WholeRefund(NamedTuple):
-    """A REFUND hit without an amount. When the hit's day is settled, the order's total is refunded (rule D3)."""
+    """A REFUND hit without an amount. The settlement of the hit's day refunds the order's total (rule D3)."""
 
     site: str
     order_id: str

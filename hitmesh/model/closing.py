@@ -1,8 +1,8 @@
 """Decide by log time when a hit is late (rule T4) and when a UTC day is closed (architecture A8).
 
-Processors and reporters must use the same limits. A day closes 26 hours of log time after its end: the visit cap (24
-h), the allowed lateness (1 h) and a margin (1 h). When a day is closed, the stream can no longer change the day.
-Settlement then recomputes the day from raw hits.
+Processors and reporters must use the same limits. A day closes when log time is 26 hours after the day's end: 24 h for
+the longest visit, 1 h for the allowed lateness, and a margin of 1 h. When a day is closed, the stream can no longer
+change the day. Settlement recomputes each closed day from raw hits.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def is_closed(day: int, log_time: int) -> bool:
 def visits_wait_until(log_time: int) -> int:
     """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
 
-    If a partition's log time is ahead of the clock, reports show this event time. Until the clock reaches the log time,
-    the log time stays the same. Until then, hits with an event time before the returned time are late.
+    If a partition's log time is ahead of the clock, reports show the returned event time. If log time is ahead of the
+    clock, log time stops until the clock has caught up. While log time stands still, hits with an event time before the
+    returned time are late.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)

@@ -1,7 +1,7 @@
 """The erasure of a visitor (reprocessing kind ERASE): marks that erase earlier hits, and the receipt.
 
-A mark never holds a visitor id or a visitor key. A mark holds a hash of the visitor key, which is made with the mesh
-secret. The mark also holds the instant from which the visitor's hits are accepted again.
+A mark never holds a visitor id or a visitor key. A mark holds a hash of the visitor key. The hash is keyed with the
+mesh secret. The mark also holds the instant from which the visitor's hits are accepted again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ErasureMark:
 
 
 def timeline_digest(mesh_secret: bytes, timeline: int) -> str:
-    """Return a visitor's hash on a site, keyed with the mesh secret, as hexadecimal digits.
+    """Return the hash of a visitor of a site, keyed with the mesh secret, as hexadecimal digits.
 
     Args:
         mesh_secret: the mesh secret (SiteDirectory.mesh_secret).
@@ -80,7 +80,8 @@ class Receipt:
             claimed ids.
         proven_at: the time at which the last scan found no more hits, UTC ms; 0 if every finished scan found hits.
         newest_log_time: the newest log time among rewritten records, UTC ms.
-        pending: positions that are being rewritten: [log, partition, offset]. Empty at the end.
+        pending: positions that are being rewritten: [log, partition, offset]. The list is empty when the erasure has
+            ended.
         waiting: the reason why the erasure waits; empty if the erasure is not waiting.
     """
 
@@ -111,7 +112,7 @@ class Receipt:
         return replace(self, **{name: getattr(self, name) + count for name, count in counts.items()})
 
     def on_days(self, days: Iterable[int], open_days: Iterable[int]) -> Receipt:
-        """Return the receipt with these days added to `days`, and with `open_days` added to `open_days`.
+        """Return the receipt with the arguments added to the attributes `days` and `open_days`.
 
         Example:
             >>> Receipt(days=(3,)).on_days([2, 3], [3]).days
@@ -122,7 +123,7 @@ class Receipt:
         )
 
     def rewriting(self, pending: tuple[tuple[str, int, int], ...], log_time: int) -> Receipt:
-        """Return the receipt with these positions as `pending`, and with `newest_log_time` raised to `log_time`.
+        """Return the receipt with the given `pending`, and with a `newest_log_time` of at least `log_time`.
 
         Example:
             >>> Receipt(newest_log_time=7).rewriting((("hits.1", 0, 3),), 5).newest_log_time
@@ -131,7 +132,7 @@ class Receipt:
         return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
-        """Return the receipt with `counts` as the numbers of scanned values in the named stores.
+        """Return the receipt in which `scanned` has the numbers in `counts` for the named stores.
 
         Example:
             >>> Receipt().seen(carries=4).seen(carries=2, refusals=1).scanned
@@ -150,7 +151,7 @@ class Receipt:
 
     @classmethod
     def from_text(cls, text: str) -> Receipt:
-        """Return the receipt in a text; an empty receipt for an empty text.
+        """Return the receipt from its JSON text; if the text is empty, return an empty receipt.
 
         Example:
             >>> receipt = Receipt(hits=1, open_days=(20_000,), pending=(("hits.1", 0, 7),))

@@ -19,8 +19,8 @@ HitmeshError
     ├── Fenced          another writer took over: stop writing
     └── StoreCorrupt    stored bytes are damaged or in the wrong format
 
-Adapters translate the errors of their drivers into these classes. `hitmesh.runtime.rpc_errors` maps these classes to
-gRPC status codes.
+Adapters translate the errors of their drivers into subclasses of HitmeshError. `hitmesh.runtime.rpc_errors` maps the
+subclasses to gRPC status codes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class HitmeshError(Exception):
     """Base class of all errors that hitmesh raises on purpose.
 
     `reason` is stable; `message` names value, rule and remedy. `variables` holds the variable parts of the message, so
-    that no program has to parse the message. The keys are documented in hitmesh.api.error.v1.ErrorReason.
+    that no program has to parse the message. hitmesh.api.error.v1.ErrorReason documents the keys of `variables`.
     """
 
     reason: Reason = ErrorReason.INTERNAL
@@ -134,7 +134,7 @@ class NotFound(RefusedError):
 
 
 class AlreadyExists(RefusedError):
-    """The name is taken by an object that differs from the requested one."""
+    """The name is taken by an object that differs from the requested object."""
 
     reason = ErrorReason.ALREADY_EXISTS
 

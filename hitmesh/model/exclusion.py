@@ -1,8 +1,8 @@
 """A site's exclusion rules: which hits reports leave out by default (docs/rules.md, Excluded hits).
 
 The version of a site's rules is the number of changes so far. A removed rule stays stored with the version that removed
-the rule. The rules of every version can therefore be found. This is necessary, because a settled day keeps the version
-under which the day was settled. Pure.
+the rule, so that the rules of every version can be found. A settled day keeps the rules version under which the day was
+settled. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 AS_COLLECTED: Final = 0
-"""The rules version of a generation in which the collector decided about each hit."""
+"""The rules version of a generation that uses the exclusion flags set by the collector."""
 
 
 class RuleKind(StrEnum):

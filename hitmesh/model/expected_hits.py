@@ -1,8 +1,9 @@
 """The raw hits that a settled site-day must have according to its ledger entry and the stream's ledger (rule D5). Pure.
 
-The two sources are independent. Settlement counts the raw hits that it reads; the stream counts the hits that it takes
-from the log. If either source has more hits than the raw store, hits are missing. There is one exception. If the raw
-hits equal the hits in the stream's ledger, no hit is missing; instead, the site-day's ledger entry is damaged.
+The ledger entry and the stream's ledger are independent of each other. Settlement counts the raw hits that it reads;
+the stream counts the hits that it takes from the log. If either ledger has more hits than the raw store, raw hits are
+missing. However, if the raw hits equal the hits in the stream's ledger, no hit is missing; instead, the site-day's
+ledger entry is damaged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedHits:
-    """The accepted hits that a settled site-day must have, at offsets that were read for its generation.
+    """The accepted hits that a settled site-day must have, among the log records that its settlement has read.
 
     Attributes:
         settled: the hits in the ledger entry.
@@ -33,7 +34,7 @@ class ExpectedHits:
     streamed: Count
 
     def is_complete(self, found: Count) -> bool:
-        """Return whether `found` has all expected hits, and no other hit in place of an expected hit.
+        """Return whether no expected hit is missing in `found`, and no expected hit was replaced by another hit.
 
         Example:
             >>> expected = ExpectedHits(settled=Count(5, 50, 1), streamed=Count(5, 50, 1))

@@ -22,7 +22,7 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A dimension and the values with which it is compared.
+    """A dimension, and the values with which the dimension is compared.
 
     EQ, NE and RE2 take exactly one value; IN takes one or more. An RE2 pattern may match any part of the dimension's
     value.
@@ -81,12 +81,12 @@ def comparisons_in(tree: Filter | None) -> list[Comparison]:
 
 NOT_SET = "(not set)"
 DIRECT = "(direct)"
-# Names for a dimension's null in answers and filters (rules §9).
+# The texts that stand for a dimension's null in answers and filters (rules §9).
 NULL_NAMES = {"source": DIRECT}
 
 
 def null_name(dimension: str) -> str:
-    """Return the text that stands for the dimension's null.
+    """Return the text that stands for a null in the dimension.
 
     Example:
         >>> null_name("source"), null_name("campaign")  # rules §9

@@ -1,4 +1,4 @@
-"""Types for dirty site-days, generations and settlement results. The settler and reports use these types."""
+"""Types for dirty site-days, generations and settlement results, which the settler and reports use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
-# Settlement makes dirty marks after a carry or an order's winner has changed. The positions of these marks have this
-# log name.
+# SETTLEMENT_LOG stands for the log in the positions of dirty marks that settlement makes. Settlement makes a dirty mark
+# if the open visits at a day's end (the carry) or the winning claim on an order have changed.
 SETTLEMENT_LOG = "settlement"
-# The positions of dirty marks that announce changed duplicate flags on claims have this log name. The settler that
-# wrote the mark removes the mark after it has set the flags. If the settler dies before it has removed the mark, the
-# mark stays.
+# FLAGS_LOG stands for the log in the positions of a settler's dirty marks about duplicate flags. A settler writes a
+# dirty mark before the settler changes duplicate flags of claims, and removes the mark afterwards. If the settler dies
+# before the removal, the mark stays.
 FLAGS_LOG: Final = "flags"
 
 # The generation number of the first stream's rows. Settlements have the generation numbers 1, 2, …; further streams
@@ -40,7 +40,7 @@ class DirtyMark:
     """States that a record at `position` changed a site-day's data.
 
     `hits` is the number of hits that the record has on the site-day. `sum64` is the sum modulo 2⁶⁴, and `xor64` the
-    XOR, of these hits' hit_hash. The ledger counts these hits as pending (rule D5).
+    XOR, of the hits' hit_hash. The ledger counts the hits of dirty marks as pending (rule D5).
     """
 
     site_day: SiteDay
@@ -53,7 +53,7 @@ class DirtyMark:
 
 @dataclass(frozen=True, slots=True)
 class MarkRange:
-    """The first and the last marked offset of a site-day's dirty marks in a partition, both included."""
+    """A site-day's dirty marks in a partition, as a range of offsets. The range includes both ends."""
 
     partition: PartitionId
     first_offset: int
@@ -65,7 +65,7 @@ class MarkRange:
 class DirtySiteDay:
     """A site-day that waits to be settled, with its dirty marks at the time of `DirtyDays.take`.
 
-    A site-day that waited only until the day closed has no dirty marks.
+    If the site-day was only waiting for its day to close, it has no dirty marks.
     """
 
     site_day: SiteDay
@@ -86,7 +86,7 @@ class GenerationEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The numbers of a site-day's accepted hits by outcome, in a generation (rule D5).
+    """A generation's numbers of accepted hits on a site-day, by outcome (rule D5).
 
     The checksums are over hash64(hit). accepted = counted + duplicate + excluded + erased. Erased hits stay in
     `accepted` and in the checksums.
@@ -127,14 +127,15 @@ class Drift:
         rows_differ: whether any row differs, according to the digest over all rows. If a partial's digest was made
             without the mesh secret, `rows_differ` compares the sums of the measures instead. `rows_differ` is also true
             if `row_measures` is not empty.
-        sketch_provisional: whether a visitor moved to other dimensions but remains in the old sketch (rule S8).
-        measures: nonzero differences (settled − stream) by measure, summed over the rows of all hits, excluded or not.
-            The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
+        sketch_provisional: whether a visitor's hits moved to other dimensions, but the visitor is still in the old
+            sketch (rule S8).
+        measures: nonzero differences by measure: the settled sum, minus the stream's sum. The sums include excluded
+            hits. The difference in refunds leaves out `full_refunds`, because the stream cannot know the amounts of
             whole-order refunds.
-        row_measures: nonzero differences (stream rows in the metric store − stream) by measure. A difference shows that
-            the metric store lost or duplicated the stream's rows.
-        full_refunds: sum, in micros, of the refunds that got their amount from their order (rule D3), added up over all
-            currencies.
+        row_measures: nonzero differences by measure: the stream's rows in the metric store, minus the stream's result.
+            A difference shows that the metric store lost or duplicated the stream's rows.
+        full_refunds: sum, in micros and over all currencies, of the refunds whose amount is the order's total (rule
+            D3).
     """
 
     confirmed: bool

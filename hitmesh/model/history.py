@@ -1,8 +1,8 @@
 """The published entries of a site-day over time, and the generations that are kept after they were replaced. Pure.
 
-A report at an earlier data version reads each site-day's entry as of that version (`entry_as_of`). Entries are kept
-longer than the rows of their generations. If the entries were removed together with the rows, an expired version would
-look like a day that was never settled.
+A report on an earlier data version reads, for each site-day, the entry that was current in this version
+(`entry_as_of`). Entries are kept longer than the rows of their generations. If the entries were removed together with
+the rows, an expired version would look like a day that was never settled.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def entry_as_of(entries: Sequence[PastEntry], watermark: int, *, by_time: bool) 
 
 
 def newest_entries(entries: Sequence[_EntryT]) -> tuple[_EntryT, ...]:
-    """Return the last entries, at most as many as are kept; `entries` are in ascending order.
+    """Return the last MAX_PAST_ENTRIES of `entries`, which are in ascending order.
 
     Example:
         >>> newest_entries(range(1_000))[0]

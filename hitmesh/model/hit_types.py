@@ -1,4 +1,4 @@
-"""Hit types, cart actions and time sources. Stores contain the numbers of these enums.
+"""Hit types, cart actions and time sources: enums whose numbers are stored.
 
 Hit types have the numbers of hitmesh.api.hit.v1.HitType.
 """

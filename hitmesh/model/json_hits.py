@@ -1,6 +1,6 @@
 """Hits in JSON may have quantities with decimals, which the field `quantity` of the protobuf message cannot hold.
 
-The collector and the replay of rejected hits read JSON with these functions.
+The collector and the replay of rejected hits read JSON with the functions of this module.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compute the hashes, visitor keys and partitions that identify hits and visitors.
 
 Stored hashes never change. hash64 is XXH3-64 (seed 0) over length-prefixed UTF-8. Visitor keys are BLAKE2b-128, keyed
-by the site's secret (rule I1). Golden values in tests/unit/test_keys.py pin both functions.
+by the site's secret (rule I1). Golden values in tests/unit/test_keys.py fix hash64 and the visitor keys. The module
 hitmesh.model.rows.hash_columns hashes whole columns.
 """
 
@@ -109,7 +109,9 @@ def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Ar
 
 
 def visitors_of(keys: U64Array) -> U64Array:
-    """Return each timeline key (n,) without the bit for excluded hits. Both timelines of a visitor get the same key.
+    """Return each timeline key (n,) without the bit for excluded hits.
+
+    The excluded hits and the other hits of a visitor thus get the same key.
 
     Example:
         >>> visitors_of(np.array([6, 7, 8], np.uint64)).tolist()

@@ -8,16 +8,16 @@ from enum import StrEnum
 class LedgerKind(StrEnum):
     """The kind of a ledger row, which decides the meaning of the row's column `at`."""
 
-    CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
-    DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + erased + pending
+    CELL = "cell"  # `at` is the start of the collect time's cell (UTC ms); received = rejected + accepted
+    DAY = "day"  # `at` is the UTC day of event time; accepted = counted + duplicate + excluded + erased + pending
 
-    # `at` is the UTC day of event time: counted or excluded hits that join visits only when the day is settled (rule
-    # S9)
+    # Counted or excluded hits that join visits only when the day is settled (rule S9). `at` is the UTC day of event
+    # time.
     WAITS = "waits"
 
 
 class LedgerClass(StrEnum):
-    """The outcome of hits (rule D5). For kind DAY, the other classes of the row's key must add up to ACCEPTED."""
+    """The outcome of hits (rule D5). In ledger rows of kind DAY, all other classes of hits must add up to ACCEPTED."""
 
     RECEIVED = "received"
     REJECTED = "rejected"

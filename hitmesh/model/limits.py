@@ -19,7 +19,7 @@ LATENESS_MS: Final = 3_600_000
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
 """Rule T4: a UTC day closes this time after its end.
 
-The time is the visit cap (24 h), the allowed lateness (1 h) and a margin (1 h).
+CLOSED_AFTER_MS is the sum of 24 h for the longest visit, 1 h for the allowed lateness, and a margin of 1 h.
 """
 IPV4_PREFIX_BITS: Final = 24
 """Rule I1: number of leading bits that are kept of an IPv4 address."""
@@ -34,7 +34,7 @@ DEGRADED_AFTER_MS: Final = 60 * 60_000
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
 """Rule L2: operators are warned if log time is ahead of the present by more than this value.
 
-If only the log's clock is wrong, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
+If only the log's clock is wrong, log time is at most MAX_LEAD_MS ahead of the present (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
 """Rule L4: if a day has no carry, open visits are derived from the raw hits in this time span before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000
@@ -44,15 +44,15 @@ MAX_LEAD_MS: Final = 10 * 60_000
 COPY_WINDOW_MS: Final = 7_200_000
 """Rule D2: maximum difference in event time between two copies of a hit."""
 COPY_LOG_MS: Final = 5_400_000
-"""Rule D2: the stream finds every copy that arrives at most this log time after the original."""
+"""Rule D2: the stream finds each copy of a hit that arrives at most this much log time after the original."""
 VISIT_GAP_MS: Final = 1_800_000
-"""Rule S1: a hit starts a new visit if the gap before it exceeds this value. Visit policies have this default."""
+"""Rule S1: by default, a hit starts a new visit if the gap before the hit exceeds this value."""
 VISIT_CAP_MS: Final = 86_400_000
-"""Rule S5: maximum duration of a visit. Visit policies have this default."""
+"""Rule S5: default maximum duration of a visit."""
 MAX_VISIT_HITS: Final = 5_000
-"""Rule S5: maximum hits in a visit. The next hit starts a new visit. Visit policies have this default."""
+"""Rule S5: by default, a visit has at most this many hits, and the next hit starts a new visit."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
-"""Rule S9: if the stream keeps this many of a visitor's hits, more hits that are out of order wait for settlement."""
+"""Rule S9: if the stream keeps this many hits of a visitor, further out-of-order hits wait for settlement."""
 LG_K_CELL: Final = 12
 """Metric `visitors`: lg k for a cell's theta sketch, which is exact or a sample of at least 2^12 hashes."""
 LG_K_UNION: Final = 14

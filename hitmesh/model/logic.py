@@ -2,7 +2,7 @@
 
 A version covers everything that turns raw hits into metric values. A released version never changes: a correction is a
 new version. Each generation records the version that computed it. An answer can therefore name the version. A
-correction of history can be compared with the earlier result.
+recomputed result can be compared with the result of an earlier version.
 
 Two versions can run side by side. V1 is the current version. V0 differs only in the gap between visits. V0 exists so
 that a change of logic can be rehearsed and tested.
@@ -19,12 +19,12 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.sites import VisitPolicy
 
 REHEARSAL_GAP_MS: Final = 180_000
-"""The gap between visits in V0: 3 minutes."""
+"""The gap, 3 minutes, after which V0 begins a new visit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logic:
-    """A version of the logic.
+    """A version of the logic that computes metric values.
 
     Attributes:
         name: the name in commands, settings and answers.

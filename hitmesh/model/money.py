@@ -19,14 +19,15 @@ MICRO_DIGITS: Final = 6
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
 
-# Codes withdrawn since 2014, with their decimal places. The current ISO list does not contain these codes, but imported
-# hits may.
+# Codes withdrawn since 2014, with their decimal places. Imported hits may contain withdrawn codes, which the current
+# ISO list no longer contains.
 _WITHDRAWN: Final = {
     "ANG": 2, "BGN": 2, "BYR": 0, "CUC": 2, "HRK": 2, "LTL": 2,
     "LVL": 2, "MRO": 2, "SLL": 2, "STD": 2, "VEF": 2, "ZWL": 2,
 }  # fmt: skip
 
-# Decimal places by code. Amounts in a code without a minor unit (metals, XXX) are shown with all six digits.
+# Maps each currency code to its number of decimal places. Amounts in a code without a minor unit (metals, XXX) are
+# shown with all six digits.
 EXPONENTS: Final[Mapping[str, int]] = MappingProxyType(
     _WITHDRAWN
     | {currency.code: MICRO_DIGITS if currency.exponent is None else currency.exponent for currency in Currency}

@@ -1,8 +1,9 @@
 """Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
-Two limits bound the cost. The first limit is the number of RE2 instructions in all patterns. The second limit is this
-number times the number of characters in all values. The limits bound the time, because RE2 needs time that is at most
-proportional to this product. An error names the exceeded limit. The checkpoint is called between blocks of values.
+Two limits bound the cost. The first limit applies to the number of RE2 instructions in all patterns. The second limit
+applies to the number of instructions times the number of characters in all values. RE2's time is at most proportional
+to instructions × characters, so the limits bound the time. An error names the exceeded limit. The checkpoint is called
+between blocks of values.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# Maximum RE2 instructions in all patterns of a question together. The pattern `^/blog/` compiles to 4
+# Maximum number of RE2 instructions in all patterns of a query together. The pattern `^/blog/` compiles to 4
 # instructions, and most patterns of 500 characters compile to fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
 # Maximum number of steps (RE2 instructions × characters to match). At the limit, matching usually takes a few
@@ -26,8 +27,8 @@ MAX_PROGRAM: Final = 10_000
 MAX_STEPS: Final = 1_000_000_000
 # Maximum memory of an automaton, in bytes.
 MAX_MEMORY: Final = 8 << 20
-# Maximum RE2 instructions in all patterns of an automaton together, unless the automaton has only one pattern.
-# The states of a larger automaton would exceed MAX_MEMORY, and RE2 would rebuild them at every byte.
+# Maximum number of RE2 instructions in an automaton that has several patterns. The states of a larger automaton would
+# exceed MAX_MEMORY, and RE2 would rebuild them at every byte.
 _SET_PROGRAM: Final = 1_000
 # Number of values between two checkpoint calls.
 _BLOCK: Final = 64
@@ -58,7 +59,7 @@ def program_of(pattern: str, max_memory: int = 1 << 20) -> int:
 
 
 def refuse_program(patterns: Iterable[str], max_program: int = MAX_PROGRAM) -> None:
-    """Raise if the patterns together compile to more than `max_program` RE2 instructions.
+    """Raise RefusedError if the patterns together compile to more than `max_program` RE2 instructions.
 
     Raises:
         RefusedError: the patterns exceed the limit (FILTER_TOO_DEAR), or a pattern is not valid RE2 (INVALID_REGEXP).

@@ -15,13 +15,13 @@ HIT_BYTES: Final = 120
 HIT_US: Final = 4.0
 """Estimated time to recompute a hit, in µs (docs/performance.md)."""
 SITE_DAY_MS: Final = 30.0
-"""Estimated time to recompute a site-day, in ms, in addition to the time for its hits."""
+"""Estimated fixed time to recompute a site-day, in ms. A plan adds the time for the site-day's hits."""
 KEEP_REPLACED_DAYS: Final = 30
-"""Days for which the rows of a replaced generation are kept for a rollback."""
+"""Number of days for which the rows of a replaced generation are kept for a rollback."""
 KEEP_PLAN_DAYS: Final = 7
-"""Days for which a plan that is not run is kept."""
+"""Number of days for which a plan is kept if the plan is not executed."""
 KEEP_FINISHED_DAYS: Final = 90
-"""Days for which a published, rolled back or cancelled reprocessing is kept after its last change."""
+"""Number of days for which a published, rolled back or cancelled reprocessing is kept after its last change."""
 MAX_SITE_DAYS: Final = 20_000
 """Maximum number of site-days in a plan."""
 
@@ -86,7 +86,7 @@ class Plan:
     """The stages of a reprocessing, in order.
 
     Attributes:
-        stages: every kind of stage once, in the order of execution.
+        stages: the stages in the order of execution; each kind of stage occurs exactly once.
         seconds: the estimated duration until the differences can be read.
     """
 

@@ -1,9 +1,10 @@
 """The order in which reprocessings were first published: corrections are undone in reverse order. Pure.
 
-A publication replaces the results of earlier publications on the same site-days. Suppose that two reprocessings are
-published, and that the first is then rolled back or published again. The correction of the second reprocessing would be
-lost. Its state would still be PUBLISHED. Rollback and repeated publication of the first reprocessing are therefore
-refused. A site-day's corrections thus keep the order in which they were first published, even after rollbacks.
+A publication replaces the results of earlier publications on the same site-days. If an earlier reprocessing were rolled
+back or published again after a later reprocessing, the correction of the later reprocessing would be lost. The state of
+the later reprocessing would nevertheless stay PUBLISHED. While a later reprocessing is published on the same site-days,
+a rollback and a repeated publication are therefore refused. A site-day's corrections thus keep the order in which they
+were first published, even after rollbacks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from hitmesh.model.reprocessings import Reprocessing, State, Work
 def must_be_newest(reprocessing: Reprocessing, work: Work | None) -> bool:
     """Return whether the work must be refused while a later reprocessing is published on the same site-days.
 
-    This holds for a rollback and for a repeated publication. A first publication is never refused for this reason.
-    Other reprocessings of the same site-days are not accepted between the recomputation and the first publication.
+    A rollback and a repeated publication must be refused, except for an erasure. A first publication must not be
+    refused. Other reprocessings of the same site-days are not accepted between the recomputation and the first
+    publication.
 
     Example:
         >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)
@@ -44,7 +46,9 @@ def publication_time(reprocessing: Reprocessing) -> int:
 
 
 def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Reprocessing | None:
-    """Return the latest PUBLISHED reprocessing that shares site-days and was first published after this one; or None.
+    """Return the last reprocessing that was published after `reprocessing` on the same site-days, or None.
+
+    Only reprocessings in state PUBLISHED count. Reprocessings are ordered by the time of their first publication.
 
     Example:
         >>> site = ("merchants/demo/sites/shop",)
@@ -68,7 +72,8 @@ def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) 
 def next_publication_time(stored: Iterable[Reprocessing], now: int) -> int:
     """Return the time for a new publication.
 
-    The time is the current time. If clocks differ, the time is later, so that it is after every stored publication.
+    The time is `now`. If clocks differ and a stored publication is not before `now`, the time is 1 ms after the latest
+    publication.
 
     Example:
         >>> next_publication_time([Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 0, published_at=50)], 40)

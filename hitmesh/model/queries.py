@@ -18,9 +18,9 @@ class MetricQuery:
     """A query to a metric store: sums and sketches from a single row source, grouped by bucket and dimensions.
 
     `bucket_starts` are ascending UTC ms, multiples of 15 min. Bucket i is [bucket_starts[i], bucket_starts[i+1]), and
-    the last bucket ends at `end`. If there is only one start, the whole range is one bucket. `generations` gives the
-    generation to read for each site-day; the query must ignore all other rows. `fresh` tells whether the answer must be
-    read from stored rows instead of a cache.
+    the last bucket ends at `end`. If `bucket_starts` has a single element, the whole range is one bucket. `generations`
+    gives the generation to read for each site-day; the query must ignore all other rows. `fresh` tells whether the
+    answer must be read from stored rows instead of a cache.
     """
 
     source: RowSource
@@ -33,5 +33,5 @@ class MetricQuery:
     sketches: tuple[str, ...] = ()
     filter: Filter | None = None
     include_excluded: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)  # by dimension: the column, if its name differs
+    columns: Mapping[str, str] = field(default_factory=dict)  # maps a dimension to its column, if their names differ
     fresh: bool = False

@@ -57,7 +57,8 @@ class HitFlag(IntFlag):
     RULE_NETWORK = 256
 
 
-# The flags of a site's exclusion rules (hitmesh.model.exclusion). Settlement can decide these flags again.
+# The flags of a site's exclusion rules (hitmesh.model.exclusion). Settlement can recompute the flags of exclusion
+# rules.
 RULE_FLAGS: Final = (
     HitFlag.RULE_HOST
     | HitFlag.RULE_PAGE

@@ -22,8 +22,8 @@ class RecordKind(IntEnum):
 class Record:
     """A record to append. `value` is a result of hitmesh.model.rows.columns:pack_record; all other fields are headers.
 
-    The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record announces, or
-    None if the writer announced no number. `sum64` is the sum modulo 2⁶⁴, and `xor64` the XOR, of these hits' hash64
+    The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record's header states,
+    or None if the header states no number. `sum64` is the sum modulo 2⁶⁴, and `xor64` the XOR, of the hits' hash64
     (rule D5). Times are UTC ms.
     """
 

@@ -1,7 +1,7 @@
 """Refused hits that can be replayed: their origin, their names, their order, and the obstacles to a replay.
 
-This module decides whether a refused hit can be replayed, without reading the hit's content. The module
-hitmesh.client.mending reads the content.
+Without reading the hit's content, this module decides whether a refused hit can be replayed. The module
+hitmesh.client.mending reads the hit's content.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import Origin, RejectedHit
 
 MAX_KEPT_BYTES: Final = 4 << 10
-"""Maximum bytes that are kept of a refused hit or batch."""
+"""Maximum number of bytes that are kept of a refused hit or batch."""
 JSON_MARK: Final = b"\x07"
 """The first byte of kept JSON: a tag with field number 0 and wire type 7; protobuf allows neither."""
 WHOLE_BATCH: Final = -1
@@ -34,7 +34,8 @@ _INT64: Final = 1 << 63
 class RefusalKey(NamedTuple):
     """A refusal's place in a list.
 
-    Refusals are sorted by cell of collect time (newest first), then by site, then by collect time (newest first).
+    Refusals are sorted by cell of collect time, then by site, then by collect time. The newest cells and the newest
+    collect times come first.
 
     The refusals of a single site are therefore listed by collect time, then by position, both descending.
     """
@@ -70,7 +71,7 @@ class RefusalRange(NamedTuple):
 
 
 class RefusalPage(NamedTuple):
-    """Refusals in list order, and the key after which the list continues; None at the end of the list.
+    """Refusals in list order, and the key after which the list continues. The key is None at the end of the list.
 
     A store may end a page early, even without a refusal, to limit the time of a call.
     """
@@ -91,9 +92,9 @@ def key_of(hit: RejectedHit) -> RefusalKey:
 
 
 def list_order(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key for list order, without positions.
+    """Return the first part of the sort key for a list of refusals: the cell (newest first), then the site.
 
-    A list must first be sorted by `newest_first` in descending order and then, with a stable sort, by this key.
+    To sort a list, sort by `newest_first` in descending order, and then, with a stable sort, by `list_order`.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 900_000))
@@ -104,7 +105,7 @@ def list_order(key: RefusalKey) -> tuple[object, ...]:
 
 
 def newest_first(key: RefusalKey) -> tuple[object, ...]:
-    """Return the sort key for refusals of the same site and cell; sort in descending order.
+    """Return the second part of the sort key, for refusals with equal cell and site; sort in descending order.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 6))
@@ -142,7 +143,7 @@ def name_of(key: RefusalKey) -> str:
 
 
 def key_in(name: str) -> RefusalKey:
-    """Return the key in a resource name.
+    """Return the key of a refused hit from the hit's resource name.
 
     Raises:
         RefusedError: the text is not a name of a refused hit.
@@ -177,7 +178,7 @@ def _not_a_name(name: str) -> RefusedError:
 
 
 def origin_bytes(origin: Origin | None) -> bytes:
-    """Return an origin as bytes; empty for None.
+    """Return the serialized origin of a refused hit, or b"" for None.
 
     Example:
         >>> origin_bytes(None), origin_bytes(Origin("b1", 0, "", 0, False, False, b"", 0, 0, False))[2:4]
@@ -200,7 +201,7 @@ def origin_bytes(origin: Origin | None) -> bytes:
 
 
 def origin_of(value: bytes | None) -> Origin | None:
-    """Return the origin in stored bytes; None if there are no bytes.
+    """Return the origin of a refused hit from its serialized form, or None if `value` is empty.
 
     Raises:
         StoreCorrupt: the bytes are damaged.
@@ -243,9 +244,9 @@ def obstacle_to_replay(hit: RejectedHit) -> str:
     if not hit.original:
         return "the bytes of the refused hits are not stored: send the hits again from their source"
     if hit.origin is None:
-        return "facts that a replay needs were not stored: send the hits again from their source"
+        return "the batch id and other data for a replay were not stored: send the hits again from their source"
     if hit.origin.batch_id.startswith(REPLAY_PREFIX):
-        return "the hit is a replay that was refused: mend and replay the hit that was refused first"
+        return "this refused hit is itself a replay: mend and replay the original refused hit"
     if not hit.origin.is_complete:
         return (
             f"only the first {len(hit.original):,} of {hit.origin.size:,} bytes are stored: send the hits again from "

@@ -1,8 +1,8 @@
 """A reprocessing: site-days are recomputed, compared, published and, if necessary, rolled back (architecture A9).
 
-The control service stores a reprocessing and requests each work (RECOMPUTE, PUBLISH, …). The settler performs the work
-and changes the state. Control service and settler replace the stored value only if its `version` has not changed since
-the value was read.
+The control service stores a reprocessing, and later requests work on the reprocessing (RECOMPUTE, PUBLISH, …). The
+settler performs the requested work and changes the reprocessing's state. Control service and settler replace the stored
+value only if its `version` has not changed since the value was read.
 """
 
 from __future__ import annotations
@@ -81,10 +81,11 @@ REQUESTABLE: Final[Mapping[Work, frozenset[State]]] = {
     Work.ROLL_BACK: frozenset({State.PUBLISHED, State.FAILED}),
     Work.CANCEL: frozenset({State.PLANNED, State.RUNNING, State.DIFF_READY, State.FAILED}),
 }
-"""The states in which each work can be requested. In FAILED, only the works in AFTER_FAILURE can be requested.
+"""The states in which each work can be requested.
 
-In RUNNING, only RECOMPUTE can be cancelled. After a request of CANCEL, the settler's next replacement of the stored
-value fails, and the settler begins CANCEL.
+In state FAILED, only the work that AFTER_FAILURE lists can be requested. In state RUNNING, only RECOMPUTE can be
+cancelled. If CANCEL is requested while the settler works, the settler's next attempt to replace the stored value fails.
+The settler then begins the work CANCEL.
 """
 
 AFTER_FAILURE: Final[Mapping[Work, frozenset[Work]]] = {
@@ -116,7 +117,7 @@ class LostHits:
         site_day: the site-day.
         hits: the number of lost hits; 0 if no hit of this day is lost, but the recomputation reads damaged hits of a
             neighbouring day.
-        kept: whether the site-day keeps its numbers, because it cannot be recomputed without the lost hits.
+        kept: true if the site-day keeps its numbers because it cannot be recomputed without the lost hits.
     """
 
     site_day: SiteDay
@@ -155,7 +156,7 @@ class RawRepair:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of a work that one settler performs: all site-days whose sites are in certain buckets.
+    """The part of a reprocessing's work that one settler performs: all site-days whose sites are in certain buckets.
 
     Attributes:
         work: the work to which the part belongs; parts of earlier works are ignored.
@@ -216,8 +217,8 @@ class Reprocessing:
         published_at: the time at which the first PUBLISH began, in UTC ms; greater than the `published_at` of any
             reprocessing that was published earlier (hitmesh.model.publication_order). 0 before PUBLISH, and in values
             stored by earlier programs.
-        begun_at: the time at which the settler began the last work, in UTC ms; 0 before the first work. Works that
-            continue or undo a failed work do not change `begun_at`.
+        begun_at: the time at which the settler began the last work, in UTC ms; 0 before the first work. A work that
+            continues or undoes a failed work does not change `begun_at`.
         following: the number of settled site-days after the plan's last day that RECOMPUTE also recomputed, because
             visits that continue into these site-days change (rule L4). These site-days keep their logic and rules, and
             are published with the plan.
@@ -276,7 +277,7 @@ class Reprocessing:
         return self.first_day <= day < self.end_day
 
     def rules_of(self, site: str) -> int:
-        """Return the version of a site's exclusion rules.
+        """Return the version of a site's exclusion rules that the reprocessing applies.
 
         Example:
             >>> sites = ("merchants/demo/sites/a", "merchants/demo/sites/b")
@@ -335,7 +336,7 @@ class GenerationVersion:
         logic: the number of the logic version.
         read_through: for each partition, the offset below which the scan saw every record.
         ledger: the ledger entry.
-        carry: the carry for the next day.
+        carry: summaries of the visits that are open at the day's end.
         rules: the version of the site's exclusion rules; AS_COLLECTED if the collector decided each hit.
     """
 
@@ -371,7 +372,8 @@ class Rebuilt:
         disturbed_days: the site's other days that must be settled again when either generation becomes current. The
             next day is not included, because it depends on the carries (rule L4).
         reasons: the reasons why the numbers differ; None if the numbers are equal, or if the reasons are not known.
-        not_applicable: the number of hits without the network address that rules of the new generation compare.
+        not_applicable: the number of hits without a network address, if rules of the new generation compare network
+            addresses.
     """
 
     site_day: SiteDay

@@ -94,9 +94,9 @@ def without_rule(rules: SiteRules, id_: str) -> SiteRules:
 
 
 def with_networks(rules: SiteRules, *, stored: bool, now: int) -> SiteRules:
-    """Return the next version, which sets whether truncated IP addresses are stored.
+    """Return the next version of the rules, in which `stored` decides whether truncated IP addresses are stored.
 
-    Without a change, return the same version.
+    If nothing changes, return the same version.
 
     Raises:
         RefusedError: a NETWORK rule is in force and needs the addresses (RULE_NOT_APPLICABLE).
@@ -171,7 +171,7 @@ def _checked_network(value: str) -> str:
     bits = IPV4_PREFIX_BITS if network.version == 4 else IPV6_PREFIX_BITS
     if network.prefixlen > bits:
         wider = ip_network((network.network_address, bits), strict=False)
-        raise _invalid(value, f"is smaller than the truncated addresses that are stored: write {wider}")
+        raise _invalid(value, f"has a longer prefix than stored addresses, which are truncated: write {wider}")
     return str(network)
 
 

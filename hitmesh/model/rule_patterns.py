@@ -1,7 +1,8 @@
 """RE2 patterns in exclusion rules. The same limits apply when a rule is created and when hits are matched.
 
-For a value, the time that RE2 needs is at most proportional to instructions × bytes. Both factors are limited, because
-all sites share a thread in the collector. A site's patterns must not delay the hits of other sites. Pure.
+For a value, the time that RE2 needs is at most proportional to instructions × bytes. The instructions and the bytes are
+limited, because all sites share a thread in the collector, and a site's patterns must not delay the hits of other
+sites. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from hitmesh.model.reasons import ErrorReason
 MAX_RULE_PROGRAM: Final = 150
 """Maximum RE2 instructions in a site's patterns, per kind."""
 MATCHED_BYTES: Final = 512
-"""Patterns are matched against this many bytes (UTF-8) from the start of a value; the rest is ignored."""
+"""Patterns are matched only against the first MATCHED_BYTES bytes of a value in UTF-8."""
 PATTERN_MEMORY: Final = 1 << 16
 """Maximum memory for a site's compiled patterns, per kind, in bytes.
 
@@ -107,7 +108,7 @@ def _hint(complaint: str) -> str:
     if "too large" in complaint:
         return "use smaller counts in {…}"
     if "repetition size" in complaint:
-        return "use counts up to 1,000, the smaller first, in {…}"
+        return "in {…}, use counts up to 1,000 and write the smaller count first"
     if "repetition" in complaint:
         return "write \\* or \\+ for the character itself, or an expression before the repetition"
     if "(?" in complaint:

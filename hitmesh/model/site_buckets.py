@@ -1,7 +1,8 @@
 """Buckets of sites. The settler that holds the lease on a bucket settles the sites in the bucket.
 
-Each day of a site needs the previous day's carry, so a single settler settles a site's days in order. A bucket
-therefore contains whole sites. The number of buckets is fixed in the layout of Cassandra's tables and must not change.
+To settle a day, a settler needs the visits that are open at the previous day's end (the carry). A single settler
+therefore settles a site's days in order. A bucket therefore contains whole sites. The number of buckets is fixed in the
+layout of Cassandra's tables and must not change.
 """
 
 from __future__ import annotations

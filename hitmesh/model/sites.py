@@ -26,7 +26,7 @@ class VisitPolicy:
 POLICY_AHEAD_MS: Final = 2 * 3_600_000
 """Minimum time between the storage of a policy change and the start of the UTC day on which the change takes effect.
 
-The time is needed because processes may use cached sites for up to an hour while the store is unavailable.
+The minimum is necessary because processes may use cached sites for up to an hour while the store is unavailable.
 """
 MAX_POLICY_AHEAD_DAYS: Final = 366
 """Maximum number of days from the storage of a policy change until the change takes effect."""
@@ -58,7 +58,7 @@ def policy_version(*, campaign_splits: bool, split_at_local_midnight: bool) -> s
 
 
 def changed_policy(policy: VisitPolicy, change: PolicyChange) -> VisitPolicy:
-    """Return the policy after a change of its switches; gap and caps do not change.
+    """Return the policy with the switches from `change` and the limits from `policy`.
 
     Example:
         >>> changed_policy(VisitPolicy(), PolicyChange(20_000, False, False)).version

@@ -2,11 +2,13 @@
 
 A sealed value consists of a format mark of four bytes, the XXH3-64 of the value, and the value. The producer seals a
 value, and the reader verifies the checksum. Damage by a store, network or disk is therefore detected. Values written by
-versions without checksums are read unverified. Readers recognise values without a checksum by the first bytes of their
-format. A flipped bit cannot turn the format mark of a sealed value into the first bytes of such a format.
+versions without checksums are read unverified. Readers recognise a value without a checksum by the first bytes of its
+format. A single flipped bit cannot turn a sealed value's format mark into the first bytes of a format without
+checksums.
 
 Any failure in a decoder, including a Rust panic, counts as damaged bytes. The error message names the damaged value and
-the remedy. The error message never contains the decoder's message, because that may contain stored values.
+the remedy. The error message never contains the decoder's message, because the decoder's message may contain stored
+values.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FoldedRows:
-    """The signed rows that a transaction adds for a partition, in STREAM_GENERATION, for any sites and days.
+    """The signed rows that a transaction adds for a partition, for any sites and days (generation STREAM_GENERATION).
 
     `traffic` and `visits` have the columns of hitmesh.model.rows.stream_columns.STREAM_COLUMNS.
     """
@@ -29,8 +29,9 @@ class SnapshotManifest:
 
     The manifest is stored last; readers ignore chunks without a stored manifest.
 
-    A snapshot does not contain kept hits. `kept_from` is the offset of the first record with kept hits. A restore reads
-    the log from this offset on. `chunks` is the number of chunks.
+    A snapshot does not contain the recent hits that the stream keeps for each visitor (rule S9). `kept_from` is the
+    offset of the first record with hits that the stream keeps. A restore reads the log from `kept_from` on. `chunks` is
+    the number of chunks in the snapshot.
     """
 
     partition: PartitionId

@@ -1,9 +1,9 @@
 """The stream table decides whether reports read the live stream or a shadow stream for unsettled days.
 
 A stream processes the log under a version of the logic. Each stream's rows and partials have a separate generation. The
-first stream has STREAM_GENERATION, and later streams have -1, -2, … Two streams therefore never share a value. The
-stream table is a single stored value, which is replaced as a whole. Each answer reads the table once, so an answer
-never mixes two streams.
+first stream has the generation STREAM_GENERATION, and later streams have the generations -1, -2, … Two streams
+therefore never overwrite each other's values. The stream table is a single stored value, which is replaced as a whole.
+Each answer reads the stream table once, so an answer never mixes two streams.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 WARM_UP_MS: Final = DAY_MS + LATENESS_MS + 4 * CELL_MS
-"""A stream begins to read this log time (in ms) before its first day.
+"""The log time, in ms, between the point from which a stream reads the log and the start of the stream's first day.
 
-The time is a visit's maximum length, the allowed lateness and a margin.
+WARM_UP_MS is the sum of a visit's maximum length, the allowed lateness and a margin.
 """
 
 CAUGHT_UP_MS: Final = 60_000
-"""A shadow stream has caught up if its lag behind the live stream is at most this log time, in ms."""
+"""A shadow stream has caught up if its lag behind the live stream is at most this value, in ms of log time."""
 
 
 Progress = Mapping[PartitionId, PartitionProgress]
@@ -34,8 +34,9 @@ Progress = Mapping[PartitionId, PartitionProgress]
 class ShadowState(StrEnum):
     """The state of a shadow stream.
 
-    RUNNING: no report reads the shadow. PUBLISHED: reports read the shadow. ADOPTING: reports read the shadow, and the
-    live processor takes over the shadow once both streams have reached the same position.
+    RUNNING: no report reads the shadow stream. PUBLISHED: reports read the shadow stream. ADOPTING: reports read the
+    shadow stream. The live processor takes over the shadow stream as soon as the live stream and the shadow stream have
+    reached the same position.
     """
 
     RUNNING = "RUNNING"
@@ -71,8 +72,8 @@ class Shadow:
     """A shadow stream, which runs beside the live stream.
 
     `started_at` is the time (UTC ms) at which the shadow was started. `changed_at` is the time (UTC ms) of the shadow's
-    last change of state. `stopped` is used in the state ADOPTING. It has the offsets at which processes stopped the
-    live stream, by partition of both topics.
+    last change of state. In the state ADOPTING, `stopped` maps each partition of both topics to the offset at which a
+    process stopped the live stream.
     """
 
     stream: Stream
@@ -83,7 +84,7 @@ class Shadow:
 
     @property
     def is_read(self) -> bool:
-        """Whether reports read the shadow.
+        """Whether reports read the shadow stream.
 
         Example:
             >>> Shadow(Stream(-1), ShadowState.PUBLISHED, 0, 0).is_read
@@ -165,7 +166,8 @@ class StreamTable:
     def live_logic(self, setting: str) -> str:
         """Return the name of the live stream's logic version.
 
-        An adopted stream is used as long as the processor's setting still names the version that the stream replaced.
+        If the processor's setting names a version that an adopted stream replaced, the adopted stream's version is
+        returned.
 
         Example:
             >>> table = StreamTable(adopted=(Stream(-1, logic="v1", replaces="v0"),))
@@ -197,10 +199,10 @@ class StreamTable:
         return self._changed(shadow=Shadow(stream, ShadowState.RUNNING, now, now), newest=stream.generation)
 
     def moved(self, state: ShadowState, now: int) -> StreamTable:
-        """Return the table with the shadow in another state.
+        """Return the table in which the shadow stream has another state.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> StreamTable().started(Stream(-1), 5).moved(ShadowState.PUBLISHED, 6).current.generation
@@ -211,10 +213,10 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, state=state, changed_at=now))
 
     def replacing(self, logic: str) -> StreamTable:
-        """Return the table with the name of the logic version that the shadow replaces.
+        """Return the table that records which logic version the shadow stream replaces.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> StreamTable().started(Stream(-1), 5).replacing("v0").shadow.stream.replaces
@@ -228,7 +230,7 @@ class StreamTable:
         """Return the table with the positions at which the live stream was stopped.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> StreamTable().started(Stream(-1), 5).stopped({PartitionId("hits", 0): 7}).shadow.stopped
@@ -239,10 +241,12 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, stopped=dict(at)))
 
     def ended(self, now: int) -> StreamTable:
-        """Return the table after the shadow ended: the shadow is adopted if its state is ADOPTING, otherwise dropped.
+        """Return the table after the end of the shadow stream.
+
+        In state ADOPTING, the shadow stream is adopted. In any other state, the shadow stream is dropped.
 
         Raises:
-            ValueError: there is no shadow.
+            ValueError: there is no shadow stream.
 
         Example:
             >>> table = StreamTable().started(Stream(-1, first_day=20), 5)
@@ -276,7 +280,7 @@ class StreamTable:
 
 
 def lag_ms(live: Progress, shadow: Progress) -> int:
-    """Return the shadow's lag in log time, in the partition with the largest lag.
+    """Return the shadow stream's lag in log time, in the partition with the largest lag.
 
     Example:
         >>> p, q = PartitionId("hits", 0), PartitionId("hits", 1)
@@ -297,7 +301,7 @@ NO_SHADOW: Final = StreamTable()
 
 
 def reads_from(first_day: int) -> int:
-    """Return the log time from which a stream must read the log so that its rows are complete from `first_day` on.
+    """Return the log time from which a stream must read the log to have complete rows from `first_day` on.
 
     Example:
         >>> (2 * DAY_MS - reads_from(2)) // 3_600_000

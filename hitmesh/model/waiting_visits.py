@@ -8,9 +8,9 @@ from collections.abc import Callable
 def days_with_provisional_visits(waiting: Callable[[int, int], set[int]], first_day: int, end_day: int) -> set[int]:
     """Return the days of [first_day, end_day) whose visits may change when a waiting hit is settled.
 
-    A visit belongs to the day on which it begins, and lasts at most 24 h (rule S5). The visit of a waiting hit may
-    therefore begin on the day before the hit. If the hit splits a visit, the second part may begin on the day after the
-    hit.
+    A visit belongs to the day on which it begins, and lasts at most 24 h (rule S5). A hit that waits for settlement may
+    therefore belong to a visit that began on the day before. If the hit splits a visit, the second part may begin on
+    the day after the hit.
 
     Args:
         waiting: returns the days in a range [first_day, end_day) that have waiting hits (`Ledger.waiting`, for a site).

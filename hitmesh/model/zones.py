@@ -1,9 +1,9 @@
 """Civil time: IANA zones from the pinned time zone package (journey step 8, and site-local dates).
 
-This module decides which offset from UTC applies at an instant. It also decides at which instant a local date begins
-(rule Z2). Zones come only from the `tzdata` package, never from the host, so that every process gives the same answer.
-`TZDB_VERSION` is the release of the IANA database in this package. In arrays, dates are days since 1970-01-01, and
-instants are UTC milliseconds. This module never reads the clock.
+This module decides which offset from UTC applies at an instant. This module also decides at which instant a local date
+begins (rule Z2). Zones come only from the `tzdata` package, never from the host, so that every process gives the same
+answer. `TZDB_VERSION` is the release of the IANA database in this package. In arrays, dates are days since 1970-01-01,
+and instants are UTC milliseconds. This module never reads the clock.
 """
 
 import datetime as dt
@@ -160,8 +160,7 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
     last_ms = int(local_midnights[-1]) + (_MAX_OFFSET_DAYS + 1) * DAY_MS
     instants, offsets = offset_steps(zone, first_ms, last_ms)
     local_ends = np.append(instants[1:], last_ms) + offsets
-    # The running maximum of local time is used because a day must not begin twice when clocks are set back over
-    # midnight.
+    # Without the running maximum of local time, a day would begin twice if clocks are set back over midnight.
     reached = np.maximum.accumulate(local_ends)
     step = np.searchsorted(reached, local_midnights, "right")
     starts: I64Array = np.maximum(instants[step], local_midnights - offsets[step])
@@ -204,7 +203,7 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
     - `7d` or `last 7d` is today and the six dates before; `2w` is fourteen dates up to today.
     - `1m` on 15 May is 16 April to 15 May; `1y` is a year up to today. Months and years are counted by civil date. If a
       month is too short for the date, the last date of the month is used.
-    - `today` and `yesterday` are a single date.
+    - `today` or `yesterday` is a range of a single date.
     - `this_month` is the range from the first of the month to today; `last_month` is the whole previous month.
 
     Raises:
@@ -235,7 +234,7 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
 
 
 def _back(today: dt.date, count: int, unit: str) -> dt.date:
-    """Return the first date in a range of `count` units ending today."""
+    """Return the first date of a range that has `count` units and ends today."""
     days = {"d": count, "w": 7 * count}.get(unit)
     months = 12 * count if unit == "y" else count
     if (days or months * 28) > day_number(today):
@@ -275,7 +274,8 @@ def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     tz = load_zone(zone)
     first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S
     end = (dt.date(year + 1, 1, 1).toordinal() - _EPOCH) * _DAY_S
-    # The last examined instant is the year's last second. A change at the next second belongs to the next year.
+    # The last examined instant is the year's last second. If the offset changes one second later, the change belongs to
+    # the next year.
     looks = [*range(first, end, _DAY_S), end - 1]
     offsets = [_offset_s(tz, look) for look in looks]
     steps = [(first * 1_000, offsets[0] * 1_000)]

@@ -20,7 +20,7 @@ class SiteDirectory(Protocol):
         """Return the site with this name; None if there is no such site."""
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return the first `limit` sites whose names follow `after`, in order; `merchant` None means all merchants."""
+        """Return the first `limit` sites of the merchant, or of all merchants, whose names follow `after`, in order."""
 
     def create_site(self, site: Site) -> Site:
         """Store a site durably and return the stored site.
@@ -34,7 +34,7 @@ class SiteDirectory(Protocol):
     def change_policy(self, name: str, change: PolicyChange) -> Site:
         """Store a change of a site's policy durably and return the site. Idempotent.
 
-        Must be called before the first day of the change begins (POLICY_AHEAD_MS).
+        Call this method at least POLICY_AHEAD_MS before the first day on which the changed policy applies.
 
         Raises:
             NotFound: no site has this name.
@@ -51,9 +51,9 @@ class SiteDirectory(Protocol):
     def change_rules(self, site: str, rules: SiteRules) -> bool:
         """Store the next version of a site's exclusion rules durably; return True if the store now has these rules.
 
-        The new version must directly follow the stored version. Otherwise, for example if another caller changed the
-        rules first, the result is False. The next call of `site` in this process returns the stored rules. A repeated
-        call with the same rules returns True.
+        The new version must directly follow the stored version. If the new version does not follow the stored version,
+        for example because another caller changed the rules first, the result is False. The next call of `site` in this
+        process returns the stored rules. A repeated call with the same rules returns True.
 
         Raises:
             NotFound: no site has this name.
@@ -64,7 +64,7 @@ class SiteDirectory(Protocol):
 
         Raises:
             KeyNotLookedUp: the cache does not hold the key. The store was not read, because too many recent look-ups
-                found no key. The key may exist.
+                found no key. The store may hold the key.
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
@@ -83,9 +83,10 @@ class SiteDirectory(Protocol):
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date (rule I2).
 
-        A missing salt is created if the date is at most one day away from `today`. For any other date, the result is
-        the salt of `today`. If a hit with a more distant date is sent again on another day, the hit therefore gets a
-        different visitor. Salts for dates earlier than the day before `today` are destroyed.
+        If the date is at most one day from `today`, a missing salt is created. If the date is more than one day from
+        `today`, the result is the salt of `today`. A hit whose date is more than one day from `today` therefore gets a
+        different visitor if the hit is sent again on another day. Salts for dates earlier than the day before `today`
+        are destroyed.
         """
 
     def mesh_secret(self) -> bytes:

@@ -13,7 +13,7 @@ from hitmesh.model.records import LoggedRecord
 class Erasures(Protocol):
     """Stores erasure marks.
 
-    A mark is never removed. An import or a replay may deliver the erased hits a second time at any time.
+    A mark is never removed, because an import or a replay may send the erased hits again at any later time.
     """
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
@@ -35,11 +35,12 @@ class LogEraser(Protocol):
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
         """Replace a retained record's value and event times durably; keep its position, log time and other headers.
 
-        There is one exception: the latest collect time is reduced to the start of its 15-minute cell, like the collect
-        time in a blank row. The exact time would show when an erased hit arrived. The ledger needs only this cell.
+        Only the header with the latest collect time changes: the new time is the start of the 15-minute cell. The blank
+        row of an erased hit has the same reduced time. The exact time would show when an erased hit arrived. The ledger
+        needs only the 15-minute cell.
 
-        Returns False if the log cannot change records, or if the log no longer retains the record. Also returns False
-        if `seen` is given and differs from the stored value.
+        Returns False if the log cannot change records, if the log no longer retains the record, or if `seen` is given
+        and differs from the stored value.
         """
 
     def overwrite(self) -> None:
@@ -48,5 +49,5 @@ class LogEraser(Protocol):
     def kept_until(self, log_time: int) -> int:
         """Return the time (UTC ms) until which the log may hold a record with this log time.
 
-        If `replace` removes the bytes, return 0.
+        If `replace` can change the log's records, return 0.
         """

@@ -24,10 +24,10 @@ class Leases(Protocol):
         """
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored.
+        """Extend the leases that have not expired; return the extended leases.
 
-        The result does not contain leases that have expired, that were released, or whose name was acquired with a
-        greater token.
+        The call also stores each lease's `load`, which other owners read. The result does not contain leases that have
+        expired, that were released, or whose name was acquired with a greater token.
         """
 
     def release(self, leases: Sequence[Lease]) -> None:

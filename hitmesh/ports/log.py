@@ -1,11 +1,12 @@
 """The ports to the log. EventLog appends records, and LogReader reads records.
 
-These ports use three kinds of positions.
+EventLog and LogReader use three kinds of positions.
 
 **Record position** (`Position`, or `LoggedPosition` with the log time) is the location of a record: its log, partition
 and offset. The log assigns the position when the record is appended. A record position never changes and is never
-reused. Raw records, refusals, dirty marks and claims are therefore stored under the positions of their records. A
-second write of the same value changes nothing. A recreated topic is a new log with a new id (architecture A4).
+reused. Other stores therefore use record positions as keys: the stores of raw records, refusals, dirty marks and
+claims. A second write with the same position changes nothing. A recreated topic is a new log with a new id
+(architecture A4).
 
 **Read position** (`LogReader.positions`) states how far a reader has read a partition. A read position
 (`PartitionProgress`) consists of two values: the next record's offset, and the log time of the last record that was
@@ -16,9 +17,9 @@ the caller may not have applied all of these records yet.
 **Committed position** (`LogReader.committed`) states how far the consumer group has applied a partition. A committed
 position is also a `PartitionProgress`, but is stored durably. A new reader starts at the committed position. After a
 crash or a reassignment, reading therefore restarts exactly at the committed position. The committed position never
-moves back. `LogReader.commit` stores only the position. The live stream makes rows from the records before a position.
-The rows and the position are stored in a single transaction (`Outbox.transaction`), so that neither exists without the
-other.
+moves back. `LogReader.commit` stores only the position. The live stream calls `Outbox.transaction` instead. A single
+transaction stores a position and the rows from the records before the position, so that either both or nothing is
+stored.
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ class EventLog(Protocol):
 
 
 class LogReader(Protocol):
-    """Reads the partitions of a single topic that the consumer group assigns to this reader. Confined to one thread.
+    """Reads the partitions of a single topic that the consumer group assigns to this reader.
 
-    The consumer group may reassign partitions at any time. The next `poll` then raises PartitionsMoved. Afterwards,
-    `positions()` returns the committed positions of all partitions in the new assignment.
+    A reader must be used by one thread only. The consumer group may reassign partitions at any time. After a
+    reassignment, the next `poll` raises PartitionsMoved. After PartitionsMoved, `positions()` returns the committed
+    positions of all partitions in the new assignment.
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
@@ -78,9 +80,10 @@ class LogReader(Protocol):
         """
 
     def heartbeat(self) -> None:
-        """Tell the consumer group that this reader is alive. Must be called between two polls that are minutes apart.
+        """Tell the consumer group that this reader is alive.
 
-        The call is cheap, so callers may call it often.
+        If two polls are minutes apart, the caller must call this method between the polls. The call is cheap, so
+        callers may call it often.
 
         Raises:
             PartitionsMoved: the assignment changed, as in `poll`.

@@ -20,9 +20,9 @@ class RawStore(Protocol):
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
         """Replace a stored record's value and event times durably and atomically; other fields do not change.
 
-        This method erases hits. The new value must have the same number of rows; the rows of erased hits are blank.
-        Returns False if no such record is stored, or if `seen` is given and differs from the stored value. On
-        Cassandra, two concurrent calls with the same `seen` may both return True.
+        The erasure of a visitor uses this method to remove hits. The new value must have the same number of rows; the
+        rows of erased hits are blank. Returns False if no such record is stored, or if `seen` is given and differs from
+        the stored value. On Cassandra, two concurrent calls with the same `seen` may both return True.
         """
 
     def scan(
@@ -30,9 +30,9 @@ class RawStore(Protocol):
     ) -> Iterator[RawRecord]:
         """Yield, in log order, the records with hits of the site on days in [first_day, end_day).
 
-        A record may also hold hits of other sites and days, which the caller must filter out. `before` gives end
-        offsets of partitions. Only records below their partition's end offset are returned. Partitions without an end
-        offset are skipped.
+        A record may also hold hits of other sites and days, which the caller must filter out. `before` maps partitions
+        to end offsets. If `before` is given, only records below their partition's end offset are returned, and
+        partitions without an end offset are skipped.
         """
 
     def scan_sites(
@@ -44,8 +44,8 @@ class RawStore(Protocol):
     ) -> Iterator[RawRecord]:
         """Yield, in log order, the records with hits of any of these sites on days in [first_day, end_day).
 
-        This method reads a record with hits of many sites only once; a `scan` for each site reads the record several
-        times. The call holds the positions of all records in memory.
+        This method reads each record only once. If `scan` is called for each site instead, a record with hits of
+        several sites is read several times. The call holds the positions of all records in memory.
         """
 
     def salvage(
@@ -56,15 +56,16 @@ class RawStore(Protocol):
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield position and record for each record that `scan` finds. A lost record is None.
+        """Yield the position and the record for each record that `scan` would find.
 
-        Never raises StoreCorrupt. The records are ordered by position. Only positions that follow `after` are yielded,
-        so that a caller can continue later. A record that cannot be read is also None; the value of a yielded record
-        may still be damaged. If a record and its index entry are both lost, its position is not yielded.
+        Never raises StoreCorrupt. For a record that is lost or cannot be read, the method yields the position and None.
+        If a record and its index entry are both lost, the method yields nothing for the record. The value of a yielded
+        record may be damaged. The records are ordered by position. Only positions that follow `after` are yielded, so
+        that a caller can continue later.
         """
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably with their index entries; replace the records at these positions. Idempotent."""
+        """Store records durably with their index entries; replace records that are already stored. Idempotent."""
 
     def mend_index(self, site_day: SiteDay) -> None:
         """Restore a site-day's damaged or lost index entries from the stored records that the store can find.
@@ -88,7 +89,8 @@ class RejectedStore(Protocol):
     def counts(self, site: str, day: int) -> Mapping[int, int]:
         """Return the number of refused hits per cell, keyed by the cell's start in UTC ms (rule D5).
 
-        `day` is the UTC day of collect time. Cells without refused hits are absent.
+        `day` is the UTC day on which the collector received the hits (their collect time). Cells without refused hits
+        are absent.
         """
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
@@ -97,8 +99,8 @@ class RejectedStore(Protocol):
     def page(self, wanted: RefusalRange, after: RefusalKey | None, limit: int) -> RefusalPage:
         """Return at most `limit` refusals in a range that follow the key `after`, in list order (RefusalKey).
 
-        The work per call is bounded for a range of any length. A page may therefore be short or empty;
-        `RefusalPage.after` tells whether the list continues. In a list for all sites, stores on servers omit refusals
+        Even if the range is long, a call does only a bounded amount of work. A page may therefore be short or empty;
+        `RefusalPage.after` tells whether the list continues. For a list of all sites, a Cassandra store omits refusals
         that earlier versions of hitmesh stored.
         """
 
@@ -121,7 +123,7 @@ class RejectedStore(Protocol):
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
         """Empty the fields `original`, `message` and `hit_id` of the site's refusals that `wanted` selects.
 
-        The refusals are changed durably, page by page. After each page, yields the number of changed refusals. `wanted`
-        is called for each refusal that has bytes, a message or a hit id. It returns whether to empty the fields of the
-        refusal. The counts of refused hits do not change.
+        The refusals are changed durably, page by page. After each page, the method yields the number of refusals that
+        changed. `wanted` is called for each refusal that has bytes, a message or a hit id. `wanted` returns whether to
+        empty the refusal's fields. The counts of refused hits do not change.
         """

@@ -34,8 +34,8 @@ class MetricStore(Protocol):
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return a position for each hits partition. Answers include all rows that the stream made before the position.
 
-        A position is never ahead of the committed position. The offset and log time of a declared partition without a
-        stored position are 0.
+        A position is never ahead of the committed position. If a declared partition has no stored position, its offset
+        and log time are 0.
         """
 
     def stream_sums(
@@ -43,9 +43,10 @@ class MetricStore(Protocol):
     ) -> Mapping[SiteDay, Mapping[str, int]]:
         """Return the sums of the measures in ROW_SUMS over all rows in a stream's generation, for each given site-day.
 
-        The sums include the rows of both row sources, and also the rows of excluded hits. A site-day without rows has
-        zeros. Sums that differ from the partials reveal lost or doubled rows. Equal sums do not prove that no row was
-        lost or doubled. Sums are exact modulo 2⁶⁴.
+        The sums include the rows from hits and from visits, and also the rows of excluded hits. A site-day without rows
+        has zeros. If the returned sums differ from the sums of the stream's partials (SeriesStore), the metric store
+        lost or doubled rows. Even if the sums are equal, the metric store may have lost or doubled rows. Sums are exact
+        modulo 2⁶⁴.
 
         Raises:
             Unavailable: the store does not answer, or temporarily lacks rows that earlier answers had.
@@ -53,7 +54,7 @@ class MetricStore(Protocol):
 
 
 class ProgressReader(Protocol):
-    """Reads the processor's progress in the log, from which GetFreshness is computed."""
+    """Reads the processor's progress in the log. GetFreshness is computed from the processor's progress."""
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
         """Return the committed progress of every **declared** partition; offset and log time are 0 without a commit."""

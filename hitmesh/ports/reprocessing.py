@@ -37,9 +37,9 @@ class Reprocessings(Protocol):
         """
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value durably if it has the preceding version; return True if the argument is now stored.
+        """Replace the stored value durably, if its version is one below the new value's version.
 
-        The preceding version is one below the given version. A repeated call with the same value returns True.
+        Returns whether the given value is now stored, so a repeated call with the same value returns True.
         """
 
     def remove(self, id_: str) -> None:

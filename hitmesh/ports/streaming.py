@@ -26,7 +26,7 @@ class Outbox(Protocol):
     def resolve(self, writer: int) -> None:
         """Block until this writer has no pending transaction.
 
-        When the call has returned, the result of `committed()` is final for this writer's transactions.
+        After this call, `committed()` includes every transaction of this writer that will ever be committed.
 
         Raises:
             Fenced: a later writer took over.
@@ -35,17 +35,18 @@ class Outbox(Protocol):
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commit rows and positions durably, all or nothing. The positions may belong to both topics of the log.
+        """Commit rows and positions durably, all or nothing.
 
-        Each partition with rows must have a position. If there are rows, every position must be beyond the committed
-        position. If there are no rows, a position that is not beyond the committed position changes nothing.
+        The positions may belong to both topics of the log (hits and rejected hits). Each partition with rows must have
+        a position. If there are rows, every position must be beyond the committed position. If there are no rows, a
+        position that is not beyond the committed position changes nothing.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, but another reader has already committed one of the positions. Also raised
-                if a partition now belongs to another reader. Nothing was written.
-            CommitInDoubt: the outcome is unknown. When the store answers again, `committed` shows whether the positions
-                and rows were committed.
+            PartitionsMoved: there are rows, but another reader has already committed one of the positions or now owns a
+                partition. Nothing was written.
+            CommitInDoubt: the store did not report whether the transaction was committed. When the store answers again,
+                `committed` shows whether the positions and rows were committed.
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
@@ -53,12 +54,14 @@ class Outbox(Protocol):
 
 
 class SeriesStore(Protocol):
-    """Stores settled series and partials. A partial is the total that an epoch contributes to a cell."""
+    """Stores time series: the rows of settled days, and the live stream's partials."""
 
     def put_partials(self, partials: pl.DataFrame) -> None:
-        """Store partials (PARTIAL_COLUMNS) durably; the key of a partial is all columns before `written`.
+        """Store partials (PARTIAL_COLUMNS) durably.
 
-        A partial replaces the stored partial with the same key, unless the new partial has a lower `written`.
+        A partial is a row with sums for a partition and a 15-minute cell. The sums cover the hits of an epoch, which is
+        15 minutes of log time. The key of a partial is all columns before `written`. A partial replaces the stored
+        partial with the same key, unless the new partial has a lower `written`.
         """
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
@@ -72,7 +75,7 @@ class SeriesStore(Protocol):
         """Store the settled rows (SERIES_COLUMNS) of a site-day's generation durably and atomically.
 
         After this call, `read` returns only these rows for the generation, and ignores the generation's partials. A
-        second call replaces the rows.
+        second call for the generation replaces the rows.
         """
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
@@ -100,8 +103,8 @@ class Ledger(Protocol):
     def read(self, site: str | None) -> pl.DataFrame:
         """Return LEDGER_SUMS, combined over partitions and epochs, ordered by key.
 
-        `site` None means all sites, including hits without a site. The values of `hits` are added. The values of
-        `sum64` are added mod 2⁶⁴, and the values of `xor64` are combined by exclusive or.
+        If `site` is None, the result covers all sites and the hits without a site. To combine rows, `hits` is added,
+        `sum64` is added mod 2⁶⁴, and `xor64` is combined by exclusive or.
         """
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
@@ -110,7 +113,7 @@ class Ledger(Protocol):
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return a page of the rows that `read(None)` returns.
 
-        A page has all rows of its sites. The store chooses the order of sites.
+        All rows of a site are in the same page. The store chooses the order of sites.
 
         Hits without a site are treated as hits of a site with an empty name.
 
@@ -119,7 +122,7 @@ class Ledger(Protocol):
             max_sites: maximum number of sites in the page.
 
         Returns:
-            The sums in the page, and the name of the last site in the page. On the last page, this name is None.
+            The sums in the page, and the name of the last site in the page. The name is None on the last page.
         """
 
 
@@ -127,17 +130,16 @@ class StateStore(Protocol):
     """Stores snapshots of partition state. A reader finds either a complete snapshot or no snapshot."""
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store the chunks of the snapshot (partition, writer, next_offset); idempotent.
+        """Store the chunks of a snapshot, which is identified by partition, writer and next_offset; idempotent.
 
-        `load` does not return the snapshot until `save_manifest` has made it visible. A chunk must be smaller than 1
-        MiB.
+        `load` does not return the snapshot until `save_manifest` has made the snapshot visible. A chunk must be smaller
+        than 1 MiB.
         """
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible and delete the chunks of older snapshots; return whether the snapshot became visible.
 
-        A manifest of an earlier writer, or of the same writer at an earlier position, does not replace the stored
-        manifest.
+        The stored manifest stays if it comes from a later writer, or from the same writer at a later position.
         """
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
@@ -165,8 +167,8 @@ class LogScan(Protocol):
             partition: the partition to read.
             first_offset: offset of the first record.
             end_offset: offset after the last record.
-            log_time: the log time of the record at `first_offset`, or of the record before it; 0 if neither is known.
-                Log time is a running maximum (rule L1) that continues from this value. The records therefore get the
-                same log times as from a LogReader. If this log time is unknown, a store that does not store log times
-                may return log times that are too early.
+            log_time: the log time of the record at `first_offset`, or of the record before it; 0 if neither is known. A
+                record's log time is a running maximum over the partition (rule L1). A store that does not store log
+                times computes the log times from `log_time` on. If `log_time` is 0, the computed log times may be too
+                early. If `log_time` is correct, the records have the same log times as from a LogReader.
         """

@@ -24,9 +24,9 @@ class Streams(Protocol):
         """
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table durably if it has the preceding version; return True if the argument is now stored.
+        """Replace the stored table durably, if its version is one below the new table's version.
 
-        The preceding version is one below the given version. A repeated call with the same table returns True.
+        Returns whether the given table is now stored, so a repeated call with the same table returns True.
         """
 
 
@@ -38,7 +38,7 @@ class StreamStore:
         log_reader: returns a reader for a topic, which begins at the stream's committed positions. The caller must
             close the reader.
         outbox: accepts only rows of the stream's generation.
-        beginning: an outbox for the stream's first positions, with a single writer among all processes.
+        beginning: an outbox for the stream's first positions; all processes together have a single writer.
         series: stores partials of the stream's generation, and the stream's flushed positions.
         states: stores the stream's snapshots.
         progress: returns the stream's committed positions.
@@ -65,6 +65,6 @@ class OneStream(Protocol):
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
         """Return the stores for the stream with this generation.
 
-        If `is_shadow` is true, the stores use the positions of the shadow's consumer group. Otherwise the stores use
-        the positions of the processor's consumer group, which are the system's progress.
+        If `is_shadow` is true, the stores use the positions of the shadow's consumer group. If `is_shadow` is false,
+        the stores use the positions of the processor's consumer group, which show the progress of the mesh.
         """

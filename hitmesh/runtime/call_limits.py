@@ -19,8 +19,8 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# Name of an attribute that a handler function may have. Its value is a thread pool: gRPC runs the handler in this pool
-# instead of the server's pool.
+# The name of an attribute of handler functions. If a handler function has the attribute, gRPC runs the function in the
+# attribute's thread pool instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -65,8 +65,9 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    The same gRPC thread calls the interceptors, and then submits the call to the pool. No other call can therefore
-    enter the pool between the check and the submission. This interceptor must be the server's first interceptor.
+    A single gRPC thread calls the interceptors and submits the calls to the pool. After this interceptor has checked
+    the pool, no other call can therefore enter the pool before the checked call. This interceptor must be the server's
+    first interceptor.
 
     Args:
         pool: the server's pool.
@@ -81,7 +82,7 @@ class CallLimit(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Return the given handler, or a handler that refuses the call."""
+        """Return the handler from `continuation`, or a handler that refuses the call if the pool is full."""
         handler = continuation(details)
         if handler is None:
             return None
@@ -89,8 +90,8 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
-        # Refusals use a stream handler: a unary handler would occupy the only refusing thread until the request
-        # arrives.
+        # The handler that refuses is a stream handler. A unary handler would wait for the request, and would occupy the
+        # only refusing thread meanwhile.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
 

@@ -1,9 +1,10 @@
 """Settings of the services.
 
-Each service has a model; only composition roots read a model from the environment.
+Each service has a pydantic model of its settings. Only composition roots (a service's main module) read the
+environment.
 
-An environment variable that has the service's prefix, but is not a setting, is an error. Otherwise a misspelt setting
-would silently keep its default. The message suggests the most similar setting.
+An environment variable that has the service's prefix, but is not a setting, is an error, because a misspelt setting
+would otherwise silently keep its default. The message suggests the most similar setting.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    store: str = Field(description="Where data is kept: embedded:/absolute/directory or memory:")
+    store: str = Field(description="Store URL: memory:, embedded:/absolute/directory or servers:?kafka=…")
     listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC listener")
     log_level: str = Field(default="info", description="debug, info, warning or error")
     metrics_listen: str = Field(

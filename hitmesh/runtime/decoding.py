@@ -1,6 +1,6 @@
 """Refuses requests whose bytes do not decode as the method's message, with INVALID_ARGUMENT and the reason DECODE.
 
-Without this interceptor, gRPC ends such a call with INTERNAL and no details, before the handler of the method runs.
+Without this interceptor, gRPC would answer a request that does not decode with INTERNAL and no details.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _UNDECODABLE = _Undecodable()
 class DecodeRefusals(grpc.ServerInterceptor):
     """Wraps the request deserializer of every method.
 
-    Handlers that take raw bytes do not change.
+    A handler that takes raw bytes is returned unchanged.
 
-    This interceptor must be the server's last interceptor. The other interceptors then also limit and measure the calls
-    that this interceptor refuses.
+    This interceptor must be the server's last interceptor, so that the other interceptors also limit and measure the
+    calls that this interceptor refuses.
     """
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Return a handler that refuses requests that do not decode, or the given handler if it takes raw bytes."""
+        """Return a handler that refuses a request if the bytes do not decode."""
         handler = continuation(details)
         if handler is None or handler.request_deserializer is None:
             return handler

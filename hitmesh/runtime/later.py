@@ -1,6 +1,6 @@
 """Opens a resource at its first use.
 
-Most processes never use the resource.
+A process that never uses the resource never opens the resource.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OpenedLater(Generic[T]):
         self._opened: list[T] = []
 
     def get(self) -> T:
-        """Return the resource; open the resource if it is not open. Errors of `open_` are raised."""
+        """Return the resource; open the resource if it is not open. Errors that `open_` raises are not caught."""
         with self._lock:
             if not self._opened:
                 self._opened.append(self._open())

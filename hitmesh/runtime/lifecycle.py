@@ -48,8 +48,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM and SIGINT set. The function must be called from the main thread.
 
-    If SIGINT was ignored at the process's start, it stays ignored. A parent process can then stop its children one
-    after another.
+    If SIGINT was ignored when the process started, SIGINT stays ignored, so that a parent process can stop its children
+    one after another.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,7 +63,7 @@ def new_server(
 ) -> tuple[grpc.Server, CallLimit]:
     """Return a server without services, and the object that limits the server's calls.
 
-    Each call of an added service is first limited, then measured, then decoded.
+    For each call, the server first checks the limit, then starts the measurement, then decodes the request.
 
     Args:
         pool: threads for the calls.
@@ -101,8 +101,8 @@ def serve(
         ready: called once the listener accepts calls.
         drain: called when health reports NOT_SERVING, before the listener closes; must end live streams.
         failed: polled every 0.5 s; returns None, or the reason why the service cannot continue.
-        complaints: rate-limited warnings. Their pending log lines are written when due; at the end, all pending lines
-            are written.
+        complaints: rate-limited warnings. `serve` writes each pending warning when the warning is due, and all pending
+            warnings at the end.
     """
     dead_threads = watch_threads()
     checks = add_own_services(server, (*services, *reflected))
@@ -132,10 +132,10 @@ def serve(
 
 
 def watch_threads() -> Sequence[str]:
-    """Return a list that gets a cause whenever a thread in this process ends with an error.
+    """Return a list that gets a text about the error whenever a thread in this process ends with an error.
 
-    The list is the last safety net. It also covers threads of libraries. Threads of hitmesh catch every error from
-    which they can recover.
+    The list also contains errors in threads of libraries. Threads of hitmesh catch every error from which they can
+    recover, so an error in the list means that the process must stop.
     """
     causes: list[str] = []
 

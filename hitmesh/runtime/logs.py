@@ -100,9 +100,10 @@ class Seldom:
             return total
 
     def overdue(self, *, held_back: bool = False) -> dict[str, int]:
-        """Return the number of unlogged events of each kind whose pause is over, or of all kinds with `held_back`.
+        """Return the number of unlogged events for each kind whose pause is over.
 
-        The caller must then write a log line for each kind in the result.
+        If `held_back` is true, the result also has the kinds whose pause is not over. The caller must write a log line
+        for each kind in the result.
         """
         now_s = self._now_s()
         with self._lock:
@@ -117,9 +118,9 @@ class Seldom:
 class Complaints:
     """Writes rate-limited warnings.
 
-    Each line has a reason, and the number of calls since the last line with this reason.
+    Each line has a reason, and the number of calls of `add` since the last line with this reason.
 
-    Call `write_pending` regularly, and with `held_back=True` before the process ends. Otherwise some calls are never
+    Call `write_pending` regularly, and with `held_back=True` before the process ends, so that every call of `add` is
     counted in a log line.
 
     Args:
@@ -141,7 +142,7 @@ class Complaints:
     def write_pending(self, *, held_back: bool = False) -> None:
         """Write a line for each reason that has unlogged calls and whose pause is over.
 
-        If `held_back` is true, write the line even if the reason's pause is not over.
+        If `held_back` is true, also write a line for each reason whose pause is not over.
         """
         for reason, calls in self._seldom.overdue(held_back=held_back).items():
             self._write(reason, calls)

@@ -45,7 +45,7 @@ _CODES: tuple[tuple[type[HitmeshError], int], ...] = (
     (Abandoned, code_pb2.CANCELLED),
     (HitmeshError, code_pb2.INTERNAL),
 )
-# Reasons with another gRPC status than the class of the error.
+# Reasons whose gRPC status differs from the status of the error's class.
 _CODES_BY_REASON: Mapping[Reason, int] = {
     ErrorReason.QUOTA: code_pb2.RESOURCE_EXHAUSTED,
     ErrorReason.TOO_MANY_STREAMS: code_pb2.RESOURCE_EXHAUSTED,
@@ -95,8 +95,8 @@ def translating(
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
     """Wrap a unary call.
 
-    If the call raises a HitmeshError, the call ends with the error's status. For any other error, the call ends with
-    INTERNAL, without the error's text.
+    If the call raises a HitmeshError, the call ends with the error's status. If the call raises another error, the call
+    ends with INTERNAL, without the error's text.
     """
 
     @functools.wraps(call)

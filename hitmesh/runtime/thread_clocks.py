@@ -1,4 +1,4 @@
-"""The CPU time of a thread and of Polars' threads, which work for this thread.
+"""Measures the CPU time of a thread together with the CPU time of Polars' thread pool.
 
 On systems other than Linux, only the thread itself is measured.
 """
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-# Another thread's clock id for clock_gettime(3): the complement of the thread id, shifted by 3, with the flags
-# CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED.
+# For clock_gettime(3), the clock id of another thread consists of the thread id's complement, shifted left by 3, and
+# the flags CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED. _THREAD_CLOCK contains both flags.
 _THREAD_CLOCK: Final = 6
 _HELPERS: Final = ("polars",)
 _TASKS: Final = Path("/proc/self/task")
@@ -36,17 +36,17 @@ def cpu_s(helpers: Sequence[int] = ()) -> float:
 
 
 class WorkClock:
-    """The CPU seconds of the calling thread and of all Polars threads.
+    """Measures the CPU seconds of the calling thread and of all Polars threads.
 
     All calls must come from the thread that is measured.
 
-    Polars' threads work for every thread of the process, so the result includes their work for other threads.
+    Polars' threads work for every thread of the process. The result therefore includes Polars' work for other threads.
     """
 
     def __init__(self) -> None:
         self._helpers: list[int] = []
 
     def __call__(self) -> float:
-        """Return the CPU seconds that these threads have used since they started."""
+        """Return the CPU seconds that the calling thread and Polars' threads have used since they started."""
         self._helpers = self._helpers or helper_threads()
         return cpu_s(self._helpers)

@@ -1,1 +1,1 @@
-"""Programs that people start and no service imports: command line, development mesh, servers, load test, importers."""
+"""Programs for people: the command line, the development mesh, the storage servers, the load test and the importers."""

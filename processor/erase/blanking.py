@@ -1,7 +1,7 @@
 """Erases a visitor's hits from raw records, claims and the log (kind ERASE).
 
 `Blanking.erase` defines the order in which hits disappear. After a crash, all effects are repeated. The raw record is
-replaced last, so until then it still contains the hits.
+replaced last, so that a repetition finds the hits again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Blanking:
         self._group_records = group_records
 
     def groups(self, site: str, day: int, visitors: ErasedVisitors) -> Iterator[Sequence[FoundHits]]:
-        """Yield the erased hits of a site-day that are not blank yet. The hits are grouped by record."""
+        """Yield the erased hits of a site-day that are not blank yet, in groups of `group_records` records."""
         records = self._stores.raw.scan(site, day, day + 1)
         found = (hits for record in records if (hits := find_hits(record, visitors)) is not None)
         while group := list(islice(found, self._group_records)):
@@ -65,8 +65,8 @@ class Blanking:
         5. blank the hits in the raw records.
 
         Raises:
-            StaleGeneration: another settler has rewritten a record that also has hits of another site. The caller
-            should then erase the group again.
+            StaleGeneration: another settler has rewritten a record that also has hits of another site. The caller must
+                then call `erase` again for this group.
         """
         positions = tuple((log, number, offset) for log, number, offset in (found.record.position for found in group))
         fresh = [found for found in group if tuple(found.record.position) not in receipt.pending]
@@ -94,7 +94,10 @@ class Blanking:
         return receipt
 
     def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
-        """Return these hits' claims. Also return the days of other claims and refunds that depend on these claims."""
+        """Return the claims of the hits in `group`.
+
+        Also return the days of all other claims and refunds with the same ids.
+        """
         stores = self._stores.claims
         places = {(found.record.position, row) for found in group for row in found.rows}
         order_ids = sorted({id_ for found in group for id_ in found.order_ids})
@@ -109,9 +112,9 @@ class Blanking:
         return of_hits, others | {day for days in refunds.values() for day in days}
 
     def _dirty(self, site: str, days: Sequence[int]) -> Sequence[DirtyMark]:
-        """Return marks for those of the days that are settled.
+        """Return a dirty mark for each given day that is already settled.
 
-        Days that are not settled yet need no mark, because they will be settled anyway.
+        A day that is not settled yet needs no mark, because it will be settled anyway.
         """
         settled = self._stores.generations.current(site, min(days), max(days) + 1)
         return self._marks.on(site, [day for day in days if day in settled])

@@ -19,10 +19,10 @@ _PAGE: Final = 32  # each recomputed site-day has two carries, which may take me
 
 
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
-    """Return a carry without the erased visitors' visits. A carry without such visits is returned unchanged.
+    """Return a carry without the erased visitors' visits.
 
-    A carry that does not decode is replaced by empty bytes, because it may contain such a visit. Readers treat a
-    damaged carry in the same way as empty bytes.
+    If the carry has no visit of an erased visitor, the carry is returned unchanged. If the carry does not decode, it
+    may contain a visit of an erased visitor, so empty bytes are returned. Readers treat empty bytes as a damaged carry.
     """
     if not carry:
         return carry
@@ -44,7 +44,7 @@ def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes
 
 
 def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
-    """Return a recomputed site-day. The erased visitors' visits are removed from the site-day's two carries."""
+    """Return a recomputed site-day, with the erased visitors' visits removed from its two carries."""
     site = rebuilt.site_day.site
     before, after = (
         replace(version, carry=without_visitors(version.carry, site, visitors))
@@ -54,7 +54,7 @@ def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
 
 
 def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[str, Rebuilt]]:
-    """Yield the site's recomputed site-days in all reprocessings. Each comes with the id of its reprocessing."""
+    """Yield the site's recomputed site-days in all reprocessings, each with the id of its reprocessing."""
     for reprocessing in reprocessings.all():
         if site in reprocessing.sites:
             for rebuilt in rebuilt_of(reprocessings, reprocessing.id, site):

@@ -1,6 +1,7 @@
 """Removes a visitor from the carries of reprocessings and from refused hits (kind ERASE). The removal is done in steps.
 
-A portion of the erasure can end only after a step, so the steps are small. Each step states its counts for the receipt.
+A portion of the erasure can end only after a step, so the steps are small. Each step returns the counts that are added
+to the erasure's receipt.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
     Args:
         reprocessings: the stored reprocessings.
-        id_: the id of the erasure. The stored differences of the erasure are removed too, because they reveal the
-            visitor's numbers.
+        id_: the id of the erasure. The erasure has stored the change of each reported number. The stored changes are
+            removed too, because they reveal the visitor's numbers.
         site: the site.
         visitors: the visitor.
     """
@@ -63,11 +64,11 @@ def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Ste
         for emptied in stores.rejected.erase_texts(name, refusals.must_go):
             fresh, in_log = refusals.in_log - in_log, refusals.in_log
             yield Step({"refusals": emptied, "log_records": fresh}, {"refusals": refusals.seen})
-    yield Step({}, {"refusals": refusals.seen})  # if the store has no refusals, there is no page
+    yield Step({}, {"refusals": refusals.seen})  # this step reports a count even if the store has no refusals
 
 
 def unread_refusals(stores: SettlerStores, until: int) -> int:
-    """Return the number of partitions that have refusals, logged before `until`, that are not stored yet."""
+    """Return the number of partitions with refusals that were logged before `until` and are not stored yet."""
     return sum(
         reached.next_offset < stores.log_scan.offset_at(partition, until)
         for partition, reached in stores.progress.progress(Topic.REJECTED).items()
@@ -75,7 +76,7 @@ def unread_refusals(stores: SettlerStores, until: int) -> int:
 
 
 def _key_ids(stores: SettlerStores, site: Site) -> set[str]:
-    """Return the key ids that belong to the site's merchant and to operators."""
+    """Return the ids of all ingest keys that belong to the site's merchant or to operators."""
     found = SITE_PATTERN.fullmatch(site.name)
     merchants = (f"merchants/{found[1]}", OPERATORS) if found else (OPERATORS,)
     return {key.key_id for merchant in merchants for key in stores.directory.keys(merchant)}

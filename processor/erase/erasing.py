@@ -1,7 +1,8 @@
 """Erases a visitor, which is the publication of a reprocessing of kind ERASE.
 
 The stages are done in a fixed order. Each stage can be repeated. After a crash, the next process begins with the first
-stage and skips all work that is finished. Before any hit is removed, the receipt is stored with the reprocessing.
+stage, and skips the work that is already finished. Before any hit is removed, the receipt is stored with the
+reprocessing.
 """
 
 from __future__ import annotations
@@ -69,14 +70,14 @@ class _Run:
 
 
 def is_erasing(reprocessing: Reprocessing) -> bool:
-    """Return whether a reprocessing is erasing now. This is the case if it is an erasure whose PUBLISH is running."""
+    """Return whether the reprocessing is an erasure whose PUBLISH is running."""
     return (reprocessing.kind, reprocessing.work, reprocessing.state) == (Kind.ERASE, Work.PUBLISH, State.RUNNING)
 
 
 class Erasing:
     """Performs erasures. An instance must be used by one thread only.
 
-    An erasure often waits for streams and for the settler. During these waits, other work continues. Up to
+    An erasure often waits for streams and for the settler. While an erasure waits, other work continues. Up to
     `pace.erasures` erasures are in progress at the same time. An erasure that is in progress continues with its current
     stage. When an erasure has ended, a further erasure begins.
 
@@ -87,8 +88,8 @@ class Erasing:
         clock: decides when the stores are scanned again.
         pace: the limits and delays.
         marks: creates dirty marks.
-        save: replaces the stored reprocessing. Returns the new version. Returns None if another process has replaced
-            the version to be replaced.
+        save: replaces the stored reprocessing, and returns the new version. If another process has already replaced the
+            stored version, `save` returns None.
     """
 
     def __init__(
@@ -122,11 +123,11 @@ class Erasing:
         )
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the erasure's chain. No stored progress is needed, because every stage can be repeated."""
+        """Return the erasure's chain. Erasing does not read stored progress, because every stage can be repeated."""
         return self._run_of(reprocessing).chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
-        """Do further stages until the portion is over. Return whether the erasure is proven."""
+        """Do further stages until the portion of work is over. Return the chain, and whether the erasure is proven."""
         run = self._run_of(reprocessing)
         run.portion_at = self._clock.now()
         while self._clock.now() >= run.not_before:
@@ -144,9 +145,9 @@ class Erasing:
         return run.chain, False
 
     def latest(self, reprocessing: Reprocessing) -> Reprocessing:
-        """Return the erasure's version that was stored last. This version has the receipt.
+        """Return the newest stored version of the erasure, which has the current receipt.
 
-        If the erasure is not in progress, return the version that was given.
+        If this process does not have the erasure in progress, return the given version.
         """
         run = self._runs.get(reprocessing.id)
         return reprocessing if run is None else max(reprocessing, run.reprocessing, key=lambda each: each.version)
@@ -157,7 +158,7 @@ class Erasing:
         return self._runs.keys()
 
     def waiting(self, erasures: Iterable[Reprocessing]) -> frozenset[str]:
-        """Return the ids of the erasures that wait or cannot begin yet.
+        """Return the ids of the erasures that wait, or that cannot begin because too many erasures are in progress.
 
         Forget the progress of all erasures that are not in `erasures`.
 
@@ -193,16 +194,17 @@ class Erasing:
         return run
 
     def _store_marks(self, run: _Run, is_over: IsOver) -> bool:
-        """Store the erasure marks. After this, streams and settlements refuse the hits that the marks cover."""
+        """Store the erasure marks, so that streams and settlements refuse the hits that the marks cover."""
         now = self._clock.now()
         self._stores.erasures.put([replace(mark, created_at=now) for mark in run.reprocessing.marks])
         run.began_at = now
         return True
 
     def _blank(self, run: _Run, is_over: IsOver) -> bool:
-        """Erase the visitor's hits on the published days.
+        """Erase the visitor's hits on the days that this erasure publishes.
 
-        Also erase hits on days whose hits changed since RECOMPUTE read them.
+        Also erase the visitor's hits on days that are not settled, are dirty, or were published after the erasure was
+        planned.
         """
         if run.days is None:
             run.days = self._days_to_blank(run)
@@ -216,11 +218,11 @@ class Erasing:
         return is_done
 
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
-        """Retire all replaced generations on these days.
+        """Retire all replaced generations on the days that had hits from the visitor, and on each following day.
 
-        The settler removes the rows of a retired generation when no query reads the generation any more. Generations
-        that began before the marks were stored are abandoned. Otherwise, a settler that has lost its lease might still
-        publish such a generation.
+        The settler removes the rows of a retired generation when no query reads the generation any more. Unpublished
+        generations that began before the marks were stored are abandoned. Otherwise, a settler that has lost its lease
+        might still publish a generation with the visitor's hits.
         """
         now = self._clock.now()
         first_day, end_day = run.reprocessing.first_day, run.reprocessing.end_day
@@ -247,10 +249,10 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """When every stream has loaded the marks, read all raw hits of the site again. Erase any hits that remain.
+        """When every stream has loaded the marks, read all raw hits of the site again, and erase the remaining hits.
 
-        A day on which hits remained is read once more later. A process whose clock is ahead may have written the hits
-        back.
+        If hits remained on a day, the day is read again later. A process whose clock is ahead may have written hits of
+        the visitor after they were erased.
         """
         if self._clock.now() < run.began_at + self._pace.marks_known_ms:
             run.not_before = run.began_at + self._pace.marks_known_ms
@@ -282,7 +284,7 @@ class Erasing:
         return True
 
     def _in_steps(self, run: _Run, is_over: IsOver, begin: Callable[[], Iterator[Step]]) -> bool:
-        """Do further steps until the portion is over. Return whether no step is left.
+        """Do further steps of the stage until the portion of work is over. Return whether the stage has no step left.
 
         After an error, the stage begins again with its first step.
         """
@@ -296,7 +298,7 @@ class Erasing:
         return True
 
     def _wait(self, run: _Run, left: str) -> None:
-        """Wait before the search is repeated.
+        """Delay the next search for the visitor's values.
 
         The delay leaves time for other work between the searches of all erasures.
         """
@@ -306,14 +308,14 @@ class Erasing:
         run.not_before = now + (now - run.portion_at + self._pace.proof_wait_ms) * len(self._runs)
 
     def _note_waiting(self, run: _Run, left: str) -> None:
-        """Store the reason why the erasure waits. If this reason is already stored, do nothing."""
+        """Store the reason why the erasure waits. If the same reason is already stored, do nothing."""
         if run.receipt.waiting != left:
             self._store_receipt(run, replace(run.receipt, waiting=left))
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
-        """Erase hits day by day until the portion is over. Return whether no day is left.
+        """Erase hits day by day until the portion of work is over. Return whether all days are finished.
 
-        If `is_proof` is true, a day is finished when a read finds no hit on this day.
+        If `is_proof` is true, a day is finished only if a read of the day finds no hit of the visitor.
         """
         while run.days:
             found = False
@@ -323,7 +325,7 @@ class Erasing:
                     run.site, group, run.visitors, run.receipt, run.moved, lambda each: self._store_receipt(run, each)
                 )
             if found and is_proof:
-                self._wait(run, f"hits on the UTC day {date_text(run.days[0])} were found again, and are erased again")
+                self._wait(run, f"the last search found and erased hits on the UTC day {date_text(run.days[0])}")
                 break
             run.days.pop(0)
             if is_over():

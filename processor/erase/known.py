@@ -1,4 +1,4 @@
-"""Keeps the erasure marks in a process's memory. At intervals, the process reads the marks from the store again."""
+"""Keeps the erasure marks in a process's memory. At intervals, the process reads new marks from the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""Each read begins this long before the last read. Other processes' clocks differ, and their writes take time."""
+"""After the first read, each read of erasure marks begins this many milliseconds before the newest known mark.
+
+The clocks of processes differ, and a write takes time, so an earlier mark may become visible later.
+"""
 
 _NO_VISITORS: Final = ErasedVisitors(b"")
 
@@ -35,10 +38,10 @@ class KnownErasures:
         self.visitors = _NO_VISITORS
 
     def refresh(self) -> ErasedVisitors:
-        """If the last read is older than the interval, read new marks. Return the visitors that the new marks name.
+        """If the last read of marks is older than the interval, read again. Return the visitors that new marks name.
 
-        If a visitor has several marks, the mark with the latest `until` counts. The order in which the marks were
-        stored does not matter.
+        If a visitor has several marks, the mark with the latest `until` counts, in whatever order the marks were
+        stored.
 
         Raises:
             RetryError: the store is unavailable.

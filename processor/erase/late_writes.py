@@ -16,8 +16,8 @@ from processor.stream.stores import StreamStores
 def take_back(stores: StreamStores, stored: Intake, visitors: ErasedVisitors) -> bool:
     """Erase the visitors' hits from the raw records, claims and id collisions of a window.
 
-    Return whether any hits were erased. Raw records are changed last. As long as the raw records contain the hits, a
-    repetition for this window erases the hits.
+    Return whether any hits were erased. Raw records are changed last, so that a repetition after a crash finds the hits
+    again.
     """
     if not visitors:
         return False

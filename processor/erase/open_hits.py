@@ -1,4 +1,4 @@
-"""Counts a visitor's hits on days that are not settled yet. An erasure does not recompute these days."""
+"""Counts a visitor's hits on days that are not settled yet. An erasure recomputes only settled days."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from processor.settle.stores import SettlerStores
 
 
 def open_days(stores: SettlerStores, reprocessing: Reprocessing) -> Sequence[SiteDay]:
-    """Return the days that have raw hits and are not recomputed, in ascending order."""
+    """Return the site-days that have raw hits and are not recomputed, in ascending order."""
     found = []
     for site in reprocessing.sites:
         days = sorted(stores.raw.days(site))
@@ -22,7 +22,7 @@ def open_days(stores: SettlerStores, reprocessing: Reprocessing) -> Sequence[Sit
 
 
 def open_hits(stores: SettlerStores, reprocessing: Reprocessing, site_day: SiteDay) -> int:
-    """Return the number of stored hits that the visitor has on a day.
+    """Return the number of stored hits that the erased visitor has on a day.
 
     Raises:
         StoreCorrupt: a record does not decode.

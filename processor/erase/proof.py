@@ -1,8 +1,8 @@
 """Searches for an erased visitor in all stores that can contain the visitor's key (kind ERASE).
 
-Raw records are searched separately, because reading raw records takes long. The log is not read. If the log consists of
-files, blanking has already removed the hits from all log records. If the log is a Kafka topic, the records are kept
-until the time that the receipt states.
+Raw records are searched in another stage, because reading raw records takes long. The log is not searched. If the log
+consists of files, blanking has already removed the hits from all log records. If the log is a Kafka topic, the records
+are kept until the time that the receipt states.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from processor.stream.live.snapshot import joined, unpacked
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The result of a search in the stores.
+    """The result of a search for an erased visitor in the stores.
 
     Attributes:
         left: the reason why the erasure is not complete; empty if the erasure is complete.
@@ -36,7 +36,7 @@ class Look:
 
 
 class Proof:
-    """Searches the stores for a visitor.
+    """Searches the stores for an erased visitor.
 
     The search changes nothing in the stores, with one exception: it retires replaced generations that are still kept.
     """
@@ -46,7 +46,7 @@ class Proof:
         self._reprocessings = reprocessings
 
     def look(self, site: str, visitors: ErasedVisitors, days: Iterable[int], now: int) -> Look:
-        """Return the stores that still contain the visitor on these days."""
+        """Search all stores except raw records and the log for the visitor's values on the given days."""
         days = sorted(days)
         kept = [day for day in with_following(days) if self._stores.generations.retire(SiteDay(site, day), now)]
         if kept:
@@ -69,7 +69,7 @@ class Proof:
         return Look("", {"snapshots": snapshots, "carries": len(carries) + 2 * rebuilt})
 
     def _snapshots(self, visitors: ErasedVisitors) -> tuple[int, int]:
-        """Return two numbers: all snapshots, and the snapshots that contain the visitor."""
+        """Return two numbers: how many snapshots were read, and how many of them contain the visitor."""
         count = held = 0
         table = self._stores.streams.read()
         streams = {*table.generations(), *(gone.generation for gone in table.gone)}
@@ -87,7 +87,7 @@ class Proof:
 def with_following(days: Iterable[int]) -> list[int]:
     """Return the given days, and the day after each given day.
 
-    The day after is included because its replaced generations began with the carry from the given day.
+    The following day is included because its replaced generations began with the carry from the given day.
 
     Example:
         >>> with_following([1, 2, 9])

@@ -1,8 +1,8 @@
 """Removes erased visitors from a partition's state (kind ERASE).
 
-The rows that the stream emitted for an erased visitor remain until the rows' day is settled. Hits in the files of kept
-hits are not removed here. After the removal, the stream recovers: it deletes the files of kept hits, and reads the kept
-hits from the log again. Erased hits are left out.
+The rows that the stream emitted for an erased visitor remain until the rows' day is settled. This module does not
+remove hits from the files of kept hits. After the removal, the stream recovers: it deletes the files, and reads the
+kept hits from the log again, without the erased hits.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def purge(state: LiveState, visitors: ErasedVisitors) -> None:
 
 def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisitors) -> bool:
     """Return whether the tables of a snapshot (processor.stream.live.snapshot:unpacked) contain an erased visitor."""
-    if "sites" not in tables:  # refusals form no timelines
+    if "sites" not in tables:  # a snapshot of refusals has no timelines
         return False
     names = tables["sites"]["name"].to_list()
     if visitors.sites.isdisjoint(names):
@@ -68,7 +68,7 @@ def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisit
 
 
 def rows_of_erased(table: pl.DataFrame, names: Sequence[str], visitors: ErasedVisitors) -> BoolArray:
-    """Return a boolean array (n,): True if the visit or hit in a row belongs to an erased visitor's erased hits."""
+    """Return a boolean array (n,): True for each visit or hit that an erased visitor had before the erasure."""
     if "event_time" in table.columns:
         return _erased(table, names, visitors, "event_time")
     if "seen" in table.columns:

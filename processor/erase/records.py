@@ -1,4 +1,4 @@
-"""Blanks erased hits in a log record or raw record, and describes the erased hits. Pure."""
+"""Blanks erased hits in a log record or raw record, and describes the erased hits. All functions are pure."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class FoundHits:
     Attributes:
         record: the record.
         erased: (n,) True for rows that are erased hits and not blank yet.
-        days: these hits' UTC days.
-        order_ids: their order ids.
-        refund_ids: their refund ids.
+        days: the UTC days of the erased hits.
+        order_ids: the order ids of the erased hits.
+        refund_ids: the refund ids of the erased hits.
     """
 
     record: RawRecord
@@ -41,12 +41,12 @@ class FoundHits:
 
     @property
     def hits(self) -> int:
-        """The number of hits."""
+        """The number of erased hits."""
         return int(self.erased.sum())
 
     @property
     def rows(self) -> frozenset[int]:
-        """The rows' numbers."""
+        """The row numbers of the erased hits."""
         return frozenset(np.flatnonzero(self.erased).tolist())
 
     @property
@@ -58,7 +58,7 @@ class FoundHits:
 def blanked(record: _Stored, erased: BoolArray) -> _Stored:
     """Return a record in which the erased rows are blank.
 
-    The record's first and last event times are computed after blanking.
+    The record's first and last event times are computed again after blanking.
 
     Args:
         record: a record with hits.
@@ -73,7 +73,7 @@ def blanked(record: _Stored, erased: BoolArray) -> _Stored:
 
 
 def erased_days(record: RawRecord, visitors: ErasedVisitors) -> list[int]:
-    """Return the UTC day of each hit in a raw record that is erased but not blank yet.
+    """Return, for the hits in a raw record that are erased but not blank yet, each hit's UTC day.
 
     Raises:
         StoreCorrupt: the record does not decode.

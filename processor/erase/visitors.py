@@ -1,8 +1,8 @@
-"""Recognises the hits of erased visitors with the help of erasure marks. Pure.
+"""Recognises the hits of erased visitors by erasure marks. All functions are pure.
 
-A mark contains only the visitor's hash. On a site with marks, each distinct visitor is therefore hashed. A hash takes
-about 1 µs. Visitors of other sites are not hashed. A hit that comes after the `until` of all the site's marks is an
-exception: its visitor is not hashed. Live traffic consists of such hits.
+A mark contains only the visitor's hash. On a site with marks, each distinct visitor is therefore hashed, which takes
+about 1 µs. If a hit is later than the `until` of all the site's marks, its visitor is not hashed. Nearly all hits of
+live traffic are later than every `until`. Visitors of sites without marks are not hashed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ErasedVisitors:
         return frozenset(self._until)
 
     def later_than(self, until: int) -> ErasedVisitors:
-        """Return the visitors whose mark ends after this time (UTC ms)."""
+        """Return the erased visitors whose mark ends after the time `until` (UTC ms)."""
         later = ErasedVisitors(self._secret)
         for site, of_site in self._until.items():
             found = {digest: end for digest, end in of_site.items() if end > until}
@@ -54,7 +54,7 @@ class ErasedVisitors:
         return later
 
     def until(self, site: str, timelines: U64Array) -> I64Array:
-        """Return the instant (UTC ms) from which a timeline's hits are accepted (n,): 0 for visitors not erased."""
+        """Return for each timeline the instant (UTC ms) from which its hits are accepted; 0 without an erasure."""
         of_site = self._until.get(site)
         if not of_site or not len(timelines):
             return np.zeros(len(timelines), np.int64)
@@ -83,8 +83,8 @@ class ErasedVisitors:
     def has_claim(self, claim: OrderClaim) -> bool:
         """Return whether a claim comes from an erased hit.
 
-        A claim contains the UTC day of its hit, but not the hit's time. On the day that contains the mark's `until`,
-        the log time therefore replaces the event time.
+        A claim contains the UTC day of its hit, but not the hit's time. On the day of the mark's `until`, the claim's
+        log time is therefore compared with `until`.
         """
         high, low = (np.array([part], np.uint64) for part in (claim.visitor_hi, claim.visitor_lo))
         until = int(self.until(claim.site, _timelines(claim.site, high, low))[0])

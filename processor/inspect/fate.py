@@ -1,10 +1,10 @@
 """Decides for TraceHit how each copy of a hit counts. The decision uses all stored hits of the hit's visitors.
 
-The verdict follows the rules by which the copy was counted (rules D1 to D3, T4). On a settled day, these are
-settlement's rules; on other days, the live stream's rules. The visit is rebuilt from the stored hits of the day, the
-day before and the day after. If a visitor was active without a pause since before these three days, earlier hits may
-have split the visits at other instants. The rebuilt visit may then differ from the visit that was counted. The
-functions are pure. The module `search` finds the hits.
+The verdict follows the rules by which the copy was counted (rules D1 to D3, T4): settlement's rules on a settled day,
+the live stream's rules on other days. The visit is rebuilt from the stored hits of the day, the day before and the day
+after. If the visitor's activity began before these three days and had no pause, hits before these days may have split
+the visits at other instants. The rebuilt visit may then differ from the visit that was counted. The functions are pure.
+The module `search` finds the hits.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Timeliness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InspectedVisit:
-    """A visit. `hits` is the number of hits in the visit so far."""
+    """The visit of an inspected hit. `hits` is the number of hits in the visit so far."""
 
     visit_id: str
     start: int
@@ -116,13 +116,13 @@ class Known:
     logic: Logic = CURRENT
 
     def logic_of(self, day: int) -> Logic:
-        """Return the logic version that counts a day's hits."""
+        """Return the logic version under which a day's hits were counted."""
         entry = self.entries.get(day)
         return self.logic if entry is None else logic_numbered(entry.logic_version)
 
     @property
     def rules(self) -> DayRules:
-        """The exclusion rules that decide about hits on settled days.
+        """The exclusion rules that decide which hits are excluded on settled days.
 
         On days that are not settled, the collector's decisions apply.
         """
@@ -131,7 +131,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A copy of the hit. The copy is row `index` among the visitor's hits."""
+    """A copy of the inspected hit. The copy is row `index` among the visitor's hits."""
 
     index: int
     at: HitAt
@@ -231,7 +231,7 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
 def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
     """Return whether a hit is a copy of an earlier hit with the same id.
 
-    The rules of the hit's day decide (settled or live).
+    If the hit's day is settled, settlement's rules decide; otherwise, the live stream's rules decide.
     """
     if abs(hit.event_time - earlier.event_time) > COPY_WINDOW_MS:
         return False
@@ -243,8 +243,8 @@ def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
 def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
     """Return the outcome of a hit.
 
-    The outcome is PENDING if the day's generation does not count the hit yet. On a day without a generation, the
-    outcome is PENDING if the stream does not count the hit yet.
+    If the settlement of the hit's day has not read the hit yet, the outcome is PENDING. If the day is not settled and
+    the stream does not count the hit, the outcome is also PENDING.
     """
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through
@@ -263,7 +263,10 @@ def _timeliness(hit: _Hit) -> Timeliness:
 
 
 def _wins_order(hit: _Hit, known: Known) -> bool | None:
-    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3). For other hits, return None."""
+    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3).
+
+    If the hit claims no id, return None.
+    """
     if hit.hit_type == HitType.ORDER:
         kind, claimed = ClaimKind.ORDER, hit.order_id
     elif hit.hit_type == HitType.REFUND:

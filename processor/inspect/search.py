@@ -1,7 +1,7 @@
 """Finds a hit in the raw store (for TraceHit).
 
 The first reading finds the visitors whose hits have the id. The second reading gets these visitors' hits on the same
-and on neighbouring days. Both readings go from the newest day to the oldest day. They stop at a limit on records or
+and on neighbouring days. Both readings go from the newest day to the oldest day, and stop at a limit on records or
 time.
 """
 
@@ -22,7 +22,7 @@ from hitmesh.ports import Clock, RawStore
 from processor.rules.day_rules import with_excluded
 from processor.settle.window import read_rows
 
-# The limit of records applies to each reading. The limit of time applies to both readings together.
+# `MAX_RECORDS` applies to each of the two readings. The time limit applies to both readings together.
 MAX_RECORDS: Final = 50_000
 MAX_MS: Final = 10_000
 MAX_VISITORS: Final = 20  # if more visitors share an id, the id does not identify a hit
@@ -66,8 +66,8 @@ _VISITOR: Final = ["visitor_hi", "visitor_lo"]
 class Found:
     """The search result: all hits of the visitors that have a hit with the id. Each hit occurs once (INSPECT_COLUMNS).
 
-    May be empty. `truncated` is true if a reading stopped at a limit. It is also true if more than MAX_VISITORS
-    visitors have a hit with the id.
+    May be empty. `truncated` is true if a reading stopped at a limit, or if more than MAX_VISITORS visitors have a hit
+    with the id.
     """
 
     hits: pl.DataFrame
@@ -86,7 +86,7 @@ class _Reading:
         self._ends_at = clock.now() + MAX_MS
 
     def records(self, site: str, days: Iterable[int]) -> Iterator[RawRecord]:
-        """Yield the site's records on these days. The newest day comes first; each day is in log order."""
+        """Yield the site's records on the given days. The newest day comes first; each day is in log order."""
         seen: set[Position] = set()
         for day in sorted(days, reverse=True):
             for record in self._raw.scan(site, day, day + 1):
@@ -101,7 +101,7 @@ class _Reading:
 
 
 def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> Found:
-    """Return all hits of the visitors that have a hit with this id on these UTC days of the site.
+    """Return all hits of the visitors who have a hit with the id `hit_id` on one of the UTC days `days`.
 
     Raises:
         StoreCorrupt: a record does not decode.

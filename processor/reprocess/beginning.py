@@ -1,7 +1,8 @@
-"""Decides whether a reprocessing's work may begin. Work must not begin if it would undo a later publication. Pure.
+"""Decides whether a reprocessing's work may begin. All functions are pure.
 
-The control service refuses work that would undo a later publication. Two requests at the same moment may both be
-accepted. The settler therefore checks again before the first site-day is moved.
+Work must not begin if it would undo a later publication. The control service refuses requests that would undo a later
+publication, but may accept two conflicting requests that arrive at the same moment. The settler therefore checks again
+before the first site-day is moved.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from processor.reprocess.parts import parts_of
 def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) -> Reprocessing:
     """Return the reprocessing with its work marked as begun.
 
-    If the work began earlier, or if it continues work that failed, return the reprocessing unchanged. The first
-    publication of a reprocessing determines its place in the order of publications. If the work would undo a later
-    publication, the request is withdrawn and `error` states the reason.
+    If the work began earlier, or if it continues work that failed, return the reprocessing unchanged. A reprocessing's
+    place in the order of publications is determined when it is published for the first time. If the work would undo a
+    later publication, the request is withdrawn and `error` states the reason.
     """
     if reprocessing.begun_at or parts_of(reprocessing):
         return reprocessing

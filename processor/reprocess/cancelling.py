@@ -13,14 +13,14 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""The day in the chain's `last` when all rows of a site are dropped."""
+"""The day in the chain's `last` after all rows of the site have been dropped."""
 
 
 class Cancelling:
-    """Drops the rows and series of generations that were not published. Sites are done one after the other.
+    """Drops the rows and series of generations that were not published, site by site.
 
-    Some attempts may have written rows although their site-day was never stored as recomputed. Such attempts are
-    abandoned, and the settler removes their rows later.
+    If an attempt has written rows but its site-day was never stored as recomputed, the attempt is abandoned. The
+    settler removes the rows of abandoned attempts later.
 
     Args:
         page_site_days: the number of recomputed site-days that are read at once.
@@ -41,11 +41,14 @@ class Cancelling:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain. No stored progress is needed, because dropping rows twice changes nothing."""
+        """Return the given chain. Cancelling reads no stored progress, because dropping rows twice changes nothing."""
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Drop the rows of further site-days until the portion is over. Return whether all rows are dropped."""
+        """Drop the rows of further site-days until the portion of work is over.
+
+        Return the chain with the finished site-days, and whether all rows are dropped.
+        """
         begun = chain
         while chain is begun or not is_over():
             site = _next_site(reprocessing, chain.last)
@@ -62,7 +65,7 @@ class Cancelling:
         return chain, False
 
     def _unpublished(self, page: Sequence[Rebuilt]) -> Iterator[tuple[SiteDay, int]]:
-        """Yield the recomputed generations that are not current now."""
+        """Yield the recomputed generations on this page that are not current."""
         for rebuilt in page:
             site, day = rebuilt.site_day
             entry = self._generations.current(site, day, day + 1).get(day)
@@ -71,7 +74,10 @@ class Cancelling:
 
 
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
-    """Return the first site that is not finished. When a site is finished, the chain's last day is `_FINISHED`."""
+    """Return the first site whose rows are not all dropped.
+
+    If the day of `last` is `_FINISHED`, all rows of the site of `last` are dropped.
+    """
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 
 

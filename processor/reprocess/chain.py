@@ -19,7 +19,7 @@ from processor.settle.attempt import Handed
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The results that later days need from recomputed site-days.
+    """The results that later days of a site need from recomputed site-days.
 
     All site-days up to `last` are included, in the order (site, day).
 
@@ -47,7 +47,7 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether `last` is the day before a site-day and its carry changes that day's settlement (rule L4)."""
+        """Return whether `site_day` follows `last` and the carry of `last` changes its settlement (rule L4)."""
         if self.last is None or self.hands_on is None or self.instead_of is None:
             return False
         is_next = (self.last.site, self.last.day + 1) == site_day
@@ -63,7 +63,7 @@ class Chain:
         return Handed(Carry.from_bytes(before.carry), self.flags, logic_numbered(before.logic))
 
     def then(self, rebuilt: Rebuilt, work: Work) -> Chain:
-        """Return the chain, extended by a site-day. The site-day is in the generation that the work makes current."""
+        """Return the chain, extended by a recomputed site-day, in the generation that the work makes current."""
         flags = flags_to_set(rebuilt, work)
         if self.last is not None and self.last.site == rebuilt.site_day.site:
             flags = {**self.flags, **flags} if flags else self.flags
@@ -76,7 +76,7 @@ class Chain:
         return replace(self.then(rebuilt, work), following=self.following + 1, reach_day=reach_day)
 
     def past(self, site_day: SiteDay, *, is_counted: bool = True) -> Chain:
-        """Return the chain, extended by a site-day whose current generation is kept."""
+        """Return the chain, extended by a site-day that is not recomputed and keeps its current generation."""
         of_site = self.last is not None and self.last.site == site_day.site
         flags = self.flags if of_site else {}
         count = self.count + is_counted
@@ -90,7 +90,7 @@ class Reached:
     chain: Chain
 
     def go_on(self, reprocessing: Reprocessing, rebuilt: Rebuilt) -> None:
-        """Extend the chain by a recomputed site-day, whether the plan contains the site-day or not."""
+        """Extend the chain by a recomputed site-day, which may be in the plan or after the plan."""
         is_planned = reprocessing.is_planned(rebuilt.site_day.day)
         add = self.chain.then if is_planned else self.chain.followed_by
         self.chain = add(rebuilt, Work.RECOMPUTE)

@@ -1,4 +1,4 @@
-"""Compares two generations by the sums of their measures (reprocessing). Pure."""
+"""Compares two generations by the sums of their measures (reprocessing). All functions are pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def changes_of(old: pl.DataFrame, new: pl.DataFrame) -> dict[str, Change]:
         new: the new generation's series.
 
     Returns:
-        The sums are exact, except for `visitors`. For `visitors`, the result is the rounded distinct count. Measures
+        The sums of each measure. The sums are exact, except that `visitors` is the rounded distinct count. Measures
         that are 0 in both generations are left out.
     """
     of_old, of_new = _sums(old), _sums(new)
@@ -38,6 +38,6 @@ def _sums(series: pl.DataFrame) -> dict[str, int]:
 
 
 def _distinct(sketches: pl.Series) -> int:
-    """Unite the sketches and return the distinct count."""
+    """Return the distinct count of the union of the sketches."""
     united = merge_by_group(sketches, np.zeros(len(sketches), np.int64), 1)
     return round(float(united.estimates[0]))

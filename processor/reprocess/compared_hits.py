@@ -25,10 +25,10 @@ class Together(Protocol):
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return each hit's record, and whether the new side and the old side exclude each hit."""
+        """Return for each hit: its record, whether the new side excludes it, and whether the old side excludes it."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
-        """Return the window's columns and a boolean array: True for hits that the old side excludes.
+        """Return the hits with the window's columns, and whether the old side excludes each hit.
 
         A visitor's hits are in log order.
         """
@@ -69,7 +69,7 @@ class _OnDisk:
 
 
 def compared_together(inputs: DayInputs) -> Sequence[Together]:
-    """Return the hits of the inputs' window in portions. Only one portion should be in memory at a time."""
+    """Return the hits of the inputs' window, in portions that callers should read one at a time."""
     window = inputs.window
     if isinstance(window, Window):
         return [_InMemory(window)]
@@ -77,7 +77,7 @@ def compared_together(inputs: DayInputs) -> Sequence[Together]:
 
 
 def of_visitors(inputs: DayInputs, visitors: U64Array) -> DayInputs:
-    """Return the inputs with a carry that has only the visits of these visitors (visitor_lo)."""
+    """Return the inputs, with a carry that contains only the visits of the given visitors (visitor_lo)."""
     if inputs.carry is None:
         return inputs
     return replace(inputs, carry=Carry(carried_by(inputs.carry, np.unique(visitors)), inputs.carry.followed))

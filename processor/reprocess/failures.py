@@ -15,20 +15,20 @@ _MAX_CHARS: Final = 300
 
 
 class SiteDayFailed(FatalError):
-    """A site-day cannot be recomputed or published. This failure ends the work."""
+    """A site-day cannot be recomputed or published, so the reprocessing's work ends."""
 
     def __init__(self, site_day: SiteDay, cause: BaseException) -> None:
         text = cause.message if isinstance(cause, HitmeshError) else f"{type(cause).__name__}: {cause}"[:_MAX_CHARS]
         super().__init__(
             f"{site_day.site}, UTC day {date_text(site_day.day)}: {text.rstrip('.')}. "
-            "Remove the cause and request the work again; or cancel a recomputation, roll back a publication, or "
-            "publish a rollback."
+            "Remove the cause and request the work again. Otherwise, cancel a failed recomputation, roll back a failed "
+            "publication, or publish after a failed rollback."
         )
 
 
 @contextmanager
 def naming(site_day: SiteDay) -> Iterator[None]:
-    """Turn errors into SiteDayFailed. Errors after which the next pass can continue are left unchanged."""
+    """Turn errors into SiteDayFailed, except errors after which the next pass can continue."""
     try:
         yield
     except (RetryError, StaleGeneration, SiteDayFailed):

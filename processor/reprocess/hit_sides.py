@@ -30,7 +30,7 @@ DUPLICATE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The treatment of n hits by a side. The two sides are the two generations.
+    """How a side treats n hits. The two sides are the two compared generations of a site-day.
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.
@@ -60,13 +60,13 @@ def side_of(
     is_copy: BoolArray | None = None,
     followed: U64Array | None = None,
 ) -> Side:
-    """Return how a side treats hits.
+    """Return how a generation, called a side, treats the hits.
 
     Args:
-        inputs: the side's inputs; their logic and carry are used, but not their window.
+        inputs: the side's inputs. Only the logic and the carry are used.
         hits: the hits in log order, with the window's columns (n,).
         read: (n,) whether the side has read each hit.
-        is_copy: for the hits that the side has read, whether each is a copy; None: not known yet.
+        is_copy: whether each hit that the side has read is a copy; None if this is not known yet.
         followed: further visitors whose hits after the day's end become parts of visits.
     """
     rows, read_hits = np.flatnonzero(read), chosen(hits, read)
@@ -99,7 +99,7 @@ def side_of(
 
 
 def change_reasons(hits: pl.DataFrame, of_day: BoolArray, end: int, old: Side, new: Side) -> ChangeReasons:
-    """Compare two sides (ChangeReasons defines the terms).
+    """Return why the numbers of two sides differ. ChangeReasons defines the terms.
 
     Args:
         hits: the hits (n,), with event_time and hit_hash.
@@ -125,7 +125,7 @@ def change_reasons(hits: pl.DataFrame, of_day: BoolArray, end: int, old: Side, n
 
 
 def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
-    """Return the hits that are in a visit on both sides. Each visitor's hits are sorted as in rule S0."""
+    """Return the hits that are in a visit on both sides, with each visitor's hits sorted as in rule S0."""
     is_place = (old.outcome == COUNTED) & (new.outcome == COUNTED) & (old.visit != ORPHAN) & (new.visit != ORPHAN)
     rows: I64Array = new.order[is_place[new.order]]
     is_place[rows] = False
@@ -142,7 +142,7 @@ def _begins(side: Side, rows: I64Array) -> BoolArray:
     A hit begins a visit if it is the visit's first hit in `rows` and the visit was not carried in.
     """
     first = np.full(len(side.start), -1, np.int64)
-    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # reversed: the first hit of a visit is stored last
+    first[side.visit[rows][::-1]] = np.arange(len(rows))[::-1]  # in reverse, so that each visit keeps its first hit
     begins = np.zeros(len(rows), np.bool_)
     begins[first[(first >= 0) & ~side.is_carried]] = True
     return begins

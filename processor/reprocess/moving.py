@@ -1,13 +1,13 @@
 """Makes recomputed generations current (PUBLISH), or makes the replaced generations current again (ROLL_BACK).
 
-Site-days are moved one by one, in ascending order of days. Usually a site-day's entry is still the entry that the
-reprocessing stored or found last. If the entry is unchanged, one conditional write publishes or restores the wanted
-generation. The settler may have settled the site-day again in the meantime, for example because late hits arrived. The
-wanted generation does not contain these hits. A site-day that was settled again is recomputed from the raw hits under
-the wanted logic. Both generations and the ledger then contain the late hits.
+Site-days are moved one by one, in ascending order of days. The wanted generation is the generation that the work makes
+current. Usually, the site-day's entry has not changed since the reprocessing stored or read it. One conditional write
+then publishes or restores the wanted generation. If the settler has settled the site-day again, for example because
+late hits arrived, the wanted generation does not contain these hits. The site-day is then recomputed from the raw hits
+under the wanted logic, so that both generations and the ledger contain the late hits.
 
-If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. If raw hits are
-missing, the work fails and the site-day keeps its current generation.
+If raw hits are missing, the recomputation finds fewer accepted hits than the current generation has. The work then
+fails, and the site-day keeps its current generation.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class _Page:
     bounds: ScanBounds
 
     def standing(self, rebuilt: Rebuilt, entry: GenerationEntry) -> Standing:
-        """Return how the entry relates to the site-day.
+        """Return how the current entry relates to the recomputed site-day.
 
-        If another reprocessing produced the generation, the result is STALE too. A publication must not treat another
-        reprocessing's generation as its own result. `Rebuilt.after` can be such a generation. An entry that is older
-        than the publication can contain such a generation too.
+        A publication must not treat another reprocessing's generation as its own result. If another reprocessing may
+        have produced `Rebuilt.after` or the generation in the current entry, this function returns STALE. For example,
+        an entry with the wanted logic may have been published before this publication began.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -77,13 +77,13 @@ class _Page:
         return Standing.STALE if is_older or not is_result_of(self.reprocessing, rebuilt) else stands
 
     def logic(self, rebuilt: Rebuilt) -> Logic | None:
-        """Return the wanted generation's logic."""
+        """Return the logic version of the wanted generation."""
         if self.work is Work.ROLL_BACK:
             return logic_numbered(rebuilt.before.logic)
         return logic_for(self.reprocessing, rebuilt.site_day.day)
 
     def rules(self, rebuilt: Rebuilt) -> Mapping[int, int]:
-        """Return the version of the exclusion rules in the wanted generation.
+        """Return the version of the exclusion rules in the wanted generation, by day.
 
         The result is empty if the reprocessing keeps the rules.
         """
@@ -114,15 +114,15 @@ class Moving:
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return the given chain.
 
-        No stored progress is needed, because each site-day's entry shows whether the site-day is moved.
+        Moving reads no stored progress, because each site-day's entry shows whether the site-day is moved.
         """
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Move at least one site-day. Then move further site-days until the portion is over.
+        """Move at least one site-day, then further site-days until the portion of work is over.
 
-        Return whether all site-days are moved. Recomputed site-days form a wave, which is always moved as a whole, even
-        if the portion is over.
+        Return the chain with the finished site-days, and whether all site-days are moved. Site-days that were
+        recomputed again form a wave. Even if the portion is over, the whole wave is moved.
         """
         begun = chain
         while chain is begun or not is_over():
@@ -137,8 +137,8 @@ class Moving:
                 self._rebuilder.bounds(),
             )
             ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)
-            # The wait until rows are readable usually takes longer than a portion of work. If a portion ended during a
-            # wave, each portion would move a single site-day.
+            # The wait until rows are readable usually takes longer than a portion of work. A portion therefore ends
+            # only after a whole wave; otherwise, each portion would move a single site-day.
             last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
             for at, (rebuilt, stands) in enumerate(ready):
                 if at > last and is_over():
@@ -151,7 +151,7 @@ class Moving:
     def _up_to_date(
         self, page: _Page, found: Sequence[Rebuilt], is_over: Callable[[], bool]
     ) -> list[tuple[Rebuilt, Standing]]:
-        """Recompute and store stale site-days. Return one or more site-days that can be moved."""
+        """Recompute and store stale site-days, and return one or more site-days that can now be moved."""
         ready: list[tuple[Rebuilt, Standing]] = []
         wave: list[Recomputed] = []
         chain = Chain()
@@ -171,9 +171,9 @@ class Moving:
     def _recomputed(self, page: _Page, rebuilt: Rebuilt, handed: Handed) -> Recomputed:
         """Recompute a site-day under the wanted generation's logic.
 
-        If the recomputation changes the carry to the next day, mark the next day. A recomputation of the next day has
-        used the old carry. The mark must be stored before the site-day. After a crash, only the mark shows that the
-        carry has changed.
+        If the recomputation changes the carry to the next day, mark the next day, whose stored recomputation used the
+        old carry. The mark must be stored before the site-day, because after a crash only the mark shows that the carry
+        has changed.
 
         Raises:
             SiteDayFailed: raw hits are missing, or the site-day cannot be settled.
@@ -192,8 +192,8 @@ class Moving:
     def _move(self, page: _Page, rebuilt: Rebuilt, stands: Standing) -> None:
         """Make the wanted generation current. This docstring defines the effects' order.
 
-        A stale site-day has been recomputed and stored before (`_up_to_date`). After a crash, the generation in the
-        entry therefore shows whether this reprocessing has published the site-day.
+        `_up_to_date` has already recomputed and stored each stale site-day. After a crash, the generation in the
+        site-day's entry therefore shows whether this reprocessing has published the site-day.
         1. mark the days that the publication disturbs. If the next day is among the recomputed days, it needs no mark,
            because it is moved next. As in `Settler._publish_wave`, the marks must be stored before the publication, and
            before the flags are set, because these days depend on the flags;
@@ -204,13 +204,15 @@ class Moving:
            crash, the next pass repeats steps 1, 3 and 4. The settler may already have settled a marked day before the
            flags were set.
 
-        If the settler has settled the site-day again under the wanted logic, nothing is published, and the site-day is
-        only marked: this work may have changed the carry from the day before without marking this site-day.
+        If the settler has settled the site-day again under the wanted logic, nothing is published. The site-day is only
+        marked dirty. The mark is necessary because this work may have changed the previous day's carry without marking
+        this site-day.
 
-        If the lease on the site has ended, another settler may work on the site. After step 3, days that were settled
-        for the first time after step 1 are therefore marked too. If any day was published after step 1, the site-day
-        and all disturbed days are marked again, because their settlements may have read the flags before these were
-        set. If the wanted generation is no longer current at the end, the site-day is not stored as moved.
+        If the lease on the site has ended, another settler may work on the site at the same time. After step 3, the
+        disturbed days are therefore determined again, and new disturbed days are marked too. If any day was published
+        after step 1, the settlement of this day may have read the flags before step 3 changed the flags. The site-day
+        and all disturbed days are then marked again. If another generation has become current since step 2, the
+        site-day is not stored as moved.
         """
         site, day = rebuilt.site_day
         if stands is Standing.SETTLED_SINCE:
@@ -240,9 +242,10 @@ class Moving:
             self._stores.dirty.clear(DirtySiteDay(rebuilt.site_day, tuple(map(range_of, intents))))
 
     def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
-        """When a failed PUBLISH is rolled back, abandon the new generation of each site-day that PUBLISH did not move.
+        """If a failed PUBLISH is rolled back, abandon the new generation of a site-day that PUBLISH did not move.
 
-        The rows are kept like replaced rows, because a later PUBLISH restores the generation.
+        The rows of the abandoned generation are kept for as long as replaced rows, because a later PUBLISH restores
+        this generation.
         """
         if page.work is Work.ROLL_BACK:
             (site, day), now = rebuilt.site_day, self._clock.now()
@@ -266,7 +269,7 @@ class Moving:
         return rebuilt
 
     def _publish(self, rebuilt: Rebuilt, work: Work) -> None:
-        """Publish the wanted generation, or restore a generation that was published before.
+        """Publish the wanted generation; if it was published before, restore it.
 
         Raises:
             StaleGeneration: another entry is current, or the rows of the generation are no longer kept.

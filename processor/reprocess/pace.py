@@ -22,10 +22,10 @@ class ReprocessPace:
         wave_rows: the approximate maximum number of rows that are written together.
         explained_hits: the difference between a site-day's two generations is explained (ChangeReasons) only if the
             site-day has at most this many hits, because an explanation builds the visits a second time.
-        ingest_timeout_s: written rows must become readable within this time. This time is shorter than the settler's,
-            because settlement waits while the reprocessor waits.
-        examined_positions: a repair that reads the log remembers approximately this many positions of raw records of
-            incomplete site-days.
+        ingest_timeout_s: written rows must become readable within this time. This time is shorter than the settler's
+            timeout, because settlement waits while the reprocessor waits.
+        examined_positions: for incomplete site-days, a repair that reads the log remembers approximately this many
+            positions of raw records.
         log_records: after this many records of the log, a repair checks whether the portion is over.
         retry_after_ms: the delay after reprocessings could not be read or changed.
         unavailable_ms: the delay after a store was unavailable, doubled for each further portion in which a store is
@@ -34,8 +34,8 @@ class ReprocessPace:
         keep_replaced_ms: replaced rows are kept for this time, so that a rollback can restore them.
         keep_plan_ms: a plan that is not run expires after this time.
         blanked_records: the number of raw records in which hits are erased together.
-        marks_known_ms: after this time, every running stream has loaded a stored erasure mark. It has also stored all
-            raw records that it read before loading the mark.
+        marks_known_ms: after this time, every running stream has loaded a stored erasure mark, and has stored all raw
+            records that it read before it loaded the mark.
         erasures: the maximum number of erasures that a process has in progress at the same time.
         proof_wait_ms: the delay between two searches for an erased visitor; multiplied by the number of erasures in
             progress.

@@ -12,7 +12,7 @@ from hitmesh.ports import Reprocessings
 def page_of(
     reprocessings: Reprocessings, reprocessing: Reprocessing, after: SiteDay | None, limit: int
 ) -> Sequence[Rebuilt]:
-    """Return at most `limit` recomputed site-days after `after`. Only sites of the given reprocessing are read.
+    """Return at most `limit` recomputed site-days after `after`, for the sites of the given reprocessing only.
 
     Args:
         reprocessings: the stored reprocessings.
@@ -34,9 +34,9 @@ def page_of(
 def of_site(
     reprocessings: Reprocessings, reprocessing: Reprocessing, site: str, after: SiteDay | None, limit: int
 ) -> Sequence[Rebuilt]:
-    """Return at most `limit` recomputed site-days of a site. If `after` is a day of this site, start after it.
+    """Return at most `limit` recomputed site-days of a site, beginning after `after`.
 
-    After the plan's last day, values are read one at a time. The next value usually belongs to another site.
+    After the plan's last day, values are read one at a time, because the next value usually belongs to another site.
     """
     before = SiteDay(site, reprocessing.first_day - 1)
     begin = before if after is None else max(after, before)

@@ -1,6 +1,6 @@
-"""Adds up the restored records and lost hits that the parts of a repair have found. Pure.
+"""Adds up the restored records and lost hits that the parts of a repair have found. All functions are pure.
 
-`handed_on` returns the findings that a part keeps when the part begins again.
+If an interrupted part begins again, `handed_on` returns the findings that remain valid.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from hitmesh.model.site_buckets import site_bucket
 
 
 def total(repairs: Sequence[RawRepair]) -> RawRepair | None:
-    """Return the sum of the findings of all parts, or None if no part has findings. Each restored record counts once.
+    """Return the sum of the findings of all parts, or None if no part has findings.
 
-    If a record has hits of several sites, several parts may restore the record. Each part names only its first
-    MAX_RESTORED_NAMED records. A record that no part names counts once for each part.
+    If a record has hits of several sites, several parts may restore the record. Each part lists the first
+    MAX_RESTORED_NAMED records that it restores. A listed record counts once, even if several parts list the record. If
+    a part restores a record but does not list the record, the record counts separately for this part.
     """
     if not repairs:
         return None
@@ -37,10 +38,10 @@ def _hits(records: Iterable[RestoredRecord]) -> int:
 
 
 def handed_on(stored: RawRepair, others: Sequence[RawRepair], buckets: Set[int]) -> RawRepair:
-    """For a part with the given buckets, return the stored findings that no other part has.
+    """Return the stored findings that belong to a part with the given buckets, and to no other part.
 
-    If a part is interrupted, the records that the part restored still count, because a later part does not restore
-    these records again.
+    If a part was interrupted, the records that it restored still count, because no later part restores these records
+    again.
     """
     theirs = total(others) or RawRepair()
     named = tuple(lost for lost in stored.named if site_bucket(lost.site_day.site) in buckets)

@@ -1,4 +1,4 @@
-"""Divides a reprocessing's work into parts. Several settlers do parts at the same time (reprocessing). Pure.
+"""Divides a reprocessing's work into parts. Several settlers work on parts at the same time. All functions are pure.
 
 A part contains the site-days of all sites in certain buckets. All days of a site are in the same part, because each day
 needs the carry from the previous day. The stored reprocessing lists the parts. When the finished parts cover all
@@ -46,7 +46,8 @@ def narrowed(reprocessing: Reprocessing, part: Part) -> Reprocessing:
 def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int) -> Part:
     """Return a part that a settler begins now.
 
-    If an unfinished part contained some of the new part's buckets, `began_at` is 0.
+    If the new part has a bucket in common with an unfinished part, the new part continues the unfinished part.
+    `began_at` is then 0.
     """
     interrupted = any(buckets & set(part.buckets) for part in parts_of(reprocessing))
     repair = None
@@ -57,9 +58,9 @@ def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int
 
 
 def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
-    """Return the reprocessing with this part. The part replaces all parts that share a bucket with it.
+    """Return the reprocessing with `part` in place of all parts that have a bucket in common with `part`.
 
-    If all parts are finished as a result, the work is done.
+    If the finished parts then cover all buckets, the work is done.
     """
     parts = (*_disjoint(reprocessing, set(part.buckets)), part)
     changed = replace(reprocessing, parts=parts, done=sum(each.done for each in parts))

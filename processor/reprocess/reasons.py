@@ -1,13 +1,14 @@
-"""Find out why the numbers of a recomputed site-day differ from the current generation's. Pure.
+"""Find out why a recomputed site-day and the current generation have different numbers. All functions are pure.
 
-The current generation's hits are known. They are the new scan's hits below the offsets through which the current
-generation was read. The visits of these hits are built again under the current generation's logic. Both sides are then
-compared hit by hit. The result is used only if the rebuilt visits and the rebuilt ledger equal the stored visits and
-the stored ledger. If they differ, a store lost numbers or raw hits, or hits were erased. A comparison of hits and
-visits cannot explain such a difference.
+The current generation is the old side, and the recomputed generation is the new side. The old side's hits are found in
+the new scan: they lie below the offsets up to which the current generation was read. The old side's visits are built
+again under the current generation's logic. The old side and the new side are then compared hit by hit. The rebuilt
+visits and the rebuilt ledger must equal the stored visits and the stored ledger. If a rebuilt value differs from the
+stored value, a store has lost numbers or raw hits, or hits were erased. Reasons are then not returned, because a
+comparison of hits and visits cannot explain lost or erased data.
 
-Hits and visits that are compared always belong to the same visitor. A window on disk is therefore compared in visitor
-ranges: `Part` adds up. A visitor with more hits than fit into memory is not compared.
+Only hits and visits of the same visitor are compared with each other. A window on disk is therefore compared by visitor
+ranges, and the results (`Part`) are added up. A visitor with more hits than fit into memory is not compared.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Part:
     Attributes:
         reasons: the reasons why the numbers differ.
         ledger: the ledger entry of the old side (the current generation), built again.
-        visits: the number of visits that begin on the day on the old side, built again and without excluded visits.
+        visits: the old side's number of visits that begin on the day, without excluded visits. The visits were built
+            again.
     """
 
     reasons: ChangeReasons
@@ -45,7 +47,7 @@ class Part:
     visits: int
 
     def plus(self, other: Part) -> Part:
-        """Return the result for the visitors of both comparisons."""
+        """Return the sum of this result and a result for other visitors."""
         return Part(self.reasons.plus(other.reasons), self.ledger.plus(other.ledger), self.visits + other.visits)
 
 
@@ -72,9 +74,9 @@ def reasons_of(
     erased = erased_in_day(new)
     read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
-        return None  # the old side contains hits that were erased after they were settled
+        return None  # after the settlement of the old side, hits of the old side were erased
     if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
-        return None  # no hit or visit differs between the sides
+        return None  # both sides have the same hits and visits
     whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)
     for each in together:
         whole = whole.plus(_compared(old, new, each, is_read))
@@ -84,9 +86,9 @@ def reasons_of(
 
 
 def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> bool:
-    """Return whether the hits may be compared.
+    """Return whether there are few enough hits to compare.
 
-    If hits are on disk, those that are compared together must fit into memory.
+    If the hits are on disk, each group of hits that is compared together must also fit into memory.
     """
     if isinstance(inputs.window, SpilledWindow) and any(each.hits > inputs.memory.range_hits for each in together):
         return False
@@ -96,14 +98,14 @@ def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> boo
 def _are_equal(together: Together, is_read: BoolArray) -> bool:
     """Return whether the old side has read all these hits, and both sides exclude the same hits.
 
-    `is_read` has an entry per record.
+    `is_read` states for each record whether the old side has read the record.
     """
     records, excluded, excluded_before = together.decided()
     return bool(is_read[records].all()) and excluded.equals(excluded_before)
 
 
 def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolArray) -> Part:
-    """Compare all hits of some visitors. `is_read` has an entry per record."""
+    """Compare all hits of some visitors. `is_read` states for each record whether the old side has read it."""
     after, excluded_before = together.rows()
     before = after.with_columns(excluded_before.alias("excluded"))
     visitors, read = after["visitor_lo"].to_numpy(), is_read[after["record"].to_numpy()]
@@ -111,7 +113,7 @@ def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolA
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
-    """Compare hits. If one of a visitor's hits is compared, all hits of the visitor must be given.
+    """Compare all hits of some visitors. All hits of these visitors in the window must be given.
 
     Args:
         old: the inputs of the old side; its window is not used.

@@ -2,9 +2,9 @@
 
 The site-day is settled as the settler would settle it, but under the given logic and exclusion rules.
 
-The dirty marks of the site-day are not cleared here. A hit that only the recomputed generation counts therefore remains
-pending until the settler settles the hit's day. The ledger thus balances with either generation: the old or the
-recomputed generation may be current.
+This module does not clear the dirty marks of the site-day. If only the recomputed generation counts a hit, the hit
+therefore remains pending until the settler settles its day. The ledger thus balances whether the old or the recomputed
+generation is current.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Rebuilder:
     def bounds(self) -> ScanBounds:
         """Return the bounds for scans that begin at this moment.
 
-        All current generations were read from hits within these bounds.
+        The bounds include all hits from which the current generations were computed.
         """
         return scan_bounds(self._stores.progress)
 
@@ -100,7 +100,7 @@ class Rebuilder:
     ) -> Recomputed:
         """Settle a site-day that has a current generation.
 
-        The given logic applies, or else the current generation's logic.
+        If no logic is given, the current generation's logic applies.
 
         Args:
             site_day: the site-day.
@@ -109,7 +109,8 @@ class Rebuilder:
             bounds: the scan's bounds.
             work: the work for which the site-day is recomputed.
             rules: new versions of the exclusion rules, by day. Days without a new version keep their version.
-            erasing: erasure marks for visitors that are about to be erased. Hits of these visitors do not count.
+            erasing: erasure marks for visitors that are about to be erased. Hits that an erasure mark covers do not
+                count.
 
         Raises:
             SiteDayFailed: the site-day cannot be settled.
@@ -141,7 +142,7 @@ class Rebuilder:
                 worked.close()
 
     def _refuse_broken_rules(self, name: str, versions: Mapping[int, int]) -> None:
-        """Raise an error if a rule in these versions does not compile, because the results would lack this rule."""
+        """Raise an error if any rule in these versions does not compile, because settlement would skip the rule."""
         site = self._stores.directory.site(name) if versions else None
         if site is None:
             return
@@ -155,7 +156,7 @@ class Rebuilder:
                 )
 
     def _compared(self, attempt: Attempt, worked: Worked, work: Work) -> Recomputed:
-        """Compare a settlement with the current generation. Return the result as a recomputed site-day."""
+        """Compare a settlement with the current generation, and return the recomputed site-day with the differences."""
         current = self._current_version(attempt)
         old = self._series(attempt.site_day, current.generation)
         series = attempt.series_of(worked.settled)
@@ -217,7 +218,7 @@ class Rebuilder:
             self._reprocessings.put(id_, [done.rebuilt for done in wave])
 
     def _abandon(self, wave: Sequence[Recomputed]) -> None:
-        """Supersede the attempts. If the store is unavailable, the next publication or CANCEL will supersede them."""
+        """Abandon the attempts. If the store is unavailable, the next publication or CANCEL abandons the attempts."""
         with contextlib.suppress(RetryError):
             for done in wave:
                 site, day = done.attempt.site_day
@@ -258,7 +259,7 @@ class Rebuilder:
     def _current_version(self, attempt: Attempt) -> GenerationVersion:
         """Return the current generation with its ledger entry and its carry.
 
-        A rollback needs both to restore the generation.
+        To restore the generation, a rollback needs the ledger entry and the carry.
 
         Raises:
             StaleGeneration: another settler has published the site-day since the attempt began. The stored ledger entry

@@ -1,8 +1,8 @@
 """Selects the site-days that a reprocessing must recompute (step RECOMPUTE).
 
-The module `rebuilder` recomputes each of these site-days. After the plan's last day, the work continues with the
-settled days that follow. The work ends when a recomputation no longer changes the visits that a day hands to the next
-day (rule L4). Days outside the plan that change only because of these visits are therefore included in the difference.
+The module `rebuilder` recomputes each selected site-day. After the plan's last day, the work continues with the settled
+days that follow. On each site, the work ends when a recomputation no longer changes the carry to the next day (rule
+L4). The reported difference therefore includes days after the plan that change only because of a changed carry.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Recomputing:
     """Recomputes a reprocessing's site-days, in ascending order of sites and days.
 
     An instance must be used by one thread only. A repair begins by restoring raw records from the log. If raw hits of a
-    site-day are still missing or damaged, the site-day is not recomputed. It keeps its published generation. A site-day
-    after the plan keeps its logic and rules. If the raw hits of a site-day after the plan are not complete, the
-    site-day is left to the settler.
+    site-day are still missing or damaged, the site-day is not recomputed, and keeps its published generation. A
+    site-day after the plan keeps its logic and rules. If the raw hits of a site-day after the plan are not complete,
+    the site-day is left to the settler.
 
     Args:
         page_site_days: the number of recomputed site-days that are read at once.
@@ -62,9 +62,9 @@ class Recomputing:
         return at.chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Recompute at least one site-day. Then recompute further site-days until the portion is over.
+        """Recompute at least one site-day, then further site-days until the portion of work is over.
 
-        Return whether all site-days are recomputed.
+        Return the chain with the finished site-days, and whether all site-days are recomputed.
         """
         kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
         if kept is None:
@@ -97,9 +97,9 @@ class Recomputing:
     def _with_open_hits(
         self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]
     ) -> tuple[Chain, bool]:
-        """Count the hits that the visitor has on days that are not settled yet.
+        """Count the hits that the erased visitor has on days that are not settled yet.
 
-        Return whether all these days have been counted.
+        Return the chain with the count, and whether the hits of all unsettled days are counted.
         """
         for site_day in self._rebuilder.open_days(reprocessing):
             if chain.counted is None or site_day > chain.counted:
@@ -137,11 +137,11 @@ class Recomputing:
         return None
 
     def _left(self, reprocessing: Reprocessing, at: Reached) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield the site-days that are left. A stored recomputation, if any, comes with its site-day.
+        """Yield the site-days that follow the chain's last site-day, each with its stored recomputation or None.
 
-        Days without a current generation are left out, because they are settled when they close. Another settler may
-        have done part of the work. A site-day that is left may therefore already have a stored recomputation. The
-        caller must extend `at` by each site-day before taking the next site-day.
+        Another settler may already have stored recomputations of these site-days. Days without a current generation are
+        left out, because they are settled when they close. Before the caller takes the next site-day, the caller must
+        extend `at` by the yielded site-day.
         """
         last = at.chain.last
         for site in sorted(reprocessing.sites):
@@ -160,7 +160,7 @@ class Recomputing:
     def _following(
         self, reprocessing: Reprocessing, site: str, at: Reached
     ) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield a site's settled days after the plan. End when a day hands unchanged visits to the next day."""
+        """Yield a site's settled days after the plan, until a day has an unchanged carry to the next day."""
         while (last := at.chain.last) is not None and last.site == site and last.day >= reprocessing.end_day - 1:
             site_day = SiteDay(site, last.day + 1)
             is_settled = self._generations.current(site, site_day.day, site_day.day + 1)

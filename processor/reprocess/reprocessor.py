@@ -1,9 +1,10 @@
 """The reprocessor does the work that reprocessings request, portion by portion (architecture A9).
 
-A portion has a time limit. Portions run in the settler's thread, between two passes of the settler. Settler and
-reprocessor therefore never work on a site at the same time. Late hits are settled between portions. Several settlers do
-parts of the same work at the same time (`parts`). Each settler does the sites in the buckets that it leases. All work
-is idempotent. After a crash at any point, the next portion continues with the site-days that are not done yet.
+A portion has a time limit. Portions run in the settler's thread, between two passes of the settler. A settler and its
+reprocessor therefore never work on a site at the same time. Late hits are settled between portions. Several settlers
+may work on the same reprocessing at the same time, each on a part (`parts`). Each settler works on the sites in the
+buckets that it leases. All work is idempotent. After a crash at any point, the next portion continues with the
+site-days that are not finished yet.
 """
 
 from __future__ import annotations
@@ -55,18 +56,18 @@ _RESULTS: Mapping[Work, ReprocessedResult] = {
 
 
 class _Steps(Protocol):
-    """Executes a kind of work."""
+    """Executes one kind of work of a reprocessing, such as PUBLISH."""
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the chain with which the work continues: the given chain, or a chain with further site-days."""
+        """Return the chain with which the work continues: the given chain, possibly extended by finished site-days."""
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Work on at least one site-day. Return the chain with which the work continues, and whether it is done."""
+        """Work on at least one site-day. Return the chain with the finished site-days, and whether the work is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """The progress of a part: the chain, and the time and the number of site-days at which this process began the part.
+    """The progress of a part: its chain, when this process began the part, and how many site-days were done then.
 
     `erases` is true if the work is an erasure's PUBLISH.
     """
@@ -79,9 +80,10 @@ class _Progress:
     began_count: int | None = None
 
     def at(self, chain: Chain) -> _Progress:
-        """Return the progress, continued with this chain.
+        """Return the progress with the given chain.
 
-        The first chain contains the site-days that were done before this process began.
+        When `at` is called for the first time, the chain contains the site-days that were done before this process
+        began.
         """
         began_count = chain.count if self.began_count is None else self.began_count
         return replace(self, chain=chain, began_count=began_count)
@@ -145,10 +147,10 @@ class Reprocessor:
         }
 
     def run_once(self) -> int:
-        """Do one portion of work. Return the number of site-days that were done.
+        """Do one portion of work. Return the number of site-days that this portion has finished.
 
-        If the work of a reprocessing fails, the reprocessing becomes FAILED. Other errors do not end the settler's
-        process. The next portion is delayed, and settlement continues.
+        If the work of a reprocessing fails, the reprocessing becomes FAILED. After any other error, the next portion is
+        delayed, and settlement continues.
 
         Raises:
             RetryError: a store is unavailable. The reprocessing remains RUNNING, and the next portion is delayed
@@ -170,7 +172,7 @@ class Reprocessor:
             return 0
 
     def _note_damage(self, error: StoreCorrupt) -> None:
-        """Log once that a stored reprocessing is damaged. Continue with the other reprocessings."""
+        """Log once that a stored reprocessing is damaged, so that work on the other reprocessings can continue."""
         if error.message not in self._noted and len(self._noted) < _MAX_NOTED:
             self._noted.add(error.message)
             logger().error("reprocessing_is_damaged", message=error.message)
@@ -190,18 +192,17 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the erasures that are waiting. Forget the progress of erasures that this process no longer does."""
+        """Return the ids of waiting erasures. Forget the progress of erasures that this process no longer does."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
         return waiting
 
     def _take_up(self, id_: str) -> None:
-        """Set the progress of the current work aside.
+        """Make the progress of the given reprocessing current, and keep the progress of the previous work for later.
 
-        If progress of the given reprocessing was set aside before, continue with this progress. Erasures often wait, so
-        erasures and other work take turns. If the progress were not set aside, the work would be claimed again and
-        would restart at each turn.
+        Erasures often wait, so erasures and other work take turns. Without the kept progress, the work would be claimed
+        again and would restart at each turn.
         """
         begun = self._progress
         if begun is not None and begun.id != id_:
@@ -210,21 +211,23 @@ class Reprocessor:
             self._progress = self._set_aside.pop(id_, None)
 
     def _begin_other_work(self) -> None:
-        """New work begins: forget the progress of all other work, except the progress of erasures."""
+        """When new work begins, forget the progress of all other work except erasures."""
         self._restoring.forget()
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if at.erases}
 
     def _portion(self, reprocessing: Reprocessing, buckets: frozenset[int], stored: Sequence[Reprocessing]) -> int:
         """If this settler has no part of the work, claim a part. Then do one portion of the part.
 
-        The control service withdraws a request if another reprocessing has the same site-days. A claim stores a new
-        version of the reprocessing. A claim and a withdrawal therefore cannot both succeed. If the work would undo a
-        later publication, this function withdraws the request.
+        The control service withdraws a request if another reprocessing has the same site-days. A claim and a withdrawal
+        each replace the stored version of the reprocessing, so only one of the two can succeed. If the work would undo
+        a later publication, this function withdraws the request.
         """
         if reprocessing.work is None:
             self._fail(
                 reprocessing,
-                FatalError("the reprocessing is running, but no work is requested: request the work again"),
+                FatalError(
+                    "the reprocessing is RUNNING, but its stored value names no work: restore the store from a backup"
+                ),
             )
             return 0
         self._take_up(reprocessing.id)
@@ -283,23 +286,20 @@ class Reprocessor:
         )
         self._progress = None if is_done else replace(begun, part=done, chain=chain)
         if not is_done and chain is begun.chain and done == begun.part:
-            return 0  # an erasure that waits has not changed anything
+            return 0  # an erasure that only waited has nothing to store
         self._metrics.add(PROCESSOR_REPROCESSED, count, result=_RESULTS[begun.part.work])
         self._log(reprocessing, begun, done)
         self._change(reprocessing, lambda stored: with_part(stored, done, self._clock.now()))
         return count
 
     def _back_off(self) -> None:
-        """Delay the next portion.
-
-        Each portion may wait long for its rows. During this wait, nothing is settled.
-        """
+        """Delay the next portion, because a portion may wait long for its rows, and nothing is settled meanwhile."""
         after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
         self._unavailable += 1
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)
 
     def _is_in_hand(self, reprocessing: Reprocessing, buckets: frozenset[int]) -> bool:
-        """Return whether the progress belongs to a stored part, and this settler still leases all the part's buckets.
+        """Return whether the current progress belongs to a stored part, and this settler still leases all its buckets.
 
         A new request removes all unfinished parts, so parts are claimed anew for each request.
         """
@@ -339,7 +339,7 @@ class Reprocessor:
     def _change(self, reprocessing: Reprocessing, change: Callable[[Reprocessing], Reprocessing]) -> None:
         """Change the stored reprocessing. If another settler changes the reprocessing at the same time, try again.
 
-        If the work is no longer requested, change nothing. For example, the work may have been cancelled.
+        If the work is no longer requested, for example because it was cancelled, change nothing.
         """
         stored: Reprocessing | None = reprocessing
         for _ in range(_MAX_TRIES):
@@ -357,8 +357,8 @@ class Reprocessor:
     def _replace(self, reprocessing: Reprocessing) -> Reprocessing | None:
         """Replace the stored reprocessing, and return the new version.
 
-        Return None if another process has already replaced the given version. The next pass reads the version that the
-        other process has stored.
+        If another process has already replaced the given version, return None. The next pass then reads the newer
+        version.
         """
         changed = self._next_version(reprocessing)
         if self._reprocessings.replace(changed):

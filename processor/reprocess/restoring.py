@@ -1,14 +1,14 @@
-"""Restores raw records that the raw store has lost but the log still has. A repair does this before it recomputes.
+"""Restores raw records that the raw store has lost but the log still has. A repair begins with this module.
 
-First, the raw hits of each site-day and of both neighbouring days are counted. The numbers are compared with both
-ledgers (hitmesh.model.expected_hits). The log is read only if hits are missing. Hits that are missing in the log too
-are lost. A site-day keeps its published generation if the recomputation would have fewer hits than the site-day's
-ledger entry.
+First, the raw hits of each site-day and of both neighbouring days are counted. The counts are compared with the
+stream's ledger and with the settled day's ledger entry (hitmesh.model.expected_hits). The log is read only if hits are
+missing. Hits that are missing in the log too are lost. A site-day keeps its published generation if the recomputation
+would have fewer hits than the site-day's ledger entry.
 
 Like the lost records, restored records contain blank rows in place of erased hits. Blank rows count as raw hits,
 because both ledgers contain them.
 
-The work is done in portions, and is idempotent. After a crash, the next process begins again.
+The work is done in portions, and is idempotent. After a crash, the next process begins from the start.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Examined:
 class _SiteLedger:
     """A site's accepted hits according to the stream's ledger, by UTC day.
 
-    The site's dirty marks were read after the ledger.
+    The site's dirty marks (`marks`) were read after the ledger.
     """
 
     site: str
@@ -68,7 +68,7 @@ class _SiteLedger:
 
 @dataclass(slots=True)
 class _Progress:
-    """The state of the work: site-days to examine, incomplete site-days, the unread part of the log, and results."""
+    """The progress of a repair: site-days to examine, incomplete site-days, unread log records, and findings."""
 
     id: str
     to_examine: Iterator[SiteDay]
@@ -92,7 +92,7 @@ class Restoring:
         self._site: _SiteLedger | None = None
 
     def forget(self) -> None:
-        """Forget the progress, so that the next call of `advance` begins again."""
+        """Forget the progress, so that the next call of `advance` begins from the start."""
         self._progress = None
 
     def repair_of(self, reprocessing: Reprocessing) -> RawRepair | None:
@@ -106,9 +106,9 @@ class Restoring:
             self._note_lost(self._progress, LostHits(site_day, 0, kept=True))
 
     def advance(self, reprocessing: Reprocessing, is_over: Callable[[], bool]) -> frozenset[SiteDay] | None:
-        """Work until the portion is over.
+        """Restore raw records until the portion of work is over.
 
-        Return the site-days that must not be recomputed. If the work is not finished, return None.
+        If the work is finished, return the site-days that must not be recomputed; otherwise, return None.
         """
         this = self._progress
         if this is None or this.id != reprocessing.id:
@@ -122,9 +122,10 @@ class Restoring:
         return frozenset(this.kept)
 
     def _begun(self, reprocessing: Reprocessing) -> _Progress:
-        """Begin the work. Records that an earlier process restored stay in the count.
+        """Return the progress with which a repair begins.
 
-        Lost hits are counted again from 0.
+        The count of restored records includes the records that an earlier process restored. The count of lost hits
+        begins at 0.
         """
         before = reprocessing.raw_repair or _NOTHING
         unreadable = tuple(each for each in before.named if not each.hits)
@@ -153,10 +154,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- examine
 
     def _site_days(self, reprocessing: Reprocessing) -> Iterator[SiteDay]:
-        """Yield the plan's settled site-days and their neighbouring days.
-
-        A recomputation reads the neighbouring days too.
-        """
+        """Yield the plan's settled site-days and their neighbouring days, which a recomputation reads too."""
         for site in sorted(reprocessing.sites):
             days = self._stores.generations.current(site, reprocessing.first_day - 1, reprocessing.end_day + 1)
             yield from (SiteDay(site, day) for day in sorted(days))
@@ -169,7 +167,7 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """Mend the index of a site-day with incomplete raw hits. If hits are still missing, return the findings."""
+        """If a site-day's raw hits are incomplete, mend its index. If hits are still missing, return the findings."""
         if self._examined(site_day) is None:
             return None
         self._stores.raw.mend_index(site_day)
@@ -178,8 +176,8 @@ class Restoring:
     def _examined(self, site_day: SiteDay) -> _Examined | None:
         """Count a site-day's raw hits. Return None if no raw hit is missing.
 
-        Read in this order: the stream's ledger, the dirty marks, the generation. With this order, a hit that is stored
-        between two of these reads is never taken for a missing hit.
+        The stream's ledger is read first, then the dirty marks, then the generation. If a hit is stored between the
+        reads, the order of the reads ensures that the hit is not taken for a missing hit.
         """
         site, day = site_day
         of_site = self._site_ledger(site)
@@ -206,9 +204,9 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------- restore
 
     def _log(self, incomplete: Mapping[SiteDay, _Examined]) -> Iterator[Sequence[LoggedRecord]]:
-        """Yield the log's records that may have hits of these site-days. Each step yields some records."""
-        # A hit's event time is at most a day ahead of the record's log time (rule T2). Earlier records therefore need
-        # not be read.
+        """Yield the log's records that may have hits of the incomplete site-days, some records at a time."""
+        # A hit's event time is at most a day ahead of its record's log time (rule T2), so earlier records need not be
+        # read.
         first_time = min(site_day.day for site_day in incomplete) * DAY_MS - MAX_AHEAD_MS
         for partition, progress in sorted(self._stores.progress.progress(Topic.HITS).items()):
             offset, log_time = self._stores.log_scan.offset_at(partition, first_time), 0
@@ -221,8 +219,8 @@ class Restoring:
     def _restore(self, this: _Progress, records: Sequence[LoggedRecord]) -> None:
         """Store the records that the raw store has lost or damaged.
 
-        Their claims may be lost too, and are stored as well. Each call reads the erasure marks again. All marks that
-        were stored before the call are therefore applied.
+        The claims of the restored records may also be lost, so the claims are stored as well. Each call first reads the
+        erasure marks again, so that the hits of all erased visitors become blank.
         """
         lost: list[LoggedRecord] = []
         for record in records:
@@ -256,7 +254,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------ conclude
 
     def _conclude(self, this: _Progress, reprocessing: Reprocessing) -> None:
-        """Count the hits that are lost. The next step then examines the next site-days."""
+        """Count the lost hits of the incomplete site-days, so that the next step examines further site-days."""
         self._site = None
         for site_day in sorted(this.incomplete):
             still = self._examined(site_day)

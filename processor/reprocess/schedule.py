@@ -16,10 +16,10 @@ _FINISHED: Final = (State.PUBLISHED, State.ROLLED_BACK, State.CANCELLED, State.E
 def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) -> Iterator[Reprocessing]:
     """Yield the running reprocessings, oldest first.
 
-    A reprocessing that shares a site-day with an older open one is left out. Work that a settler has begun counts as
-    the oldest. Two works therefore never alternate on a site-day. `waiting` contains the ids of erasures that cannot
-    begin yet, or that wait for streams or for the settler. Other reprocessings do not wait for the erasures in
-    `waiting`.
+    If a reprocessing shares a site-day with an older open reprocessing, the younger reprocessing is left out. Work that
+    a settler has begun counts as older than all other work. Two reprocessings therefore never take turns on a site-day.
+    `waiting` contains the ids of erasures that cannot begin yet, or that wait for streams or for the settler. Other
+    reprocessings do not wait for the erasures in `waiting`.
     """
     older: list[Reprocessing] = []
     for reprocessing in sorted(stored, key=lambda each: (not each.parts, each.created_at, each.id)):
@@ -31,7 +31,7 @@ def to_work_on(stored: Iterable[Reprocessing], waiting: Collection[str] = ()) ->
 
 
 def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Reprocessing]:
-    """Return the plans that were created before this time (UTC ms) and never ran."""
+    """Return the plans that were created before `created_before` (UTC ms) and never ran."""
     return [
         reprocessing
         for reprocessing in stored
@@ -40,7 +40,7 @@ def expired(stored: Iterable[Reprocessing], created_before: int) -> Sequence[Rep
 
 
 def removable(stored: Iterable[Reprocessing], expired_before: int, finished_before: int) -> Sequence[Reprocessing]:
-    """Return plans that expired before one time, and reprocessings that finished before another time (UTC ms)."""
+    """Return plans that expired before `expired_before`, and reprocessings that finished before `finished_before`."""
     before = {State.EXPIRED: expired_before} | dict.fromkeys(_FINISHED, finished_before)
     return [
         reprocessing

@@ -1,8 +1,8 @@
 """Describes the two generations of a recomputed site-day, and which of the two a work makes current (reprocessing).
 
-Pure. PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. The current entry shows
-whether the site-day has changed since the reprocessing last moved it. The settler may have settled it again because
-late hits arrived.
+All functions are pure. PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. After the
+reprocessing has moved a site-day, the settler may settle the site-day again, for example because late hits arrived. The
+site-day's current generation entry shows whether the settler has settled the site-day since the move.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from processor.settle.settlement import Settled
 
 
 class Standing(StrEnum):
-    """How the current entry relates to the recomputed site-day.
+    """How a site-day's current generation entry relates to the recomputed site-day.
 
     MOVED: the wanted generation is current.
 
-    AS_LEFT: the other generation is current, and nothing has changed since the reprocessing last moved the site-day.
+    AS_LEFT: the generation that the work replaces is current, and nothing has changed since the reprocessing last moved
+    the site-day.
 
-    SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. The work has therefore
-    already made the wanted generation current.
+    SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. A settlement keeps the
+    logic and rules of the current generation, so the work made the wanted generation current before this settlement.
 
     STALE: the settler has settled the site-day again, and nothing shows that the work has already made the wanted
     generation current.
@@ -51,8 +52,9 @@ def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
 def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
     """Return whether `Rebuilt.after` was settled under the logic and rules of this reprocessing.
 
-    When a rollback recomputes a site-day, it stores the generation that reports read until then as `Rebuilt.after`. If
-    another reprocessing published that generation, it does not contain this reprocessing's correction.
+    If a rollback recomputes a site-day, `Rebuilt.after` becomes the generation that reports read before the rollback.
+    Another reprocessing may have published the generation in `Rebuilt.after`, without the correction of this
+    reprocessing.
     """
     before, after = rebuilt.before, rebuilt.after
     is_planned = reprocessing.is_planned(rebuilt.site_day.day)
@@ -63,7 +65,7 @@ def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
 
 
 def standing(rebuilt: Rebuilt, work: Work, current: GenerationEntry) -> Standing:
-    """Return how the current entry relates to the recomputed site-day."""
+    """Return how the site-day's current generation entry relates to the recomputed site-day."""
     to = wanted(rebuilt, work)
     if current.generation == to.generation:
         return Standing.MOVED
@@ -95,9 +97,9 @@ def rebuilt_of(
     work: Work,
     reasons: ChangeReasons | None = None,
 ) -> Rebuilt:
-    """Return a recomputed site-day.
+    """Return a recomputed site-day, with the attempt's generation and the current generation.
 
-    In a rollback, the attempt replaces the generation that was current before PUBLISH.
+    If the work is ROLL_BACK, the attempt becomes `Rebuilt.before`, in place of the generation before PUBLISH.
 
     Args:
         attempt: the attempt that settled the site-day.
@@ -140,7 +142,7 @@ def flags_to_set(rebuilt: Rebuilt, work: Work) -> Mapping[HitAt, bool]:
 def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
     """Raise an error if a site-day was recomputed from fewer accepted hits than the current generation has.
 
-    The log only grows. A recomputation therefore finds fewer hits only if the raw store has lost hits.
+    The log only grows, so a recomputation finds fewer hits only if the raw store has lost hits.
 
     Raises:
         StoreCorrupt: raw hits are missing.
@@ -158,8 +160,8 @@ def refuse_fewer_hits(recomputed: Rebuilt, work: Work) -> None:
 def hand_on_the_same(version: GenerationVersion, other: GenerationVersion) -> bool:
     """Return whether the next day's settlement has the same result with both generations.
 
-    The logic matters too: an open visit continues under the logic of the day on which the visit began. A damaged carry
-    differs from every other carry.
+    If visits are open, both generations must have the same logic, because an open visit continues under the logic of
+    the day on which it began. A damaged carry differs from every other carry.
     """
     try:
         carry = Carry.from_bytes(version.carry)
@@ -171,7 +173,7 @@ def hand_on_the_same(version: GenerationVersion, other: GenerationVersion) -> bo
 
 
 def unwanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
-    """Return the generation that the work replaces."""
+    """Return the generation that the work replaces by the wanted generation."""
     return rebuilt.after if work is Work.ROLL_BACK else rebuilt.before
 
 

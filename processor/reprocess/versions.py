@@ -1,6 +1,6 @@
 """Decides under which logic and rules a reprocessing recomputes a day.
 
-Days after the plan keep their logic and rules. Pure.
+Days after the plan keep their logic and rules. All functions are pure.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def logic_for(reprocessing: Reprocessing, day: int) -> Logic | None:
 
 
 def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
-    """Return the version of the exclusion rules for a day and its neighbours.
+    """Return the version of the exclusion rules for a day and both neighbouring days.
 
-    If the days keep their version, the result is empty.
+    If all three days keep their version, the result is empty.
     """
     site, day = site_day
     if reprocessing.kind is not Kind.RULES:

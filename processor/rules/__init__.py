@@ -1,1 +1,1 @@
-"""The rules for visits, copies, orders and rollups. Stream and settlement share these rules. Pure."""
+"""The rules for visits, copies, orders and rollups. Stream and settlement share these pure functions."""

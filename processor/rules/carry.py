@@ -1,9 +1,9 @@
 """A carry is the state that a settled day hands to the next day (settlement, rule L4).
 
-A carry contains the visits that were open at the end of this day, in their state at that instant. A carry also contains
-a digest of some hits of the next day. These hits belong to the open visits, and this day's settlement has already read
-them. With this digest, the next day's settlement detects whether this day's settlement has read all hits of the open
-visits. Equal carries have equal bytes.
+A carry contains the visits that were open at the day's end, in their state at that instant. The day's settlement has
+also read the next day's hits that continue the open visits. The carry contains a digest of the continuing hits. With
+the digest, the next day's settlement detects whether the day's settlement has read all hits of the open visits. Equal
+carries have equal bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Carry:
 
     Attributes:
         open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
-        followed: the `digest` of hits on the next day that belong to these visits and that this settlement has read.
+        followed: the `digest` of the next day's hits that continue the open visits and that the day's settlement has
+            read.
     """
 
     open_visits: pl.DataFrame
@@ -121,7 +122,7 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
     dimensions = first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
     if not (visits.first < 0).any():
         return dimensions.select(CARRIED_DIMENSIONS)
-    # The first view of a carried-in visit is either before these hits or among them.
+    # The first view of a carried-in visit is either in `carried` or in `hits`.
     before = np.where(visits.first < 0, -1 - visits.first, 0)
     viewed = (visits.first < 0) & (carried["views"].to_numpy()[before] > 0)
     known = carried["landing_page"].gather(before)
@@ -131,9 +132,9 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
 
 
 def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """Return these columns for each visit.
+    """Return the columns `names` for each visit.
 
-    The values come from the visit's first hit; for a carried-in visit, they come from the carry.
+    The values are from the visit's first hit; for a carried-in visit, they are from the carry.
     """
     is_carried = visits.first < 0
     if not is_carried.any():
@@ -152,8 +153,8 @@ def digest(hits: pl.DataFrame, wins_order: BoolArray, excluded_by_rule: BoolArra
     Args:
         hits: hits in visits, in any order.
         wins_order: (n,) whether the hit is the ORDER that counts (rule D3).
-        excluded_by_rule: (n,) whether the hit is excluded by an exclusion rule only; None if no hit is excluded in this
-            way. No other cause of exclusion is covered, because only decisions by exclusion rules can change later.
+        excluded_by_rule: (n,) whether the hit is excluded only by an exclusion rule; None if no value is True. A hit
+            that is excluded as a bot or as referrer spam has the value False, because this exclusion never changes.
     """
     mixed = np.zeros(hits.height, np.uint64)
     columns = [hits[name].to_numpy() for name in ("visitor_lo", "hit_hash", "content_hash")]

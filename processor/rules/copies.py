@@ -1,8 +1,8 @@
 """Finds hits that are copies of earlier hits (journey step 5, rules D1 and D2).
 
-A hit is a copy if the log contains an earlier hit with the same visitor and hit id. The two event times must be at most
-two hours apart. The earlier hit may itself be a copy. The verdict on a hit therefore depends only on hits within two
-hours of it. The length of the window that is read does not matter.
+A hit is a copy if the log contains an earlier hit with the same visitor and hit id. The event times of both hits must
+be at most two hours apart. The earlier hit may itself be a copy. The verdict on a hit therefore depends only on hits
+within two hours of this hit, and not on the length of the window.
 
 `hit_hash`, 64 bits of XXH3, finds candidates. The texts of the ids then decide whether a candidate is a copy (rule D0).
 """
@@ -62,7 +62,7 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
 def _suspects(hits: pl.DataFrame) -> I64Array:
     """Return the rows whose key may occur more than once.
 
-    Usually there are no such rows, and the search costs only one sort.
+    Usually, no key occurs more than once, and the search costs only a sort.
     """
     mixed = key_hashes(hits)
     repeated = repeated_hashes(mixed)
@@ -104,7 +104,7 @@ def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I
 
 
 def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.integer], BoolArray]:
-    """Return a stable sort order by these columns. Also return whether each sorted row begins a group of equal rows."""
+    """Return a stable sort order by the columns `names`, and whether each sorted row begins a group of equal rows."""
     order = keys.select(pl.arg_sort_by(list(names), maintain_order=True)).to_series().to_numpy()
     changes = (pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
     first = keys[order].select(pl.any_horizontal(changes)).to_series().to_numpy().copy()
@@ -119,11 +119,11 @@ def are_apart(texts: pl.Series, first: BoolArray) -> BoolArray:
 
 
 def _mark_far_copies(rows: I64Array, times: I64Array, window_ms: int, original: I64Array) -> None:
-    """Find copies hit by hit. This is needed only in a rare case: hits with the same id are more than two hours apart.
+    """Find copies hit by hit, for the rare case that hits with the same id are more than two hours apart.
 
     Each hit is compared with the hits that are earlier in log order and nearest in event time. A linked list contains
-    the hits in the order of their event times. Hits are removed from the list in reverse log order. A hit's neighbours
-    in the list are therefore always earlier in the log. The time is O(n log n).
+    the hits in the order of their event times. Hits are removed from the list in reverse log order. When a hit is
+    removed, its neighbours in the list are therefore earlier in the log than the hit. The time is O(n log n).
     """
     instants, places = np.unique(times, return_inverse=True)
     at, place_of = instants.tolist(), places.tolist()

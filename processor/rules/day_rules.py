@@ -1,8 +1,8 @@
-"""Decides which hits are excluded. The version of the site's exclusion rules for the UTC day decides (settlement).
+"""Decides which hits a settlement excludes, by the site's exclusion rules.
 
-The rules for a hit's UTC day decide about the hit. This also holds when the settlement of a neighbouring day reads the
-hit. Each hit is therefore excluded either in all settlements or in none. If a day has no version, the collector's
-decisions in the log apply. Pure.
+Each UTC day may have a version of the rules. A hit is decided by the version of its own UTC day, even if the settlement
+of a neighbouring day reads the hit. Each hit is therefore excluded either in all settlements or in none. If a day has
+no version, the collector's decisions in the log apply. All functions are pure.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from hitmesh.model.rows.rule_flags import MATCHED, broken_rules, matcher_of, rul
 from hitmesh.model.zones import DAY_MS
 
 SETTLED_STEPS_A_HIT: Final = 2_000
-"""For each hit that is decided, a settlement may spend this many RE2 steps on its patterns."""
+"""For each hit that is decided, a settlement may spend this many RE2 steps on the rules' patterns."""
 SETTLED_FREE_STEPS: Final = 2_000_000_000
-"""A settlement may also spend this many RE2 steps, whatever the number of hits. They take at most 24 s of CPU time."""
+"""In addition, a settlement may spend this many RE2 steps, which take at most 24 s of CPU time."""
 _NETWORK: Final = MATCHED[RuleKind.NETWORK].column
 
 
@@ -52,12 +52,12 @@ class DayRules:
 
     @property
     def decide_anew(self) -> bool:
-        """Whether there is a day on which the rules decide about hits. On all other days, the collector decides."""
+        """Whether any day has a version of the rules. On days without a version, the collector's decisions apply."""
         return bool(self._decided)
 
     @property
     def skipped(self) -> tuple[ExclusionRule, ...]:
-        """The rules that do not compile in the versions that decide about a day. These rules match no hit."""
+        """The rules that do not compile, in all versions that decide about a day. A skipped rule matches no hit."""
         found = (rule for version in self._decided for rule in broken_rules(self.rules.at(version)))
         return tuple(dict.fromkeys(found))
 
@@ -107,7 +107,7 @@ class DayRules:
 
     @property
     def _decided(self) -> list[int]:
-        """The versions of the rules that decide about days, in ascending order."""
+        """All versions of the rules that decide about a day, in ascending order."""
         return sorted({version for version in self.versions.values() if version != AS_COLLECTED})
 
     def _version_of(self, days: I64Array) -> I64Array:
@@ -116,11 +116,11 @@ class DayRules:
 
 
 COLLECTED: Final = DayRules()
-"""The rules of days without a version: the collector's decision about each hit applies."""
+"""The rules for days without a version, on which the collector's decision about each hit applies."""
 
 
 def excluded_by_rule(flags: npt.NDArray[np.uint32]) -> BoolArray:
-    """Return whether each hit is excluded by exclusion rules only, that is, not also as a bot or referrer spam."""
+    """Return whether each hit is excluded by exclusion rules, but neither as a bot nor as referrer spam."""
     others = np.uint32(EXCLUDING_FLAGS & ~RULE_FLAGS)
     found: BoolArray = (flags & np.uint32(RULE_FLAGS) != 0) & (flags & others == 0)
     return found

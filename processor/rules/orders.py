@@ -1,8 +1,8 @@
 """Decides which claim on an order or refund counts (settlement, rule D3).
 
-For each (kind, id, excluded or not), the first claim in log order that is not a duplicate wins. Also decides which
-other days must be settled again because another claim wins. There are few orders, so this module is plain Python. The
-module `refunds` decides the amounts of refunds.
+For each (kind, id, excluded or not), the first claim in log order that is not a duplicate wins. If the winning claim
+changes, this module also decides which other days must be settled again. There are few orders, so this module is plain
+Python. The module `refunds` decides the amounts of refunds.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class OrderVerdicts:
     """The verdicts on orders in the settlement of a day.
 
     Attributes:
-        winners: the claim that counts for each subject, whatever its day.
+        winners: the claim that counts for each subject (`Claimed`). The claim may be on any day.
         changed_flags: the new flag of each claim on this day whose stored duplicate flag must change.
-        disturbed_days: other days where a claim began or ceased to win.
+        disturbed_days: the other days that must be settled again, because a claim on the day began or ceased to win.
     """
 
     winners: Mapping[Claimed, OrderClaim]
@@ -35,18 +35,18 @@ class OrderVerdicts:
     disturbed_days: frozenset[int]
 
     def wins(self, kind: ClaimKind, claimed: str, at: HitAt, *, excluded: bool) -> bool:
-        """Return whether the hit's claim counts."""
+        """Return whether the hit's claim on an order or refund wins."""
         winner = self.winners.get((kind, claimed, excluded))
         return winner is not None and claim_at(winner) == at
 
 
 def seen_claims(claims: Iterable[OrderClaim], before: Mapping[PartitionId, int]) -> list[OrderClaim]:
-    """Return the claims whose records are within the bounds of a scan. The order of the claims is kept."""
+    """Return the claims whose records are within the bounds of a scan, in the given order."""
     return [claim for claim in claims if claim.position.offset < before.get(_partition(claim), 0)]
 
 
 def with_flags(claims: Iterable[OrderClaim], flags: Mapping[HitAt, bool]) -> list[OrderClaim]:
-    """Return the claims. If `flags` contains a claim, the flag from `flags` replaces the claim's duplicate flag."""
+    """Return the claims, with the duplicate flag from `flags` if `flags` contains the claim."""
     if not flags:
         return list(claims)
     return [replace(claim, duplicate=flags.get(claim_at(claim), claim.duplicate)) for claim in claims]
@@ -60,14 +60,14 @@ def decide_orders(
     refund_days: Mapping[str, Collection[int]] | None = None,
     excluded_before: Mapping[HitAt, bool] | None = None,
 ) -> OrderVerdicts:
-    """Return the winning claims. Also return the flags and days that change because of the winners.
+    """Return the winning claims, the duplicate flags that change, and the other days that must be settled again.
 
     Args:
         claims: all claims on the orders and refunds that are to be decided; claims on one id must be in log order.
         day: the UTC day to settle.
         duplicates: for claiming hits, whether the hit is a copy; hits on other days may be included.
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
-            day's claims beyond these offsets are new. A new claim may take an order from a claim on another day.
+            day's claims in later records are new. A new claim may win an order in place of a claim on another day.
         refund_days: for each order, the days of refunds that take their amount from the order.
         excluded_before: for claiming hits, whether the current generation excludes the hit; for a hit that is missing
             here, the claim's flag applies. If exclusion rules are applied again, another claim on an order may win.
@@ -96,7 +96,7 @@ def decide_orders(
 
 
 def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> dict[Claimed, OrderClaim]:
-    """Return for each subject the first claim that is not a duplicate."""
+    """Return, for each (kind, id, excluded or not), the first claim that is not a duplicate."""
     winners: dict[Claimed, OrderClaim] = {}
     for claim in claims:
         if not duplicates[claim_at(claim)]:
@@ -105,7 +105,7 @@ def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> 
 
 
 def _differ(claim: OrderClaim | None, other: OrderClaim | None) -> bool:
-    return claim is not other and claim != other  # `is` is fast, and usually detects that both are the same object
+    return claim is not other and claim != other  # usually, both claims are the same object, and this test is fast
 
 
 def claim_at(claim: OrderClaim) -> HitAt:

@@ -1,7 +1,8 @@
 """Decides which amount a refund subtracts (journey step 5, settlement, rule D3).
 
-A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream. In settlement, this refund
-subtracts the order's total if the order is found. There are few refunds, so this module is plain Python.
+A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream. In settlement, a refund
+without an amount subtracts the order's total if the order is found. There are few refunds, so this module is plain
+Python.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from processor.settle.window import read_rows
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """Hits in which the amounts of refunds are final.
+    """Hits, with the refund amounts that count in settlement.
 
     Attributes:
         hits: the hits. A refund that takes its amount from its order also takes the order's currency.
@@ -40,7 +41,7 @@ def claims_refund() -> pl.Expr:
 
 
 def takes_total() -> pl.Expr:
-    """Return an expression that is true for a refund without an amount: 0, or null in a foreign record."""
+    """Return an expression that is true for a refund without an amount. A missing amount is 0 or null."""
     has_none = pl.col("refund_amount").fill_null(0) == 0
     return (pl.col("hit_type") == HitType.REFUND) & has_none & pl.col("order_id").is_not_null()
 
@@ -60,7 +61,7 @@ def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
 
 
 def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: OrderVerdicts) -> Refunded:
-    """Return hits with the refund amounts that count in settlement. The hits must not contain copies."""
+    """Return the hits, which must not contain copies, with the refund amounts that count in settlement."""
     completed = np.zeros(hits.height, np.int64)
     rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.REFUND)
     if not len(rows):
@@ -90,10 +91,10 @@ def settled_refunds(hits: pl.DataFrame, positions: RecordPositions, orders: Orde
 
 
 def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
-    """Return the claims. Every claim on these orders has a total and a currency.
+    """Return the claims, with a total and a currency in every claim on the given orders.
 
-    Claims that older versions of hitmesh stored have no total. For such a claim, total and currency are taken from the
-    ORDER hit.
+    If an older version of hitmesh stored a claim, the claim has no total. The claim's total and currency are then read
+    from the ORDER hit.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -1,9 +1,10 @@
 """Folds hits and visits into rollup rows (journey step 5, rules §8 and §9).
 
-Decides which measures a hit, an ordered item, a copy, a refusal or a visit adds to. Also decides the cell and the
-dimensions of each measure.
+Decides which measures a hit, an ordered item, a copy, a refusal or a visit adds to. This module also decides the cell
+and the dimensions of each measure.
 
-Data-quality measures count all hits. They are stored in rows that are not marked excluded (rollup_rows).
+Data-quality measures count all hits, including excluded hits, and are stored in rows that are not marked as excluded
+(rollup_rows).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _WINNING_ORDER_MEASURES: Final = {
     "shipping": "shipping",
     "discounts": "discount",
 }
-_MANY: Final = 20_000  # with more contributions, grouping part by part is cheaper than concatenating
+_MANY: Final = 20_000  # with more contributions, grouping part by part costs less than concatenating
 _ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "brand"}
 
 
@@ -67,7 +68,7 @@ class RowOwner:
 
     @property
     def columns(self) -> Mapping[str, str | int]:
-        """The columns that are equal in all of the owner's rows."""
+        """The columns that have a single value in all rows of the site-day, each with its value."""
         return {"site": self.site, "day": self.day, "generation": self.generation}
 
 
@@ -79,16 +80,16 @@ def traffic_rows(
     lg_k: int = LG_K_CELL,
     texts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Return the day's `TRAFFIC_COLUMNS`.
+    """Return the day's traffic rows, with `TRAFFIC_COLUMNS`.
 
     Args:
         owner: the owner of the rows.
         counted: the day's hits without copies, with the window columns, `wins_order`, and VISIT_DIMENSIONS of the hit's
-            visit. VISIT_DIMENSIONS may be replaced by their number `dims` in `texts`.
+            visit. If `texts` is given, the column `dims` replaces VISIT_DIMENSIONS.
         copies: the day's copies, with the window columns.
         rejected: the number of refused hits in each cell, according to their collect time.
         lg_k: log2 of the visitor sketches' size.
-        texts: VISIT_DIMENSIONS by number (`numbered_dimensions`).
+        texts: the VISIT_DIMENSIONS for each number `dims` (`numbered_dimensions`).
     """
     parts = hit_contributions(counted, TRAFFIC_DIMENSIONS if texts is None else (*HIT_DIMENSIONS, DIMS))
     others = [copy_contributions(copies, HIT_DIMENSIONS)] if copies.height else []
@@ -103,10 +104,10 @@ def traffic_rows(
 
 
 def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFrame]:
-    """Return a number for each row (n,). Also return the VISIT_DIMENSIONS of each number.
+    """Return a number for each row (n,), and the VISIT_DIMENSIONS for which each number stands.
 
-    Rows with equal VISIT_DIMENSIONS get the same number. Number 0 stands for no value in any dimension. A row has
-    twenty dimensions. If one number replaces eleven texts, grouping takes half the time.
+    Rows with equal VISIT_DIMENSIONS get the same number. Number 0 stands for rows without a value in any of these
+    dimensions. Grouping takes half the time if a single number replaces eleven of a row's twenty dimensions.
     """
     nothing = pl.DataFrame(schema=dict.fromkeys(VISIT_DIMENSIONS, pl.String()), data=[[None]] * len(VISIT_DIMENSIONS))
     rows = pl.concat([nothing, dimensions.select(VISIT_DIMENSIONS)]).rechunk().with_row_index("row")
@@ -121,7 +122,7 @@ def numbered_dimensions(dimensions: pl.DataFrame) -> tuple[I64Array, pl.DataFram
 
 
 def _with_values(rows: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Return the columns without text columns that are null in all rows. Most dimensions are null in most traffic."""
+    """Return the columns except text columns that are null in all rows, because most traffic has few dimensions."""
     there = [name for name in names if name in rows.columns]
     kept = [name for name in there if rows.schema[name] != pl.String or rows[name].null_count() < rows.height]
     return kept or [names[0]]
@@ -159,9 +160,9 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
     """Return the contributions of counted hits to traffic rows. Each frame omits measures that are 0 in all its rows.
 
     Args:
-        counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
+        counted: hits without copies, with the columns in `dimensions`, the window columns and `wins_order`.
         dimensions: the columns that distinguish rows. An item's own dimensions replace the hit's dimensions. `hit_type`
-            stays a number.
+            is not replaced by its name.
 
     Returns:
         Frames with cell, excluded, dimensions, measures and `visitor`. For interactive hits, `visitor` is visitor_lo;
@@ -178,7 +179,7 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
 def visits_rows(owner: RowOwner, contributions: pl.DataFrame, texts: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return `VISITS_COLUMNS` for the contributions of visits that start on the owner's day.
 
-    `texts` is as for traffic rows.
+    `texts` is as in `traffic_rows`.
     """
     return folded_rows(RowSource.VISITS, owner, [contributions], texts=texts)
 
@@ -282,7 +283,7 @@ def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 
 
 def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return the contributions of copies. A copy belongs to no visit, and has its own hit dimensions."""
+    """Return the contributions of copies. A copy has no visit, so its row has the copy's own dimensions."""
     return copies.select(
         *_hit_key(dimensions),
         pl.lit(value=False).alias("excluded"),
@@ -319,15 +320,15 @@ def hit_type_name() -> pl.Expr:
 
 
 def with_texts(rows: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows. VISIT_DIMENSIONS replace their number `dims`."""
+    """Return the rows, with VISIT_DIMENSIONS in place of their number `dims`."""
     return rows.drop(DIMS).with_columns(*texts[rows[DIMS]])
 
 
 def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) -> pl.DataFrame:
-    """Return one row per key. Each row has the sums of its contributions.
+    """Return one row per key, with the sums of the contributions that have the key.
 
-    The input may also be rows from an earlier call of this function. Rows of traffic keep the list of their visitors. A
-    dimension without values may be missing.
+    The input may also be rows from an earlier call of this function. Each row of traffic keeps a list of its visitors.
+    A dimension without values may be missing.
     """
     there = [name for name in MEASURES[source] if name in contributions.columns]
     sums = [name for name in there if (contributions[name] != 0).any()]
@@ -339,14 +340,14 @@ def _summed(contributions: pl.DataFrame, key: Sequence[str], source: RowSource) 
 
 
 def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
-    """Return a sketch for each list of visitors, or null for a list without values. `lg_k` is as in cell_sketches."""
+    """Return a sketch of size 2**`lg_k` for each list of visitors, or null for a list without values."""
     groups = np.repeat(np.arange(len(visitors)), visitors.list.len().to_numpy())
     keys = visitors.explode()
     known = keys.is_not_null().to_numpy()
     groups, present = groups[known], keys.drop_nulls().to_numpy()
     counts = np.bincount(groups, minlength=len(visitors))
     if counts.max(initial=0) > exact_limit(lg_k):
-        order = np.lexsort((present, groups))  # a sample must not depend on the order of arrival (P1)
+        order = np.lexsort((present, groups))  # the sample in a sketch must not depend on the order of arrival (P1)
         groups, present = groups[order], present[order]
     made = cell_sketches(present, groups, len(visitors), lg_k)
     sketches = pl.Series("visitors", pl.from_arrow(made), pl.Binary)
@@ -356,14 +357,14 @@ def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
 def complete_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order. Missing dimensions and measures are filled in. Reserved words are escaped."""
+    """Return the rows with all `columns`. Fill in missing dimensions and measures, and escape reserved words."""
     return with_escaped_names(filled_rows(folded, fixed, columns))
 
 
 def filled_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order. Missing dimensions and measures are filled in."""
+    """Return the rows with all `columns`, and fill in missing dimensions and measures."""
     measures = {*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS}
     return folded.select(
         (

@@ -1,10 +1,10 @@
 """Builds visits across days with different policies (settlement and stream, rules L4 and §4).
 
-A visit has the policy of the day on which it begins. The policy follows from that day's logic version, and from the
-site's changes of its policy. Settlement calls `build_after` for a day whose policy differs from the previous day's
-policy. `build_by_start` builds visits for any range of time. The carried-in visits continue under the previous day's
-policy. The settlement of the previous day has already applied this policy to them. All other hits form visits under the
-day's own policy. Every hit is in at most one visit. This holds whatever logic versions two neighbouring days have.
+A visit has the policy of the day on which it begins. A day's policy depends on the day's logic version, and on the
+site's changes of its policy. If a day's policy differs from the previous day's policy, settlement calls `build_after`.
+Carried-in visits continue under the previous day's policy, which the settlement of the previous day has already applied
+to these visits. All other hits form visits under the day's own policy. Whatever logic versions two neighbouring days
+have, every hit is in at most one visit. `build_by_start` builds visits for any range of time.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _NEVER: Final = np.iinfo(np.int64).max
 def build_after(
     hits: pl.DataFrame, carried: pl.DataFrame, carried_policy: VisitPolicy, policy: VisitPolicy, zone: str
 ) -> Visits:
-    """Build visits as `build_visits` does. Carried-in visits have a separate policy.
+    """Build visits as `build_visits` does, with a separate policy for carried-in visits.
 
-    The carried-in visits come first in the result. The `line` of the result does not contain these visits and their
-    hits. The `line` shows which visits are open at the day's end. At that time, no carried-in visit is open, because a
-    visit lasts at most a day (rule S5).
+    The carried-in visits come first in the result. Callers use the `line` of the result to find the visits that are
+    open at the day's end. A visit lasts at most a day (rule S5), so no carried-in visit is open at the day's end. The
+    `line` of the result therefore contains neither carried-in visits nor hits of carried-in visits.
 
     Args:
         hits: as for `build_visits`.
@@ -97,7 +97,7 @@ def build_by_start(
 
 
 def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
-    """Return the summaries. For a carried-in visit, `first` contains the visit's index among all carried-in visits."""
+    """Return the summaries; for a carried-in visit, `first` refers to the visit's place among all carried-in visits."""
     first = visits.first.copy()
     is_carried = first < 0
     first[is_carried] = -1 - places[-1 - first[is_carried]]
@@ -105,9 +105,9 @@ def _with_carried(visits: Summaries, places: I64Array) -> Summaries:
 
 
 def _with_rows(visits: Summaries, rows: I64Array) -> Summaries:
-    """Return the summaries with row numbers that refer to all hits.
+    """Return the summaries of visits that were built from some hits, with row numbers that refer to all hits.
 
-    `rows` contains the row of each hit among all hits.
+    `rows` contains, for each hit from which visits were built, its row among all hits.
     """
 
     def row_of(places: I64Array) -> I64Array:

@@ -1,7 +1,7 @@
 """Goes through a single timeline hit by hit. Applies rules S1 to S5 exactly as written (journey step 5).
 
-Only few timelines need this: those that `visits` cannot split into visits by comparing neighbouring hits. For each hit,
-the walk decides whether the hit starts a visit, extends the open visit or is an orphan.
+Only few timelines need this walk. The module `visits` can split nearly all timelines by comparing neighbouring hits.
+For each hit, the walk decides whether the hit starts a visit, extends the open visit or is an orphan.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hitmesh.model.sites import VisitPolicy
 
 
 class Step(IntEnum):
-    """The effect of a hit on its timeline. START and all higher values start a visit."""
+    """The effect of a hit on its timeline. A hit starts a visit if its effect is START or a higher value."""
 
     ORPHAN = 0
     EXTEND = 1
@@ -26,10 +26,10 @@ class Step(IntEnum):
 class Timeline:
     """The hits of one timeline, sorted by (event time, hit hash). Each list has n elements.
 
-    For a hit, `starts` is the event time, and `weights` is 1. A carried-in visit is the first element. It counts as one
-    hit at the time of the visit's last hit. For a carried-in visit, `starts` is the visit's start, and `weights` is its
-    number of hits. `days` contains the local dates of `starts`. `days` is given only if the policy splits visits at
-    local midnight.
+    For a hit, `starts` is the event time, and `weights` is 1. If a visit was carried in, the visit is the first
+    element, at the time of the visit's last hit. For a carried-in visit, `starts` is the visit's start, and `weights`
+    is the visit's number of hits. `days` contains the local dates of `starts`. `days` is given only if the policy
+    splits visits at local midnight.
     """
 
     times: Sequence[int]

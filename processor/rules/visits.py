@@ -1,10 +1,10 @@
 """Builds visits from timelines (journey step 5, rules S0 to S6).
 
-Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
-were open before the first hit. Nearly every timeline can be split into visits by comparing neighbouring hits. Comparing
-neighbours is not exact if a visit reaches a cap or another local date. It is not exact either if a non-interactive hit
-has another campaign. If comparing is not exact, `timeline.walk` goes through the timeline hit by hit. If comparing
-neighbours is exact, both methods give the same visits.
+Decides which hits form visits, and which hits are orphans. The input is a site's hits without copies, and the visits
+that were open before the first hit. Nearly every timeline can be split into visits by comparing neighbouring hits. A
+comparison of neighbouring hits is not enough in two cases: a visit reaches a cap or another local date, or a
+non-interactive hit has another campaign. In these cases, `timeline.walk` goes through the timeline hit by hit. In all
+other cases, the comparison and the walk give the same visits.
 
 All times are UTC ms.
 
@@ -113,10 +113,10 @@ class Line:
     """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id.
 
     Each element stands for a hit or for a carried-in visit. Every array has the shape (n,). `row` is the row of a hit,
-    or −1 − i for open visit i. `weight`, `acts` and `views` contain numbers. They say how many hits, interactive hits
-    and views an element stands for. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an
-    element that starts a visit. `full` is true for an element that starts a visit because the previous visit was full
-    (rule S5).
+    or −1 − i for open visit i. `weight`, `acts` and `views` are the numbers of hits, interactive hits and views for
+    which an element stands. `number` is the index of the element's visit, or ORPHAN. `starts` is true for an element
+    that starts a visit. `full` is true for an element that starts a visit because the previous visit was full (rule
+    S5).
     """
 
     row: I64Array
@@ -187,7 +187,7 @@ def build_visits(
 
 
 def summarise(line: Line) -> Summaries:
-    """Return the summaries of the visits in a line.
+    """Return the summaries of the visits in a `Line`.
 
     The line must contain all hits of each visit, beginning with the visit's first hit.
     """
@@ -233,9 +233,9 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
 
 
 def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Return whether two neighbours are equal in all these columns.
+    """Return whether any two neighbouring rows have equal values in all columns `names`.
 
-    Neighbours that are equal in these columns are simultaneous hits with different ids that share a hash.
+    If two hits have equal values in these columns and neither is a copy, their ids differ but have the same hash.
     """
     tied = np.ones(max(line.height - 1, 0), np.bool_)
     for name in reversed(names):  # hashes are compared first, because nearly all neighbours differ in their hashes
@@ -247,7 +247,7 @@ def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
 
 
 def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
-    """Return hits and open visits as one sorted line. No element is assigned to a visit yet."""
+    """Return hits and open visits as a sorted `Line`, in which no element is assigned to a visit yet."""
     of_hits = hits.select(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         *timeline,
@@ -291,9 +291,10 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
 
 
 def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Return whether each element starts a visit, is in a visit, or is unsure. Only gaps and campaigns are examined.
+    """Return whether each element starts a visit, is in a visit, or is unsure, according to gaps and campaigns only.
 
-    A timeline that contains an unsure element must be walked hit by hit.
+    If a non-interactive element has another campaign than its visit, the element is unsure. A timeline with an unsure
+    element must be walked hit by hit.
     """
     n = len(line.row)
     if n == 0:
@@ -322,7 +323,7 @@ def _beyond_caps(
 ) -> BoolArray:
     """Return whether each element exceeds a cap of its visit, or has a later local date than its visit.
 
-    The given visits were split only by gaps and campaigns.
+    The visits in `line` are split only by gaps and campaigns.
     """
     beyond = np.zeros(len(starts), np.bool_)
     if not starts.any():
@@ -377,6 +378,6 @@ def _walk_unsure(
 
 
 def _reduced(how: np.ufunc, values: I64Array, begins: I64Array) -> I64Array:
-    """Return `how.reduceat`. NumPy would reject an empty list of groups, so this case is handled here."""
+    """Return `how.reduceat`, or an empty array if there is no group, because NumPy would raise an error."""
     reduced: I64Array = how.reduceat(values, begins) if len(begins) else np.empty(0, np.int64)
     return reduced

@@ -47,13 +47,13 @@ from processor.settle.sorted_hits import SortedHits
 from processor.settle.stores import SettlerStores
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed, in the two tries
+_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long visits are followed after the day: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """The results of a site's unpublished settlements. The settlements of later days need these results.
+    """The results of a site's unpublished settlements that the settlements of later days need.
 
     Attributes:
         carry: the carry from the day before; None if that day is not among these settlements.
@@ -73,14 +73,14 @@ NOTHING_HANDED: Final = Handed()
 class Worked:
     """A settlement with its inputs.
 
-    The inputs contain all hits. Keep a reference only as long as the hits are needed.
+    `inputs` keeps all hits in memory or on disk, so a caller should drop the object when the hits are not needed.
     """
 
     settled: Settled
     inputs: DayInputs
 
     def close(self) -> None:
-        """Delete the hits that are on disk. The settlement can still be read afterwards."""
+        """Delete the hits that are on disk. After `close`, `settled` can still be read."""
         if isinstance(self.inputs.window, SpilledWindow):
             self.inputs.window.close()
 
@@ -115,7 +115,7 @@ class Attempt:
         site_sequence: the highest sequence number among the site's generation entries when the attempt began.
         logic: the logic version that the attempt applies.
         rules_version: the version of the exclusion rules that decides about the day's hits. For a site-day without a
-            generation, it is AS_COLLECTED, and the first settlement keeps the collector's decisions.
+            generation, `rules_version` is AS_COLLECTED: the first settlement keeps the collector's decisions.
     """
 
     def __init__(
@@ -136,8 +136,7 @@ class Attempt:
         streams: StreamTable = NO_SHADOW,
     ) -> None:
         site, day = site_day
-        # The sequence number is read before all other values. A publication during the other reads is therefore
-        # noticed.
+        # The sequence number is read before all other values, so that a publication during the other reads is noticed.
         self.site_sequence = stores.generations.sequence(site)
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day - 1, day + 2)
         before_it = None if handed.carry is not None else stored_carry(stores.generations, SiteDay(site, day - 1))
@@ -214,7 +213,7 @@ class Attempt:
         if known:
             self._policies = known.policy_on(day - 1), known.policy_on(day)
         self.generation = self._stores.generations.begin(self.site_day)
-        # Marks are read after the generation has begun. An erasure first stores its marks, and then abandons all
+        # Erasure marks must be read after the generation has begun. An erasure stores its marks, and then abandons all
         # generations that began earlier.
         marks = [*self._stores.erasures.of(site), *self._erasing]
         self._erased = ErasedVisitors(self._stores.directory.mesh_secret(), marks)
@@ -232,10 +231,10 @@ class Attempt:
         return Worked(settle(inputs), inputs)
 
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
-        """Return these inputs with the current generation's logic. The carry is the stored carry of the day before.
+        """Return the inputs with the current generation's logic, and with the stored carry of the day before.
 
-        The result is None if this attempt has a carry, but the current generation had none. The visits that were open
-        at the day's start would have to be derived from earlier hits, and the window does not contain these hits.
+        If this attempt has a carry but the current generation had none, return None: the current generation's open
+        visits came from earlier hits, which the window does not contain.
         """
         site, day = self.site_day
         stored = self._stores.generations.carry(SiteDay(site, day - 1))
@@ -246,9 +245,9 @@ class Attempt:
         return replace(inputs, policy=policy, carried_policy=carried_policy, carry=carry)
 
     def _under(self, before: Logic, logic: Logic) -> tuple[VisitPolicy | None, VisitPolicy]:
-        """Return two policies.
+        """Return the policy for visits that began on the day before, and the policy for this day.
 
-        The first is for visits that began on the day before (None if the same), the second for this day.
+        If both policies are equal, return None in place of the first.
         """
         carried, policy = before.policy(self._policies[0]), logic.policy(self._policies[1])
         return None if carried == policy else carried, policy
@@ -256,10 +255,10 @@ class Attempt:
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that has read more of the log than this attempt.
 
-        Hits that only the other generation has read would be lost: a hit that a published generation has read has no
-        dirty mark any more. Another settler may publish such a generation after this attempt has read its bounds.
-        A partition is not compared if only the generation or only the attempt has it. For example, a retired log has
-        such partitions.
+        After this attempt has read its bounds, another settler may publish a generation that has read more hits. Hits
+        that only the other generation has read no longer have dirty marks, so this attempt's generation would lose
+        them. If only one of the two generations has read a partition, the partition is not compared. For example, the
+        partition may belong to a retired log.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():
@@ -270,10 +269,10 @@ class Attempt:
                 )
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream.
+        """Return how the settlement differs from the stream.
 
-        Return None if the day already has a generation or the stream counted nothing. If a partial of the day is
-        damaged, the day is not confirmed. The day's settled rows then replace the stream's rows.
+        If the day already has a generation, or if the stream counted nothing, return None. If a partial of the day is
+        damaged, the day is not confirmed, and the settled rows replace the stream's rows.
         """
         if self.current is not None:
             return None
@@ -300,10 +299,10 @@ class Attempt:
         return disturbed
 
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
-        """Return the disturbed days. The next day is left out if only the carry or the logic version disturbs it.
+        """Return the other days that must be settled again, apart from the effect of the new carry on the next day.
 
-        A damaged carry does not show which hits of the day continue its visits. If the carry is damaged, the day before
-        is therefore settled again. This replaces the carry.
+        A damaged carry does not show which of the day's hits continue the visits in the carry. If the carry from the
+        day before is damaged, the day before is therefore settled again, which replaces the carry.
         """
         disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
         follows_others = self._carry is not None and self._carry.followed != settled.followed
@@ -312,10 +311,10 @@ class Attempt:
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:
-        """Return whether this attempt leaves the result of the next day's settlement unchanged."""
+        """Return whether the next day's settlement keeps its result with the new carry and this attempt's logic."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
-        # The version for this day also decides which hits of the next day continue the carried visits.
+        # This day's logic version also decides which hits of the next day continue the carried visits.
         return carry.open_visits.is_empty() or _are_same(self.logic, _logic_of(self.current))
 
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
@@ -347,7 +346,7 @@ class Attempt:
     def _decided(
         self, claims: list[OrderClaim], window: Window | SpilledWindow, rules: SiteRules
     ) -> tuple[list[OrderClaim], Mapping[HitAt, bool]]:
-        """Return the claims with `excluded` set by their days' rules. Also return the exclusion before this attempt."""
+        """Return the claims with `excluded` set by their days' rules, and whether each claim was excluded before."""
         site, day = self.site_day
         before = rules_of_days(self._stores.generations, site, rules, {day, *(claim.day for claim in claims)})
         after = DayRules(rules, {each: self._overridden.get(each, old) for each, old in before.versions.items()})
@@ -363,9 +362,9 @@ class Attempt:
 
 
 def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
-    """Return the stored carry. Return None if the site-day was never settled.
+    """Return the stored carry, or None if the site-day was never settled.
 
-    Return b"" if the site-day's carry is lost.
+    If the site-day's carry is lost, return b"".
     """
     try:
         return generations.carry(site_day)
@@ -374,7 +373,7 @@ def stored_carry(generations: Generations, site_day: SiteDay) -> bytes | None:
 
 
 def _intact(carry: bytes | None) -> Carry | None:
-    """Return a stored carry. If there is no carry, or if the carry is damaged, return None.
+    """Return the decoded carry, or None if there is no carry or the carry is damaged.
 
     Without a carry from the day before, a settlement derives the open visits from raw hits.
     """

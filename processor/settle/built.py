@@ -1,7 +1,8 @@
 """Builds the visits of a day's hits, and all other values that a settlement adds up (settlement, rules L4 and S6).
 
-The functions work on all hits of the day or on the hits of a visitor range. For a single visitor, they also work on the
-finished visits (module `time_pieces`). The results of the parts add up to the result for all hits.
+The functions work on all hits of the day, or on the hits of a visitor range. If a single visitor's hits do not fit into
+memory, the functions work on the finished visits of a piece of time (module `time_pieces`). The results for all ranges
+and pieces add up to the result for all hits.
 """
 
 from __future__ import annotations
@@ -66,12 +67,12 @@ class Built:
 
     @property
     def followed(self) -> int:
-        """A digest of those hits of this day that belong to carried-in visits."""
+        """A digest of the day's hits that belong to carried-in visits."""
         return self._digest(self.in_day, self.visits.first < 0)
 
     @property
     def follows(self) -> int:
-        """A digest of hits of the next day. These hits belong to visits that began before the next day."""
+        """A digest of the next day's hits that belong to visits that began before the next day."""
         return self._digest(~self.in_day, self.visits.start < self.end)
 
     def _digest(self, of_hits: BoolArray, of_visits: BoolArray) -> int:
@@ -82,7 +83,7 @@ class Built:
 
 
 def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolArray:
-    """Return which hits are settled. These are the day's hits, and later hits that may continue the day's last visits.
+    """Return which hits are settled: the day's hits, and later hits that may continue the day's last visits.
 
     Args:
         inputs: the settlement's inputs.
@@ -100,7 +101,7 @@ def wanted_hits(inputs: DayInputs, times: I64Array, visitors: I64Array) -> BoolA
 def hits_before(inputs: DayInputs, times: I64Array) -> BoolArray:
     """Return a boolean array: True for hits in the 24 h before the day.
 
-    A missing carry is derived from the hits in these 24 h (rule L4).
+    If the carry is missing, the open visits are derived from the hits in the 24 h before the day (rule L4).
     """
     begin = inputs.owner.day * DAY_MS
     found: BoolArray = (times >= begin - DERIVED_FROM_MS) & (times < begin)
@@ -108,7 +109,7 @@ def hits_before(inputs: DayInputs, times: I64Array) -> BoolArray:
 
 
 def derived_carry(inputs: DayInputs, before: pl.DataFrame) -> pl.DataFrame:
-    """Return the visits that are open at the day's start. They are derived from earlier hits without copies."""
+    """Return the visits that are open at the day's start, derived from earlier hits without copies."""
     if before.is_empty():
         return no_open_visits()
     begin, policy = inputs.owner.day * DAY_MS, inputs.carried_policy or inputs.policy
@@ -157,7 +158,7 @@ def built_day(
 
 
 def finished_part(built: Built, finished: BoolArray) -> Built:
-    """Return the built day without unfinished visits and their hits. Orphans remain.
+    """Return the built day without unfinished visits and their hits, but with all orphans.
 
     Args:
         built: the visits, some of which may still continue.
@@ -195,8 +196,8 @@ class Counted:
 
     Attributes:
         hits: the day's hits with `wins_order` and `dims`. `dims` is the number of the visit's dimensions in `texts`.
-        visits: the contributions of the visits that start on the day, with `dims`. Each visit has the values at its
-            end.
+        visits: the contributions of the visits that start on the day, with `dims`. Each contribution has the visit's
+            values at the visit's end.
         texts: VISIT_DIMENSIONS by number.
     """
 
@@ -206,7 +207,7 @@ class Counted:
 
 
 def counted(built: Built) -> Counted:
-    """Return the hits and visits that count on the day. An orphan has its own dimensions."""
+    """Return the hits and visits that count on the day. An orphan counts under the hit's own dimensions."""
     hits = chosen(built.hits, built.in_day)
     visit_of = built.visit_of[built.in_day]
     of_visits = built.dimensions.select(VISIT_DIMENSIONS)
@@ -231,7 +232,7 @@ def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
 
 def full_refunds(built: Built) -> int:
     """Return the sum (micros) that the day's refunds took from their orders."""
-    return sum(built.completed[built.in_day].tolist())  # Python integers do not wrap as an int64 would
+    return sum(built.completed[built.in_day].tolist())  # a sum of Python integers cannot overflow, unlike an int64
 
 
 def is_complete(built: Built, inputs: DayInputs) -> bool:

@@ -1,8 +1,8 @@
 """Decides whether the exclusion rules of a day exclude the hits that make claims (settlement, rule D3).
 
 A stored claim keeps the collector's decision. If a version of the site's exclusion rules applies to the claim's day,
-the decision is made again. The settled day's hits are in the window. A few other hits are read from their raw records
-again. Days without a version of the rules cost nothing.
+the decision is made again. The hits of claims on the settled day are in the window. The hits of claims on other days
+are few, and are read from raw records. If a day has no version of the rules, no hit is read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from processor.settle.window import read_rows
 
 
 def rules_of_days(generations: Generations, site: str, rules: SiteRules, days: Iterable[int]) -> DayRules:
-    """Return the exclusion rules of settled days. On all other days, the collector's decisions apply."""
+    """Return the exclusion rules of the settled days among `days`; on other days, the collector's decisions apply."""
     wanted = set(days)
     entries = generations.current(site, min(wanted), max(wanted) + 1) if wanted and rules.version else {}
     return DayRules(rules, {day: entries[day].rules_version for day in wanted & entries.keys()})
@@ -46,7 +46,7 @@ def decided_claims(
         claims: the claims on order and refund ids in the window's hits.
         window: the hits of the settled day and both neighbouring days.
         day: the settled day.
-        before: the rules that the current generations of the claims' days have.
+        before: the rules under which the current generations of the claims' days were settled.
         after: the rules that this settlement uses for the claims' days.
         raw: the store with the hits.
 
@@ -66,13 +66,13 @@ def decided_claims(
 def excluded_claims(
     claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
 ) -> tuple[dict[HitAt, bool], ...]:
-    """Return one mapping per side. A mapping says for each claiming hit whether the side's rules exclude the hit.
+    """Return a mapping per side, which states for each claiming hit whether the side's rules exclude the hit.
 
     Args:
         claims: the claims.
         sides: several versions of the rules for the claims' days, for example before and after.
-        raw: the store with the hits. A record is read only if the rules of a side may decide anew about one of the
-            record's claims.
+        raw: the store with the hits. A record is read only if any side has a version of the rules for the day of a
+            claim in the record.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -96,12 +96,12 @@ def excluded_claims(
 
 
 def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool]) -> list[OrderClaim]:
-    """Return the claims with the given excluded flags. Claims without a given flag keep the collector's decision."""
+    """Return the claims with the excluded flags in `excluded`. Other claims keep the collector's decision."""
     return [replace(claim, excluded=excluded.get(claim_at(claim), claim.excluded)) for claim in claims]
 
 
 def _excluded_on(window: Window | SpilledWindow, day: int) -> dict[HitAt, tuple[bool, bool]]:
-    """Return for each of a day's orders and refunds whether the old rules and the new rules exclude the hit."""
+    """Return two values for each ORDER and REFUND hit of a day: whether the old and the new rules exclude it."""
     hits = window.claiming.filter(pl.col("event_time") // DAY_MS == day)
     places = hits.select("record", "row", EXCLUDED_BEFORE, "excluded")
     return {(window.positions[record], row): (was, now) for record, row, was, now in places.iter_rows()}

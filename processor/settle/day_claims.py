@@ -21,7 +21,7 @@ from processor.settle.site_window import SpilledWindow, Window
 
 @dataclass(frozen=True, slots=True)
 class DayClaims:
-    """Reads a site-day's claims. Selects the claims that belong to a settlement's scan.
+    """Reads the claims that a site-day's settlement needs and that its scan has read.
 
     Attributes:
         site_day: the site-day.
@@ -42,9 +42,9 @@ class DayClaims:
     def of(
         self, window: Window | SpilledWindow, known_until: int
     ) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
-        """Return the claims on ids in the window's hits.
+        """Return the claims on the order and refund ids in the window's hits.
 
-        Also return each order's days with refunds that take its total.
+        Also return, for each order, the days with refunds that take the order's total.
         """
         site, day = self.site_day
         known = window.claiming.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))

@@ -1,6 +1,7 @@
 """Decides which of a site's hits are erased and which are excluded, while the hits are read (settlement).
 
-Both decisions depend only on the hit, so they are the same in a part of a window as in the whole window.
+Whether a hit is erased or excluded depends only on the hit itself. A window's hits can therefore be decided part by
+part.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Decided(NamedTuple):
     Attributes:
         rows: the hits that are not erased, with `WINDOW_COLUMNS`.
         erased: the erased hits, with `ERASED_COLUMNS`.
-        excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude it. None means that
-            `excluded` in `rows` contains the same values.
+        excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude it; None if the column
+            `excluded` of `rows` has the same values.
         not_applicable: the number of hits in `rows` without a stored network, if the rules of `Deciding.day` compare
             networks.
     """
@@ -68,10 +69,10 @@ class Deciding:
         return tuple(name for name in dict.fromkeys(looked_at) if name not in READ_COLUMNS)
 
     def decide(self, rows: pl.DataFrame) -> Decided:
-        """Split hits into erased hits and other hits. Decide which of the other hits are excluded.
+        """Separate erased hits from other hits, and decide which hits that are not erased are excluded.
 
         Args:
-            rows: the hits: `WINDOW_COLUMNS` except `excluded`, `site`, and `columns`.
+            rows: the hits, with `site`, the columns `columns`, and all `WINDOW_COLUMNS` except `excluded`.
         """
         rows, gone = _without_erased(rows, self.erased)
         return Decided(
@@ -83,7 +84,7 @@ class Deciding:
 
 
 AS_STORED: Final = Deciding()
-"""With these decisions, only blank rows count as erased. Hits are excluded as the collector decided."""
+"""Treats only blank rows as erased, and keeps the collector's decisions about exclusion."""
 
 
 def _without_erased(rows: pl.DataFrame, erased: Erased | None) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -1,7 +1,8 @@
-"""Divides the buckets of sites among settlers. Decides which buckets a settler acquires and which it gives up. Pure.
+"""Divides the buckets of sites among settlers: decides which buckets a settler acquires, and which it gives up.
 
-If no settler has much work, all settlers have the same number of buckets. If a settler has much work and another
-settler has little, the first gives up half of its busy buckets. Both then finish at about the same time.
+All functions are pure. If no settler has much work, all settlers have the same number of buckets. If a settler has much
+work and another settler has little, the busy settler gives up half of its busy buckets, so that both settlers finish at
+about the same time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Division:
     def to_acquire(self, free: Set[int]) -> list[int]:
         """Return the free buckets that the settler should try to acquire, in this order.
 
-        Settlers begin at different buckets. They therefore rarely try the same bucket at the same time.
+        Each settler begins at another bucket, so settlers rarely try the same bucket at the same time.
         """
         rank, count = self._rank(self.me), len(self.others) + 1
         order = sorted(free, key=lambda bucket: (bucket - rank * SITE_BUCKETS // count) % SITE_BUCKETS)
@@ -68,6 +69,6 @@ class Division:
         return sorted([self.me.owner, *(other.owner for other in self.others)]).index(member.owner)
 
     def _target(self, member: Member) -> int:
-        """Return the settler's number of buckets when all settlers have equally many."""
+        """Return how many buckets the settler has if the buckets are divided equally."""
         count, over = divmod(SITE_BUCKETS, len(self.others) + 1)
         return count + (self._rank(member) < over)

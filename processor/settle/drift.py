@@ -1,9 +1,9 @@
 """Compares a settled day with the stream's results (settlement, architecture A8).
 
-Decides whether the stream's own rows may be published unchanged. A day is confirmed if it fulfils four conditions. The
-digests of all rows are equal. No sketch contains a visitor whose hits have moved to another row. No hit that may belong
-to the day's visits waited for settlement. The stream's rows in the metric store add up to the stream's counts. All
-functions are pure, except for `sums_of_streams`.
+Decides whether the stream's own rows may be published unchanged. A day is confirmed under four conditions. First, the
+settled rows and the stream's rows have the same digest. Second, no sketch contains a visitor whose hits have moved to
+another row. Third, no hit that waited for settlement may belong to the day's visits. Fourth, the stream's rows in the
+metric store add up to the stream's counts. All functions are pure, except for `sums_of_streams`.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def drift_of(
     *,
     visits_wait: bool = False,
 ) -> Drift | None:
-    """Return a site-day's drift. If the stream counted nothing on this day, return None.
+    """Return how a site-day's settled rows differ from the stream's results, or None if the stream counted nothing.
 
     Args:
         rows: the settled rows.
-        streamed: the stream's partials for the day, with SERIES_COLUMNS. Partials with digests of an older version
-            cannot be compared. A day with such partials is not confirmed, and its rows count as different if a measure
-            differs.
+        streamed: the stream's partials for the day, with SERIES_COLUMNS. Partials whose digests have an older version
+            cannot be compared by digest. A day with an older digest is not confirmed, and its rows count as different
+            if any measure differs.
         digest: the row digest, keyed with the mesh secret.
-        full_refunds: the sum in micros of refunds that took their amount from their order. This sum is reported
+        full_refunds: the sum in micros of refunds that took their amount from their order. The drift reports this sum
             separately.
-        visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Answers are
-            marked VISITS_PROVISIONAL until such hits are settled.
+        visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Until these
+            hits are settled, answers are marked VISITS_PROVISIONAL.
     """
     if streamed.is_empty():
         return None
@@ -87,7 +87,7 @@ def not_confirmed(drift: Drift | None) -> Drift | None:
 
 
 def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Mapping[SiteDay, Mapping[str, int]]:
-    """Return the sums of the rows that each site-day has in its stream's generation (MetricStore.stream_sums)."""
+    """Return, for each site-day, the sums of its rows in the given stream's generation (MetricStore.stream_sums)."""
     found: dict[SiteDay, Mapping[str, int]] = {}
     for stream in sorted(set(streams.values())):
         found |= metrics.stream_sums([site_day for site_day, each in streams.items() if each == stream], stream)

@@ -28,17 +28,17 @@ class DayInputs:
             after `known_until`.
         known_until: visits are followed up to this instant. The instant must not be before the day's end.
         carry: the carry from the day before; None if that day was never settled.
-        claims: all claims on the window's orders and refunds. The window's scan has read the records of these claims.
-            Claims on the same id must be in log order.
+        claims: all claims on the window's orders and refunds. The scan that read the window has also read the records
+            of these claims. Claims on the same id must be in log order.
         refund_days: for each order in the window, the days of refunds that take their amount from the order.
         rejected: the number of refused hits in each cell of the day, according to their collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size, the same as in the stream.
         carried_policy: the policy for visits that began before the day, if the previous day has another logic version
-            or policy; None: `policy`.
-        memory: the limits that bound the memory. The results do not depend on these limits.
-        excluded_before: for claiming hits, whether the current generations exclude the hit. For a hit that is missing
-            here, the claim's flag applies.
+            or policy; None means that `policy` applies.
+        memory: the limits that bound the memory. The settlement's results do not depend on the memory limits.
+        excluded_before: for claiming hits, whether the current generations exclude the hit. If a hit is not in
+            `excluded_before`, the flag of the stored claim applies.
     """
 
     owner: RowOwner

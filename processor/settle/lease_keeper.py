@@ -1,6 +1,6 @@
 """Keeps a settler's leases: a separate thread acquires, renews and releases the leases.
 
-A settlement may compute for minutes. The settler's own thread therefore cannot renew the leases. At the beginning of
+A settlement may compute for minutes, so the settler's own thread cannot renew the leases in time. At the beginning of
 each pass, the settler checks which buckets are leased. Before each publication, the settler checks whether the lease
 has expired. If another settler should take over a bucket, the bucket is released at the end of the current pass.
 docs/decisions/0082-settlers-in-parallel.md gives the reasons.
@@ -25,7 +25,9 @@ LEASE_MS: Final = 15_000
 _SLOTS: Final = tuple(f"settlers/{number}" for number in range(SITE_BUCKETS))
 _BUCKETS: Final = {f"buckets/{number}": number for number in range(SITE_BUCKETS)}
 _NAMES: Final = {number: name for name, number in _BUCKETS.items()}
-_OTHER_PROCESS: Final = "another process took the lease, or the lease ended: give each process a unique name in NODE"
+_OTHER_PROCESS: Final = (
+    "another process took the lease, or the lease ended: give each process a unique HITMESH_PROCESSOR_NODE"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ class LeasePace:
     """The lengths of a settler's leases.
 
     Attributes:
-        length_ms: length of a lease. A settler that dies is replaced within this time plus a few seconds.
-        much_site_days: if at least this many site-days wait for a settler, the settler shares them with a settler that
-            has fewer.
+        length_ms: length of a lease. If a settler dies, other settlers take over within `length_ms` plus a few seconds.
+        much_site_days: if at least this many site-days wait for a settler, the settler gives some of the site-days to a
+            settler with fewer waiting site-days.
     """
 
     length_ms: int = LEASE_MS
@@ -48,7 +50,7 @@ class LeasePace:
 
     @property
     def margin_ms(self) -> int:
-        """The length of a lease's last part. No publication may begin in this part."""
+        """If the remaining time of a lease is shorter than this, no publication may begin."""
         return self.length_ms // 5
 
 
@@ -59,7 +61,7 @@ class _Held:
 
 
 class LeaseKeeper:
-    """The sites that a settler works on. The settler's leases define these sites.
+    """The sites on which a settler works: all sites in the buckets that the settler leases.
 
     Only the settler's thread may call `begin`, `holds` and `note`.
 
@@ -85,7 +87,7 @@ class LeaseKeeper:
         self._is_closed = False
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion. The next call ends the pass or portion.
+        """Begin a pass of settlement or a portion of reprocessing, which ends with the next call of `begin`.
 
         Return the buckets whose site-days the settler may work on.
         """
@@ -100,7 +102,7 @@ class LeaseKeeper:
             return self._runs(site_bucket(site))
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Record the number of site-days in each bucket that wait for a kind of work."""
+        """Record, for a kind of work, the number of waiting site-days in each bucket."""
         with self._lock:
             self._loads[work] = dict(loads)
 
@@ -123,7 +125,7 @@ class LeaseKeeper:
                 return
 
     def turn(self) -> None:
-        """Renew the leases. Then acquire and give up buckets as the division requires.
+        """Renew the leases, then acquire and give up buckets as `Division` requires.
 
         Raises:
             RetryError: the store is unavailable.
@@ -141,7 +143,7 @@ class LeaseKeeper:
         self._release_left()
 
     def close(self) -> None:
-        """Release all leases. Another settler can then continue immediately.
+        """Release all leases, so that another settler can continue immediately.
 
         Before this call, the settler must have stopped.
         """
@@ -183,7 +185,7 @@ class LeaseKeeper:
         return loads
 
     def _take_slot(self, slots: Sequence[Lease]) -> None:
-        """Become a member of the division. At most SITE_BUCKETS settlers can be members at the same time."""
+        """Acquire one of the SITE_BUCKETS slots. Buckets are divided only among settlers that have a slot."""
         if self._slot is not None:
             return
         mine = [lease.name for lease in slots if lease.owner == self._owner]
@@ -218,7 +220,7 @@ class LeaseKeeper:
     def _acquired(self, names: Sequence[str]) -> Sequence[Lease]:
         """Acquire leases, and return the acquired leases.
 
-        If the keeper was closed in the meantime, release the leases again.
+        If the keeper was closed while the leases were acquired, release the leases again.
         """
         acquired = self._leases.acquire(names, self._owner, self._pace.length_ms)
         if not self._is_closed:
@@ -229,19 +231,19 @@ class LeaseKeeper:
     def _leave(self, buckets: frozenset[int]) -> None:
         """Choose the buckets to release.
 
-        Choose no buckets while other settlers may not yet have acquired the buckets that were released last.
+        While other settlers may still have to acquire the buckets that were released last, choose no further buckets.
         """
         with self._lock:
             if not self._left and not self._leaving:
                 self._leaving = buckets
 
     def _release_left(self) -> None:
-        """Release those of the chosen buckets that the current pass does not use."""
+        """Release each bucket that was chosen for release and that the current pass does not use."""
         with self._lock:
             unused = self._leaving - self._in_use
             leases = [self._held.pop(bucket).lease for bucket in unused if bucket in self._held]
             self._leaving -= unused
-            # By then, another settler will have acquired the buckets and stored its new load.
+            # At `until_ms`, another settler will have acquired the buckets and stored its new load.
             until_ms = self._now() + self._pace.length_ms
             self._left |= dict.fromkeys(unused, until_ms)
         if leases:

@@ -14,9 +14,9 @@ from processor.stream.metering import count_store_error
 def run_in_turns(
     passes: Sequence[Callable[[], int]], stop: threading.Event, metrics: Metrics, *, pause_s: float = 0.5
 ) -> None:
-    """Run all passes in turns until `stop` is set. After a retryable store error, wait at least its `retry_after_s`.
+    """Run all passes in turns until `stop` is set. After a retryable error, wait at least for its `retry_after_s`.
 
-    If a pass fails, the turn ends. Later passes therefore do not run while an earlier pass cannot finish.
+    If a pass fails, the turn ends, and the remaining passes of the turn do not run.
     """
     while not stop.is_set():
         wait_s = pause_s

@@ -25,7 +25,7 @@ def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
 def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
     """Raise an error if reports began to read another stream after a day's first settlement was computed.
 
-    The settlement would have the earlier stream's logic.
+    The first settlement uses the logic of the stream that reports read when the settlement begins.
 
     Raises:
         StaleGeneration: the stream table has changed since it was read.
@@ -45,11 +45,11 @@ def mark_if_overtaken(
     sequence: int,
     disturbed: Iterable[int],
 ) -> None:
-    """Mark a published site-day and the disturbed days dirty.
+    """If the site had another publication after `sequence`, mark the site-day and the disturbed days dirty.
 
-    Do this only if the site had another publication after `sequence`. The duplicate flags that were just set may have
-    replaced flags from a later settlement of the site-day. The next settlement finds this difference and corrects the
-    flags (rule D3). Settlements of disturbed days may have read the flags before the flags were set.
+    This settler has just set duplicate flags, and may have replaced flags from a later settlement of the site-day. The
+    next settlement of the site-day corrects the flags (rule D3). Settlements of disturbed days may have read the flags
+    before this settler set them.
 
     Args:
         generations: the published generations.

@@ -14,16 +14,17 @@ class SettlePace:
 
     Attributes:
         take_site_days: the maximum number of dirty site-days that a pass reads.
-        pass_ms: after this time, a pass starts no further site-day. The time for sorting hits does not count.
+        pass_ms: after this time, which does not include the sorting of hits, a pass starts no further site-day.
         resettle_after_ms: new hits cause another settlement of a site-day after this delay. If the last settlement took
             longer, the delay is as long as that settlement.
         retry_after_ms: the delay before a failed site-day is tried again. Each further failure doubles the delay.
         max_retry_after_ms: the maximum delay before a failed site-day is tried again.
-        intent_ms: for this time, a settler ignores another settler's intent. An intent announces that flags of claims
-            will be set. If a process stands still for longer before it sets the flags, the flags may be outdated.
-        keep_superseded_ms: when a generation counts as superseded, its rows remain readable for this time.
-        keep_replaced_ms: for this time after its replacement, a settled generation is kept for reports at an earlier
-            data version. Later, the generation counts as superseded.
+        intent_ms: for this time, a settler ignores another settler's intent. An intent announces that a settler will
+            set flags of claims. If the announcing settler is suspended for longer than `intent_ms` before it sets the
+            flags, the flags may be outdated.
+        keep_superseded_ms: after a generation was superseded, its rows remain readable for this time.
+        keep_replaced_ms: a settled generation is kept for this time after its replacement, for reports at an earlier
+            data version. After `keep_replaced_ms`, the generation is superseded.
         remove_generations: a pass removes the rows of at most this many superseded generations.
         ingest_timeout_s: written rows must become readable within this time.
         sort_site_days: hits are sorted by site if at least this many of the site-days in a pass have the same day

@@ -44,7 +44,7 @@ class RangeSums:
             self._traffic.add(refusal_contributions(inputs.rejected))
 
     def accept(self, hits: pl.DataFrame, is_copy: BoolArray) -> None:
-        """Add the day's accepted hits to the ledger. Add copies among these hits to the rows."""
+        """Add the day's accepted hits to the ledger, and the copies among these hits to the rows."""
         of_day = lies_in_day(self._inputs, hits["event_time"].to_numpy())
         hashes: U64Array = hits["hit_hash"].to_numpy()[of_day]
         copies = chosen(hits, of_day & is_copy)
@@ -71,10 +71,10 @@ class RangeSums:
         return Carry(pl.concat(self._open_visits).sort(TIMELINE), self._follows)
 
     def rows(self) -> SettledRows:
-        """Fold all contributions into rows. After this, nothing may be added."""
+        """Fold all contributions into rows, after all hits and visits have been added."""
         return SettledRows(self._traffic.folded(), self._visits.folded())
 
 
 def carried_by(carry: Carry, visitors: U64Array) -> pl.DataFrame:
-    """Return the carry's visits that belong to these visitors (visitor_lo)."""
+    """Return the carry's visits that belong to the given visitors (visitor_lo)."""
     return carry.open_visits.filter(pl.Series(np.isin(carry.open_visits["visitor_lo"].to_numpy(), visitors)))

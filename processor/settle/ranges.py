@@ -2,9 +2,9 @@
 
 A site-day with at most `SettleMemory.range_hits` hits is settled as a whole. The hits of a larger site-day are on disk,
 in groups of visitors. First, the copies in each visitor range are found. Second, the claims of the whole site are
-decided. Third, each range's visits and contributions are built. Contributions are stored on disk by cell. At the end,
-they are folded into rows. The result is the same as for a settlement as a whole, because sums, digests and sketches do
-not depend on the order in which values are added.
+decided. Third, each range's visits and contributions are built. Contributions are stored on disk by cell, and are
+folded into rows at the end. Both ways of settling a site-day have the same result, because sums, digests and sketches
+do not depend on the order in which values are added.
 
 The memory contains one range, a bit for each hit of the day, and about 1 KB for each claim on an order or refund.
 """
@@ -76,7 +76,7 @@ def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
 
 
 class _Copies:
-    """The hits that are copies (duplicates). They are collected from all visitor ranges."""
+    """The copies (duplicates) among the hits of all visitor ranges."""
 
     def __init__(self, inputs: DayInputs) -> None:
         self.disturbed_days: frozenset[int] = frozenset()

@@ -21,16 +21,16 @@ class ScanBounds:
 
 
 def scan_bounds(progress: ProgressReader) -> ScanBounds:
-    """Return the committed offsets.
+    """Return the committed offsets as the bounds of a scan.
 
-    All records below these offsets are stored as raw records. A scan therefore finds these records.
+    All records below the committed offsets are stored as raw records, so a scan of the raw store finds all of them.
     """
     hits = _offsets(progress, Topic.HITS)
     return ScanBounds(hits, {**hits, **_offsets(progress, Topic.REJECTED)})
 
 
 def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
-    """Return the stores of the live stream. If reports read another stream, return the stores of both."""
+    """Return the stores of the live stream. If reports read another stream, also return that stream's stores."""
     live = stores.stream(table.live.generation, is_shadow=False)
     return [live] if table.current is table.live else [live, stores.stream(table.current.generation, is_shadow=True)]
 
@@ -38,7 +38,7 @@ def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
 def closed_before(stores: HasStreams, table: StreamTable | None = None) -> int:
     """Return the first day that is not closed in all declared partitions, according to the stored partials.
 
-    A settlement is compared with the stream that reports read. All partials of that stream must therefore be stored.
+    A settlement is compared with the partials of the stream that reports read, so the day's partials must be stored.
     """
     table = stores.streams.read() if table is None else table
     return min(
@@ -55,7 +55,7 @@ def rows_closed_before(stores: HasStreams, metrics: MetricStore, table: StreamTa
 
 
 def day_reached(reached: Mapping[PartitionId, PartitionProgress], declared: Iterable[PartitionId]) -> int:
-    """Return the first day that is not closed in all declared partitions, according to these positions."""
+    """Return the first day that is not closed in all `declared` partitions, according to the positions `reached`."""
     return first_open_day(
         min((reached[partition].log_time if partition in reached else 0 for partition in declared), default=0)
     )

@@ -15,7 +15,7 @@ from hitmesh.ports import Clock, RollupSink
 from processor.settle.settlement import Settled
 
 _LOOK_EVERY_S: Final = 0.05
-_ROWS_IN_TIME: Final = 250_000  # about as many rows as a wave of small site-days has
+_ROWS_IN_TIME: Final = 250_000  # about the number of rows in a wave of small site-days
 
 
 class ReadableRows:
@@ -45,7 +45,7 @@ class ReadableRows:
         self._rows_in_time = rows_in_time
 
     def write(self, wave: Sequence[tuple[SiteDay, int, Settled]]) -> None:
-        """Write a wave's rows. Wait once until all rows are readable.
+        """Write a wave's rows, then wait until all rows are readable.
 
         A generation's rows must be readable before the generation becomes current.
 

@@ -33,7 +33,7 @@ class RecordPositions:
             self.add(position)
 
     def add(self, position: Position) -> None:
-        """Add a position. The position gets the next number."""
+        """Add a position, and assign the next number to the position."""
         log = self._logs.setdefault(position.log, len(self._logs))
         if log == len(self._names):
             self._names.append(position.log)

@@ -1,4 +1,4 @@
-"""Removes the rows of superseded generations. Logs which rows are removed."""
+"""Removes the rows of superseded generations, and logs these generations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.runtime.logs import logger
 from processor.settle.stores import SettlerStores
 
 LISTED: Final = 20
-"""A log line names at most this many generations. The line states the total number of generations."""
+"""A log line names at most this many removed generations, and states how many were removed in total."""
 
 
 def remove_superseded(
@@ -19,12 +19,12 @@ def remove_superseded(
 ) -> int:
     """Remove the rows of generations that were superseded before `superseded_before` (UTC ms).
 
-    Reports no longer read these generations. The generations are logged before their rows are removed. After a crash,
-    the removal is repeated. For sites outside `buckets`, other settlers remove the rows.
+    Reports no longer read superseded generations. The generations are logged before their rows are removed. After a
+    crash, the removal is repeated. For sites outside `buckets`, other settlers remove the rows.
 
     Returns:
-        The number of removed generations, which is at most `max_generations`. The next call removes further
-        generations.
+        The number of removed generations, which is at most `max_generations`. If further generations were superseded,
+        later calls remove the rows of the further generations.
     """
     superseded = stores.generations.superseded(superseded_before)
     due = [(site_day, generation) for site_day, generation in superseded if site_bucket(site_day.site) in buckets]

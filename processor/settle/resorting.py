@@ -22,10 +22,11 @@ from processor.settle.wave import covered_by
 class Resorting:
     """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
-    The re-sorted hits are within the bounds of the scan that read them. A site-day reads its records directly if it has
-    dirty marks beyond these bounds. It also does so if settlement itself marked it, or if an earlier day of the site
-    was settled directly in the same pass. In the last two cases, the site-day may depend on a settlement that has read
-    hits beyond the bounds.
+    The re-sorted hits are within the bounds of the scan that read them. Even if the re-sorted hits include a site-day's
+    hits, the site-day is settled directly from its records in three cases. First, none of the site-day's dirty marks is
+    within the bounds of the re-sorted hits. Second, settlement itself marked the site-day. Third, an earlier day of the
+    site was settled directly in the same pass. If settlement marked the site-day, or if an earlier day was settled
+    directly, the site-day may depend on a settlement that has read hits beyond the bounds.
 
     Args:
         raw: the raw records.
@@ -47,7 +48,9 @@ class Resorting:
         self._directly: set[str] = set()
 
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
-        """Begin a pass over the site-days `taken`. If enough site-days have the same day, sort their hits.
+        """Begin a pass over the site-days `taken`.
+
+        If enough of the site-days in `taken` have the same day, sort the hits around that day.
 
         Raises:
             RetryError: the store is unavailable.
@@ -66,7 +69,7 @@ class Resorting:
             self._hits = SortedHits(self._raw, sites, days, bounds, self._memory)
         except RetryError:
             raise
-        except ANY_ERROR as error:  # each site-day then reads its own records, so a damaged record stops only some
+        except ANY_ERROR as error:  # without sorted hits, a damaged record stops only the site-days that read it
             self._not_before = now + self._pace.retry_after_ms
             logger().warning("hits_not_sorted", error=type(error).__name__, message=str(error))
             return
@@ -76,14 +79,14 @@ class Resorting:
         )
 
     def of(self, entry: DirtySiteDay) -> SortedHits | None:
-        """Return the re-sorted hits from which a site-day must be settled. If its records must be read, return None."""
+        """Return the re-sorted hits for a site-day's settlement, or None if the settlement must read the records."""
         if self._hits is not None and self._is_sorted(entry):
             return self._hits
         self._directly.add(entry.site_day.site)
         return None
 
     def _is_sorted(self, entry: DirtySiteDay) -> bool:
-        """Return whether the re-sorted hits contain everything that a site-day's settlement needs."""
+        """Return whether a site-day may be settled from the re-sorted hits."""
         site, day = entry.site_day
         return (
             self._hits is not None
@@ -112,7 +115,7 @@ def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
 
 
 def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
-    """Return the sites whose site-days in this pass are all on `days`, in order."""
+    """Return the sites of which all site-days in `taken` are on `days`, sorted."""
     of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
     for entry in taken:
         of_site[entry.site_day.site].append(entry.site_day)

@@ -1,4 +1,4 @@
-"""Pauses the settler's thread. The pauses leave CPU time to the live stream (settlement).
+"""Pauses the settler's thread, to leave CPU time to the live stream (settlement).
 
 A backlog of history keeps a settler busy for minutes or hours. The settler shares its process, and often its cores,
 with the live stream. The stream's results must remain fresh while the settler works.
@@ -35,7 +35,7 @@ class Rests:
         self._rested_at_s: float | None = None
 
     def __call__(self) -> None:
-        """Rest for at most 10 s. The length depends on the CPU time since the last rest."""
+        """Rest for at most 10 s, in proportion to the CPU time since the last rest."""
         if not self._per_cpu_s:
             return
         now_s = self._used_s()

@@ -1,6 +1,6 @@
-"""Stores a settlement's rows in memory. The rows of a large site-day are in portions on a local disk.
+"""Stores a settlement's rows in memory, or on a local disk if the site-day is large.
 
-Readers read one portion after the other. Only one portion is in memory.
+On disk, the rows are in portions. Readers read one portion after the other, so that only one portion is in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COLUMNS[RowSource.TRAFFIC] |= {"hit_type": pl.UInt8(), "visitor": pl.UInt64()}
 class Portions(Protocol):
     """Rows in portions, by ascending cell.
 
-    Each iteration yields all portions. A row key is never in two portions.
+    Each iteration yields all portions. All rows with the same row key are in the same portion.
     """
 
     @property
@@ -102,7 +102,7 @@ class SettledRows:
 class Contributions:
     """The contributions of a large site-day.
 
-    They are stored on disk by cell until all are written, and are then folded.
+    The contributions are stored on disk by cell. When all contributions are written, they are folded into rows.
 
     Args:
         source: the row source.
@@ -124,7 +124,7 @@ class Contributions:
         self._spill.add(_with_columns(contributions, _COLUMNS[self._source]), cells)
 
     def folded(self) -> OnDisk:
-        """Fold all contributions into rows by ascending cell. Delete the contributions."""
+        """Fold all contributions into rows by ascending cell, and delete the contributions."""
         rows, number, height = Spill(self._memory.scratch, buffered_rows=0), 0, 0
         for cells in self._cells_together():
             for parts in self._in_parts(cells):
@@ -136,9 +136,9 @@ class Contributions:
         return OnDisk(rows, height)
 
     def _cells_together(self) -> Iterator[list[int]]:
-        """Yield groups of neighbouring cells. A group has at most `range_hits` contributions.
+        """Yield groups of neighbouring cells that have at most `range_hits` contributions together.
 
-        A group of a single cell may have more.
+        If a single cell has more contributions, the cell is a group of its own.
         """
         together: list[int] = []
         height = 0
@@ -152,9 +152,9 @@ class Contributions:
             yield together
 
     def _in_parts(self, cells: Sequence[int]) -> Iterator[Iterator[pl.DataFrame]]:
-        """Yield the contributions of these cells.
+        """Yield the contributions of the given cells, divided into parts that fit into memory.
 
-        If a cell has too many contributions, a hash of the row key divides them.
+        If there are too many contributions, they are divided by a hash of the row key.
         """
         limit = self._memory.range_hits
         blocks = (block for cell in cells for block in self._spill.read(cell))
@@ -180,7 +180,7 @@ def _with_columns(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.Da
 def _pieces_of_keys(rows: pl.DataFrame, key: Sequence[str], pieces: int) -> I64Array:
     """Return the number of each row's piece.
 
-    A hash of the row key selects the piece. Rows with equal keys are therefore in the same piece.
+    A hash of the row key selects the piece, so rows with equal keys are in the same piece.
     """
     hashes = rows.select(key).hash_rows().to_numpy()
     found: I64Array = (hashes % np.uint64(pieces)).astype(np.int64)

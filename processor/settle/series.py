@@ -1,7 +1,7 @@
 """Sums a settlement's rows by cell and currency (settlement, architecture A8).
 
 For the same hits, the result has the same sums, digests and sketches as the stream's partials. The same function
-(`EpochSums.add_rows`) computes both. The result is a pure function of the settled rows.
+(`EpochSums.add_rows`) computes the result and the partials. The result is a pure function of the settled rows.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
     """Return SERIES_COLUMNS for a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
-        rows: the day's settled rows. Their sketches contain no moved visitors (rule S8).
+        rows: the day's settled rows. The sketches of settled rows contain no moved visitors (rule S8).
         digest: the row digest, keyed with the mesh secret.
         lg_k: log2 of the cell sketches' size, the same as in the stream.
     """
     sums = EpochSums(lg_k=lg_k)
     digest = digest or RowDigest()
-    # A union of sketches does not depend on the sketches' order. The rows can therefore be added portion by portion.
+    # A union of sketches does not depend on the sketches' order, so the rows can be added portion by portion.
     for traffic in rows.traffic:
         sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC, digest), _NO_VISITS)
     for visits in rows.visits:
@@ -50,9 +50,10 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
 def series_of_days(
     settled: Mapping[SiteDay, SettledRows], digest: RowDigest | None = None, lg_k: int = LG_K_CELL
 ) -> dict[SiteDay, pl.DataFrame]:
-    """Return the result of `settled_series` for each site-day. Rows that are in memory are summed together.
+    """Return the result of `settled_series` for each site-day.
 
-    Summing a few rows takes as long as summing thousands. Small site-days are therefore summed together.
+    A sum over a few rows takes as long as a sum over thousands of rows. The rows of all site-days that are in memory
+    are therefore summed together.
     """
     digest = digest or RowDigest()
     together = [rows for rows in settled.values() if rows.is_in_memory]

@@ -7,8 +7,9 @@ carry from the day before, the claims and the refusals.
 A site-day whose hits fit into memory is settled as a whole. A larger site-day is settled in visitor ranges (`ranges`),
 with the same result.
 
-An orphan has no visit. An orphan counts in traffic rows under its own dimensions, as a visit would. A payment webhook
-therefore keeps its channel. The rows of a breakdown therefore add up to the total. A copy has no visit dimensions.
+An orphan has no visit. In traffic rows, an orphan counts under its own dimensions, as a visit would. An orphan from a
+payment webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit
+dimensions.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from processor.settle.site_window import Window
 from processor.settle.verdicts import decided_orders, disturbed_days, erased_in_day, ledger_of, lies_in_day, places
 from processor.settle.window import chosen
 
-MAX_COLLISIONS: Final = 1_000  # otherwise, senders that reuse an id could fill memory and store
+MAX_COLLISIONS: Final = 1_000  # without a limit, senders that reuse an id could fill the memory and the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,19 @@ class Settled:
         rows: the rows of the day.
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
-        followed: a digest over the day's hits in carried-in visits. If this digest differs from the digest in the carry
-            from the day before, the two settlements have read different hits, and the settlement of the day before must
-            be repeated.
+        followed: a digest over the day's hits in carried-in visits. If `followed` differs from the digest in the carry
+            from the day before, the settlements of the two days have read different hits. The settlement of the day
+            before must then be repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
-        disturbed_days: the neighbouring days with a copy of one of this day's hits, if this hit was logged after
-            `read_through`.
+        disturbed_days: the neighbouring days that have a copy of a hit of this day, if the current generation has not
+            read this hit.
         full_refunds: the sum (micros) that the day's refunds took from their orders.
         collisions: the day's hits that are copies with different content (ID_COLLISION). Only the first
             `MAX_COLLISIONS` are listed.
         not_applicable: the number of the day's hits without a stored network, if the day's exclusion rules compare
             networks.
-        complete: False if a visit may continue past `known_until`. The day must then be settled again with more hits.
+        complete: False if a visit may continue past `known_until`, so that the day must be settled again with more
+            hits.
     """
 
     rows: SettledRows

@@ -1,10 +1,10 @@
 """Makes settlement's dirty marks (rule L4): marks on days that depend on another day, and intents.
 
-Claims' flags are written without a condition. A process may be suspended just before this write. Meanwhile, another
-settler may settle the day. The process may then write old flags, and may end before it notices the other settlement.
-Therefore an **intent** is stored before the flags. An intent is a mark that its maker removes after the flags are set.
-Other settlers ignore an intent until it is old. The maker of an old intent is dead or wrote the flags long ago. The day
-is then settled again.
+A settler sets the flags of claims without a condition. The settler may be suspended just before it sets the flags,
+while another settler settles the day. The suspended settler may then set outdated flags, and may die before it notices
+the other settlement. A settler therefore stores an **intent** before it sets flags. An intent is a dirty mark that the
+settler removes after the flags are set. Other settlers ignore an intent that was stored a short time ago. If an intent
+is older, the settler that stored it has died or has set the flags long ago. The day is then settled again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class SettlementMarks:
 
     Args:
         clock: the source of the marks' offsets and log times.
-        number: the partition number of the marks. Each maker needs a number of its own. Marks are cleared by offset,
-            and two makers may derive equal offsets from their clocks.
+        number: the partition number of the marks. Each SettlementMarks object needs a different number, because marks
+            are cleared by offset, and two objects may make marks with equal offsets.
     """
 
     def __init__(self, clock: Clock, number: int) -> None:
@@ -36,7 +36,7 @@ class SettlementMarks:
     def on(self, site: str, days: Iterable[int]) -> Sequence[DirtyMark]:
         """Return a mark for each day.
 
-        Each mark's offset is higher than the offsets of all earlier marks from this maker.
+        Each mark's offset is higher than the offsets of all earlier marks from this object.
         """
         now, marks = self._clock.now(), []
         for day in sorted(days):
@@ -54,10 +54,11 @@ class SettlementMarks:
         return DirtyMark(site_day, Position(*self._intents, self._last_offset), now)
 
     def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
-        """Return the site-days. Other makers' intents are left out if they were stored at `after` (UTC ms) or later.
+        """Return the site-days without the young intents of other SettlementMarks objects.
 
-        A site-day is left out if it has no other marks. Makers derive offsets from clocks, so the offsets of marks are
-        compared with `after`.
+        An intent is young if it was stored at `after` (UTC ms) or later. The offset of an intent is derived from the
+        clock, so the offset is compared with `after`. If a site-day has only young intents of other objects, the
+        site-day is left out.
         """
         kept = []
         for entry in taken:
@@ -71,12 +72,12 @@ class SettlementMarks:
         return is_others and marks.last_offset >= after
 
     def note(self, taken: Iterable[DirtySiteDay]) -> None:
-        """Record stored marks. Later marks then get higher offsets even if the clock was set back."""
+        """Record stored marks, so that later marks get higher offsets even if the clock was set back."""
         mine = (self._partition, self._intents)
         offsets = [marks.last_offset for entry in taken for marks in entry.marks if marks.partition in mine]
         self._last_offset = max([self._last_offset, *offsets])
 
 
 def range_of(mark: DirtyMark) -> MarkRange:
-    """Return a range that contains only this mark. Marks are cleared by range."""
+    """Return a range that contains only this mark, because marks are cleared by range."""
     return MarkRange(PartitionId(*mark.position[:2]), mark.position.offset, mark.position.offset, mark.log_time)

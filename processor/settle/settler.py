@@ -1,8 +1,8 @@
 """The settler: scans, settles and publishes closed site-days (settlement, architecture A8, rules L3 and L4).
 
-A day is settled when it is closed in every partition. The first settlement takes place because the stream counted hits
-on the day. Further settlements take place when history hits mark the day dirty. Site-days are settled in waves. The
-rows of a wave are written and awaited together. A store takes seconds to make even a few rows readable. The site-days
+A day is settled when it is closed in every partition. The first settlement takes place if the stream counted hits on
+the day. A further settlement takes place if history hits mark the day dirty. Site-days are settled in waves. A store
+takes seconds to make even a few rows readable, so the rows of a wave are written and awaited together. The site-days
 are then published one by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
@@ -108,7 +108,7 @@ class Settler:
         self._resorting = Resorting(stores.raw, stores.dirty, clock, self._pace, memory)
 
     def run(self, *, pause_s: float = 0.5) -> None:
-        """Run passes until stopped (`run_in_turns`)."""
+        """Run settlement passes until `stop` is set (`run_in_turns`)."""
         run_in_turns((self.run_once,), self._stop, self._metrics, pause_s=pause_s)
 
     def run_once(self) -> int:
@@ -129,7 +129,7 @@ class Settler:
         self._marks.note(waiting)
         taken = self._marks.without_young_intents(waiting, started - self._pace.intent_ms)
         self._share.note("settle", Counter(site_bucket(day.site_day.site) for day in taken if not self._must_wait(day)))
-        # Positions are read after dirty marks. The stream stores marks before it commits positions.
+        # Positions must be read after dirty marks, because the stream stores marks before it commits positions.
         bounds = scan_bounds(self._stores.progress)
         this = Pass(started, closed, streams)
         self._resorting.prepare(taken, bounds, closed, buckets)
@@ -156,14 +156,14 @@ class Settler:
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether the site-day must wait before it is settled.
 
-        A site-day must wait if its last attempt failed a short time ago. A site-day must also wait if it was settled a
-        short time ago. This does not apply if settlement itself marked the site-day.
+        A site-day must wait if its last attempt failed a short time ago. A site-day that was settled a short time ago
+        must wait too, unless settlement itself marked the site-day.
         """
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
     def _in_turn(self, taken: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-        """Return the site-days by site, in ascending order of days. The site that was settled last comes last."""
+        """Return the site-days by site and day, beginning with the site that follows the last settled site."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
     def _compute_if_possible(
@@ -221,9 +221,9 @@ class Settler:
            site's earlier days (the settlement of this day has already used their results).
 
         If a site-day fails, the site's later site-days in the wave fail too, because each settlement needs the carry
-        from the day before. A site whose lease has ended fails before its next publication. If the lease ends during a
-        publication, the site fails after this publication: another settler may have settled the day again, so the flags
-        and marks are left to that settler.
+        from the day before. If the lease on a site has ended, the site fails before its next publication. If the lease
+        ends during a publication, the site fails after this publication. Another settler may have settled the day
+        again, so this settler sets no flags and clears no marks.
         """
         wave, this.wave = this.wave, []
         try:
@@ -251,7 +251,7 @@ class Settler:
             self._note_done(computed)
 
     def _readable(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
-        """Write a wave's rows, and wait until reports can read them. Return the wave with confirmations decided."""
+        """Write a wave's rows, and wait until reports can read them. Return the wave with the final drifts."""
         compared = self._compared(this, wave)
         written = [computed for computed in compared if not computed.is_confirmed]
         if written:
@@ -282,7 +282,8 @@ class Settler:
         stores.series.put_settled(site_day, computed.generation, series)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        # An open day need not be marked: it is settled when it closes. Until then, answers use the stream's rows.
+        # An open day need not be marked, because an open day is settled when it closes. Until the day closes, reports
+        # read the stream's rows.
         disturbed = {day for day in computed.attempt.disturbed_days(settled) if day < this.closed_before}
         if disturbed:
             marks = self._marks.on(site_day.site, disturbed)
@@ -316,7 +317,7 @@ class Settler:
     def _keep_until(self, computed: Computed) -> int:
         """Return the time until which the replaced generation is kept. If the stream's rows are replaced, return 0.
 
-        Reports do not read replaced stream rows again. Only settled days can be read at an earlier data version.
+        Only settled days can be read at an earlier data version, so reports never read replaced stream rows.
         """
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 
@@ -358,8 +359,8 @@ class Settler:
     def _compared(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
         """Add to each drift the differences between the stream's rows in the metric store and the stream's counts.
 
-        Partials are in another store. They cannot show whether the metric store has lost or duplicated rows. A day
-        whose rows differ or are damaged is not confirmed.
+        Partials are in another store, so partials cannot show whether the metric store has lost or duplicated rows. If
+        a day's rows differ or are damaged, the day is not confirmed.
         """
         streamed = [computed for computed in wave if computed.drift is not None]
         if not streamed:
@@ -375,7 +376,7 @@ class Settler:
             )
         except StoreCorrupt:
             if len(wave) > 1:
-                raise  # the wave is then repeated, one site-day at a time
+                raise  # the caller then repeats the wave, one site-day at a time
             return [replace(computed, drift=not_confirmed(computed.drift)) for computed in wave]
         return [_with_stored_rows(computed, sums) for computed in wave]
 

@@ -12,18 +12,18 @@ class Share(Protocol):
     """The buckets of sites on which a settler may work (hitmesh.model.site_buckets)."""
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass or a portion. The next call ends the pass or portion.
+        """Begin a pass of settlement or a portion of reprocessing, which ends with the next call of `begin`.
 
         Return the buckets whose site-days the settler may work on.
         """
 
     def holds(self, site: str) -> bool:
-        """Return whether the settler still has the site, and so may publish results for the site."""
+        """Return whether the settler's lease still covers the site, so that the settler may publish results."""
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Record the number of site-days in each bucket that wait for a kind of work.
+        """Record, for a kind of work, the number of waiting site-days in each bucket.
 
-        The given numbers replace the last numbers for the same kind of work.
+        The given numbers replace all earlier numbers for the same kind of work.
         """
 
 

@@ -1,7 +1,7 @@
 """Reads a site's hits in a time range from stored records (settlement). The hits are in log order.
 
-Up to `SettleMemory.range_hits` hits are kept in memory. If there are more hits, all hits are on disk, in groups of
-visitors.
+Up to `SettleMemory.range_hits` hits of the window are kept in memory. If the window has more hits, all its hits are on
+disk, in groups of visitors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from processor.settle.window import READ_COLUMNS, WINDOW_COLUMNS, read_together
 _NONE_ERASED: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name in ERASED_COLUMNS})
 EXCLUDED_BEFORE: Final = "excluded_before"
 _RECORDS_AT_ONCE: Final = 256
-_ROWS_AT_ONCE: Final = 131_072  # counts all rows of the records, including other sites' hits
+_ROWS_AT_ONCE: Final = 131_072  # a list of records ends at this many rows, including other sites' hits
+
 # The columns of hits that claim an order or a refund, or use an order's total (rule D3).
 CLAIMING_COLUMNS: Final = (
     "event_time",
@@ -49,12 +50,12 @@ class Window:
         positions: the positions of records; the column `record` is an index into them.
         start: the lower bound of event time in ms, inclusive.
         end: the upper bound of event time in ms, exclusive.
-        erased: event_time, hit_hash and record of the erased hits in the same time range. These hits are not in `rows`.
-            The event time of a blank row is the start of its day.
+        erased: event_time, hit_hash and record of the erased hits in the same time range, which are not in `rows`. The
+            event time of a blank row is the start of its day.
         not_applicable: the number of hits on the settled day without a stored network, if the day's rules compare
             networks.
-        excluded_before: (n,) whether the rules `Deciding.before` exclude each hit. None means that `excluded` in `rows`
-            contains the same values.
+        excluded_before: (n,) whether the rules `Deciding.before` exclude each hit; None if the column `excluded` of
+            `rows` has the same values.
     """
 
     rows: pl.DataFrame
@@ -103,7 +104,7 @@ def read_window(
     memory: SettleMemory = DEFAULT_MEMORY,
     deciding: Deciding = AS_STORED,
 ) -> Window | SpilledWindow:
-    """Return the site's hits with start <= event_time < end. More than `memory.range_hits` hits are on disk.
+    """Return the site's hits with start <= event_time < end, on disk if there are more than `memory.range_hits`.
 
     Args:
         records: the records in log order, as RawStore.scan yields them.
@@ -187,7 +188,7 @@ def claiming_in(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def records_together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
-    """Yield lists of records. The records in a list are decoded together."""
+    """Yield the records in lists, each of which is decoded at once."""
     together: list[RawRecord] = []
     rows = 0
     for record in records:
@@ -203,7 +204,7 @@ def records_together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 class _Part(NamedTuple):
     """The wanted hits of some records: the columns that were read, and each hit's log time, record and row.
 
-    Each record is a chunk.
+    In `hits`, the rows of each record are a separate chunk.
     """
 
     hits: pl.DataFrame
@@ -234,7 +235,7 @@ def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: i
 def _window_rows(parts: Sequence[_Part]) -> pl.DataFrame:
     """Return the hits in the form that `Deciding.decide` takes, each column in a single chunk.
 
-    The hits are copied only here.
+    Only this function copies the hits in memory.
     """
     rows = pl.concat([part.hits for part in parts]).rechunk()
     return rows.with_columns(

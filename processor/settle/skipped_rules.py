@@ -1,8 +1,8 @@
 """Logs the exclusion rules that a settlement skips because the rules do not compile (settlement).
 
 A new rule is refused if it does not compile within the limits. A rule that was accepted may still not compile, because
-a later release may have other limits. Settlement then continues without the rule, as admission does. The rule is
-logged, because hits that the rule excluded come back into reports.
+a later release may have other limits. Settlement and the collector's admission then continue without the rule. The rule
+is logged, because reports then include hits that the rule would exclude.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Re-sorts the hits around a day by site (settlement). The sorted hits of many sites are on a local disk.
 
 Thousands of sites share a record. A site-day that reads its own records also reads other sites' hits in these records.
-With a million sites, a day's records would be read thousands of times. With sorted hits, each record is read once for
-many site-days. The file has no name, so no file outlives the process.
+With a million sites, each of a day's records would be read thousands of times. If hits are sorted first, each record is
+read once for many site-days. The file has no name, so no file outlives the process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _NO_ROWS: Final = pl.DataFrame(
 
 
 class SortedHits:
-    """The hits that settlements of some sites may read on some days. An instance must be used by one thread only.
+    """The hits, sorted by site, that the settlements of given sites and days may read.
+
+    An instance must be used by one thread only.
 
     Args:
         raw: the raw records.
@@ -80,13 +82,14 @@ class SortedHits:
         self._add_all(raw, sites)
 
     def has(self, site: str, day: int) -> bool:
-        """Return whether a settlement may read these hits for the site-day."""
+        """Return whether a settlement of the site-day may use these sorted hits."""
         return site in self._numbers and day in self.days
 
     def window(self, site: str, start: int, end: int, deciding: Deciding) -> Window | None:
         """Return the site's hits with start <= event_time < end, as `read_window` does.
 
-        Return None if these hits do not suffice, or do not fit into memory. The caller must then read the raw records.
+        If the sorted hits do not cover the window, or if the window does not fit into memory, return None. The caller
+        must then read the raw records.
         """
         if deciding.columns or start < self._start or end > self._end:
             return None
@@ -134,7 +137,7 @@ class SortedHits:
 def _with_places(
     records: Sequence[RawRecord], parts: Sequence[pl.DataFrame], numbers: pl.DataFrame, positions: RecordPositions
 ) -> pl.DataFrame:
-    """Return these sites' hits with site number, log time, record and row. Add the records' positions."""
+    """Return the hits of these sites, with site number, log time, record and row. Add the records to `positions`."""
     placed = [
         part.with_row_index("row").with_columns(
             pl.col("row").cast(pl.Int64),

@@ -1,9 +1,9 @@
-"""Stores rows in numbered groups on a local disk. The rows of a large site-day need not all be in memory.
+"""Stores rows in numbered groups on a local disk. Not all rows of a large site-day need to be in memory.
 
 The file has no name, so no file outlives the process. The file consists of blocks. Each block is a separate Arrow IPC
-stream. A reader decodes only the wanted columns of the wanted group. A column is not written if it has the same value
-in all rows of a block. An example is a dimension that no hit has. Half of the columns are constant in this way. Writing
-a constant column would cost as much as writing any other column.
+stream. A reader decodes only the wanted columns of the wanted group. If a column has the same value in all rows of a
+block, the column is not written. For example, a dimension may be null in all rows. Half of all columns have a single
+value per block, and writing a column with a single value would cost as much as writing any other column.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ class Spill:
     Args:
         directory: a directory on a local disk; it is created if it is missing. None = the system's directory for
             temporary files.
-        buffered_rows: when this many rows are buffered, they are written. A small block costs as much as a large block.
+        buffered_rows: when this many rows are buffered, they are written, because a small block costs as much as a
+            large block.
 
     Attributes:
-        close: deletes the rows. It is called automatically when the object is no longer used.
+        close: deletes the rows. Python calls `close` automatically when the object is no longer used.
     """
 
     def __init__(self, directory: Path | None, buffered_rows: int = _BUFFERED_ROWS) -> None:
@@ -121,13 +122,13 @@ class Spill:
 
 
 def _constants(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return one row with the columns that have a single value. The row is a copy. At least one column is left out."""
+    """Return a row with the single-valued columns. If all columns are single-valued, leave out the last column."""
     names = [name for name in rows.columns if _is_constant(rows[name])][: rows.width - 1]
     return pl.DataFrame({name: [rows[name][0]] for name in names}, schema={name: rows.schema[name] for name in names})
 
 
 def _is_constant(values: pl.Series) -> bool:
-    """Return whether all values are equal. Return False for types whose comparison costs too much."""
+    """Return whether all values are equal; for types whose comparison costs too much, return False."""
     if values.null_count():
         return values.null_count() == len(values)
     if values.dtype.is_numeric():

@@ -1,9 +1,9 @@
 """Builds the visits of a visitor whose hits do not fit into memory. The visits are built in pieces of time.
 
-Whether a hit starts a visit, extends a visit or is an orphan depends only on earlier hits. After a piece, all visits of
-the visitor are therefore finished, except the latest visit of each timeline. The latest visit of a timeline has at most
-`VisitPolicy.max_hits` hits (rule S5). These hits are used again with the next piece, so that each visit is built as a
-whole. An orphan changes no visit and is finished immediately (rule S2).
+Whether a hit starts a visit, extends a visit or is an orphan depends only on earlier hits. After a piece has been
+processed, all the visitor's visits are therefore finished, except the latest visit of each timeline. The latest visit
+of a timeline has at most `VisitPolicy.max_hits` hits (rule S5). The hits of unfinished visits are used again with the
+next piece, so that each visit is built as a whole. An orphan changes no visit and is finished immediately (rule S2).
 
 While pieces are cut, each of the visitor's hits takes 40 bytes of memory.
 """
@@ -28,7 +28,7 @@ from processor.settle.window import chosen
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The visits that are known after a piece.
+    """The visits that are known after a piece of time has been processed.
 
     Attributes:
         hits: the piece's hits, and the hits of visits that the previous piece left unfinished.
@@ -57,7 +57,7 @@ def cut_in_pieces(visitor: VisitorRange, wanted: BoolArray, memory: SettleMemory
 def _piece_numbers(times: pl.Series, hashes: pl.Series, wanted: BoolArray, limit: int) -> I32Array:
     """Return the piece number of each wanted hit, and −1 for all other hits.
 
-    Hits with the same event time and hash are in the same piece. Only `hit_id` decides their order.
+    If hits have the same event time and hash, only `hit_id` decides their order, so they must be in the same piece.
     """
     pieces = np.full(len(wanted), -1, np.int32)
     rows = np.flatnonzero(wanted)
@@ -82,7 +82,7 @@ def _next_cut(times: I64Array, hashes: U64Array, order: I64Array, end: int) -> i
 def steps(
     pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]
 ) -> Iterator[Step]:
-    """Yield the visits piece by piece. Each visit is stated as finished in exactly one step.
+    """Yield the visits piece by piece. For each visit, `finished` is true in exactly one step.
 
     Args:
         pieces: the visitor's hits without copies, from `cut_in_pieces`.
@@ -107,9 +107,9 @@ def steps(
 def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Array:
     """Return the number of the latest visit in each timeline.
 
-    `Summaries` is ordered by timeline and start. There is one exception: a carried-in visit under another logic version
-    comes first (`seam`). This order is harmless. If the timeline has a later visit, an interactive hit has ended the
-    carried-in visit.
+    `Summaries` is ordered by timeline and start, except that a carried-in visit under another logic version comes first
+    (`seam`). The latest visit is still the last visit of the timeline, because a carried-in visit has ended if its
+    timeline has a later visit.
     """
     timelines = first_values(visits.visits, hits, carried, TIMELINE).with_row_index("number")
     latest: I64Array = timelines.group_by(TIMELINE).agg(pl.col("number").max())["number"].to_numpy().astype(np.int64)
@@ -119,7 +119,7 @@ def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Arr
 def derived_in_pieces(inputs: DayInputs, pieces: Spill, begin: int) -> pl.DataFrame:
     """Return the visitor's visits that are open at the day's start `begin`.
 
-    They are derived from earlier hits (rule L4).
+    The visits are derived from earlier hits (rule L4).
     """
     found, policy = [no_open_visits()], inputs.carried_policy or inputs.policy
 

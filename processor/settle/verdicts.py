@@ -1,4 +1,4 @@
-"""Decides orders, disturbed days and the ledger entry when the copies are known (rules D1 to D5, L4)."""
+"""Decides orders, disturbed days and the ledger entry after the copies are found (rules D1 to D5, L4)."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
 def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) -> OrderVerdicts:
     """Decide the orders and refunds in the window.
 
-    `is_copy` is used only for hits from the day's start to `known_until`. All other claims keep their stored duplicate
-    flags.
+    `is_copy` is used only for hits from the day's start to `known_until`. Claims of other hits keep their stored
+    duplicate flags.
 
     Args:
         inputs: the settlement's inputs.
-        hits: the hits that may have claims, with `CLAIMING_COLUMNS` or `WINDOW_COLUMNS` (n,). Other hits are ignored.
+        hits: the hits that may have claims, with `CLAIMING_COLUMNS` or `WINDOW_COLUMNS` (n,). Hits that are neither
+            orders nor refunds are ignored.
         is_copy: whether each hit is a copy (n,).
     """
     known = pl.col("event_time").is_between(inputs.owner.day * DAY_MS, inputs.known_until, closed="left")
@@ -55,11 +56,11 @@ def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) ->
 
 
 def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:
-    """Return the neighbouring days that have a copy of a hit on this day, if the hit is new in this generation.
+    """Return the neighbouring days that have a copy of a new hit of this day.
 
-    A visitor's hits are nearly always in one partition and read in log order. A new hit is then not the original of an
-    older hit. However, after a change to the site's spread or to the log, a visitor's hits are in two partitions
-    (architecture A4).
+    A hit is new if the current generation has not read the hit. Nearly always, a visitor's hits are in one partition
+    and are read in log order, so an older hit is never a copy of a new hit. However, if the site's spread over
+    partitions or the log changes, a visitor's hits are in two partitions (architecture A4).
     """
     day = inputs.owner.day
     days = hits["event_time"].to_numpy() // DAY_MS
@@ -83,7 +84,7 @@ def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = 
     """Return the ledger entry for accepted hits (rule D5).
 
     Args:
-        hashes: the hash64 of each hit id. Copies are included; erased hits are not.
+        hashes: the hash64 of each hit id. Copies are included, but erased hits are not included.
         counted: the number of these hits that are not copies.
         excluded: the number of counted hits that are excluded.
         erased: the hash64 of the ids of erased hits.

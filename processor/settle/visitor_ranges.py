@@ -1,7 +1,7 @@
 """Divides a large site-day's hits into visitor ranges that fit into memory. Finds the copies in each range.
 
-All hits of a visitor are in the same range. A settlement decides each visitor independently. There is one exception:
-claims on orders and refunds are decided for the whole site (rule D3).
+All hits of a visitor are in the same range. A settlement decides each visitor independently, except that claims on
+orders and refunds are decided for the whole site (rule D3).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class VisitorRange:
     hits: int
 
     def read(self, columns: Sequence[str] | None = tuple(WINDOW_COLUMNS)) -> Iterator[pl.DataFrame]:
-        """Yield the hits block by block, with the given columns. None means all columns.
+        """Yield the hits block by block, with the given columns, or with all columns if `columns` is None.
 
         A visitor's hits are in log order.
         """
@@ -115,9 +115,10 @@ def _range_numbers(counts: I64Array, limit: int) -> I64Array:
 
 
 def copies_in(visitors: VisitorRange) -> RangeCopies:
-    """Return the range's copies.
+    """Return which hits of the range are copies.
 
-    The search takes 17 bytes of memory per hit. It also needs memory for the hits whose key may occur more than once.
+    The search takes 17 bytes of memory per hit, and memory for all columns of the hits whose key may occur more than
+    once.
     """
     hashes = np.concatenate([key_hashes(rows) for rows in visitors.read(KEY_COLUMNS)])
     is_suspect = np.isin(hashes, repeated_hashes(hashes))

@@ -1,7 +1,7 @@
 """The state of the settler's passes and waves (settlement).
 
-A pass uses the results of unpublished settlements for later days. This module defines which results a later day gets
-and which dirty marks a pass covers.
+Within a pass, the settlement of a day may use results of the site's earlier days that are not published yet. This
+module defines which results a later day gets and which dirty marks a pass covers.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class Computed:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the stream's rows are confirmed. Confirmed rows become the settled rows."""
+        """Whether the stream's rows are confirmed, and thus become the settled rows."""
         return self.drift is not None and self.drift.confirmed
 
     @property
     def generation(self) -> int:
-        """The generation that the publication makes current."""
+        """The generation that becomes current when the site-day is published."""
         return self.attempt.stream if self.is_confirmed else self.attempt.generation
 
     @property
     def rows(self) -> int:
-        """The number of rows that must be written."""
+        """The number of rows that must be written for the site-day."""
         return 0 if self.is_confirmed else self.settled.rows.height
 
 
@@ -51,9 +51,9 @@ class Computed:
 class Pass:
     """A pass's state: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    For each site, `published` contains two numbers about the wave's last publication. The first is the highest sequence
-    number when the attempt began; the second is the publication's own sequence number. `marked` contains the dirty
-    marks that this pass made.
+    For each site, `published` describes the site's last publication in this pass by two sequence numbers. The first
+    number is the site's highest sequence number when the attempt began. The second number is the sequence number of the
+    publication. `marked` contains the dirty marks that this pass made.
     """
 
     started: int
@@ -68,13 +68,13 @@ class Pass:
     def seen_sequence(self, attempt: Attempt) -> int:
         """Return the site's highest sequence number when the attempt began.
 
-        If this wave has published a site-day of the site since then, return the last publication's sequence number.
+        If this pass has since published a site-day of the site, return the sequence number of the last publication.
         """
         began, sequence = self.published.get(attempt.site_day.site, (-1, 0))
         return sequence if began == attempt.site_sequence else attempt.site_sequence
 
     def note_published(self, attempt: Attempt, entry: GenerationEntry) -> None:
-        """Record a publication of the wave."""
+        """Record that a site-day was published in this pass."""
         self.published[attempt.site_day.site] = (attempt.site_sequence, entry.sequence)
 
     def note_marked(self, marks: Sequence[DirtyMark]) -> None:
@@ -85,14 +85,14 @@ class Pass:
     def with_marks(self, covered: DirtySiteDay) -> DirtySiteDay:
         """Return the entry, extended by dirty marks that this pass made on the site-day.
 
-        A site's days are settled in ascending order. The site-day's settlement therefore already has the results that
-        these marks announce.
+        A pass marks a later day because results of an earlier day have changed. A site's days are settled in ascending
+        order, so the later day's settlement has already used the earlier day's results.
         """
         made = map(range_of, self.marked.get(covered.site_day, ()))
         return replace(covered, marks=(*covered.marks, *made))
 
     def handed(self, site_day: SiteDay) -> Handed:
-        """Return the wave's results that a site-day needs."""
+        """Return the results that a site-day's settlement needs from earlier days in the wave."""
         of_site = [computed for computed in self.wave if computed.attempt.site_day.site == site_day.site]
         before = next((computed for computed in of_site if computed.attempt.site_day.day == site_day.day - 1), None)
         flags = {claim: flag for computed in of_site for claim, flag in computed.settled.orders.changed_flags.items()}
@@ -102,11 +102,12 @@ class Pass:
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
     """Return the entry with the dirty marks whose records are within the bounds of a scan.
 
-    If no mark is left, return None. An entry without marks is returned unchanged. A mark that settlement made belongs
-    to no record. Such a mark always remains. A scan that begins now reads the hits that caused the mark.
+    If the entry has no marks, return the entry unchanged. If none of the entry's marks is within the bounds, return
+    None. A mark that settlement made belongs to no record, and is always covered, because a scan that begins now reads
+    the hits that caused the mark.
     """
     if not entry.marks:
-        return entry  # this site-day was taken only because its day has closed
+        return entry  # the pass settles this site-day only because the day has closed
     marks = tuple(
         mark_range
         if mark_range.partition.log in _OF_SETTLEMENT

@@ -1,6 +1,6 @@
-"""The shadow stream becomes the live stream, without a restart.
+"""Makes the shadow stream the live stream, without a restart.
 
-This happens at positions that both streams have reached (architecture A9).
+The shadow takes over at positions that both streams have reached (architecture A9).
 
 The order of effects is defined only here:
 
@@ -10,14 +10,16 @@ The order of effects is defined only here:
    stream (`StreamTable.ended`);
 4. each process starts its live runner again, with the shadow's stores and the processor's consumer group.
 
-A crash before 3 leaves the earlier live stream in force. A live runner that begins with partitions, after a start or
-because partitions moved, first replaces the table without stored positions (`goes_on`): then every process that stands
-still, and may have had these partitions, tries again later, and its conditional writes fail. If the table already has
-another live stream, the runner ends. So no runner commits a record after 3 for the earlier live stream.
+If a process crashes before step 3, the earlier live stream continues. A live runner may take over partitions, for
+example after a restart, or when partitions move between processes. The runner first replaces the stream table by a
+table without stored positions (`goes_on`). If another process has stopped its runner on the same partitions, the other
+process's conditional write then fails, and the other process tries again later. If the table already has another live
+stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live stream.
 
-After 3, each start takes the shadow's stores. The processor's committed positions continue, so raw records, marks,
-claims and the ledger have no gap and nothing twice. A shadow runner that still runs applies no record after 3, because
-it looks at the table after it has read the live stream's progress (`processor.shadow.stores`).
+After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions remain valid,
+so every record adds to raw records, marks, claims and the ledger exactly once. After step 3, a shadow runner that still
+runs applies no record, because it reads the table after it has read the live stream's progress
+(`processor.shadow.stores`).
 """
 
 from __future__ import annotations
@@ -34,30 +36,30 @@ from hitmesh.runtime.logs import logger
 from processor.stream.stores import HasStreams
 
 WAIT_S: Final = 30.0
-"""The maximum time for which the live stream stands still."""
+"""The maximum time in seconds for which the live stream pauses before the shadow replaces it."""
 _LOOK_EVERY_S: Final = 0.1
 
 
 Standing = Callable[[], Mapping[PartitionId, int] | None]
-"""Sends heartbeats and returns the committed offsets of a runner that stands still.
+"""Sends heartbeats and returns the committed offsets of a paused runner.
 
-Returns None if partitions may have moved.
+If partitions may have moved to another process, the function returns None.
 """
 
 
 def is_adopting(table: StreamTable) -> bool:
-    """Return whether the live stream must continue as the shadow stream."""
+    """Return whether the shadow stream must replace the live stream."""
     return table.shadow is not None and table.shadow.state is ShadowState.ADOPTING
 
 
 def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) -> bool:
-    """Return whether the live stream must stand still. This is so if the shadow must be adopted and is close enough.
+    """Return whether the live stream must pause: the shadow must be adopted, and has almost caught up.
 
     Args:
         stores: the stores of all streams.
         table: the stream table.
-        may_begin: whether this process may be the first to stand still. If not, this process waits until another
-            process stands still.
+        may_begin: whether this process may be the first to pause its live runner. If `may_begin` is false, this process
+            waits until another process has paused its runner.
     """
     if not is_adopting(table) or table.shadow is None or not (may_begin or table.shadow.stopped):
         return False
@@ -66,10 +68,11 @@ def is_due(stores: HasStreams, table: StreamTable, *, may_begin: bool = True) ->
 
 
 def goes_on(streams: Streams, live: Stream) -> bool:
-    """Return whether `live` is still the live stream. If so, forget all stored positions, because a runner continues.
+    """Return whether `live` is still the live stream.
 
-    The table gets a new version even if it has no positions. A process may have read the earlier table and not know yet
-    that its partitions moved. With the new version, this process cannot replace the table.
+    If `live` is still the live stream, remove all stored positions, because a runner continues. The stream table gets a
+    new version even if it has no positions. If another process does not know yet that its partitions moved, it still
+    uses the previous version of the table, and its conditional write fails.
     """
     while True:
         table = streams.read()
@@ -90,8 +93,8 @@ def adopt(
 ) -> bool:
     """Wait until the shadow replaces the stream `live`. Meanwhile, this process's runner for `live` must not run.
 
-    `standing` also keeps the membership in the consumer group. No other process therefore gets the partitions. Return
-    False if the shadow does not reach the positions in time, or if another process continues. Before the runner
+    `standing` also keeps this process in the consumer group, so that no other process gets its partitions. Return False
+    if the shadow does not reach the positions in time, or if another process resumes its live runner. Before the runner
     continues, the caller must call `goes_on`.
     """
     has_stored, ends = False, time.monotonic() + wait_s
@@ -99,7 +102,7 @@ def adopt(
         table = stores.streams.read()
         if table.live.generation != live.generation:
             return True
-        at = standing()  # after the table was read: see `goes_on`
+        at = standing()  # the table must be read before `standing` is called: see `goes_on`
         if at is None or table.shadow is None or not is_adopting(table):
             return False
         stopped = {**table.shadow.stopped, **at}
@@ -111,14 +114,16 @@ def adopt(
             if stores.streams.replace(table.ended(clock.now())):
                 logger().info("shadow_adopted", generation=table.current.generation, logic=table.current.logic)
         elif time.monotonic() >= ends:
-            logger().warning("shadow_not_adopted", message="the shadow did not reach the live stream in time")
+            logger().warning(
+                "shadow_not_adopted", message="the shadow stream did not catch up with the live stream in time"
+            )
             return False
         elif stop.wait(_LOOK_EVERY_S):
             return False
 
 
 def _has_met(stores: HasStreams, table: StreamTable) -> bool:
-    """Return whether all partitions stand still and reports can read all the shadow's rows up to these positions."""
+    """Return whether both streams have stopped at the same positions and reports can read all the shadow's rows."""
     live, shadow = _progress(stores, table)
     stopped = {} if table.shadow is None else table.shadow.stopped
     return all(

@@ -1,4 +1,4 @@
-"""The thread beside the live stream. It runs the shadow stream, ends forgotten shadows and removes ended streams."""
+"""The thread that runs the shadow stream, ends shadows that nobody has ended, and removes streams that have ended."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from processor.stream.runner import Runner
 
 @dataclass(frozen=True, slots=True)
 class BesidePace:
-    """The intervals of the thread.
+    """The intervals of the thread for shadow streams.
 
     Attributes:
-        keep_gone_ms: after the last answer has chosen a stream, the stream's values remain readable for this time.
-        keep_shadow_ms: if a shadow's state has not changed for this time, the shadow is adopted or stopped. It is
-            adopted if reports read it.
+        keep_gone_ms: when new requests no longer read a stream, the stream's values remain readable for this time.
+        keep_shadow_ms: if a shadow's state has not changed for this time, the shadow ends. If reports read the shadow,
+            it is adopted; otherwise, it is stopped.
         retry_after_s: after this many seconds, a shadow that failed begins again.
         look_every_s: the seconds between two reads of the stream table.
     """
@@ -41,8 +41,8 @@ MakeRunner = Callable[[Stream], Runner]
 class Beside:
     """Runs the shadow that the stream table names, in parallel to the live stream.
 
-    An instance must be used by one thread only. An error in the shadow does not end the process. The live stream must
-    continue. The shadow begins again later.
+    An instance must be used by one thread only. If the shadow raises an error, the process and the live stream
+    continue, and the shadow begins again later.
 
     Args:
         stores: the stores of all streams.
@@ -80,7 +80,7 @@ class Beside:
             stop.wait(wait_s)
 
     def run_once(self, stop: threading.Event) -> None:
-        """Run the shadow until the table no longer names it.
+        """Run the shadow until the stream table no longer names the shadow.
 
         If there is no shadow, remove the values of streams that are no longer read.
         """
@@ -113,10 +113,11 @@ class Beside:
         if self._clock.now() - shadow.changed_at <= self._pace.keep_shadow_ms:
             return
         if shadow.state is ShadowState.RUNNING:
-            logger().warning("shadow_stopped", message="the shadow was not published in time, and is stopped")
+            logger().warning("shadow_stopped", message="the shadow stream was not published in time and is stopped")
             self._stores.streams.replace(table.ended(self._clock.now()))
         elif shadow.state is ShadowState.PUBLISHED:
             logger().warning(
-                "shadow_taken_over", message="the shadow was published and not rolled back in time, and becomes live"
+                "shadow_taken_over",
+                message="the published shadow stream was not rolled back in time and becomes the live stream",
             )
             self._stores.streams.replace(table.moved(ShadowState.ADOPTING, self._clock.now()))

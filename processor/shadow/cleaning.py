@@ -1,4 +1,4 @@
-"""Removes the values of streams that no answer reads any more (architecture A9)."""
+"""Removes the values of streams from which reports no longer read (architecture A9)."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class CleaningStores(HasStreams, Protocol):
 def remove_gone(stores: CleaningStores, gone_before: int) -> int:
     """Remove the values of all streams that have been gone since a time before `gone_before` (UTC ms).
 
-    Return the number of these streams. If a settlement confirmed a site-day, the stream's rows for the site-day are not
-    removed. This also holds if the rows are only kept for a rollback. These rows belong to a settled generation. They
-    are removed in the same way as all settled generations. After a crash, the removal is repeated.
+    Return the number of streams whose values were removed. If a settlement confirmed a site-day, the stream's rows for
+    the site-day are not removed here, even if they are only kept for a rollback. Confirmed rows are a settled
+    generation, and are removed like every settled generation. After a crash, the removal is repeated.
     """
     done = 0
     for gone in stores.streams.read().gone:
         if gone.at >= gone_before:
             continue
         store = stores.stream(gone.generation, is_shadow=True)
-        store.outbox.take_over()  # this fences a shadow that still runs in another process
+        store.outbox.take_over()  # `take_over` fences a runner of this stream that still runs in another process
         removed, days = 0, _streamed_days(stores, gone)
         while page := list(islice(days, _PAGE)):
             stores.sink.drop([(site_day, gone.generation) for site_day in page])
@@ -66,14 +66,14 @@ def remove_gone(stores: CleaningStores, gone_before: int) -> int:
 def forget_followers(stores: CleaningStores) -> None:
     """Remove the positions with which adopted streams followed the live stream.
 
-    Log records at these positions may then be deleted.
+    While these positions are stored, the log records after them cannot be deleted.
     """
     for stream in stores.streams.read().adopted:
         stores.stream(stream.generation, is_shadow=True).forget_positions()
 
 
 def _streamed_days(stores: CleaningStores, gone: GoneStream) -> Iterator[SiteDay]:
-    """Yield the site-days from the stream's first day onwards, except those with an entry that names the stream."""
+    """Yield the site-days from the stream's first day onwards for which no generation entry names the stream."""
     last = ""
     while sites := stores.directory.sites(None, last, _PAGE):
         for site in sites:

@@ -1,8 +1,8 @@
 """The stores of a stream that began in the middle of the log or runs in parallel to the live stream (architecture A9).
 
-Such a stream has its own generation. It writes no rows for days before its first day, and reads no record before its
-start. A shadow also never reads ahead of the live stream. For all records that a shadow applies, raw records, marks and
-claims are stored already. The live stream has also decided which claim holds an order.
+Each of these streams has its own generation. The stream writes no rows for days before its first day, and reads no
+record before its start. A shadow also never reads ahead of the live stream. When a shadow applies a record, the live
+stream has already stored the raw record, the dirty marks and the claims, and has decided which claim wins an order.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def live_stores(stream: Stream, base: StreamStores, store: StreamStore, streams:
 def shadow_stores(
     stream: Stream, base: StreamStores, store: StreamStore, streams: Streams, live: ProgressReader
 ) -> StreamStores:
-    """Return the stores of a shadow stream in parallel to the live stream. The live stream's progress is `live`."""
+    """Return the stores of a shadow stream. The shadow reads no record beyond `live`, the live stream's progress."""
 
     def is_beside() -> bool:
         shadow = streams.read().shadow
@@ -66,13 +66,13 @@ def shadow_stores(
 
 
 def begin_at_start(stream: Stream, store: StreamStore) -> None:
-    """Commit the stream's start as its position. Positions that are already ahead stay.
+    """Commit the stream's start as its position, except where a committed position is already ahead.
 
-    The positions are compared after every other process was fenced. A process therefore never sets them back behind
-    another process that has begun.
+    All other processes are fenced before the positions are compared. If another process has already begun, this process
+    therefore never moves the positions back.
 
     Raises:
-        Fenced: another process begins.
+        Fenced: another process began at the same time.
     """
     writer = store.beginning.take_over()
     starts = {partition: PartitionProgress(at, 0) for partition, at in stream.starts.items() if at}
@@ -81,7 +81,7 @@ def begin_at_start(stream: Stream, store: StreamStore) -> None:
 
 
 class _WrappedReader:
-    """A LogReader that calls another LogReader. Confined to one thread."""
+    """A LogReader that calls another LogReader. An instance must be used by one thread only."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
@@ -131,13 +131,15 @@ class _LiveReader(_WrappedReader):
 
 
 class _FollowingReader(_WrappedReader):
-    """A LogReader that returns a record only after the live stream has committed the record. Confined to one thread.
+    """A LogReader that returns a record only after the live stream has committed the record.
 
-    The live stream's progress is read before `is_beside` is called. If the shadow is then still beside the live stream,
-    the progress was that of the earlier live stream. The shadow applies records up to this progress.
+    An instance must be used by one thread only. The live stream's progress is read first, and `is_beside` is called
+    afterwards. If `is_beside` returns True, the shadow had not been adopted when the progress was read. The shadow may
+    then apply records up to the progress that was read.
 
-    The inner reader is ahead of this reader by the held records. The positions are those after the returned records. A
-    runner that keeps its readers recovers up to these positions, and gets the held records afterwards.
+    The inner reader has already read some records that this reader has not returned yet. `positions` returns the
+    positions after the returned records. If a runner keeps its readers, the runner recovers up to these positions, and
+    then gets the remaining records.
     """
 
     def __init__(self, reader: LogReader, topic: Topic, live: ProgressReader, is_beside: Callable[[], bool]) -> None:
@@ -185,7 +187,7 @@ class _FollowingReader(_WrappedReader):
             raise
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the positions after the returned records."""
+        """Return the positions after the records that `poll` has returned."""
         held = set(map(_partition_of, self._held))
         read = self._reader.positions()
         self._returned = {at: self._returned[at] if at in held else reached for at, reached in read.items()}
@@ -202,25 +204,25 @@ def _is_before(record: LoggedRecord, reached: Mapping[PartitionId, PartitionProg
 
 
 class _ScanFromStart:
-    """A LogScan without records before the stream's start. A recovery therefore applies only the stream's records."""
+    """A LogScan without records before the stream's start, so that a recovery applies only the stream's records."""
 
     def __init__(self, scan: LogScan, starts: Mapping[PartitionId, int]) -> None:
         self._scan = scan
         self._starts = starts
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Return 0 if all records of the stream are retained. Otherwise, return the first retained offset."""
+        """Return 0 if the log still has all records of the stream; otherwise, return the log's first offset."""
         first = self._scan.first_offset(partition)
         return 0 if first <= self._starts.get(partition, 0) else first
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`."""
+        """Return the first offset in the log whose log time is at least `log_time`."""
         return self._scan.offset_at(partition, log_time)
 
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yield the stream's retained records of [first_offset, end_offset) in order."""
+        """Yield the stream's records of [first_offset, end_offset) that are still in the log, in order."""
         return self._scan.read(partition, max(first_offset, self._starts.get(partition, 0)), end_offset, log_time)
 
 
@@ -276,7 +278,7 @@ class _OwnSeries:
         self._series.put_settled(site_day, generation, rows)
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Store the positions. All partials for records before these positions are stored."""
+        """Store the positions before which the partials of all records are stored."""
         self._series.note_flushed(through)
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:

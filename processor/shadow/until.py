@@ -1,4 +1,4 @@
-"""Stops a runner. The runner must also end when the stream table names another stream in its place."""
+"""Stops a runner if the process stops, or if the stream table names another stream in place of the runner's stream."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ LOOK_EVERY_S: Final = 0.5
 
 
 class Until:
-    """A stop that is set when `stop` is set or `is_over` has returned True.
+    """A Stop that is set if `stop` is set or `is_over` has returned True.
 
     An instance must be used by one thread only.
 
     Args:
-        stop: the process's stop.
-        is_over: called at most once in `look_every_s`. If a store is unavailable, the call counts as False.
-        look_every_s: the minimum seconds between two calls of `is_over`.
+        stop: is set when the process must stop.
+        is_over: returns whether another stream has taken the place of the runner's stream. If a store is unavailable,
+            the result counts as False.
+        look_every_s: the minimum time in seconds between two calls of `is_over`.
     """
 
     def __init__(self, stop: threading.Event, is_over: Callable[[], bool], look_every_s: float = LOOK_EVERY_S) -> None:
@@ -41,6 +42,6 @@ class Until:
         return self._is_set or self._stop.is_set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until the process must stop, for at most `timeout` s. Return whether the runner must stop."""
+        """Wait until the process must stop, for at most `timeout` s; then return whether the runner must stop."""
         self._stop.wait(timeout)
         return self.is_set()

@@ -1,4 +1,4 @@
-"""Checks whether the stream's ledger balances (rule D5). All functions are pure. Their input is ledger sums."""
+"""Checks whether the stream's ledger balances (rule D5). The functions are pure, and take ledger sums."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import polars as pl
 
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 
-# The equations that must hold for each (site, at), by kind of ledger entry. The first class's count is the sum of the
-# other classes' counts.
+# The equations that must hold for each (site, at), by kind of ledger entry. In each equation, the count of the first
+# class must equal the sum of the counts of the other classes.
 _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (
@@ -28,8 +28,8 @@ _EQUATIONS: Final = {
 def unbalanced_hits(sums: pl.DataFrame) -> int:
     """Return the number of unbalanced hits in the ledger, over all sites and times. If the ledger balances, return 0.
 
-    If the counts agree but the checksums differ, two errors hide each other. An example is a lost hit and a hit that
-    was counted twice. Such a pair of errors counts as one hit.
+    If the counts agree but the checksums differ, two errors hide each other, and together count as one unbalanced hit.
+    For example, a hit was lost and another hit was counted twice.
 
     Args:
         sums: LEDGER_SUMS.

@@ -1,7 +1,7 @@
 """Checks the ledger of all sites while the processor runs (rule D5). Up to 1,000 sites are checked at a time.
 
-Unbalanced entries are read again before an error is logged. Another process may be writing them.
-`processor.stream.balance` defines when a ledger balances.
+Another process may be writing the entries of a site while they are read. Unbalanced entries are therefore read again
+before an error is logged. `processor.stream.balance` defines when a ledger balances.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def watch_balance(
     """Report whether the ledger balances.
 
     Each round checks all sites, some at a time. Rounds repeat until `stop` is set. The gauge shows the larger of two
-    numbers: the unbalanced hits that this round has found so far, and those that the previous round found. While a
-    site's entries are being written, the site may seem unbalanced. Unbalanced sites are therefore read again.
+    numbers: the unbalanced hits that this round has found so far, and the unbalanced hits that the previous round
+    found. While a site's entries are being written, the site may seem unbalanced. Unbalanced sites are therefore read
+    again.
     """
     last, missing, before = None, 0, 0
     while not stop.wait(every_s):

@@ -1,8 +1,8 @@
 """Warns about partitions whose log time is ahead of the current time (journey step 4, rules L1 and T4).
 
-Log time never goes back. If a clock is ahead and writes a record, log time stands still until the current time has
-caught up. Until then, hits from correct clocks may count as late. Late hits enter visits only when their day is
-settled. This module decides which partitions are logged and how often. Records are not changed.
+Log time never goes back. If a collector whose clock is ahead writes a record, log time stands still until the current
+time has caught up. While log time stands still, hits with correct event times may count as late. Late hits enter visits
+only when their day is settled. This module decides which partitions are logged and how often, and changes no record.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COMPLAIN_EVERY_S: Final = 60.0
 class ClockAhead:
     """Logs `log_time_ahead`.
 
-    If a record that arrived while the process ran caused the lead, the log line names the record.
+    If the lead was caused by a record that arrived while this process ran, the log line names the record.
 
     Args:
         clock: source of the current time.

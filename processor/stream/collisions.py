@@ -30,7 +30,8 @@ def keep_collisions(
 ) -> None:
     """Store a window's id collisions as refusals.
 
-    `prepared` contains each partition's rows, and a boolean array (n,): True for rows that collide.
+    `prepared` contains, for each partition, the rows and a boolean array (n,). The array is true for each row that is
+    an id collision.
     """
     collisions = [
         (Position(partition.log, partition.partition, offset), row)
@@ -42,7 +43,7 @@ def keep_collisions(
 
 
 def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[RejectedHit]:
-    """Return the refusals for these collisions. Each refusal has the first bytes of the hit's payload.
+    """Return the refusals for the given id collisions. Each refusal has the first bytes of the hit's payload.
 
     Raises:
         StoreCorrupt: a record does not decode.

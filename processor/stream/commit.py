@@ -13,7 +13,8 @@ The steps are, in this order:
 8. the snapshot manifest.
 
 Every step before the transaction is idempotent: values are keyed by position, or are totals and not increments. The
-steps after the transaction also write totals. They are repeated if they may have been interrupted.
+steps after the transaction also write totals. If a step after the transaction may have been interrupted, the step is
+repeated.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class CommitStep(StrEnum):
 
 
 Reached = Callable[[CommitStep], None]
-"""A callback after each step. In a test, the callback may kill the process at this point."""
+"""A function that is called after each commit step. In a test, the function may kill the process."""
 
 
 def ignore_step(step: CommitStep) -> None:
@@ -74,15 +75,15 @@ def store_before_transaction(
 ) -> None:
     """Store the effects of a window that must be durable before its rows are committed.
 
-    Raw records come before dirty marks. A settlement that sees a mark must find the marked hits. Claims come before the
-    positions are committed. A settlement scans all records below the committed positions, and must find the claims of
-    these records' hits.
+    Raw records are stored before dirty marks, because a settlement that sees a mark must find the marked hits. Claims
+    are stored before the positions are committed. A settlement scans all records below the committed positions, and
+    must find the claims of the hits in these records.
     """
     if intake.raw:
         raw.put(intake.raw)
     for record in intake.raw:
         if record.position in intake.blanked:
-            raw.replace(record)  # an earlier window may have stored the record with erased hits
+            raw.replace(record)  # an earlier window may have stored the record before the hits were erased
     if intake.rejected:
         rejected.put(intake.rejected)
     reached(CommitStep.RAW)
@@ -104,7 +105,8 @@ def store_before_transaction(
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
     """Store each partition's counts of hits that wait for settlement (rule S9).
 
-    This function must be called before the rows become visible, because the rows lack the visits of these hits.
+    This function must be called before the rows become visible, because the rows do not include the visits of waiting
+    hits.
 
     Like all ledger entries, these entries contain totals per epoch. Storing the entries again changes nothing.
     """
@@ -116,8 +118,8 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
     """Yield dirty marks for closed days with a refund that takes its amount from a newly claimed order (rule D3).
 
-    If another partition stores a refund at the same time, this refund may be missed. The settlement of the order's day
-    marks the day of a refund that was missed.
+    If another partition stores a refund at the same time, this function may miss the refund. The settlement of the
+    order's day then marks the day of the missed refund.
     """
     orders: dict[str, list[OrderClaim]] = {}
     for claim in made:

@@ -1,8 +1,8 @@
 """Converts log records into effects (journey steps 4 and 6): raw records, dirty marks, claims, refusals and hits.
 
-Decides which site-days a record changes, which claims its hits make, and which siteless ledger rows it adds. A record
-that does not decode becomes a refusal (DECODE), and processing continues with the next record. The functions are pure
-and use no stores. `processor.stream.live` decides whether a hit is a copy and whether it is on time.
+Decides which site-days a record changes, which claims the record's hits make, and which ledger rows without a site are
+added. A record that does not decode becomes a refusal (DECODE), and processing continues with the next record. The
+functions are pure and use no stores. `processor.stream.live` decides whether a hit is a copy and whether it is on time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from processor.stream.live.ledger import erased_of, unreadable
 
 KEPT_BYTES: Final = 4_096  # maximum number of original bytes that are kept for a refusal
 
-# All columns that settlement reads are decoded here. A raw record that is stored therefore decodes.
+# All columns that settlement reads are decoded here, so every raw record that is stored can be decoded.
 _READ: Final = (*READ_COLUMNS, "collect_time")
 _SILENT: Final = frozenset({RecordKind.HEARTBEAT, RecordKind.END})
 _HIT_COLUMNS: Final[dict[str, pl.DataType]] = {
@@ -56,7 +56,7 @@ _REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
     "log_time": pl.Int64(),
 }
 
-# These empty frames are made once. Making a frame with so many columns takes longer than processing a small window.
+# Empty frames are made once, because making a frame with so many columns takes longer than processing a small window.
 _NO_HITS: Final = pl.DataFrame(schema=_HIT_COLUMNS)
 _NO_REFUSALS: Final = pl.DataFrame(schema=_REFUSAL_COLUMNS)
 
@@ -82,10 +82,10 @@ class PartitionIntake:
 class Intake:
     """The values to store for a group of records, and the hits that the stream counts.
 
-    Lists are in log order per partition. `awaited` contains open site-days. The stream counts the hits of open
-    site-days. `marks` contains dirty marks for closed site-days. The stream does not count the hits of closed
-    site-days. `refunds` contains the refunds that take their amount from an order. `blanked` contains the positions of
-    raw records from which erased hits were removed.
+    Within a partition, each list is in log order. `awaited` contains the site-days that are still open, whose hits the
+    stream counts. `marks` contains dirty marks for closed site-days, whose hits the stream does not count. `refunds`
+    contains the refunds that take their amount from an order. `blanked` contains the positions of raw records from
+    which erased hits were removed.
     """
 
     raw: list[RawRecord] = field(default_factory=list)
@@ -99,10 +99,10 @@ class Intake:
 
 
 def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
-    """Return the records. Each log time is raised to at least the log time that the partition has reached (rule L1).
+    """Return the records, with each log time raised to the log time that the partition has reached (rule L1).
 
-    Log time is a running maximum. The epochs of a partition therefore never decrease. A log reader cannot compute this
-    maximum, because it does not know the records before its start position.
+    Log time is a running maximum. The epochs of a partition therefore never decrease. A log reader cannot compute the
+    running maximum, because the reader does not know the records before its start position.
     """
     raised = []
     for record in records:
@@ -114,8 +114,8 @@ def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, in
 def take_in(records: Iterable[LoggedRecord], erased: ErasedVisitors | None = None) -> Intake:
     """Return the effects of hit, refusal and heartbeat records from any partitions.
 
-    Hits that an erased visitor sent before the erasure become blank rows. Raw records store the blank rows. Only the
-    ledger counts them.
+    Hits that an erased visitor sent before the erasure become blank rows. Blank rows are stored in raw records, but
+    only the ledger counts blank rows.
     """
     intake = Intake()
     hits: dict[PartitionId, list[tuple[LoggedRecord, pl.DataFrame]]] = {}
@@ -138,7 +138,7 @@ def take_in(records: Iterable[LoggedRecord], erased: ErasedVisitors | None = Non
                 _take_rejected(record, partition_intake, intake)
             else:
                 raise StoreCorrupt(
-                    f"a record of kind {kind} is neither hits nor refusals; use the newer hitmesh that wrote it",
+                    f"a record has the unknown kind {kind}; use the version of hitmesh that wrote the record",
                     value=kind,
                 )
         except StoreCorrupt as error:
@@ -315,7 +315,7 @@ def _refusals(refused: Sequence[RejectedHit], hashes: pl.Series, record: LoggedR
 def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.DataFrame]:
     """Return ledger rows for the difference between a record's header and its rows (rule D5).
 
-    If they agree, return none.
+    If the header and the rows agree, return no rows.
     """
     header = record.record
     if header.hits is None:
@@ -330,7 +330,10 @@ def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.D
 
 
 def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
-    """Return the ledger rows of a record that does not decode. All hits in its header count as received and refused."""
+    """Return the ledger rows of a record that does not decode.
+
+    All hits that the header announces count as received and refused.
+    """
     header = record.record
     collected = header.max_collect_time or record.log_time
     hits = header.rows if header.hits is None else header.hits
@@ -357,7 +360,7 @@ def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
 
 
 def windows(records: Sequence[LoggedRecord], epoch_ms: int) -> list[list[LoggedRecord]]:
-    """Return the records in groups, in order.
+    """Return the records in groups, which must be applied one after the other.
 
     In a group, all records of a partition have the same epoch. Usually there is only one group.
     """

@@ -56,7 +56,7 @@ class StreamMeter:
 
     Args:
         metrics: receives the numbers.
-        reached: a function that is called after each commit step. The step's time has then been recorded.
+        reached: a function that is called after each commit step, when the step's time has been recorded.
     """
 
     def __init__(self, metrics: Metrics, reached: Reached = ignore_step) -> None:
@@ -69,7 +69,7 @@ class StreamMeter:
         self._lap = time.perf_counter()
 
     def record_stage(self, stage: Stage) -> None:
-        """Record the time since the end of the previous stage as this stage's time."""
+        """Record the time of a stage, which began when the previous stage ended."""
         now = time.perf_counter()
         self._metrics.record(names.PROCESSOR_STEP_SECONDS, now - self._lap, stage=stage)
         self._lap = now

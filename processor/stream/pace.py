@@ -14,12 +14,13 @@ class StreamPace:
     Attributes:
         max_hits: a window has approximately this many hits at most.
         window_ms: the maximum time for which a window collects records, counted from its first record.
-        quiet_ms: a window ends early if no record arrives for this time. Records then need not wait when traffic is
+        quiet_ms: a window ends early if no record arrives for this time, so that records do not wait when traffic is
             low.
         flush_ms: the interval at which partials and ledger are written. If no records arrive, partials and ledger are
             written without waiting for the interval.
         snapshot_ms: the minimum interval between a partition's snapshots (`processor.stream.turns`).
-        ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this (`clock_ahead`).
+        ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this many ms
+            (`clock_ahead`).
         erasures_ms: the interval between two reads of erasure marks.
     """
 

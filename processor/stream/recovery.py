@@ -1,16 +1,16 @@
 """Rebuilds states from durable data (journey step 6, architecture A5).
 
-A recovery runs after a start. It also runs when the states may differ from the committed positions: for example, after
-a commit whose outcome is in doubt, or after partitions moved between processors.
+A recovery runs when a runner starts. A recovery also runs when the states may differ from the committed positions: for
+example, after a commit whose outcome is in doubt, or after partitions moved between processors.
 
-For each partition, the recovery loads the last snapshot with the stream's logic version. It reads kept hits from before
-the snapshot from the log again. It then replays the records up to the committed position. The replay emits no rows. The
-transaction that committed the positions has already emitted the rows. All values of the epochs since the snapshot are
-written again.
+For each partition, the recovery loads the last snapshot. The kept hits that are older than the snapshot are read from
+the log again. The recovery then replays the records up to the committed position. The replay emits no rows, because the
+rows were committed together with the positions. All values of the epochs since the snapshot are written again.
 
-If the last snapshot has another logic version, the stream's version takes over at the committed position. Up to this
-position, the other version computes all values. It also emitted the rows, so values and rows agree. The state for later
-records is rebuilt from the log by the stream's version.
+If another logic version wrote the last snapshot of a hits partition, the stream's version takes over at the committed
+position. The other version has emitted the rows up to the committed position. The recovery therefore also computes the
+values up to this position with the other version, so that values and rows agree. For later records, the stream's
+version builds its own state from the log.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ Heartbeat = Callable[[], None]
 class Recovered:
     """The states of all partitions at their committed positions, and the values that must be written again.
 
-    `replayed` is the number of hits that were read again: kept hits, and hits since the snapshots. `changes_logic` is
-    true if a partition changes its logic version. If `changes_logic` is true, the caller must save snapshots before it
-    commits rows. Without these snapshots, a later recovery would apply the new version to earlier records.
+    `replayed` is the number of hits that were read again: the kept hits, and the hits after the snapshots.
+    `changes_logic` is true if a partition changes its logic version. If `changes_logic` is true, the caller must save
+    snapshots before it commits rows. Without snapshots of the new version, the next recovery would use the previous
+    version for records whose rows the new version has emitted.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
@@ -109,7 +110,7 @@ def recover(
             reader is not polled.
         limits: the limits on the states' tables, and the number of hits that are read at once.
         logic: the logic version with which the stream continues.
-        erased: the erased visitors. Their hits from before the erasure are left out.
+        erased: the erased visitors, whose hits from before the erasure are left out.
 
     Raises:
         RetryError: a store is unavailable, or `heartbeat` raised because the reader's partitions moved.
@@ -140,11 +141,11 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, task):
             task.recovered.replayed += _keep_again(task, state, records, copies, waiting)
-    # Steps with another division of the records may have stored values since the snapshot. All values are therefore
-    # overwritten.
+    # Since the snapshot, the stream may have divided the records into other steps than the replay does. All values that
+    # the stream has stored since the snapshot are therefore overwritten.
     state.sums.all_changed()
     due = list(_replay(task, state, committed.next_offset))
-    # If the log no longer has all records, replayed epochs may be incomplete. The stored values are then kept.
+    # If the log no longer has all records, replayed epochs may be incomplete, so the stored values are kept.
     task.recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
     return state
@@ -157,17 +158,17 @@ def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:
 
 
 def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed: PartitionProgress) -> LiveState:
-    """Return the state at the committed position. There, the stream's logic version replaces the version `other`.
+    """Return the state at the committed position, where the stream's version replaces the version `other`.
 
-    The state's visits are built by the stream's version. The state's sums are those that `other` has emitted in the
-    current epoch.
+    The stream's version has built the visits in the returned state. The returned state's sums are the sums that `other`
+    has emitted in the current epoch.
     """
     task.recovered.changes_logic = True
     before, state = _hits_state(replace(task, logic=other), partition, committed), task.empty_state(partition)
     for _ in _replay(task, state, committed.next_offset):
-        pass  # the values are not used, because `other` emitted them
+        pass  # the values of the replay are not stored, because `other` has emitted the rows
     state.sums = before.sums
-    # The replay may not reach these values, because the log may no longer have all records.
+    # If the log no longer has all records, the replay may end before the committed position.
     for name in ("next_offset", "log_time", "written"):
         setattr(state, name, max(getattr(state, name), getattr(before, name)))
     return state
@@ -176,7 +177,7 @@ def _changed_state(task: _Task, other: Logic, partition: PartitionId, committed:
 def _snapshot(
     task: _Task, partition: PartitionId, committed: PartitionProgress
 ) -> tuple[SnapshotManifest, dict[str, pl.DataFrame]] | None:
-    """Return the last snapshot. If it is missing or unusable, return None.
+    """Return the last snapshot, or None if the snapshot is missing or unusable.
 
     Without a snapshot, the whole log is replayed.
     """
@@ -204,9 +205,9 @@ def _keep_again(
     copies: Mapping[int, I64Array],
     waiting: Mapping[int, I64Array],
 ) -> int:
-    """Restore the kept hits from before a snapshot. Return the number of these hits.
+    """Restore the kept hits from before a snapshot, and return the number of restored hits.
 
-    `copies` and `waiting` come from the snapshot.
+    `copies` and `waiting` are the hits that are copies or wait for settlement, according to the snapshot.
     """
     intake = take_in(records, task.erased)
     known = placed(state, _records_of(intake, state.partition), _new_rules(task, state, intake))

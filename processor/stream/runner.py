@@ -44,7 +44,7 @@ from processor.stream.stores import StreamStores, new_rules, wins_of
 from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
-_HEARTBEAT_S: Final = 5.0  # readers ignore heartbeats that come too soon after the last
+_HEARTBEAT_S: Final = 5.0  # readers ignore a heartbeat that comes too soon after another heartbeat
 
 
 class Stop(Protocol):
@@ -169,7 +169,7 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write the current partials and ledger. Then store the positions up to which they include all records."""
+        """Write the current partials and ledger, and then the positions up to which these values are complete."""
         states = self._states()
         values = [
             *self._due,
@@ -219,7 +219,7 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Apply a window and store its effects. Until `apply` is called, a retry is safe: only sites are added."""
+        """Apply a window and store its effects. After an error before `apply`, the window can be applied again."""
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records, self._erasures.visitors)
@@ -254,7 +254,7 @@ class Runner:
         """Apply new erasure marks: remove erased hits from a stored window, save states without these hits, recover."""
         visitors, was_certain = self._erasures.refresh(), self._is_certain
         held = partitions_with(self._hits, visitors) if visitors and was_certain else []
-        self._is_certain = was_certain and not visitors  # if the steps below fail, a recovery applies the marks
+        self._is_certain = was_certain and not visitors  # if the next statements fail, a recovery applies the marks
         is_late = stored is not None and self._stores.stores_hits and take_back(self._stores, stored, visitors)
         if held:
             self.flush()
@@ -302,7 +302,7 @@ class Runner:
         )
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
-        """Wait up to `timeout_s` for records in both topics. Then return all records until the window ends."""
+        """Wait up to `timeout_s` for the first record, then collect records from both topics until the window ends."""
         hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
         room = self._pace.max_hits
         records: list[LoggedRecord] = []
@@ -331,7 +331,7 @@ class Runner:
         try:
             return self._poll(timeout_s)
         except HitmeshError:
-            # Partitions may have moved to another processor, or only one topic was read.
+            # Partitions may have moved to another processor, or the records of only one topic were read.
             self._is_certain = False
             raise
 
@@ -357,11 +357,11 @@ class Runner:
         if self._erasures.refresh() and self.recoveries:
             self._writer = new_writer(self._stores.outbox, self._writer)
         if not self._can_go_on:
-            self.close()  # a rewound reader would lose records, but a new reader starts at the committed position
+            self.close()  # rewinding a reader would lose records; a new reader starts at the committed position
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
-        # Pending transactions are resolved first. They may still change the committed positions.
+        # Pending transactions are resolved first, because they may still change the committed positions.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
@@ -373,7 +373,7 @@ class Runner:
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:
             logger().warning("logic_changed", logic=self._logic.name)
-            self.snapshot()  # a later recovery must not apply this version to earlier records
+            self.snapshot()  # without a snapshot, the next recovery would use the previous logic version
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began
@@ -386,7 +386,7 @@ class Runner:
         )
 
     def _heartbeat_in_recovery(self) -> None:
-        """Send heartbeats during a recovery. A recovery polls no records. Raise PartitionsMoved if partitions moved."""
+        """Send heartbeats, because a recovery polls no records. Raise PartitionsMoved if partitions moved."""
         for reader in self._readers.values():
             try:
                 reader.heartbeat()

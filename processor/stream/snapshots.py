@@ -24,7 +24,7 @@ def save_snapshot(
     chunk_bytes: int,
     meter: StreamMeter,
 ) -> None:
-    """Store the chunks of a state, then the manifest. The manifest makes the snapshot visible.
+    """Store the chunks of a state, then the manifest, which makes the snapshot visible to readers.
 
     Args:
         states: the store of snapshots.

@@ -1,7 +1,7 @@
 """Writes kept hits to Arrow files on local disk (journey step 5, architecture A5).
 
-The live stream's state does no other I/O. The files are a cache of the log. Each file is unlinked when it is mapped, so
-no file outlives the process.
+The live stream's state does no I/O except through this module. The files are a cache of the log. Each file is unlinked
+when it is mapped, so no file outlives the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class SpillFiles:
     """Writes rows to files and maps the files into memory.
 
     Args:
-        directory: a directory on a local disk. It is created if it is missing.
+        directory: a directory on a local disk. If the directory is missing, it is created.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -36,9 +36,9 @@ from processor.stream.live.sites import DEFAULT_RULES, SiteRules, Sites
 from processor.stream.live.step import Prepared
 
 MAX_DAYS_OF_CHANGES: Final = 400
-"""If more than this many days have passed since the last read, all sites are read again.
+"""If at most this many days have passed since the last read, only sites with changed policies are read.
 
-If fewer days have passed, only sites with a policy that changes are read.
+If more days have passed, all sites are read again.
 """
 
 
@@ -78,7 +78,10 @@ class HasStreams(Protocol):
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:
-    """Return the row digest, keyed with the mesh secret. Digests from stream and settlement can thus be compared."""
+    """Return the row digest, keyed with the mesh secret.
+
+    Stream and settlement use the same key, so their digests can be compared.
+    """
     return _digest(directory.mesh_secret())
 
 
@@ -105,9 +108,9 @@ def new_rules(
 ) -> Mapping[str, SiteRules]:
     """Return the rules of sites that the state does not contain.
 
-    Also return the rules of sites whose policy changes on a new day. A change is stored hours before its day begins
-    (POLICY_AHEAD_MS). No event time is that far ahead. The changes are therefore read early enough when the first hit
-    of a UTC day arrives. The rules are also added to `sites`.
+    Also return the rules of sites whose policy changes on a new day. A change of a policy is stored hours before it
+    takes effect (POLICY_AHEAD_MS). No hit has an event time that many hours ahead. If the changes are read when the
+    first hit of a UTC day arrives, no change is read too late. The rules are also added to `sites`.
     """
     if hits.is_empty():
         return {}
@@ -134,8 +137,8 @@ def wins_of(
 ) -> Mapping[PartitionId, BoolArray]:
     """Store the claims on orders and refunds. Return for each row of each partition whether its claim wins (rule D3).
 
-    A history hit also claims its order or refund, although the stream does not count history hits. A later hit with the
-    same order is then a repetition. Only settlement determines whether a history hit is a copy.
+    A history hit also claims its order or refund, although the stream does not count history hits. A later hit that
+    claims the same order is therefore a repetition. Only settlement determines whether a history hit is a copy.
 
     Args:
         prepared: the steps that are about to be applied.

@@ -1,8 +1,8 @@
 """Schedules the snapshots of states (decision 0034). This module has no clock and no I/O: times are arguments.
 
 The stream pauses during a snapshot. Partitions are saved one at a time, and snapshots take at most a fiftieth of the
-stream's time. Snapshots can wait. They only shorten a recovery, and every recovery reads the kept hits from the log
-anyway.
+stream's time. Snapshots are not urgent: a newer snapshot only makes a recovery shorter, and every recovery reads the
+kept hits from the log anyway.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.model.positions import PartitionId
 # After a snapshot, the pause is this many times as long as the snapshot took. With ten million open visits, a snapshot
 # takes 10 s.
 REST: Final = 49
-# The pause is bounded. If the machine was suspended during a snapshot, the snapshot seems to have taken hours.
+# The maximum pause. If the machine was suspended during a snapshot, the snapshot seems to have taken hours.
 LONGEST_REST_MS: Final = 3_600_000
 
 

@@ -1,7 +1,7 @@
 """Circuit breakers in front of stores (journey step 8).
 
-After a failure, the circuit breaker stays open for a second: all calls fail immediately. After this second, a single
-trial call goes through, and all other calls fail until the trial call ends.
+After a failure, the circuit breaker stays open for a second: all calls fail immediately. A second after the failure, a
+single trial call goes through, and all other calls fail until the trial call ends.
 """
 
 from __future__ import annotations

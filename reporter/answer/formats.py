@@ -2,9 +2,10 @@ r"""Format a series as a CSV, JSON or NDJSON file (journey step 8).
 
 CSV follows RFC 4180 and has metric values in plain notation. Durations are in decimal seconds. Amounts of money have
 the currency's ISO digits and no symbol (rule M5). Quotients have six decimals, or six significant digits if they are
-below 1. NO_DATA is an empty field. In CSV, an apostrophe precedes a dimension value that a spreadsheet would run as a
-formula. Other formats keep every dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA.
-Amounts of money, also per order or per visit, are rounded as in CSV.
+below 1. A missing value (NO_DATA) is an empty field. In CSV, an apostrophe precedes a dimension value that a
+spreadsheet would run as a formula. Other formats keep every dimension value unchanged. JSON and NDJSON contain numbers,
+and null for a missing value. CSV, JSON and NDJSON round amounts of money in the same way, including amounts per order
+or per visit.
 
 Callers pass the answer's metadata as a mapping, not as a protobuf message.
 """
@@ -30,13 +31,15 @@ from reporter.question.catalogue import Unit
 from reporter.question.question import TIME
 
 MIN_DECIMALS: Final = 6
-# Digits for rounding. A quotient with money has up to 25 digits, and twice as many digits are enough to detect a tie.
+# Number of digits for rounding. A quotient with money has up to 25 digits. To detect a tie (a quotient exactly between
+# two rounded values), 50 digits are enough.
 _WIDE: Final = Context(prec=80)
 # Number of rows between two calls of the checkpoint, about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
-# Matches a text that a spreadsheet runs as a formula. A formula after apostrophes also matches, so it is escaped too.
-# Two different texts therefore never become equal. Plain numbers match; `_NUMBER` excludes them.
+# Matches a text that a spreadsheet runs as a formula. A formula after apostrophes also matches and gets another
+# apostrophe, so two different texts never become equal. Plain numbers such as -1 also match, but `_NUMBER` excludes
+# them.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
@@ -113,7 +116,7 @@ def without_formula(value: str) -> str:
 
 
 def cell_texts(column: Column, currency: str) -> list[str]:
-    """Return a metric's values as plain decimal text. NO_DATA becomes an empty text."""
+    """Return a metric's values as plain decimal text. A missing value (NO_DATA) becomes an empty text."""
     texts = _texts(column, currency)
     return ["" if empty else text for empty, text in zip(column.is_empty.tolist(), texts, strict=True)]
 
@@ -184,8 +187,8 @@ def seconds_text(ms: int) -> str:
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     """Return numerator / denominator in plain notation, rounded half-even.
 
-    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros. A
-    number below 1 gets six significant digits instead.
+    The text has exactly `places` decimals. If `places` is None, the text has six decimals without trailing zeros. If
+    `places` is None and the number is below 1, the text has six significant digits.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places

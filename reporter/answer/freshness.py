@@ -1,10 +1,10 @@
 """Compute the freshness and the finality of a site's metric values (journey step 8; rules L1 to L3).
 
-Every hit acknowledged before `complete_through` is in the answer. `complete_through` is a minimum of log times. Each
-partition that can hold the site's hits contributes two log times. The first is the log time of the answering store's
-progress. The second is the log time of the first record whose hits wait for settlement. A hit that the live stream has
-counted does not wait for settlement. This module also computes which cells are live, provisional or settled. The caller
-must read progress first, then waiting days, then generations. In any other order, the caller could miss a hit.
+Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum of the bounds from
+all partitions that can hold the site's hits. A partition's bound is the log time of the answering store's progress, or
+of the first record whose hits wait for settlement, whichever is earlier. A hit that the live stream has counted does
+not wait for settlement. This module also computes which cells are live, provisional or settled. The caller must read
+progress first, then waiting days, then generations; in another order, the caller could miss a hit.
 
 This module reads no clock: callers pass the current time as an argument.
 """
@@ -26,7 +26,8 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
 
-# The reporter does not know which collector wrote the record; the processor logs the cause.
+# The reporter does not know which collector wrote a record with a future log time; the processor's log names the
+# collector.
 _CAUSE: Final = (
     "a collector wrote a record while its clock was ahead, or this reporter's clock is behind; see "
     "log_time_ahead in the processor's log for the record"
@@ -37,7 +38,7 @@ NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """The state that follows from the metric values' lag, or from a partition's lead (rule L2)."""
+    """The state that follows from a lag, or from a log time that is ahead of the current time (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -45,7 +46,7 @@ class State(StrEnum):
 
 
 class CellState(IntEnum):
-    """The finality of a cell's metric values (rule L3). The state of several cells is the minimum of their states."""
+    """The finality of a cell's metric values (rule L3). The state of several cells is the lowest state of any cell."""
 
     LIVE = 1
     PROVISIONAL = 2
@@ -61,7 +62,10 @@ class Waiting:
 
 
 class Ahead(NamedTuple):
-    """A partition whose log time is ahead of the current time. A lead hides lag and makes hits late."""
+    """A partition whose log time is ahead of the current time.
+
+    If a log time is ahead, the lag looks too small, and hits count as late.
+    """
 
     partition: PartitionId
     log_time: int
@@ -76,7 +80,7 @@ class Freshness:
         complete_through: every hit acknowledged before this time is in the answer. The value is never later than the
             current time. While a partition has no progress, the value is 0 and the state is DEGRADED.
         lag_ms: the current time minus `complete_through`, or None while a partition has no progress.
-        state: the state that follows from the lag or from the largest lead, whichever is greater.
+        state: the state for `lag_ms`, or for the time by which log time is ahead, whichever is greater.
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
@@ -121,7 +125,7 @@ class Freshness:
         return min(self.live_from, day_start_ms(min([self.open_from_day, *self.unsettled_days[:1]])))
 
     def state_between(self, start: int, end: int) -> CellState:
-        """Return the state of the least final cell in [start, end), both multiples of 15 min."""
+        """Return the lowest state of any cell in [start, end). Both times are multiples of 15 min."""
         if end > max(start, self.live_from):
             return CellState.LIVE
         first_day, end_day = start // DAY_MS, -(-end // DAY_MS)
@@ -177,8 +181,8 @@ def freshness(
 def pinned_freshness(end_day: int) -> Freshness:
     """Return the freshness of a report at an earlier data version that ends with the day before `end_day`.
 
-    Every day of the version was closed and settled. Every hit that was acknowledged before the last day closed is
-    therefore in the answer.
+    Every day of the version was closed and settled, so the answer contains every hit that was acknowledged before the
+    last day closed.
     """
     return Freshness(
         complete_through=day_start_ms(end_day) + CLOSED_AFTER_MS,
@@ -197,8 +201,8 @@ def pinned_freshness(end_day: int) -> Freshness:
 def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
     """Return the partitions whose log time is ahead of the current time.
 
-    `progress` must be the store's progress without regard to dirty marks, because a reduced log time would hide the
-    lead.
+    `progress` must be the store's own progress, not the visible progress. Dirty marks reduce the log times in the
+    visible progress, which may hide that a partition is ahead.
     """
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)
@@ -208,7 +212,7 @@ def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
 
 
 def min_progress(first: Progress, second: Progress) -> dict[PartitionId, PartitionProgress]:
-    """Return the minimum progress of two stores, in every partition that any of the two stores knows."""
+    """Return the minimum progress of two stores, in every partition that either store knows."""
     return {
         partition: earlier(first.get(partition, NOT_BEGUN), second.get(partition, NOT_BEGUN))
         for partition in {*first, *second}
@@ -233,7 +237,7 @@ def state_of(lag_ms: int) -> State:
 def _visible(
     site: Site, progress: Mapping[PartitionId, PartitionProgress], marked: Sequence[DirtySiteDay]
 ) -> dict[PartitionId, PartitionProgress]:
-    """Return the visible progress of the site's partitions: the store's progress, at most up to a waiting record."""
+    """Return the visible progress of a site's partitions: the store's progress, up to the first waiting record."""
     marks = [mark for dirty in marked for mark in dirty.marks]
     return {
         partition: _held_back(partition, reached, marks)
@@ -244,8 +248,8 @@ def _visible(
 def _held_back(partition: PartitionId, reached: PartitionProgress, marks: Sequence[MarkRange]) -> PartitionProgress:
     """Return a partition's progress, reduced to the position before the first record that waits for settlement.
 
-    If settlement marked a day dirty, no record waits, but the day's new metric values are not published yet. A mark
-    from settlement therefore holds back the log time in every partition.
+    If settlement itself marked a day dirty, the mark limits the log time in every partition, because the day's new
+    metric values are not published yet. The mark limits no offset, because no record waits for settlement.
     """
     offsets = [mark.first_offset for mark in marks if mark.partition == partition]
     times = [mark.first_log_time for mark in marks if mark.partition in (partition, _settlement(mark))]

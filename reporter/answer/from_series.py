@@ -23,8 +23,8 @@ from reporter.answer.parts import BUCKET
 from reporter.question.catalogue import ORDERS_IN_CURRENCY, PARTS
 from reporter.question.plan import CURRENCY
 
-# The number of days that are read together. It bounds the memory per site: 32 days × 96 cells × a sketch of at most 32
-# KiB = 96 MiB.
+# Maximum number of days that are read together. The sketches of a site then need at most 96 MiB of memory: 32 days × 96
+# cells × 32 KiB per sketch.
 MAX_RUN_DAYS: Final = 32
 _OF_NO_CURRENCY: Final = ""
 _AMOUNTS: Final = tuple(part.column for name, part in PARTS.items() if part.by_currency and name != ORDERS_IN_CURRENCY)
@@ -61,10 +61,10 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
 def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
-    A run counts as incomplete if a settled day in the run has no rows. The day may have been settled before settled
-    days had series, or its rows may be lost. A settled day without hits also has no rows, and is cheap to read from the
-    metric store. A run also counts as incomplete if it has amounts without a currency, because older series had no
-    currencies.
+    A run counts as incomplete if a settled day in the run has no rows. There are three possible causes: an earlier
+    version settled the day without series, the rows are lost, or the day has no hits. If the day has no hits, the
+    metric store answers at low cost. A run also counts as incomplete if it has amounts without a currency, because
+    older series had no currencies.
     """
     if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
         return False
@@ -95,7 +95,7 @@ def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
 
 
 def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
-    """Add up several results of `folded`."""
+    """Add up several tables that `folded` returned."""
     if not parts:
         return folded(_NOTHING, query)
     return parts[0] if len(parts) == 1 else _grouped(pl.concat(parts), query)
@@ -108,7 +108,7 @@ def _dimension(name: str) -> pl.Expr:
         ValueError: the dimension is not the currency.
     """
     if name != CURRENCY:
-        raise ValueError(f"series have no dimension {name!r}: route such a question to the metric store")
+        raise ValueError(f"the series store has no dimension {name!r}: read this dimension from the metric store")
     return pl.when(pl.col(CURRENCY) != _OF_NO_CURRENCY).then(pl.col(CURRENCY)).alias(CURRENCY)
 
 

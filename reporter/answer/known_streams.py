@@ -14,7 +14,7 @@ from reporter.answer.standing import MAX_AGE_MS
 
 @dataclass
 class KnownStreams:
-    """The stream table that was read last. Thread-safe.
+    """Remembers the stream table that was read last. Thread-safe.
 
     The remembered table may be used for five minutes. A replaced stream's values stay readable for more than five
     minutes.
@@ -25,10 +25,10 @@ class KnownStreams:
     _read_at: int = 0
 
     def read(self, clock: Clock, read: Callable[[], StreamTable]) -> StreamTable:
-        """Read and return the table, or return the table that was read last if the store is unavailable.
+        """Read and return the stream table. If the store is unavailable, return the remembered table.
 
         Raises:
-            Unavailable: the store is unavailable, and no table is remembered or the remembered table is too old.
+            Unavailable: the store is unavailable, and no table from the last five minutes is remembered.
         """
         now = clock.now()
         try:

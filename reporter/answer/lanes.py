@@ -1,7 +1,7 @@
 """Lanes for questions. Small questions have separate slots, so that they never wait for expensive questions.
 
-The question itself shows whether it may be expensive, so the lane is chosen before any read. A waiting question holds a
-thread but no rows.
+A question's content shows whether the question may be expensive, so the lane is chosen before any read. A waiting
+question holds a thread but no rows.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ BUCKET: Final = "bucket"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a question's metrics, in a table. A row has a bucket and a tuple of dimension values that have data.
+    """The parts of a question's metrics, in a table.
+
+    The table has a row for each pair of a bucket and dimension values that has data.
 
     Attributes:
         table: has the column `bucket` (Int32), a column per dimension (d0, d1 …: String, null for a missing value), and
@@ -78,7 +80,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
     together = pl.concat(tables, how="diagonal")
     brought = [name for name in together.columns if name not in keys]
     merged = together.group_by(keys).agg(
-        # Only a single leg has sketches, so there is at most one sketch for a key.
+        # Only a single query (leg) has sketches, so a key has at most a single sketch.
         pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
         for name in brought
     )
@@ -86,12 +88,12 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts, with every part that has folded rows in `folded`.
+    """Return the parts, whose field `folded` also has each part with rows under OTHER.
 
     Args:
         parts: the parts.
-        counted: each leg (one of the question's queries), with the rows that the store returned for the query that
-            reporter.question.plan:folded_leg derives from the leg.
+        counted: each leg (one of the question's queries), with the result of the leg's
+            reporter.question.plan:folded_leg.
     """
     found = {name for leg, rows in counted if _has_nonzero(rows) for name in leg.parts}
     return replace(parts, folded=parts.folded | found)
@@ -118,7 +120,10 @@ def _typed(keys: Sequence[str]) -> list[pl.Expr]:
 
 
 def _typed_parts(names: Sequence[str]) -> list[pl.Expr]:
-    """Return the parts with their types. Sums of amounts are wider than int64, as in the stores' rows."""
+    """Return the parts with their types.
+
+    The type of an amount's sum is wider than int64, as in the rows that a store returns.
+    """
     return [
         pl.col(name).cast(pl.Binary() if name == VISITORS else sum_type(PARTS[name].column))
         for name in names

@@ -1,6 +1,6 @@
 """Query the series store or the metric store, each behind a circuit breaker (architecture A11).
 
-The caller chooses the path. It must read a store's progress before the store's rows.
+The caller chooses the path, and must read a store's progress before the store's rows.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _query(backend: Backend, leg: Leg) -> pl.DataFrame:
 def _from_series(
     backend: Backend, site: str, legs: Sequence[Leg], generations: Mapping[SiteDay, int]
 ) -> Fetched | None:
-    """Read each run of days once for all legs, so that the legs agree."""
+    """Read each run of days only once, so that all queries (legs) see the same rows."""
     parts: list[list[pl.DataFrame]] = [[] for _ in legs]
     read = 0
     for run in runs(generations) if legs else ():

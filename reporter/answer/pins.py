@@ -1,9 +1,10 @@
 """Data versions that a later report can request. A version is an opaque token of bounded size. Pure.
 
-A version stands for the settled entries of some sites on a range of UTC days. It contains a watermark, not a list of
-entries. For a single site, the watermark is the highest sequence number. For several sites, whose sequence numbers are
-not comparable, the watermark is the last publication time. A checksum over the entries shows whether the same entries
-are found again. Other entries may be found if settlers' clocks differ, or if a store was restored from a backup.
+A version stands for the settled entries of some sites on a range of UTC days. The token contains a watermark, not a
+list of entries. For a single site, the watermark is the highest sequence number. For several sites, whose sequence
+numbers are not comparable, the watermark is the last publication time. A checksum shows whether a later read finds the
+same entries. If settlers' clocks differ, or if a store was restored from a backup, two reads of a version may find
+different entries.
 
 The token is authenticated with the sites' secrets, so a token that was issued for other sites is refused as invalid.
 """
@@ -38,7 +39,7 @@ MAX_TOKEN_CHARS: Final = 64
 
 
 class Settled(NamedTuple):
-    """The fields of a site-day's entry that a version determines."""
+    """The fields of a site-day's generation entry that are equal in every read of the same version."""
 
     sequence: int
     generation: int
@@ -52,8 +53,8 @@ class Pin:
 
     Attributes:
         days: the version's days, each of which was settled or had no hits.
-        watermark: the highest sequence number (for several sites, the last publication time in UTC ms), or 0 without
-            entries.
+        watermark: for a single site, the highest sequence number; for several sites, the last publication time in UTC
+            ms; 0 if there are no entries.
         checksum: a digest of the entries.
     """
 
@@ -63,7 +64,7 @@ class Pin:
 
 
 def pin_of(sites: Sequence[Site], days: range, entries: Mapping[SiteDay, Settled]) -> Pin:
-    """Return the version of the entries of some sites on some days."""
+    """Return the version that stands for some sites' entries on some days."""
     by_time = len(sites) > 1
     marks = (entry.published_at if by_time else entry.sequence for entry in entries.values())
     return Pin(days, max(marks, default=0), _checksum(entries))
@@ -132,7 +133,7 @@ def entries_at(
 
     Args:
         pin: the version.
-        sites: its sites.
+        sites: the version's sites.
         histories: the entries of the version's days, for each site.
         now: the current time in UTC ms.
         marks_of: returns the erasure marks of a site; called only if an entry is no longer kept.
@@ -156,7 +157,7 @@ def entries_at(
                 )
     if _checksum(found) != pin.checksum:
         raise RefusedError(
-            "data_version has expired: its entries are no longer stored. Ask without data_version for the current "
+            "data_version has expired: its numbers are no longer stored. Ask without data_version for the current "
             "numbers",
             field="data_version",
             reason=ErrorReason.DATA_VERSION_EXPIRED,
@@ -189,8 +190,7 @@ def _erased(site: str, day: str) -> RefusedError:
 def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequence[ErasureMark]) -> bool:
     """Return whether a visitor was erased after an entry's publication and before the entry would have expired.
 
-    Erasure marks name no days. If a visitor was erased during this time, an entry that was removed for another reason
-    is therefore also reported as erased.
+    An erasure mark does not name days, so the result can be true although the entry was removed for another reason.
     """
     later = (each.published_at for each in past if each.sequence > entry.sequence)
     would_expire = min(later, default=entry.published_at) + KEEP_REPLACED_DAYS * DAY_MS
@@ -198,7 +198,7 @@ def _ended_by_erasure(entry: PastEntry, past: Sequence[PastEntry], marks: Sequen
 
 
 def _content(token: str) -> bytes:
-    """Return the decoded token; empty if the text is no token."""
+    """Return the decoded token, or empty bytes if the text is not a token."""
     if not token.startswith(_PREFIX) or len(token) > MAX_TOKEN_CHARS:
         return b""
     text = token[len(_PREFIX) :]
@@ -209,9 +209,9 @@ def _content(token: str) -> bytes:
 
 
 def _mac(fields: bytes, sites: Sequence[Site]) -> bytes:
-    """Return the authentication code.
+    """Return the authentication code of a token's fields.
 
-    Its key is derived from the names and secrets of all sites, in name order.
+    The code's key is derived from the names and secrets of all sites, in name order.
     """
     key = hashlib.blake2b(digest_size=32, person=b"data_version key")
     for site in sorted(sites, key=lambda site: site.name):

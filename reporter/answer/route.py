@@ -1,8 +1,8 @@
 """Choose the store that answers a question, with the reason (journey step 7, architecture A11).
 
-A single site's totals over time come from the series store, at any grain. The series store holds the site's sums per 15
-minutes together. Questions with dimensions need the metric store. The metric store can answer every question, so it is
-also the fallback for the series store. The choice does not depend on whether a store is available.
+A single site's totals over time come from the series store, at any grain. The series store holds a site's sums for each
+15 minutes. Questions with dimensions need the metric store. The metric store can answer every question, so it is also
+the fallback for the series store. The choice does not depend on whether a store is available.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Turn parts into an aligned, typed series: gaps, values, order, limit (journey step 8).
 
-This module decides the value of an empty bucket, the order of rows and the exactness of columns. It also computes each
-metric from parts: a ratio is the merged numerator over the merged denominator (rule P7).
+This module decides the value of an empty bucket, the order of rows and the exactness of columns. This module also
+computes each metric from parts: a ratio is the merged numerator over the merged denominator (rule P7).
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Exactness(StrEnum):
 class Column:
     """The values of a metric; all arrays have an entry per row.
 
-    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. The array contains Python integers
-    if a sum is beyond int64. `denominators` are set for ratios only.
-    `values` are floating-point numbers: currency units for money, ms for durations, and NaN where `is_empty` is true.
-    `lower` and `upper` are NaN where the value is exact, and None if the metric is always exact.
+    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. If a sum is beyond int64,
+    `numerators` contains Python integers. `denominators` are set for ratios only. `values` are floating-point numbers:
+    currency units for money, ms for durations, and NaN where `is_empty` is true. `lower` and `upper` are NaN where the
+    value is exact, and None if the metric is always exact.
     """
 
     metric: Metric
@@ -67,10 +67,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Series:
-    """An answer without meta; `question` is the question as answered.
+    """The rows of an answer. If the gaps could not be filled, `question` has the gap fill NONE.
 
-    `buckets` has an index into the question's buckets for each row. `dimensions` has a list of values for each
-    dimension.
+    For each row, `buckets` has the index of the row's bucket in the question. `dimensions` has a list of values for
+    each dimension.
     """
 
     question: Question
@@ -141,7 +141,7 @@ def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
 
 
 def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Add a row for every bucket and every dimension tuple that occurs, unless gap_fill is NONE."""
+    """Unless gap_fill is NONE, add rows, so that every tuple of dimension values has a row in each bucket."""
     keys = [BUCKET, *dimension_columns(question)]
     if question.gap_fill is GapFill.NONE or (question.dimensions and not question.has_time):
         return rows, ()
@@ -202,9 +202,10 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
 
 
 def _with_folded_mark(column: Column, parts: Parts) -> Column:
-    """Return the column.
+    """Return the column with its final exactness.
 
-    If a part is folded, the exactness is TEXTS_FOLDED, unless PARTIAL or VISITS_PROVISIONAL applies.
+    If a part has rows under OTHER, the exactness becomes TEXTS_FOLDED, unless the exactness is PARTIAL or
+    VISITS_PROVISIONAL.
     """
     is_folded = any(part in parts.folded for part in column.metric.parts)
     if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):

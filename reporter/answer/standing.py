@@ -1,9 +1,9 @@
-"""Reads the sites' settlement state (standing), and remembers the state in case its stores become unavailable.
+"""Reads the sites' settlement state (standing), and remembers the state in case the stores become unavailable.
 
 The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. For a hit whose position is below the progress, one of three facts holds: the live stream counts the hit, the
-hit waits for settlement, or a generation with the hit was published before the hit's dirty mark was cleared. A
-remembered standing is valid only up to the progress that was read before the standing.
+then rows. Each hit that the progress covers is in one of three states: counted by the live stream, waiting for
+settlement, or in a generation that was published before the hit's dirty mark was cleared. A remembered settlement state
+is valid only up to the progress that was read before the state.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ NO_DAYS: Final = range(0)
 class Reach:
     """A store's progress in the hits topic and, if the store reports it, in the refusals topic.
 
-    `streams` is the stream table, which is read first. The progress belongs to the table's current stream. An answer
-    reads only streams that this table contains.
+    `streams` is the stream table, which is read before the progress. `hits` and `refusals` are the progress of the
+    table's current stream. An answer reads only streams that the stream table contains.
     """
 
     hits: Progress
@@ -70,8 +70,7 @@ class Standing:
         read_at: time of the read, UTC ms.
         pin: the version of the settled entries in `days`, or None if a day waits for settlement. A later report can
             request this version if every day is closed.
-        is_remembered: whether the standing was read for an earlier question; this happens if a store is unavailable
-            now.
+        is_remembered: whether the standing was read for an earlier question, because a store is unavailable now.
     """
 
     progress: Progress
@@ -95,8 +94,8 @@ class Standing:
     def within(self, days: range, progress: Progress) -> Standing:
         """Return this standing for a later question about `days`, given the store's current `progress`.
 
-        Hits that arrived after this standing was read may wait for settlement. The minimum of both progress values
-        therefore applies.
+        Hits that arrived after this standing was read may wait for settlement. The result's progress is therefore the
+        minimum of this standing's progress and `progress`.
         """
         generations = {
             site_day: generation for site_day, generation in self.generations.items() if site_day.day in days
@@ -116,7 +115,7 @@ class LastKnown:
         self._days = 0
 
     def keep(self, sites: tuple[str, ...], standing: Standing) -> None:
-        """Store a standing; the oldest entries are evicted when the cache is full."""
+        """Store the settlement state (standing) of some sites. If the cache is full, evict the oldest entries."""
         with self._lock:
             before = self._kept.pop(sites, ())
             others = [earlier for earlier in before if not _covers(standing.days, earlier.days)]
@@ -148,16 +147,22 @@ class Books:
     stream: OneStream
 
     def current_stream(self, table: StreamTable) -> StreamStore | None:
-        """Return the stores of the stream that reports read, or None for the first stream (see Backend)."""
+        """Return the stores of the stream that reports read.
+
+        If reports read the first stream, return None, because Backend has the stores of the first stream.
+        """
         current = table.current
         if table.shadow is not None and not table.shadow.is_read:
-            # On Druid, this read starts the search for the shadow stream's marks. The marks are then known when reports
-            # first read the shadow stream.
+            # On Druid, this call starts the search for the shadow stream's progress marks, so that the marks are known
+            # before reports read the shadow stream.
             self.stream(table.shadow.stream.generation, is_shadow=True).ingested_through()
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Read and return the sites' standing, in the order that rule P15 needs. `reach` must be read first."""
+        """Read and return the sites' standing, in the order that rule P15 needs.
+
+        The caller must read `reach` before this call.
+        """
         waiting = self.waiting(sites)
         committed = self.committed(reach.streams)
         sequences = self.sequences(sites, reach.streams)
@@ -216,7 +221,7 @@ class Books:
     def sequences(self, sites: Sequence[Site], table: StreamTable | None = None) -> int:
         """Return the sum of two numbers: the total of the sites' highest sequences, and the stream table's version.
 
-        The sum changes when a generation or a shadow stream is published.
+        The result changes whenever a generation or a shadow stream is published.
         """
         table = self.streams.read() if table is None else table
         return table.version + sum(self.generations.sequence(site.name) for site in sites)
@@ -274,10 +279,10 @@ def days_between(start: int, end: int) -> range:
 def remembered(
     known: LastKnown, sites: Sequence[Site], days: range, progress: Progress, now_ms: int, cause: Unavailable
 ) -> Standing:
-    """Return the newest remembered standing of the sites.
+    """Return the newest remembered standing that covers the sites and days.
 
     Raises:
-        Unavailable: the given `cause`, if no standing is remembered or the remembered standing is too old.
+        Unavailable: no standing is remembered, or the remembered standing is too old; `cause` is the raised error.
     """
     found = known.of(tuple(site.name for site in sites), days, now_ms)
     if found is None:

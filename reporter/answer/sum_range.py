@@ -2,8 +2,8 @@
 
 Sums beyond this range are refused, never rounded or cut.
 
-Sums are exact at any size, but messages and JSON numbers have bounds. This module defines these bounds and raises the
-error for a larger sum.
+Sums are exact at any size, but messages and JSON numbers have bounds. This module defines the bounds, and raises the
+error for a sum beyond the bounds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EXACT_IN_DOUBLE: Final = 1 << 53
 def refuse_beyond_messages(rows: Series) -> None:
     """Refuse sums that a message cannot hold.
 
-    Whole units of money are int64, and so are the numerators of quotients.
+    In a message, whole units of money and the numerators of quotients are int64.
 
     Raises:
         RefusedError: a sum is too large (SUM_OUT_OF_RANGE); the error names the metric and the bucket.
@@ -37,7 +37,7 @@ def refuse_beyond_messages(rows: Series) -> None:
                 column,
                 row,
                 INT64_MAX,
-                f"an answer holds quotient numerators up to {INT64_MAX:,} micros: export the report as CSV, or ask for",
+                f"the numerator of a quotient is at most {INT64_MAX:,} micros: export the report as CSV, or ask for",
             )
 
 
@@ -64,8 +64,8 @@ def json_number(text: str) -> int | float:
     if "." not in text and abs(int(text)) <= INT64_MAX:
         return int(text)
     raise RefusedError(
-        f"{text} has more digits than a JSON number: export the report as CSV, or ask for a finer "
-        "grain or a shorter range",
+        f"{text} has more digits than a JSON number can hold: export the report as CSV, or ask for a finer grain or a "
+        "shorter range",
         field="format",
         reason=ErrorReason.SUM_OUT_OF_RANGE,
         value=text,

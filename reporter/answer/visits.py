@@ -1,4 +1,7 @@
-"""Find the metrics that depend on visits (journey step 8). Hits that join a visit later may change these metrics."""
+"""Find the metrics that depend on visits (journey step 8).
+
+When a hit joins a visit later, the values of metrics that depend on visits may change.
+"""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ _IN_ORDER = (
     _count("excluded_hits", Unit.HITS, "Hits left out of other metrics by default."),
     _count("duplicate_hits", Unit.HITS, "Copies of earlier hits; counted in no other metric."),
     _count("rejected_hits", Unit.HITS, "Refused hits, at the time of the refusal. Works only with dimension site."),
-    _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event, without copies."),
+    _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event; copies do not count."),
     _count("clock_skewed_hits", Unit.HITS, "Hits whose event time was corrected, because a clock was ahead."),
 )
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.id: metric for metric in _IN_ORDER})
@@ -281,7 +281,7 @@ class Conflict:
 
 
 def conflict(metric: Metric, dimension: str) -> Conflict | None:
-    """Return the conflict that makes the pair impossible, or None for an allowed pair (rules §9)."""
+    """Return the reason why a metric cannot be combined with a dimension, or None for an allowed pair (rules §9)."""
     if "rejected_hits" in metric.parts and dimension != "site":
         return Conflict(
             ErrorReason.REJECTED_METRIC_DIMENSION,

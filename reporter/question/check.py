@@ -1,8 +1,8 @@
 """Check questions (journey step 7).
 
 This module checks that names are known, that metrics and dimensions can be combined, and that lists keep their limits.
-It also fills in defaults. check_time checks ranges and buckets, and check_filter checks filters. Callers pass the
-current time.
+This module also fills in defaults. check_time checks ranges and buckets, and check_filter checks filters. Callers pass
+the current time.
 """
 
 from __future__ import annotations

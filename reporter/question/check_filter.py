@@ -22,7 +22,8 @@ MAX_COMPARISONS: Final = 100
 MAX_VALUES: Final = 100
 MAX_VALUE_BYTES: Final = 2_000
 MAX_REGEXP_CHARS: Final = 500
-# Maximum memory in bytes that matching a regexp may need. A regexp that needs more is refused when it is compiled.
+# Maximum memory in bytes that matching a regexp may need. The compilation refuses a regexp that needs more memory than
+# this maximum.
 MAX_REGEXP_MEMORY: Final = 1 << 20
 
 _OPERATORS: Final = {
@@ -41,7 +42,7 @@ def checked_filter(message: pb.Filter) -> Filter:
         RefusedError: the filter, a dimension or a regexp is invalid (INVALID_FILTER, UNKNOWN_DIMENSION,
             INVALID_REGEXP); the error has the field's path.
     """
-    # Count the comparisons before any of them is parsed or compiled, because a request can contain tens of thousands.
+    # A request can contain tens of thousands of comparisons, so check their number before parsing or compiling any.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused(
@@ -61,7 +62,7 @@ def dimensions_in(tree: Filter | None) -> frozenset[str]:
 
 
 def message_of(tree: Filter) -> pb.Filter:
-    """Return a tree as a message."""
+    """Return a filter's tree as a message."""
     match tree:
         case And(parts):
             return pb.Filter(and_list=pb.FilterList(filters=map(message_of, parts)))
@@ -160,7 +161,7 @@ def _refuse_regexp(pattern: str, path: str) -> None:
 
 
 def _count(message: pb.Filter, depth: int) -> int:
-    """Return the number of comparisons.
+    """Return the number of comparisons in a filter.
 
     A subtree or list that `_tree` refuses as too deep or too long counts as 0.
     """

@@ -42,7 +42,7 @@ def checked_zone(name: str) -> str:
     """Return the zone's name unchanged.
 
     Raises:
-        UnknownTimeZoneError: UNKNOWN_TIME_ZONE with the nearest names.
+        UnknownTimeZoneError: the zone is unknown (UNKNOWN_TIME_ZONE); the error lists the nearest names.
     """
     try:
         load_zone(name)
@@ -99,8 +99,8 @@ def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets
             remedy.
     """
     if grain is not Grain.NONE:
-        # Estimate the number of buckets from typical lengths before the buckets are built. The exact number is checked
-        # below.
+        # Before the buckets are built, check an estimate of the number of buckets. After the buckets are built, check
+        # the exact number.
         _refuse_many(-(-(end - start) // _LENGTHS_MS[grain]), start, end, grain)
     found = buckets_between(zone, start, end, grain)
     _refuse_many(len(found), start, end, grain)

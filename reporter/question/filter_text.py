@@ -9,8 +9,8 @@ This module defines the grammar; check_filter checks that the dimensions exist.
                | dimension "in(" value *( "," value ) ")"
 
 For example, `channel==social,channel==email;page_path=~^/blog` selects hits from social or email with a path that
-begins with /blog. `in` may follow a space or "=". Blanks around operators and values are ignored. A backslash makes the
-next character literal. In a regexp, only `\,` and `\;` are unescaped; every other backslash belongs to the regexp.
+begins with /blog. A space or "=" may precede `in`. Blanks around operators and values are ignored. A backslash makes
+the next character literal. In a regexp, only `\,` and `\;` are unescaped; every other backslash belongs to the regexp.
 Balanced parentheses in a value need no backslash: `source==(direct)`. Within a filter in parentheses, a regexp must
 write an unbalanced parenthesis as `\x28` or `\x29`.
 """

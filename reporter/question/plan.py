@@ -2,15 +2,14 @@
 
 A question needs a query for each row source (traffic, visits), and separate queries for:
 
-- amounts of money, and the order counts that divide amounts. These queries group by currency, so that the answer can
-  leave out and name other currencies (rule M3);
+- amounts of money, and the order counts that divide amounts. Queries for amounts group by currency, so that the answer
+  can leave out other currencies and name them (rule M3);
 - exits, if the question uses page_path. For exits, page_path is the exit page; for other visit metrics, it is the
   landing page.
 
-A visit's dimension values can change. The sketch under the old values still contains the visitor (rule S8). If a
-question asks for visitors with dimensions or a filter, the query therefore also counts visitors whose visits changed
-their values. Without dimensions and filter, the old and the new values belong to the same row, so the sketch is
-correct.
+If a visit's dimension values change, the visitor remains in the sketch for the old values (rule S8). If a query for
+visitors has dimensions or a filter, the query therefore also counts the visitors of changed visits. Without dimensions
+and filter, a visit's old and new values belong to the same row, so the sketch is correct.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ _COUNT: Final = {RowSource.TRAFFIC: "hits", RowSource.VISITS: "visits"}
 
 @dataclass(frozen=True)
 class Leg:
-    """One of the queries that together answer a question, and the parts in the query's result.
+    """A query for some parts of a question's metrics, and the names of these parts.
 
-    The result has the column names of settled rows. If `by_currency` is true, the last dimension is `currency`.
+    The query's result has the column names of settled rows. If `by_currency` is true, the last dimension is `currency`.
     """
 
     query: MetricQuery
@@ -72,10 +71,10 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 
 
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
-    """Return the query that counts a leg's rows folded under OTHER in a filtered dimension (rule S10).
+    """Return the query that counts a leg's rows in which a filtered dimension is OTHER (rule S10).
 
-    Rows under OTHER may contain values that match the filter. Return None when the filter has no dimension that can be
-    folded. A filtered dimension that the report also shows needs no query, because the report shows OTHER.
+    Rows under OTHER may contain values that match the filter. If the filter has no dimension that the stream folds,
+    return None.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:

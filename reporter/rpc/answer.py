@@ -2,7 +2,7 @@
 
 If a store is unavailable, the next path of the route is tried. The order of reads guarantees `complete_through` (rule
 P15): first the store's progress, then the sites' settlement state (reporter.answer.standing), then the rows. After the
-rows, the version is read again, to detect rows that were committed or published during the read.
+rows are read, the version is read again, to detect rows that were committed or published in the meantime.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def read_pinned(backend: Backend, sites: Sequence[Site], days: range, pin: Pin) 
 class _Request:
     """A question with its sites and its query id.
 
-    For a report at an earlier version, `pin` is this version.
+    If the report is at an earlier version, `pin` is the earlier version.
     """
 
     question: Question
@@ -154,7 +154,10 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Found:
-    """The data read from a store. All data have the same version, unless the version is unique to this answer.
+    """The data that was read from a store.
+
+    If `version` is unique to the answer, parts of the data may have different versions. Otherwise, all data has the
+    version `version`.
 
     `is_settled`: every day of the question is settled, so the version depends on `sequences` only. `is_caught_up`: the
     store held all committed records.
@@ -201,13 +204,13 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
 
 
 def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:
-    """Return data of a single version.
+    """Return the data for a question at a single version, or None if the series cannot answer.
 
-    The data is read again if rows were committed or published during the read.
+    If rows were committed or published during the read, the data is read again.
 
-    In two cases the answer is not reproducible, and gets a unique version: the version changes during each of three
-    reads, or the store lags behind the committed positions while some of the question's days are not settled. Return
-    None when the series cannot answer.
+    If the version changes during each of three reads, the answer is not reproducible, and gets a unique version. The
+    answer also gets a unique version if a day of the question is not settled and the store lags behind the committed
+    positions.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()
@@ -222,7 +225,7 @@ def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Fo
 
 
 def _is_unchanged(backend: Backend, sites: Sequence[Site], found: _Found) -> bool:
-    """Return whether the version is still the version that was read.
+    """Return whether the version is unchanged since the data was read.
 
     If the settlement state is unavailable, return False.
     """
@@ -299,11 +302,12 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
 
 
 def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
-    """Return whether any hit lacks a visit, on the days that the stream answers.
+    """Return whether any hit waits for a visit on the days whose rows come from the live stream.
 
     If the ledger is unavailable, return True.
 
-    Call this function after the rows were read. The stream stores that a hit waits before it stores a row with the hit.
+    Call this function after the rows are read: the stream first records that a hit waits, and then stores the row with
+    the hit.
     """
     if not resting_on_visits(question):
         return False

@@ -1,4 +1,4 @@
-"""Implementations of hitmesh.ports and settings for the reporter's RPCs, passed in by the composition root."""
+"""The implementations of hitmesh.ports, and the settings, that the composition root passes to the reporter's RPCs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from reporter.answer.standing import Books, LastKnown
 
 @dataclass(frozen=True)
 class Backend:
-    """Implementations of hitmesh.ports, settings, and state that remains between calls.
+    """The objects that all RPCs share: implementations of hitmesh.ports, settings, and state that outlives a call.
 
     `open_reads`: if true, every caller may read every site; otherwise a caller needs a server key of the site's
     merchant.

@@ -38,7 +38,7 @@ class Explains(Protocol):
 def explain_report(
     backend: Backend, caller: IngestKey | None, request: pb.ExplainReportRequest
 ) -> pb.ExplainReportResponse:
-    """Return the store, the reason and the reads with which the report would be answered at this moment.
+    """Return the store that would answer the report now, the reason for this store, and the store's reads.
 
     Raises:
         NotFound, RefusedError: as for `run_report`.
@@ -71,9 +71,9 @@ def explain_report(
 
 
 def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
-    """Return the report.
+    """Return the report that a request contains.
 
-    If the report names no site, the request's `site` is added, which REST takes from the URL.
+    If the report names no site, add the request's `site`, which REST takes from the URL.
     """
     report = pb.RunReportRequest()
     report.CopyFrom(request.report)

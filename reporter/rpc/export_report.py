@@ -76,7 +76,7 @@ class File:
     def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
         """Yield the content in pieces of `max_bytes`.
 
-        The last piece may be shorter, and empty content gives one piece.
+        The last piece may be shorter. If the content is empty, yield a single empty piece.
         """
         for begin in range(0, max(1, len(self.content)), max_bytes):
             yield httpbody_pb2.HttpBody(content_type=self.content_type, data=self.content[begin : begin + max_bytes])
@@ -139,7 +139,8 @@ def _question(
 def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFill.ValueType:
     """Return the gap fill.
 
-    For CSV and NDJSON without a limit, the result is an explicit ZERO, so that too many buckets are an error.
+    If a CSV or NDJSON request sets neither gap fill nor limit, return an explicit ZERO, so that too many buckets are an
+    error.
 
     A CSV or NDJSON file cannot contain the warning that empty buckets were left out.
     """

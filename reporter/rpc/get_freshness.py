@@ -75,7 +75,7 @@ def _store_message(
 ) -> pb.StoreFreshness:
     message = pb.StoreFreshness(path=PATHS[path], store=backend.store_of(path), answers=path in reaches)
     if path in reaches:
-        # A remembered settlement state is valid only up to the progress that was read before this state.
+        # A remembered settlement state is valid only up to the progress that was read before the state.
         hits: Progress = (
             min_progress(reaches[path].hits, standing.progress) if standing.is_remembered else reaches[path].hits
         )

@@ -2,7 +2,7 @@
 
 Each measured number is printed with its aim and its floor. `ok` tells whether the number reaches the floor. The exit
 code is 1 only if stored data differs from sent data. A low number does not change the exit code. With `--small`, each
-benchmark runs just long enough to check its results. The printed rates are then meaningless.
+benchmark runs just long enough to check its results, so the printed rates are meaningless.
 """
 
 from __future__ import annotations

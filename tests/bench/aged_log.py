@@ -1,10 +1,11 @@
 """Fill the empty log of a mesh on servers with hits of the last MINUTES minutes, and commit the log's offsets.
 
-The next processor rebuilds its state from these hits, as after MINUTES of load. Run `python -m tests.bench.aged_log
-FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes of load. The hits of FROM are
-copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh init` and has never run. For
-the copied hits, TO's series contain counts, but TO has no raw records and no rows. `hitmesh load` on TO therefore
-compares only the hits of its own run. These hits are on sites that an earlier load on TO created.
+The next processor rebuilds its state from the hits in the log, as after MINUTES of load. Run `python -m
+tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes of load.
+The hits of FROM are copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh init` and
+has never run. The mesh TO stores counts of the copied hits in its series, but no raw records and no rows. `hitmesh
+load` on TO therefore compares only the hits of its own run. The comparison is possible only for sites that an earlier
+load on TO used.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
     copies = -(-minutes * MINUTE_MS // period)
     producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 50, "queue.buffering.max.kbytes": 128 << 10})
     written = 0
-    # The last copy ends at the present. Log times never decrease. The log times of all copies are therefore chosen
-    # before the first write.
+    # The last copy ends at the present. Log times never decrease, so the log times of all copies are chosen before the
+    # first write.
     begin = int(time.time() * 1_000) - copies * period
     last = [0] * len(originals)
     for copy in range(copies):

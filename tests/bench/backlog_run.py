@@ -1,7 +1,7 @@
-"""Measure live freshness while the same process settles a backlog of history. The CPU for settlement may be bounded.
+"""Measure live freshness while the same process settles a backlog of history.
 
-`hitmesh load` runs against `hitmesh dev` on files, once for each `settle_cpu_share`. During the load, site-days are
-marked dirty every 0.2 s. The settler therefore always has work.
+The share of CPU time for settlement may be limited. `hitmesh load` runs against `hitmesh dev` on files, once for each
+`settle_cpu_share`. During the load, site-days are marked dirty every 0.2 s, so that the settler always has work.
 
 Standalone: `python -m tests.bench.backlog_run 1000 30 3 4000 none 1 0.5` prints the result as JSON. The arguments are,
 in this order: hits per second, seconds, days per site, hits per site-day, and the values of `settle_cpu_share`. There

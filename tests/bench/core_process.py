@@ -204,7 +204,7 @@ def _array_bytes(value: object) -> int:
 def _checks(core: Core, sent: int) -> dict[str, Any]:
     """Return whether the rows contain each input hit exactly once.
 
-    A hit is in the rows as a counted hit or as a copy.
+    The rows count a hit either in `hits` or in `duplicate_hits`.
     """
     return {"sent": sent, **core.totals, "ok": core.totals["hits"] + core.totals["duplicate_hits"] == sent}
 

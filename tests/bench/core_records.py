@@ -3,9 +3,9 @@
 The arguments are the number of open visits, and the minutes of log time before and during the measurement. The same
 arguments always give the same records.
 
-Rows of an access log, admitted by the collector, serve as patterns. A visit consists of consecutive rows that begin at
-a random place in the log. All hits of a visit have the context of the first row. Visitors, hit ids, times and orders
-are generated.
+The collector admits the hits of an access log, and the admitted rows serve as patterns. A visit consists of consecutive
+rows that begin at a random place in the log. All hits of a visit have the context of the first row. Visitors, hit ids,
+times and orders are generated.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from tests.bench.record_file import write_record
 from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
 
-START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # An epoch begins at this time.
+START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # an epoch begins at START_MS
 MINUTE_MS: Final = 60_000
-# A visit remains in the state until its last hit is older than the horizon by more than the gap. The horizon advances
-# once per epoch, so a visit remains for 90 to 105 minutes, on average 98.
+# The state keeps a visit until the horizon is more than the gap (30 minutes) after the visit's last hit. The horizon
+# advances once per epoch, so the state keeps a visit for 90 to 105 minutes, on average 98.
 HELD_MS: Final = 98 * MINUTE_MS
 HITS_A_VISIT: Final = 5.0
 GAP_MS: Final = 45_000  # mean gap between two hits of a visit
@@ -71,7 +71,7 @@ _SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
 class Arrivals:
     """Hits in the order of log time, as arrays of the same length.
 
-    Times are in ms; `number` counts the hits of a visit.
+    Times are in ms, and `number` is the number of a hit within its visit.
     """
 
     visit: I64Array

@@ -19,7 +19,7 @@ from tests.bench.scale import Core
 from tests.bench.stages import per_hit_us
 
 AIM: Final = 300_000
-# Space on disk per open visit, for the kept hits and the measured records.
+# Disk space that a run needs per open visit: kept hits and measured records.
 DISK_BYTES: Final = 2_400
 MEMORY_BYTES: Final = 1_000
 
@@ -40,7 +40,10 @@ def run_core(scale: Core) -> Result:
 
 
 def _missing(open_visits: int, directory: Path) -> str:
-    """Return a text that names the resource that is too small, disk or memory. Return "" if both are large enough."""
+    """Return a text that names the resource that is too small, disk or memory.
+
+    If disk and memory are large enough, return "".
+    """
     disk, memory = shutil.disk_usage(directory).free, _available_memory()
     for name, free, needed in (
         ("disk", disk, open_visits * DISK_BYTES),

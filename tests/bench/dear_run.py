@@ -20,7 +20,7 @@ from tests.bench.report_run import days_of, reporter_on
 
 AIM_S: Final = 2.0
 DEADLINE_S: Final = 30.0
-# The expensive questions run for this time before their callers cancel.
+# Time for which the expensive questions run before their callers cancel.
 HEAD_START_S: Final = 1.0
 PATTERNS: Final = 20
 METRICS: Final = (

@@ -1,4 +1,4 @@
-"""An event log that keeps only a sample of its records. A benchmark therefore measures the collector and not a disk."""
+"""An event log that keeps only a sample of its records, so that a benchmark measures the collector and not a disk."""
 
 from __future__ import annotations
 

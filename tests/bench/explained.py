@@ -35,7 +35,10 @@ _WORDS = {
 
 
 def where_the_time_goes(results: Result) -> list[str]:
-    """Return a sentence for each benchmark. The sentence lists the stages from the most expensive to the cheapest."""
+    """Return a sentence for each benchmark.
+
+    Each sentence lists the stages of a benchmark from the most expensive to the cheapest.
+    """
     sentences = [
         _sentence("collector", results["collector"]["us_per_hit"]),
         *(
@@ -60,7 +63,7 @@ def where_the_time_goes(results: Result) -> list[str]:
 def _of_mesh(mesh: Result) -> str:
     """Return a sentence about the highest sustained rate.
 
-    The sentence names the cores that each process used, and the machine's cores.
+    The sentence gives the number of cores that each process used, and the machine's number of cores.
     """
     held = next((run for run in mesh["runs"] if run["held"]), None)
     if held is None:

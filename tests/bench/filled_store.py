@@ -33,8 +33,8 @@ OUTCOME_TIMEOUT_S = 60.0
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-# Number of batches that a collector under load holds at a time. A log record contains a partition's hits from all these
-# batches.
+# Number of batches that a collector under load holds at a time. For each partition, the collector writes the
+# partition's hits from all held batches to a single log record.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250
 
@@ -85,7 +85,8 @@ def take_in(stores: Stores, clock: Clock) -> None:
 
     For hits of closed days, the stream stores raw records, dirty marks and claims.
 
-    A day is settled only after every partition has closed the day. Each partition therefore gets a heartbeat.
+    A day is settled only after every partition has closed the day. The function therefore appends a heartbeat to each
+    partition.
     """
     for partition in range(stores.log.partitions(Topic.HITS)):
         stores.log.append(Topic.HITS, partition, heartbeat_record("bench", clock.now()))

@@ -150,10 +150,12 @@ def _rows_of(file: Path) -> list[tuple[object, ...]]:
 
 
 def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:
-    """Write dirty site-days with raw records, awaited site-days and the ledger. All writes go through the ports.
+    """Write dirty site-days and their raw records, awaited site-days, and ledger entries.
+
+    All writes go through the ports.
 
     Returns:
-        The position after the last written record of each partition. The caller must commit these positions.
+        The position after the last written record of each partition. The caller must commit the returned positions.
     """
     log, partitions = stores.log.log_id(Topic.HITS), stores.log.partitions(Topic.HITS)
     reached = {PartitionId(log, number): PartitionProgress(0, clock.now()) for number in range(partitions)}
@@ -173,7 +175,10 @@ def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> M
 def _records(
     names: list[str], size: ManySites, log: str, partitions: int, offsets: dict[PartitionId, int], log_time: int
 ) -> Iterator[RawRecord]:
-    """Yield each partition's records in the order of event time. Count the records of each partition in `offsets`."""
+    """Yield each partition's records in the order of event time.
+
+    Advance `offsets` by the number of records of each partition.
+    """
     rng = np.random.default_rng(0)
     of_partition = np.array([hash64(name) % partitions for name in names])
     for partition in range(partitions):

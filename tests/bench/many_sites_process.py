@@ -95,7 +95,7 @@ class Part:
         return {"site_days": found, "question_ms": spread_ms(seconds)}
 
     def close_day(self) -> Answer:
-        """Take site-days to settle twice: while the awaited day is open, and after the day has closed."""
+        """Measure how long a settler takes to find site-days to settle, before and after the awaited day closes."""
         take, limit = self.stores.dirty.take, SettlePace().take_site_days
         before: list[float] = []
         after: list[float] = []
@@ -114,7 +114,7 @@ class Part:
     def list_dirty(self) -> Answer:
         """Take the first dirty site-days from each half of the buckets, as two settlers do.
 
-        Then take site-days from all buckets.
+        After both halves, take the first dirty site-days from all buckets.
         """
         closed = closed_before(self.stores)
         found = 0
@@ -140,7 +140,7 @@ class Part:
         return {"sites": sites, "page_ms": spread_ms(seconds)}
 
     def settle(self) -> Answer:
-        """Settle at least COUNT dirty site-days. If there are fewer, settle all."""
+        """Settle at least COUNT dirty site-days, or all dirty site-days if the store has fewer than COUNT."""
         settings = ProcessorSettings(store=self.url, resettle_after_ms=0)
         settler = build_settler(self.stores, SystemClock(), settings, threading.Event())
         done, began, used = 0, time.monotonic(), cpu_s()

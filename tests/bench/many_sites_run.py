@@ -81,7 +81,10 @@ def _measured(url: str, size: ManySites, settled: int, *, is_small: bool) -> Res
 
 
 def answers_of(url: str, size: ManySites, parts: Mapping[str, int]) -> Result:
-    """Run parts in a separate process and return their results. `parts` maps the name of a part to its count."""
+    """Run parts of the measurement in a separate process, and return the results of all parts.
+
+    `parts` maps the name of a part to its count.
+    """
     arguments = (f"{part}:{count}" for part, count in parts.items())
     answers: Result = json.loads(
         _output("tests.bench.many_sites_process", url, str(size.sites), str(size.dirty), *arguments)
@@ -150,7 +153,10 @@ def _judged(result: Result) -> Result:
 
 
 def _is_right(result: Result, size: ManySites, settled: int) -> bool:
-    """Return whether all sites were found and every settled hit counts. No day may be due before its end."""
+    """Return whether all sites were found and every settled hit counts.
+
+    Also check that no day was due for settlement before the day's end.
+    """
     settle = result["settle"]
     return bool(
         result["list_sites"]["sites"] == size.sites

@@ -1,4 +1,4 @@
-"""Compare measured numbers with their targets. Also run the processes under measurement."""
+"""Start the processes whose speed is measured, and compare measured numbers with their targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure how much a shop delays other sites' hits (rule S9). The shop sends all hits with a single visitor id.
+"""Measure how much a shop that sends a single visitor id for all people delays other sites' hits (rule S9).
 
 Standalone: `python -m tests.bench.one_visitor_run 1000000` prints the result as JSON. The argument is the number of
     hits.
@@ -18,7 +18,7 @@ AIM_S: Final = 1.0
 
 
 def run_one_visitor(hits: int, kept_of_visitor: int = PRODUCTION.kept_of_visitor) -> Result:
-    """Return the lag in seconds with a single visitor id, minus the lag with a usual number of visitors."""
+    """Measure the lag with a single visitor id and with many ids, and return the difference in seconds."""
     progress(f"one visitor: {hits:,} hits of one id beside another site, then the same of many")
     single, many = _taken(hits, 1, kept_of_visitor), _taken(hits, max(1, hits // 5), kept_of_visitor)
     lost_s = single["lag_s"] - many["lag_s"]

@@ -42,7 +42,7 @@ def page_views(site: str, numbers: I64Array, at_ms: I64Array, columns: Mapping[s
 
 
 def a_record(offset: int, log_time: int, *parts: pl.DataFrame) -> LoggedRecord:
-    """Return a record that contains these rows and lies in the measured partition."""
+    """Return a record of the measured partition that contains the given rows."""
     rows = pl.concat(parts)
     first, last = rows.select(pl.col("event_time").min(), pl.col("event_time").max().alias("last")).row(0)
     record = Record(RecordKind.HITS, pack_record(rows), rows.height, first, last, log_time)

@@ -1,4 +1,4 @@
-"""A file of serialised records. The process under measurement reads these records instead of generating records."""
+"""A file of serialised records. A process under measurement reads the file's records instead of generating records."""
 
 from __future__ import annotations
 

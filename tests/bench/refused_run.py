@@ -1,7 +1,7 @@
 """Measure the collector's CPU cost for refused input. Senders that never back off send 1 MiB/s of each kind of input.
 
-Standalone: `python -m tests.bench.refused_run 20` prints the result as JSON. The argument is the number of seconds per
-    kind.
+Standalone: `python -m tests.bench.refused_run 20` prints the result as JSON. The argument is the number of seconds for
+each kind of input.
 """
 
 from __future__ import annotations

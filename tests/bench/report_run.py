@@ -22,7 +22,8 @@ from tests.bench.measured import ROOT, Result, environment, progress
 from tests.bench.scale import Scale
 from tests.bench.traffic import DAY
 
-# With reports of 150 ms, a page of several reports appears immediately. A report of half a second is noticeable.
+# If a report takes 150 ms, a page with several reports appears immediately. If a report takes half a second, people
+# notice the delay.
 AIM_MS, CEILING_MS = 150.0, 500.0
 WARM_UP_CALLS = 20
 METRICS = ("visits", "visitors", "pageviews", "gross_revenue")

@@ -58,9 +58,9 @@ class Scale:
         refused_clients: concurrent clients that send refused bytes. Each client sends at least one message.
         collector_batches: distinct batches of 100 hits, which are sent repeatedly. A stream remembers fewer batches.
         core, core_many: sizes for the processor's core, with the open visits of a large shop and with many more.
-        pages, texts_per_hour: distinct pages on a site, and the number of pages that are kept apart per hour.
+        pages, texts_per_hour: distinct pages on a site, and the limit on distinct texts per hour.
         one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the limit on kept hits. Hits beyond the
-            limit wait.
+            limit wait for settlement.
         big_hits: hits on the settled day.
         huge_hits, huge_range_hits: hits on the day that is settled in ranges of visitors, and hits in each range.
         backlog: live traffic while a backlog of history settles.
@@ -68,7 +68,7 @@ class Scale:
         shared_days, shared_hits: days per site, and hits per site-day. Two settlers share 16 sites.
         many_sites, many_dirty, many_settled: numbers of sites in a store, of dirty site-days, and of site-days to
             settle.
-        settlements, calls: number of settlements of the day, and of calls per question.
+        settlements, calls: how often the day is settled, and how often each question is asked.
         dear_questions: concurrent expensive questions before a small question.
         rates: hits per second that are offered to the mesh, in ascending order. The trials end when a rate is not
             sustained.
@@ -105,7 +105,7 @@ class Scale:
     mesh_s: int
 
 
-# After 107 minutes of log time, entries of all kinds have begun to expire. The size of the state is then stable. A run
+# After 107 minutes of log time, entries of all kinds have begun to expire, so the size of the state is stable. A run
 # with ten million open visits takes a quarter of an hour. A run of one epoch with two million open visits executes the
 # same code.
 FULL: Final = Scale(

@@ -67,7 +67,7 @@ class _Last:
         self.carry_visits = 0
 
     def note(self, settled: Settled) -> None:
-        """Store the number of rows and carried visits."""
+        """Store the number of rows, and the number of open visits that the day passes to the next day."""
         self.rows = settled.rows.height
         self.carry_visits = settled.carry.open_visits.height
 

@@ -1,10 +1,10 @@
 """Run the SQL of a settlement in other SQL engines. Each engine runs in a separate process with a single thread.
 
 Visits end after gaps of 30 minutes. Hits are grouped by cell and dimensions. Each group has sums and a sketch of
-visitors. Each engine stores the rows of both results in a table in memory. The optimiser of the engine can therefore
-skip no sum. The set `six` has six dimensions, and the set `all` has all dimensions of hits. The SQL writes no file. The
-SQL also ignores copies, refunds, items, caps, campaigns, orphans, exclusions, landing pages of hits, row digests and
-the carry.
+visitors. Each engine stores the rows of both results in a table in memory. Because every row is stored, the engine's
+optimiser cannot leave out a sum. The set `six` has six dimensions, and the set `all` has all dimensions of hits. The
+SQL writes no file. The SQL also ignores copies, refunds, items, caps, campaigns, orphans, exclusions, landing pages of
+hits, row digests and the carry.
 
 `python -m tests.bench.sql_peers export STORE FILE` writes the hits of the settled site-day to FILE. `python -m
 tests.bench.sql_peers duckdb FILE six` prints one JSON line. The line contains the hits, the rows, and the CPU seconds
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _measured(work: Callable[[], int]) -> tuple[float, int]:
-    """Run the queries. Return their CPU seconds and the number of rows."""
+    """Run the queries. Return the CPU seconds of the queries, and the number of rows."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     rows = work()
     after = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,7 +1,8 @@
-"""Measure the CPU time of each stage without a profiler. Functions are wrapped in the modules that call them.
+"""Measure the CPU time of each stage without a profiler.
 
-The time of a stage is the CPU time of the stage's thread and of Polars' threads. Nested stages do not count. Reading
-the clocks costs about 10 µs. Therefore, only functions that are called once per micro-batch or per record are wrapped.
+A timer replaces each measured function in the module that calls the function. The time of a stage is the CPU time of
+the stage's thread and of Polars' threads. The time of a nested stage does not count for the outer stage. Reading the
+clocks costs about 10 µs. Therefore, only functions that are called once per micro-batch or per record are wrapped.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class StreamClient:
             yield message
 
     def _has_room(self, size: int) -> bool:
-        """Block until the credit covers `size`. Then use that credit, and return True.
+        """Block until the credit covers `size`, subtract `size` from the credit, and return True.
 
         After `stop_sending`, return False.
         """

@@ -53,7 +53,7 @@ class Traffic:
 def load_traffic() -> Traffic:
     """Return the traffic of the access log if the log exists.
 
-    Otherwise return generated page views with plain paths.
+    If there is no access log, return generated page views with plain paths.
     """
     if ACCESS_LOG.exists():
         views, _ = read_access_log(ACCESS_LOG, "")
@@ -68,7 +68,7 @@ def load_traffic() -> Traffic:
 def _is_plain_view(hit: RefHit) -> bool:
     """Return whether the hit is a page view whose path is stored unchanged.
 
-    Benchmarks can compare only unchanged paths.
+    A benchmark compares stored paths with sent paths, so admission must not change the paths.
     """
     return hit.type == "PAGE_VIEW" and re.fullmatch(r"[A-Za-z0-9/_-]*", hit.page_path or "") is not None
 

@@ -16,11 +16,11 @@ from tests.support.opened import NOON, Opener
 from tests.support.servers import Meshes
 
 SERVERS = "servers"
-# These modules need Druid, whose tasks take seconds to start.
+# Modules that need Druid, whose tasks take seconds to start.
 WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")
 SERVERS_TIMEOUT_S = 180
 LONG_ON_SERVERS = frozenset({"test_many_small_transactions_answer_as_one_large[servers-400]"})
-"""Tests on real servers that only `make test-long` runs. `make test` runs these tests with smaller sizes."""
+"""Tests on real servers that only `make test-long` runs. `make test` runs the same tests with smaller sizes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,7 +58,7 @@ def taken_at(log_clock: Clock) -> int:
 def opener(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Opener]:
     """Provide a function that opens the same store again, as another process would.
 
-    The store in memory is not opened again. For this store, the function returns the same object.
+    The store in memory cannot be opened twice, so for this store the function always returns the same object.
     """
     opened: list[Stores] = []
     with_druid = request.module.__name__.rpartition(".")[2] in WITH_DRUID

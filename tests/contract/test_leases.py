@@ -27,7 +27,7 @@ def acquired(stores: Stores, names: Sequence[str], owner: str, length_ms: int = 
 
 
 def pass_by(clock: ManualClock, stores: Stores, *names: str) -> None:
-    """Advance the clock, or wait on servers, until the leases on these names have expired."""
+    """Advance the clock, or wait on servers, until the leases on the given names have expired."""
     clock.advance(SHORT_MS)
     eventually(lambda: not stores.leases.held(names), "the leases expire")
 

@@ -60,7 +60,7 @@ class TestOrderClaims:
         assert list(opener().claims.first([])) == []
 
     def test_held_orders_stay_held_however_often_they_are_claimed(self, stores: Stores) -> None:
-        """A replay of the log first claims orders that already have holders. Then it claims new orders."""
+        """A replay of the log first claims orders that already have holders, and later claims new orders."""
         held = [a_claim(name, 1, row) for row, name in enumerate("abc")]
         assert list(stores.claims.first(held)) == [True] * 3
         for _ in range(3):

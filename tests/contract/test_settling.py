@@ -28,7 +28,7 @@ from tests.support.opened import Opener
 SHOP = "merchants/m/sites/shop"
 MONDAY = SiteDay(SHOP, 20_000)
 TUESDAY = SiteDay(SHOP, 20_001)
-NEVER = 30_000  # all days of the tests in this file are before this time
+NEVER = 30_000  # the tests in this file use only earlier days
 P0 = PartitionId("hits.1", 0)
 LEDGER = LedgerEntry(10, 7, 2, 1, 2**64 - 1, 2**63)
 

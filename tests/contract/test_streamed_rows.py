@@ -1,6 +1,7 @@
 """Test answers from rows that an Outbox has committed.
 
-A store may take seconds until its answers contain committed rows. Tests that read rows therefore write with `commit`.
+A store may take seconds until its answers contain committed rows. Tests that read rows therefore write them with
+`commit`, which waits until answers contain the rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Contract tests for the port Outbox, and for the progress of rows from their commit into answers.
 
-A store may take seconds until its answers contain committed rows. Tests that read rows therefore write with `commit`.
+A store may take seconds until its answers contain committed rows. Tests that read rows therefore write them with
+`commit`, which waits until answers contain the rows.
 """
 
 from __future__ import annotations

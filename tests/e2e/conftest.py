@@ -35,10 +35,10 @@ SAME_OVER_EVERY_STORE = frozenset(
 These modules test Envoy, the command line, the client, and values that `tests/contract` stores in every store.
 """
 SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py", "test_live_stream.py"})
-"""Modules whose replays run on real servers only with the long tests.
+"""Modules that run on real servers only with the long tests, because other tests cover servers.
 
-`make test` covers servers with other tests. `tests/real/paths` compares every path with the model. `tests/breaking`
-kills processes and servers under load.
+`tests/real/paths` compares both serving paths with the reference model. `tests/breaking` kills processes and servers
+under load.
 """
 LONGEST = "test_reprocessing.py"
 LOADS_ON_SERVERS = frozenset(
@@ -49,7 +49,7 @@ LOADS_ON_SERVERS = frozenset(
         "test_wild_hits_are_counted_as_they_were_sent",
     }
 )
-"""Tests of `hitmesh load` that `make test` runs on servers. These tests run the command twice.
+"""Tests of `hitmesh load` that `make test` runs on servers. In all, the tests run the command only twice.
 
 The other tests of `hitmesh load` run on servers only with the long tests.
 """

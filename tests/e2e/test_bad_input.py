@@ -2,7 +2,7 @@
 
 Only the bad hit is refused, with its reason. The hits beside the bad hit are accepted.
 
-Other tests send valid but difficult values. Reports must return these values unchanged.
+Other tests send valid but difficult values, which reports must return unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Every process is killed during an import. The import continues by itself. All numbers are then right."""
+"""Every process is killed during an import.
+
+The import then continues by itself, and in the end all numbers are correct.
+"""
 
 from __future__ import annotations
 

@@ -137,7 +137,10 @@ def test_a_service_that_hangs_is_named_and_started_again(idle_mesh: Mesh) -> Non
 
 @pytest.mark.timeout(120)
 def test_meshes_that_start_at_the_same_time_have_a_port_each(tmp_path: Path) -> None:
-    """All three meshes may find the same port free at first. Each mesh must still end up with its own port."""
+    """Three meshes that start together may all choose the same free port at first.
+
+    In the end, each mesh must have a port of its own.
+    """
     meshes = [Mesh(tmp_path / name / "home") for name in ("first", "second", "third")]
     for mesh in meshes:
         mesh.home.parent.mkdir()

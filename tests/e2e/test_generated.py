@@ -96,8 +96,8 @@ def send(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit], prefix: str) 
 def assert_everything(mesh: Mesh, model: Model, *, share: int) -> None:
     """Compare every metric by every grain, zone and dimension, with and without excluded hits.
 
-    For each site, only every `share`-th question is asked. With three sites and a `share` of 3, each question is asked
-    for one site.
+    For each site, only every `share`-th question is asked. If three sites and a `share` of 3 are given, each question
+    is asked for one of the sites.
     """
     for number, site in enumerate(model.sites):
         _assert_equal(mesh, model, list(questions(site, *SPAN, CURRENCIES[site]))[number % share :: share])

@@ -1,4 +1,7 @@
-"""Test homes from earlier releases. The homes open, are migrated, recover, and keep their numbers."""
+"""Test homes from earlier releases.
+
+The current code opens, migrates and recovers each home, and reports keep their numbers.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,7 @@ def same(mesh: Mesh, site: str, kind: str) -> bool:
 def visits_are_right(mesh: Mesh) -> bool:
     """Return whether the live days have the visits that the stream built.
 
-    Settled days may also have the late hit's visit.
+    If settlement has already settled a live day, the day may have an additional visit for the late hit.
     """
     wanted, found = totals(ANSWERS.wanted("live", "day")), totals(ANSWERS.found(mesh, "live", "day"))
     added = found["visits"] - wanted["visits"]

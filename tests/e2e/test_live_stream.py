@@ -2,7 +2,7 @@
 
 Within seconds, the mesh's counts must equal those of the stream's reference model.
 
-No settlement takes place, because the days of these hits close a day after the tests.
+No settlement takes place, because the days of the sent hits close a day after the tests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SLACK_MS = 4 * MINUTE
 Hits that would become late or history within that time are omitted.
 """
 ENOUGH_HITS = 1_000
-# The shop's file has no user agents. The model therefore cannot tell which hits the mesh classifies as bots.
+# The shop's file has no user agents, so the model cannot tell which hits the mesh classifies as bots.
 UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
 
 

@@ -140,8 +140,8 @@ def test_every_metric_of_the_shop_equals_the_model_in_four_zones(mesh: Mesh, sho
     _assert_model(mesh, shop.model, SHOP, *SHOP_DAYS)
 
 
-# The reference model of files does not know which user agents are bots. The model also does not count the copies of a
-# second import.
+# The reference model of files does not know which user agents are bots. The model reads a file once, so it does not
+# count the copies that a second import sends.
 _UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits", "duplicate_hits"})
 
 

@@ -51,7 +51,7 @@ def test_streams_of_a_killed_collector_go_on_at_the_other_and_every_hit_is_count
 
 
 def seconds_until_resumed(mesh: Mesh, senders: Senders, part: int) -> float:
-    """Kill a collector and then send hits. Return the seconds until these hits are acknowledged.
+    """Kill a collector, send hits, and return the seconds until the sent hits are acknowledged.
 
     Before the function returns, a new collector has started.
     """

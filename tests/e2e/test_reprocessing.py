@@ -43,7 +43,7 @@ SMALL_WAITS = (
 )
 """Settings that shorten two waits of an erasure.
 
-One wait lasts until queries on replaced rows end. The other wait lasts until streams know the erasure's mark.
+An erasure waits until no query reads replaced rows any more. An erasure also waits until all streams know its mark.
 """
 FORGOTTEN = "demo/forgotten"
 
@@ -140,7 +140,10 @@ def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
 
 
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
-    """Return the numbers `known` plus `late` views. Each of these views is of a new visitor."""
+    """Return the numbers after `late` further views, each of a new visitor.
+
+    `known` has the numbers without these views.
+    """
     return (known[0] + late, known[1] + late, known[2])
 
 
@@ -227,7 +230,10 @@ def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
 
 
 def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
-    """Wait until the check finds damage in three stores. Dropped rows are cached for 1 s. Return the findings."""
+    """Wait until the check finds damage in three stores.
+
+    The mesh caches for 1 s which rows are dropped. Return the findings.
+    """
     expected, stores = {"raw", "series", "metrics"}, set[str]()
 
     def found() -> dict[str, Any] | None:

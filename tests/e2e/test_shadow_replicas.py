@@ -1,4 +1,8 @@
-"""Two processors run a shadow stream. Each follows its partitions, a killed processor returns, and both take over."""
+"""Two processors run a shadow stream.
+
+Each processor follows its own partitions. If a processor is killed, a new process replaces it. In the end, the shadow
+stream takes over in both processors.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +105,7 @@ def await_visits(mesh: Mesh, expected: int) -> None:
 
 
 def table_of(mesh: Mesh) -> StreamTable:
-    """Return the stored table."""
+    """Return the stored table of streams."""
     with closing(open_stores(mesh.store_url, SystemClock())) as stores:
         return stores.streams.read()
 
@@ -132,7 +136,8 @@ def kill(mesh: Mesh, node: str) -> None:
 def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
     """Begin the adoption, and kill the first processor.
 
-    At the kill, the partitions of the first processor have stopped. The partitions of the second processor have not.
+    At the kill, the first processor has stopped its partitions, but the second processor has not stopped its
+    partitions.
     """
     other = processor(mesh, "processor-1")
     assert other is not None

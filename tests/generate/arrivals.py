@@ -36,7 +36,7 @@ class Plan:
     def settles_as_streamed(self) -> bool:
         """Whether settlement must confirm the stream (P2).
 
-        This holds if no hit is late and no copy comes after 90 minutes.
+        Settlement must confirm the stream if no hit is late and no copy comes after 90 minutes.
         """
         return not self.far_delayed and not self.far_resent
 

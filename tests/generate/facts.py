@@ -1,7 +1,7 @@
 """Values from which hits are generated: sites, user agents, referrers, campaigns, pages and products.
 
-Each value that a client sends is listed with the result that admission must derive from it. Some values contain quotes,
-commas, final backslashes, line breaks, right-to-left text or emoji. Many programs handle these characters wrongly.
+Each value that a client sends is listed with the result that admission must derive from it. Some values contain what
+many programs handle wrongly: quotes, commas, final backslashes, line breaks, right-to-left text or emoji.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ PAGES = (
     "/cart",
     "/about",
     "/a,b;c",
-    "/say-%22hello%22",  # in the normal form in which paths are stored
+    "/say-%22hello%22",  # this path is in the normal form in which paths are stored
     "/ends-with-backslash%5C",
     "/עברית/דף",
     "/emoji-🛒",

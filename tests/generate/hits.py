@@ -1,8 +1,9 @@
-"""Two generated files. The first file covers eight days. The later file has hits before and inside these eight days.
+"""Two generated files.
 
+The first file covers eight days. The second file, which is imported later, has hits before and within these eight days.
 The same seed always gives the same hits. Both files are shuffled. The positions of the hits lie in a single log
-partition, in sending order. Only the same visitor repeats an order. The holder of an order therefore does not depend on
-a race between partitions.
+partition, in sending order. Only the same visitor repeats an order, so the holder of an order does not depend on a race
+between partitions.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.reference.visits import COPY_WINDOW_MS
 
 DAY = 24 * HOUR
 FIRST_DAY = date(2025, 3, 30)
-"""On this day Europe/Berlin changes its clocks. Australia/Lord_Howe changes its clocks a week later."""
+"""The day on which Europe/Berlin changes its clocks. Australia/Lord_Howe changes its clocks a week later."""
 DAYS = 8
 SCENARIO_DAYS = (0, 3, 5)
 

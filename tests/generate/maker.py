@@ -1,6 +1,7 @@
-"""Make a complete hit from a moment in a scenario or in a random visit. The hit has payload, origin and device.
+"""Make a complete hit from a moment in a scenario or in a random visit.
 
-This module decides the content of each hit type. The caller decides the visitor and the time of each hit.
+A complete hit has a payload, an origin (referrer or campaign) and a device. This module decides the content of each hit
+type. The caller decides the visitor and the time of each hit.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ class HitMaker:
     numbers: Iterator[int]
 
     def hit(self, shop: Shop, visitor: str, at: Moment, base_ms: int, client: Client, origin: Origin) -> RefHit:
-        """Return the hit for a moment. Parts of the origin that the hit's type cannot have are omitted."""
+        """Return the complete hit for a moment of a visitor.
+
+        If the hit's type cannot have a part of the origin, the hit omits this part.
+        """
         hit_id = at.hit_id or f"{self.prefix}{next(self.numbers):07d}"
         client = BOTS[0] if at.bot else client
         came_from = _origin_of(at, origin)
@@ -121,9 +125,9 @@ class HitMaker:
 
 
 def _origin_of(at: Moment, origin: Origin) -> Origin:
-    """Return the part of the origin that the hit's type can have.
+    """Return the origin without the parts that the hit's type cannot have.
 
-    Only page views have a referrer; all types have a campaign.
+    Only page views can have a referrer. All types can have a campaign.
     """
     if at.campaign != NO_CAMPAIGN:
         origin = next(known for known in ORIGINS if known.campaign == at.campaign)

@@ -177,6 +177,9 @@ HEAVY = Scenario(
         *every(10 * SECOND, 350, 50_020 * SECOND),
     ),
 )
-"""A visit of 5,000 hits, then two non-interactive hits, and then the next visit (S5). The two hits start no visit."""
+"""A visit of 5,000 hits, then two non-interactive hits, and then the next visit (S5).
+
+The two non-interactive hits start no visit.
+"""
 
 SCENARIOS = (*_GAPS, *_CAPS, *_CAMPAIGNS, *_NOT_INTERACTIVE, *_COPIES, *_LATER)

@@ -1,7 +1,7 @@
 """Hypothesis strategies that draw small sets of hits close to the limits of the rules.
 
 A visitor's first hit is near midnight, in UTC or in another zone. The times between hits are mostly at the limits of
-gap, copy window and cap. The same time between hits may occur up to 50 times in a row. This is enough to reach the cap
+gap, copy window and cap. The same time between hits may occur up to 50 times in a row, which is enough to reach the cap
 of 24 hours.
 """
 
@@ -155,8 +155,8 @@ def ref_hits(
 def policies() -> st.SearchStrategy[RefPolicy]:
     """Draw visit policies.
 
-    A policy is v1, v1 with an inverted flag, or v1 with a small maximum number of hits. Small sets of hits reach this
-    maximum.
+    A policy is v1, v1 with an inverted flag, or v1 with a small maximum number of hits. The maximum is so small that
+    small sets of hits reach it.
     """
     return st.sampled_from(
         (
@@ -173,7 +173,7 @@ def policies() -> st.SearchStrategy[RefPolicy]:
 def _position(index: int) -> tuple[int, str, int, int, int]:
     """Return the position of a hit.
 
-    Four hits have the same log time. The order of these hits therefore depends on log, partition, offset and row.
+    Four hits have the same log time, so their order depends on log, partition, offset and row.
     """
     return (index // 4, f"log-{index % 2}", index % 3, index, index % 5)
 

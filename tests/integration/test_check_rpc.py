@@ -52,7 +52,7 @@ def test_days_that_add_up_are_counted_and_no_problem_is_named(mesh: Mesh) -> Non
 
 
 def series_of(of_hits: pl.DataFrame, of_visits: pl.DataFrame) -> pl.DataFrame:
-    """Return the series of these rows."""
+    """Return the series of the given rows."""
     return settled_series(SettledRows.in_memory(of_hits, of_visits))
 
 

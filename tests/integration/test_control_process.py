@@ -32,7 +32,7 @@ SITE = "merchants/demo/sites/shop"
 
 @contextmanager
 def a_control(**settings: str) -> Iterator[tuple[subprocess.Popen[bytes], grpc.Channel]]:
-    """Run a control service with these settings, and yield its process and a channel to it."""
+    """Run a control service with the given settings, and yield its process and a channel to it."""
     variables = {f"HITMESH_CONTROL_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "control"]
     with subprocess.Popen(

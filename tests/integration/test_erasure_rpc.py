@@ -43,7 +43,7 @@ def create(
 
 def test_a_plan_keeps_a_hash_of_the_visitor_and_never_the_id(mesh: Mesh) -> None:
     key = "00112233445566778899aabbccddeeff"
-    visitor = pb.ErasedVisitor(visitor_ids=["ada"], user_ids=["ada"], visitor_keys=[key])
+    visitor = pb.ErasedVisitor(visitor_ids=["lovelace"], user_ids=["lovelace"], visitor_keys=[key])
     planned = create(mesh, USERS_SITE, visitor=visitor)
     assert (planned.kind, planned.state) == (pb.REPROCESSING_KIND_ERASE, pb.REPROCESSING_STATE_PLANNED)
     assert (list(planned.sites), planned.HasField("logic"), planned.HasField("visitor")) == ([USERS_SITE], False, False)
@@ -51,11 +51,11 @@ def test_a_plan_keeps_a_hash_of_the_visitor_and_never_the_id(mesh: Mesh) -> None
     (stored,) = mesh.stores.reprocessings.all()
     site = mesh.stores.directory.site(USERS_SITE)
     assert site is not None
-    keys = [visitor_key(site.secret, kind, "ada") for kind in ("visitor", "user")]
+    keys = [visitor_key(site.secret, kind, "lovelace") for kind in ("visitor", "user")]
     keys.append((int(key[:16], 16), int(key[16:], 16)))
     secret = mesh.stores.directory.mesh_secret()
     assert set(stored.visitors) == {visitor_digest(secret, USERS_SITE, each) for each in keys}
-    assert not any(text in repr(stored) for text in ("ada", key))
+    assert not any(text in repr(stored) for text in ("lovelace", key))
     assert mesh.stores.erasures.of(USERS_SITE) == []
 
 
@@ -73,7 +73,7 @@ def test_only_an_operator_erases(mesh: Mesh, secret: str) -> None:
         ((SITE,), {"visitor": pb.ErasedVisitor()}, "1 to 16"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_ids=["x"] * 17)}, "17 identifiers"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_ids=["x" * 129])}, "129 bytes"),
-        ((SITE,), {"visitor": pb.ErasedVisitor(user_ids=["ada"])}, f"{SITE} has no visitors by user id"),
+        ((SITE,), {"visitor": pb.ErasedVisitor(user_ids=["ada"])}, f"{SITE} does not identify visitors by user id"),
         ((SITE,), {"visitor": pb.ErasedVisitor(visitor_keys=["AB"])}, "32 hexadecimal digits"),
         ((SITE,), {"first_utc_date": a_date("2015-05-16")}, "leave first_utc_date out"),
         ((SITE,), {"logic": "v0"}, "leave logic out"),

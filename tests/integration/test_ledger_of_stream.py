@@ -119,9 +119,9 @@ def test_hits_that_wait_are_counted_on_days_that_are_not_listed_too() -> None:
 
 
 class SettlesMeanwhile:
-    """Dirty marks.
+    """A store of dirty marks.
 
-    The mesh settles each time before a caller reads the marks, although the caller has already read other stores.
+    The mesh settles before each read of the marks, when the caller has already read other stores.
     """
 
     def __init__(self, mesh: SmallMesh) -> None:

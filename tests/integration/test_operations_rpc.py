@@ -1,4 +1,4 @@
-"""The RPCs for ledger, drift and cell states, on in-memory stores, and the permissions that these RPCs need."""
+"""Test the RPCs for ledger, drift and cell states on in-memory stores, and the permissions that these RPCs need."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def put_ledger(mesh: Mesh, site: str, *rows: tuple[str, int, str, Count]) -> Non
 def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) -> None:
     """Store the ledger of a day with three accepted hits: a copy and two counted hits.
 
-    Of the counted hits, `lost` are missing.
+    The ledger lacks `lost` of the two counted hits.
     """
     put_ledger(
         mesh,

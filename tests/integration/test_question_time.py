@@ -34,7 +34,7 @@ from tests.support.settled_rows import SITE
 from tests.support.waiting import eventually
 
 LONG = "channel"
-"""A question with this dimension never gets an answer, but runs until its checkpoint raises."""
+"""A question with the dimension LONG never gets an answer, but runs until its checkpoint raises."""
 
 
 @dataclass

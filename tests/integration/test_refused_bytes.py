@@ -94,7 +94,7 @@ def test_json_that_is_being_read_is_set_aside_by_its_unpacked_bytes(backend: Bac
         backend.log.shut()
         first = send_json(collector, gzip.compress(body) if encoding == "gzip" else body, encoding=encoding)
         backend.log.wait_held(1)
-        with pytest.raises(grpc.RpcError, match="or are being read") as raised:
+        with pytest.raises(grpc.RpcError, match="calls in progress exhaust the sender's budget") as raised:
             send_json(collector, json_of("two")).result()
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         backend.log.open()

@@ -1,4 +1,7 @@
-"""Lose or damage values in files. The check then names the site-day, and a repair restores the same report."""
+"""Test a check and a repair after values in files were lost or damaged.
+
+The check names the site-day, and after the repair reports are as before the damage.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def settled_homes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tupl
 def opened(
     settled_homes: Mapping[str, tuple[Path, int, list[RefHit]]], tmp_path: Path
 ) -> Iterator[Callable[[str], tuple[SmallMesh, Path]]]:
-    """Return a function that opens a copy of the settled stores of a kind."""
+    """Return a function that copies the settled stores of the given kind of mesh, and opens the copy."""
     meshes: list[SmallMesh] = []
 
     def open_copy(kind: str) -> tuple[SmallMesh, Path]:

@@ -83,7 +83,7 @@ def days_of(reporter: Faulty, site: Site, path: ServingPath) -> tuple[tuple[obje
 
 
 def reporter_on(mesh: SmallMesh, path: ServingPath) -> Faulty:
-    """Return a reporter that answers from this serving path only."""
+    """Return a reporter that answers only on the given serving path."""
     reporter = Faulty(mesh.stores, mesh.clock)
     reporter.series.is_silent = path is ServingPath.METRICS
     return reporter

@@ -1,6 +1,6 @@
-"""Test over gRPC that a later published reprocessing prevents work on an earlier one.
+"""Test over gRPC that a reprocessing that was published later prevents work on an earlier reprocessing.
 
-Also test the refusal's message.
+Also test the message with which the work is refused.
 """
 
 from __future__ import annotations

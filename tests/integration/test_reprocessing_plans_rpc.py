@@ -154,7 +154,7 @@ def test_a_plan_takes_the_speed_of_the_newest_reprocessing(mesh: Mesh) -> None:
         ),
         (
             {"sites": ("merchants/none/sites/-",)},
-            *("NOT_FOUND", "NOT_FOUND", "reprocessing.sites[0]", "'merchants/none/sites/-' stands for no site"),
+            *("NOT_FOUND", "NOT_FOUND", "reprocessing.sites[0]", "'merchants/none/sites/-' matches no site"),
         ),
     ],
 )
@@ -211,7 +211,7 @@ def test_no_plan_is_stored_for_a_caller_who_left_whenever_the_caller_left(mesh: 
             assert mesh.stores.reprocessings.all() == []
             continue
         break
-    assert left >= 3  # the call can end before either of two reads, and before the plan is stored
+    assert left >= 3  # the caller can leave before either of two reads, or before the plan is stored
     assert len(mesh.stores.reprocessings.all()) == 1
 
 

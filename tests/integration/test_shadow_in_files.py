@@ -139,7 +139,7 @@ class Running:
         eventually(are_there, "every stream has read the log", WAIT_S)
 
     def numbers(self, path: ServingPath = ServingPath.SERIES, reporter: Faulty | None = None) -> dict[str, Any]:
-        """Return the numbers of the present day, as this serving path answers them."""
+        """Return the present day's numbers that the reporter answers on the given serving path."""
         reporter = reporter or self.reporter(path)
         site = self.stores.directory.site(SITE)
         assert site is not None

@@ -1,6 +1,6 @@
 """Test requests that do not decode.
 
-Every method of every process counts these requests and refuses them with DECODE.
+Every method of every process counts requests that do not decode, and refuses them with DECODE.
 """
 
 from __future__ import annotations

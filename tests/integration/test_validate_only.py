@@ -1,6 +1,6 @@
 """Test a stream that only validates (StreamOpen).
 
-This stream decides like a real stream, but appends nothing to the log.
+A stream that only validates accepts and refuses the same hits as any other stream, but appends nothing to the log.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def frames(draw: st.DrawFn, hits: st.SearchStrategy[bytes] = any_hits) -> Frame:
 def merged(parts: Sequence[Admitted], column: str) -> pl.DataFrame:
     """Merge the results of frames that were admitted separately.
 
-    The merged result has the form that a common admission gives.
+    The merged result has the same form as the result of frames that were admitted together.
     """
     tables: list[pl.DataFrame] = [
         getattr(part, column).with_columns(pl.lit(number, pl.UInt32()).alias("frame"))

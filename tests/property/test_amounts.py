@@ -28,9 +28,9 @@ LOOK_BACK_MS = 40 * MINUTE
 
 
 def a_hit(number: int, amount: int, type: str, dice: Random) -> RefHit:
-    """Return an order or a refund with this amount.
+    """Return an order or a refund with the given amount.
 
-    The hit is of one of two visitors. Each visitor's hits lie within an hour.
+    The hits of a test belong to two visitors. The hits of each visitor lie within an hour.
     """
     at_ms = MIDNIGHT_MS + dice.choice((0, 5, 20, 40)) * MINUTE
     hit = RefHit(SITES[0], f"visitor-{number % 2}", f"hit-{number}", at_ms, type=type, order_id=f"order-{number}")

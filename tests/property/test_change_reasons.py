@@ -1,7 +1,4 @@
-"""The reasons for a difference add up to the difference in visits.
-
-This holds for any hits and any versions of the logic.
-"""
+"""For any hits and any versions of the logic, the reasons for a difference add up to the difference in visits."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from tests.support.small_mesh import PARTITIONS, SmallMesh
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 LATER = MIDNIGHT_MS + 100 * DAY_MS
-"""At this log time the days of all hits are closed, so that all hits are history."""
+"""A log time at which the days of all hits are closed, so that all hits are history."""
 
 
 def known(each: Rebuilt) -> ChangeReasons:

@@ -1,6 +1,6 @@
 """Tests with bytes that no conforming client sends: nested groups at every place, and damage inside messages.
 
-A decoder with unbounded recursion ends the process. A failure of these tests therefore kills the whole test run.
+A decoder with unbounded recursion ends the process, so a failure of these tests kills the whole test run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from hitmesh.model.errors import RefusedError
 from tests.support.admitting import SERVER, a_batch, a_frame, a_hit, admitted
 
 START, END = 3, 4
-# A nesting depth that exceeds the stack of any recursive decoder. A level needs one byte, and a batch may have 1 MiB.
+# A nesting depth that exceeds the stack of any recursive decoder. Each level of nesting needs one byte, and a batch may
+# have 1 MiB.
 DEEPEST = 300_000
 GOOD = a_hit("good").SerializeToString()
 PLACES = ("batch", "hit", "context", "page", "payload", "item", "property", "property value", "unknown field")

@@ -1,8 +1,8 @@
-"""All visitors send a single visitor id (rule S9), and the limit is three kept hits.
+"""All visitors send a single visitor id (rule S9), and the limit on kept hits of a visitor is three.
 
 The work is bounded, and the result does not depend on how records are divided into steps.
 
-For example, a shop's tag sends the visitor id `undefined` for every visitor. All hits of this shop belong to one
+For example, if a shop's tag sends the visitor id `undefined` for every visitor, all hits of the shop belong to one
 timeline. Any hit may arrive out of order.
 """
 

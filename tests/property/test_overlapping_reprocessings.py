@@ -28,7 +28,8 @@ LOGICS = {"to v0": "v0", "to v1": "v1"}
 PATHS = {"stage": ("/stage",), "admin": ("/stage", "/admin")}
 """Reprocessings by id.
 
-The reprocessings in LOGICS change the logic. The reprocessings in PATHS apply exclusion rules for these paths.
+LOGICS maps each reprocessing that changes the logic to the new logic. PATHS maps each reprocessing that applies
+exclusion rules to the excluded paths.
 """
 
 
@@ -50,7 +51,7 @@ def a_settled_mesh() -> SmallMesh:
 def first_published(mesh: SmallMesh, order: list[str]) -> None:
     """Plan, recompute and publish all four reprocessings in the given order.
 
-    Each rule is added just before its plan.
+    An exclusion rule is added just before the reprocessing that applies the rule is planned.
     """
     for id_ in order:
         if id_ in LOGICS:

@@ -139,7 +139,10 @@ def test_equal_policies_in_pieces_build_the_visits_of_the_whole(hits: list[RefHi
 
 
 def start_of(visit_of: I64Array, visits: Summaries, row: int) -> tuple[int, int] | None:
-    """Return the start and the first hit of the hit's visit. Return None if the hit is an orphan."""
+    """Return the start and the first hit of the visit that contains the hit in `row`.
+
+    If the hit is an orphan, return None.
+    """
     number = int(visit_of[row])
     return None if number == ORPHAN else (int(visits.start[number]), int(visits.first[number]))
 

@@ -1,4 +1,4 @@
-"""Settlement in ranges of visitors and pieces of time gives the same result as a single pass, with any limits."""
+"""If a day is settled in ranges of visitors and pieces of time, with any limits, the result is as in a single pass."""
 
 from __future__ import annotations
 
@@ -86,7 +86,10 @@ def ruled(window: Window, dice: Random) -> Window:
 
 
 def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
-    """Return the inputs with claims and earlier exclusions. Both follow from rule versions 1 (old) and 2 (new)."""
+    """Return the inputs with the claims and earlier exclusions that follow from a change of the rules.
+
+    The change is from version 1 to version 2.
+    """
     before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
     claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)
     return replace(inputs, claims=claims, excluded_before=excluded_before)

@@ -1,4 +1,4 @@
-"""Replays of rejected hits give the same reports as hits that are correct at first.
+"""If rejected hits are corrected and replayed, reports are the same as if the hits had been correct at first.
 
 A hit may be replayed several times. The hits go through the real collector, over gRPC, with the client's sender. The
 ledger counts each replay as a new receipt.

@@ -29,11 +29,11 @@ from tests.support.small_mesh import PARTITIONS, SmallMesh, differences, expecte
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 LATER = MIDNIGHT_MS + 100 * DAY_MS
-"""At this log time the days of all hits are closed, so that all hits are history."""
+"""A log time at which the days of all hits are closed, so that all hits are history."""
 
 
 def a_mesh(hits: Sequence[RefHit]) -> SmallMesh:
-    """Return a mesh in which each site-day of the given hits is settled. Each of these site-days already has a hit."""
+    """Return a mesh in which each site-day of the given hits has one other hit and is settled."""
     mesh = SmallMesh(LATER, sites=SITES)
     site_days = sorted({(hit.site, hit.event_time // DAY_MS) for hit in hits})
     mesh.send([RefHit(site, "base", f"base-{day}", day * DAY_MS + DAY_MS // 2) for site, day in site_days])

@@ -18,7 +18,7 @@ FATES = st.sampled_from(["accept", "accept", "reject", "retry"])
 
 @dataclass
 class Stream:
-    """The collector's state of a stream: arrived batches, granted credit, and freed bytes that gave no credit yet."""
+    """The collector's state of a stream: arrived batches, granted credit, and freed bytes not yet granted as credit."""
 
     due: int
     room: int

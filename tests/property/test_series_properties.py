@@ -22,8 +22,8 @@ from tests.support.settled_rows import RowsStore, a_question, ask, sketch_of, ta
 # Tests in this file are slow, because every example draws a random store and asks several questions.
 pytestmark = pytest.mark.timeout(120)
 
-# Each zone has a special day in the fortnight that begins on this date. The special day has 23, 24, 24.5 or 25 hours,
-# or begins at 01:00.
+# For each zone, the start of a fortnight that contains a special day. The special day has 23, 24, 24.5 or 25 hours, or
+# begins at 01:00.
 ZONES = {
     "Europe/Berlin": "2026-03-20",
     "Australia/Lord_Howe": "2026-03-28",
@@ -192,7 +192,7 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
 
 @given(stores())
 def test_excluded_hits_only_add(store: RowsStore) -> None:
-    """Reports can show only one part of invariant P14: including excluded hits never lowers a number."""
+    """Including excluded hits never lowers a number. Reports can show only this part of invariant P14."""
     until = until_of("2015-05-17")
     default = sums(ask(store, a_question("hits,visits,orders", until=until)))
     everything = sums(ask(store, a_question("hits,visits,orders", until=until, include_excluded=True)))

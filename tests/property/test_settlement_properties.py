@@ -57,7 +57,7 @@ def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
 
 
 def settled(hits: Sequence[RefHit], policy: RefPolicy = RULES, seed: int = 0, logic: Logic = CURRENT) -> SmallMesh:
-    """Return a mesh that has settled the hits. The hits were appended in this order, in random records."""
+    """Return a mesh that has settled the hits. The hits were appended in the given order, in random records."""
     dice = Random(seed)
     mesh = SmallMesh(NOW, policy, SITES, logic, sort_site_days=dice.choice((1, 64)))
     send(mesh, hits, dice)
@@ -198,8 +198,7 @@ def test_permutation_duplication_and_batching_change_no_report(hits: list[RefHit
     dice = Random(seed)
     other = [*hits, *dice.sample(hits, len(hits) // 3)]
     dice.shuffle(other)
-    # The numbers of late hits and copies depend on the arrival of hits. All numbers except those of late hits and
-    # copies must be equal.
+    # The number of late hits and the number of copies depend on when hits arrive. All other numbers must be equal.
     changed = ("late_hits", "duplicate_hits")
     assert without(settled(other, seed=seed).rows(), *changed) == without(settled(hits).rows(), *changed)
 
@@ -267,8 +266,8 @@ def test_excluded_and_included_hits_add_up_to_all(hits: list[RefHit]) -> None:
         for key, row in settled([hit for hit in hits if hit.excluded == excluded]).rows().items():
             for name, value in row.items():
                 parts[key][name] += value
-    # Two numbers do not add up. A visitor may occur in both parts. A hit that is late in one mesh may be on time in
-    # another mesh.
+    # Visitors and late hits of the parts do not add up. A visitor may occur in both parts. A hit that is late in one
+    # mesh may be on time in another mesh.
     apart = ("visitors", "late_hits")
     both, added = settled(hits).rows(), {key: dict(row) for key, row in parts.items()}
     assert with_excluded(without(added, *apart)) == with_excluded(without(both, *apart))

@@ -35,8 +35,8 @@ MAX_ROUNDS = 4_000
 class Settling:
     """Several settlers that share the stores of a mesh.
 
-    A settler's local clock stands still between two renewals. The settler may therefore treat an expired lease as
-    valid. A real process does so if it is suspended between a lease check and a write.
+    A settler's local clock stands still between two renewals, so the settler may treat an expired lease as valid. If a
+    real process is suspended between a lease check and a write, the process also treats an expired lease as valid.
     """
 
     def __init__(self, mesh: SmallMesh, dice: Random, count: int, pace: ReprocessPace = SMALL_PORTIONS) -> None:
@@ -46,7 +46,7 @@ class Settling:
         self.processes = [self._a_process(f"settler-{number}") for number in range(count)]
 
     def step(self) -> None:
-        """Take a random step. A settler makes calls or renews its leases, time passes, or a settler is replaced."""
+        """Take a random step: a settler makes calls or renews leases, time passes, or a settler is replaced."""
         process = self._dice.choice(self.processes)
         match self._dice.randrange(20):
             case 0:

@@ -2,9 +2,9 @@
 
 The sketches are so small that a row of 31 visitors is a sample.
 
-The content of a sample depends on how hits are divided into windows. An estimate therefore has several correct values.
-Every sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has
-at least 2**lg_k visitors.
+The content of a sample depends on how hits are divided into windows, so an estimate has several correct values. Every
+sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has at
+least 2**lg_k visitors.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def crowds(draw: st.DrawFn) -> list[RefHit]:
 
     The visitors are all in the same partition, or in random partitions.
     """
-    # Hypothesis first tries the example with the simplest draws. This example therefore has the most visitors, all in a
-    # single partition.
+    # Hypothesis first tries the simplest draws. The draws are chosen so that this first example has the most visitors,
+    # all in a single partition.
     names = visitors_of(48 - draw(st.integers(0, 38)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
@@ -130,7 +130,7 @@ def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) ->
 
 
 def hashes_of(visitors: Iterable[str]) -> list[int]:
-    """Return the visitors' hashes in ascending order, like a sketch that contains all of them."""
+    """Return the visitors' hashes in ascending order, as in a sketch that contains all these visitors."""
     keys = np.array([hash64("low", visitor) for visitor in visitors], np.uint64)
     return sorted(theta_hashes(keys).tolist())
 
@@ -173,7 +173,10 @@ def a_question(dice: Random, hits: Sequence[RefHit]) -> Question:
 
 
 def check_answers(mesh: Stream, dice: Random, *, settled: bool) -> None:
-    """Compare both serving paths with the reference. Visitors must be exact or within the reported bounds."""
+    """Compare both serving paths with the reference.
+
+    The number of visitors must be exact or within the reported bounds.
+    """
     for name in SITES:
         site, entries = mesh.stores.directory.site(name), entries_of(mesh, name, settled=settled)
         assert site is not None
@@ -230,7 +233,7 @@ def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
             assert column.numerators[place] == value == len(known)
             continue
         assert len(known) > NOMINAL
-        # The threshold of a sample is the hash of a visitor. The sample contains all hashes below this threshold.
+        # The threshold of a sample is the hash of a visitor. The sample contains all hashes below its threshold.
         assert value in {kept / (float(known[kept]) / float(MAX_THETA)) for kept in range(NOMINAL, len(known))}
         assert lower[place] <= value <= upper[place]
 
@@ -341,7 +344,7 @@ def stored_sketches(mesh: Stream, site_day: SiteDay) -> list[tuple[object, ...]]
 def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...], bytes]:
     """Settle the day without publishing it.
 
-    Return the sketches of its rows, keyed by cell, excluded flag and dimensions.
+    Return the sketches of the day's rows, keyed by cell, excluded flag and dimensions.
     """
     before = {partition: done.next_offset for partition, done in mesh.stores.progress.progress(Topic.HITS).items()}
     settled = Attempt(settler_stores(mesh.stores), site_day, before, before, lg_k=LG_K).settle()

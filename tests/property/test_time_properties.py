@@ -1,6 +1,6 @@
 """Properties of the time axis in every zone.
 
-Buckets cover the time without overlap. Finer grains divide coarser grains (P3). zoneinfo gives the same times.
+Buckets cover the time without overlap. Finer grains divide coarser grains (P3). All times equal those of zoneinfo.
 """
 
 import datetime as dt
@@ -57,7 +57,7 @@ def test_every_finer_grain_partitions_the_coarser_one_exactly(
         coarse = buckets(zone, first, last, coarser, week_start)
         assert (fine.starts[0], fine.ends[-1]) == (coarse.starts[0], coarse.ends[-1])
         assert np.isin(coarse.starts, fine.starts).all()
-        # Each cell counts 1. The finer buckets inside a coarser bucket must therefore add up to the coarser bucket.
+        # The finer buckets inside a coarser bucket must together have as many cells as the coarser bucket.
         owner = np.searchsorted(coarse.starts, fine.starts, "right") - 1
         sums = np.bincount(owner, weights=(fine.ends - fine.starts) // CELL_MS, minlength=len(coarse))
         assert sums.tolist() == ((coarse.ends - coarse.starts) // CELL_MS).tolist()

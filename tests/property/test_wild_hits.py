@@ -1,7 +1,7 @@
 """Test the stream on extreme hits: one visitor or many, any order, every type, and amounts at their limits.
 
-The tests run in memory and on files. The limits are small. Few hits therefore cause the work that many hits cause in
-production.
+The tests run in memory and on files. The stream's limits are so small that few hits cause the work that many hits cause
+in production.
 """
 
 from __future__ import annotations

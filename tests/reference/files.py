@@ -1,8 +1,8 @@
 """Read access logs and shop exports with a literal implementation of the import rules, to check the importer.
 
-The hits are not classified. The channel and the device are unknown, as is whether a hit comes from a bot. Reports on
-these hits must therefore include excluded hits. Each reader returns the hits, and the number of skipped lines by
-reason.
+The hits are not classified: their channel and device are unknown. The readers also do not know which hits come from
+bots, so reports on these hits must include excluded hits. Each reader returns the hits, and the number of skipped lines
+by reason.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ MICROS = 1_000_000
 def read_access_log(path: Path, site: str) -> tuple[list[RefHit], Counter[str]]:
     """Return page views from an access log in common or combined format, and the number of skipped lines by reason.
 
-    A line whose user agent is truncated (without a closing quote) is valid. Line 8899 of the real log has such a user
-    agent.
+    A line whose user agent is truncated (without a closing quote) is valid. Line 8899 of the real log has a truncated
+    user agent.
     """
     hits: list[RefHit] = []
     skipped: Counter[str] = Counter()

@@ -1,7 +1,8 @@
 """The folding of texts in the stream (rule S10), hit by hit.
 
 The limit applies per site, partition and hour of log time. No text is folded while the arrived hits are too few to
-exceed the limit. With more hits, only the first distinct texts in log order are kept, up to the limit.
+exceed the limit. If there are more hits, the first distinct texts in log order are kept, up to the limit, and all other
+texts are folded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ TEXTS_OF_AN_ITEM = 3
 MARK = "\0"
 """Prefix that marks a text as folded.
 
-The text remains after the prefix. Campaigns with different folded names therefore still differ.
+The whole text follows the prefix, so that campaigns with different folded names still differ.
 """
 _FIRST = ("hostname", "page_path")
 _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category", "brand")

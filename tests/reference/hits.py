@@ -1,7 +1,7 @@
 """The hit of the reference, the lists of interactive types and view types, and the hash that breaks ties.
 
-A hit of the reference is already admitted. Its time, its visitor and the class of its user agent are decided. Admission
-is not modelled.
+A hit of the reference has passed admission, which has decided the hit's time and visitor and has classified its user
+agent. The reference does not model admission.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VIEW_TYPES = frozenset({"PAGE_VIEW", "SCREEN_VIEW"})
 Position = tuple[int, str, int, int, int]
 """The position of a hit in the log, as the tuple (log time in ms, log, partition, offset, row).
 
-A comparison of two such tuples gives the log order.
+Sorting positions gives the log order.
 """
 
 Campaign = tuple[str, str, str, str]
@@ -41,7 +41,7 @@ NO_CAMPAIGN: Campaign = ("", "", "", "")
 def hash64(*parts: str) -> int:
     """Return XXH3-64 (seed 0) of the parts.
 
-    Each part is its length in four little-endian bytes, then its UTF-8 bytes.
+    Each part is hashed as its length in four little-endian bytes, followed by its UTF-8 bytes.
     """
     framed = b"".join(struct.pack("<I", len(raw)) + raw for raw in (part.encode() for part in parts))
     return xxhash.xxh3_64_intdigest(framed, seed=0)
@@ -64,9 +64,9 @@ class RefHit:
 
     `event_time` is in UTC milliseconds, and amounts are in micros of `currency`. `interactive` matters only for EVENT.
     For all other types, the type decides whether a hit is interactive. `product`, `category` and `brand` come from the
-    first item in a PRODUCT_VIEW or CART_UPDATE. An ORDER has `items` instead. A REFUND with 0 micros refunds the whole
-    order. `user_agent`, `url`, `referrer` and `search_term` are the values that the client sends. The reference reads
-    only the fields that admission derives from them.
+    first item in a PRODUCT_VIEW or CART_UPDATE. In an ORDER, the products are in `items`. A REFUND with 0 micros
+    refunds the whole order. `user_agent`, `url`, `referrer` and `search_term` are the values that the client sends. The
+    reference does not read these values, but only the fields that admission derives.
     """
 
     site: str

@@ -75,9 +75,10 @@ def report(
     """Return a report's rows, keyed by (bucket label, dimension values...).
 
     Rows in which every value is 0 are left out. Both dates are civil dates in the zone, and both are included. The
-    label is the local start of the bucket with its offset, or "" for grain NONE. `keep` is the filter. The filter gets
-    the shown value of each dimension of an entry. Amounts, and the orders in ratios of amounts, count only in
-    `currency`. A ratio is a pair (numerator, denominator). `visitors` is the exact number of distinct visitors.
+    label is the local start of the bucket with its offset, or "" for grain NONE. `keep` is the filter. `keep` gets the
+    values of all dimensions of an entry, as reports show these values. Amounts, and the orders in ratios of amounts,
+    count only in `currency`. A ratio is a pair (numerator, denominator). `visitors` is the exact number of distinct
+    visitors.
     """
     starts = bucket_starts(grain, zone, first_date, last_date)
     sums: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -140,9 +141,9 @@ DIMENSIONS = (
 
 
 def shown(dimension: str, entry: Entry) -> str:
-    """Return the value as reports show it.
+    """Return the value of the dimension as reports show it.
 
-    A missing source is `(direct)`. Any other missing value is `(not set)` (§9).
+    If the source is missing, reports show `(direct)`. If another dimension is missing, reports show `(not set)` (§9).
     """
     if dimension not in DIMENSIONS:
         raise ValueError(f"dimension {dimension!r} is none of {', '.join(DIMENSIONS)}")

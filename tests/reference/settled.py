@@ -20,7 +20,7 @@ Dimensions = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class Entry:
-    """The contribution of a hit, item, copy or visit.
+    """The contribution of a hit, item, copy or visit to a report.
 
     `visitor` is set only if the entry counts in the metric `visitors`.
     """
@@ -92,7 +92,7 @@ def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
 
 
 def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_are_known: bool) -> None:
-    """Let the first claim on (site, refund id) deduct its amount. Repeats deduct nothing (D3).
+    """Of several refunds with the same site and refund id, let only the first deduct its amount (D3).
 
     If `orders_are_known`, an amount of 0 means the total of the order.
     """

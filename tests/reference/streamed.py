@@ -114,10 +114,10 @@ def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
 def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor: int) -> list[RefHit]:
     """Return the hits that belong to no visit until settlement (S9).
 
-    `known` must be in log order, without history hits. Only hits that are on time, not copies and not offline can wait.
-    A hit waits if two conditions hold. First, an earlier record contains another hit that can wait, of the same
-    timeline, with the same or a later event time. Second, earlier records in the epochs of the last 90 minutes contain
-    at least `kept_of_visitor` hits of the visitor.
+    `known` must be in log order, without history hits. A hit can wait only if it is on time, no copy and not offline. A
+    hit waits if two conditions hold. First, an earlier record contains another hit of the same timeline that can wait,
+    and its event time is the same or later. Second, earlier records in the epochs of the last 90 minutes contain at
+    least `kept_of_visitor` hits of the visitor.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}
@@ -167,7 +167,7 @@ def _visit_entries(streamed: Streamed) -> Iterator[Entry]:
 def _at_once(entry: Entry) -> Entry:
     """Return the contribution of an open visit (S7).
 
-    The exit page is left out, as are the measures that the visit's end decides.
+    The contribution lacks the exit page and all measures that only the end of the visit decides.
     """
     adds = {name: value for name, value in entry.adds.items() if name in AT_ONCE}
     return replace(entry, dimensions={**entry.dimensions, "exit_page": None}, adds=adds)

@@ -20,7 +20,10 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True)
 class RefPolicy:
-    """A visit policy. The defaults are policy v1 (rules.md §4). `midnight_zone` matters only with the midnight flag."""
+    """A visit policy.
+
+    The defaults are policy v1 (rules.md §4). `midnight_zone` matters only if `split_at_local_midnight` is true.
+    """
 
     gap_ms: int = 30 * 60 * 1000
     cap_ms: int = 24 * 60 * 60 * 1000

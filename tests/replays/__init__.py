@@ -1,1 +1,1 @@
-"""Tests that send whole files through the mesh on a simulated clock. These replays take minutes."""
+"""Tests that send whole files through the mesh on a simulated clock. The replays take minutes."""

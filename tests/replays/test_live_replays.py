@@ -114,7 +114,7 @@ REAL = ("access-log", "shop")
     [
         *((file, "part") for file in REAL),
         *(pytest.param(file, "whole", marks=pytest.mark.long) for file in FILES),
-        # The scenarios alone have 12,000 hits. In every run, tests in tests/property and tests/e2e settle these hits.
+        # The scenarios alone have 12,000 hits, which tests in tests/property and tests/e2e settle in every run.
         pytest.param("generated", "part", marks=pytest.mark.long),
     ],
 )

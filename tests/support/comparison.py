@@ -150,8 +150,8 @@ def questions(
 ) -> Iterator[Question]:
     """Yield all questions about a site: all metrics by day and hour in four zones, and by dimensions.
 
-    If `with_excluded` is None, questions by day are asked with and without excluded hits. All other questions are then
-    asked only without excluded hits.
+    If `with_excluded` is None, questions by day are asked with and without excluded hits, and all other questions only
+    without excluded hits.
     """
     plain = Question(site, first, last, currency=currency)
     for excluded in (False, True) if with_excluded is None else (with_excluded,):

@@ -1,4 +1,7 @@
-"""Wait until all hits in the log are counted: committed, flushed and visible in answers. No history hit may wait."""
+"""Wait until all hits in the log are counted: committed, flushed and visible in answers.
+
+No history hit may still wait for settlement.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,13 @@ def ends_if_known(stores: Stores) -> Ends | None:
 
 
 def is_committed(stores: Stores, ends: Ends) -> bool:
-    """Return whether the stream has committed all records before these offsets."""
+    """Return whether the stream has committed all records before the given offsets."""
     committed = stores.outbox.committed()
     return all(committed[partition].next_offset >= end for partition, end in ends.items())
 
 
 def is_counted(stores: Stores, ends: Ends) -> bool:
-    """Return whether all records before these offsets are committed, flushed and in answers, and no day is dirty.
+    """Return whether all records before the given offsets are committed, flushed and in answers, and no day is dirty.
 
     If a server is unavailable, for example after a kill, the function returns False.
     """

@@ -11,10 +11,7 @@ from hypothesis import settings
 
 TIMES = float(os.environ.get("EXAMPLES") or 1)
 FEWEST = 2
-"""Hypothesis tries the simplest example first, which shows little.
-
-Every property therefore has at least two examples.
-"""
+"""Hypothesis first tries the simplest example, which shows little. Every property therefore needs two examples."""
 
 
 def examples(count: int) -> settings:

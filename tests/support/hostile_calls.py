@@ -22,7 +22,7 @@ CALLS = "/hitmesh.api.collector.v1.CollectorService"
 
 
 def with_browser_key(classifier: Classifier) -> Backend:
-    """Return stores with an additional browser key. A budget limits the refused hits of this key."""
+    """Return stores with an additional browser key. A budget limits the refused hits of the browser key."""
     backend = new_backend(classifier)
     browser = IngestKey(key_id="k-b", merchant=MERCHANT, kind=KeyKind.BROWSER, site=SITE, unbounded_history=False)
     backend.stores.directory.create_key(browser, BROWSER)

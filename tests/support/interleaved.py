@@ -2,7 +2,8 @@
 
 Each process is a thread. Only the thread that the test has chosen runs.
 
-A process pauses before each call of a port. A test lets a process make some calls, or kills the process at its pause.
+A process pauses before each call of a port. A test lets a paused process make a number of calls, or kills the paused
+process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ T = TypeVar("T")
 class Killed(BaseException):
     """Raised in a process that the test kills.
 
-    The class does not derive from Exception, so that no code of the process handles the error.
+    The class derives from BaseException, so that no `except Exception` in the process catches the error.
     """
 
 
@@ -31,8 +32,8 @@ class Process:
 
     Args:
         name: name of the process.
-        work: a function of the process. This function returns the function that the process repeats. The repeated
-            function must use the process's views of ports.
+        work: takes the process, and returns the function that the process repeats. The repeated function must use the
+            process's views of ports.
     """
 
     def __init__(self, name: str, work: Callable[[Process], Callable[[], object]]) -> None:
@@ -71,7 +72,7 @@ class Process:
         return cast("T", _Paused(port, self))
 
     def views(self, stores: T) -> T:
-        """Return a dataclass of ports that lets the process pause before each call of any port."""
+        """Return a copy of `stores` whose ports let the process pause before each call."""
         ports = {port.name: self.view(getattr(stores, port.name)) for port in fields(cast("Any", stores))}
         return type(stores)(**ports)
 
@@ -106,7 +107,7 @@ class _Paused:
     def __call__(self, generation: int, *, is_shadow: bool) -> StreamStore:
         """Return a stream's stores, as OneStream does.
 
-        The process also pauses before each call of a port of these stores.
+        The process also pauses before each call to a port of the returned stores.
         """
         store: StreamStore = self._port(generation, is_shadow=is_shadow)
         view = self._process.view

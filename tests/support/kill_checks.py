@@ -46,7 +46,7 @@ _MEASURES = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 
 
 def key_of(hit: RefHit) -> _Key:
-    """Return a key that is unique except among copies with equal content."""
+    """Return a key of the hit. Only copies with equal content have the same key."""
     return hit.site, hit.hit_id, hit.event_time, hit.type, hit.page_path
 
 
@@ -76,8 +76,8 @@ def check_acknowledged(sent: Sequence[RefHit], logged: Logged, resent: int) -> i
     At most `resent` additional copies are allowed in all.
 
     Returns:
-        The number of additional copies. These copies come from batches that were sent again after a lost
-        acknowledgement.
+        The number of additional copies. An additional copy comes from a batch that was sent again, because its
+        acknowledgement was lost.
     """
     taken = Counter(key_of(hit) for hits in logged.values() for hit in hits)
     wanted = Counter(map(key_of, sent))
@@ -211,7 +211,7 @@ def _not_zero(sums: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]
 
 
 def _check_ledger(stores: Stores, site: str) -> None:
-    """Check that the site's ledger balances, in the form that GetLedger returns."""
+    """Check that the ledger that GetLedger returns for the site balances."""
     generations = stores.generations
     found = site_ledger(
         stores.ledger.read(site),

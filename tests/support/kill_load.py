@@ -27,7 +27,10 @@ from tests.support.messages import message_of, page_view
 SHOPS = tuple(Shop(f"merchants/demo/sites/{name}", "USD", f"{name}.example") for name in ("anvil", "bellows", "crate"))
 SITES = tuple(shop.site for shop in SHOPS)
 SLACK_MS = 10 * MINUTE
-"""Maximum time from the first hit to the last comparison of a test. Visits that would end in this time are left out."""
+"""Maximum time from the first hit to the last comparison of a test.
+
+The generated traffic contains no visit that would end within this time.
+"""
 BATCH_HITS = 40
 HISTORY_MS = 5 * DAY
 _TYPES = {"PAGE_VIEW": 9, "PRODUCT_VIEW": 3, "EVENT": 2, "ENGAGEMENT": 2, "CART_UPDATE": 1, "ORDER": 3, "REFUND": 1}

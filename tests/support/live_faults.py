@@ -1,7 +1,7 @@
 """Wrap the stores of a runner so that the n-th write fails.
 
-The write fails before or after its effect. The writer cannot tell which of the two happened. All writes before the n-th
-take effect in the real store.
+The write fails either before or after its effect, and the writer cannot tell which. All writes before the n-th take
+effect in the real store.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WRITES = frozenset(
 class Killed(BaseException):
     """The simulated death of a process.
 
-    The class derives from BaseException, so that no error handler catches the error.
+    The class derives from BaseException, so that no `except Exception` catches the error.
     """
 
 

@@ -60,7 +60,7 @@ RECORD_MS = 8 * MINUTE
 The time is so short that a hit with a delay of 50 minutes is still on time.
 """
 CLOSES_AFTER_MS = 51 * HOUR
-CLOSING_BEAT_MS = 17 * HOUR  # so long that every heartbeat is a separate window
+CLOSING_BEAT_MS = 17 * HOUR  # with this pause, every heartbeat is a separate window
 """Time from a hit until its day is certainly closed.
 
 The day ends within 24 h, and closes 26 h later. 1 h is reserve.
@@ -82,7 +82,7 @@ SMALLEST = Limits(
 """Limits so small that a few hits already cause the maintenance work of large partitions."""
 FOLDING = replace(SMALLEST, texts_per_hour=3)
 """SMALLEST with a limit on texts, so that texts are folded (rule S10)."""
-_PACE = StreamPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # long intervals, because the clock is simulated
+_PACE = StreamPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # intervals are long, because the clock is simulated
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 
 SentKey = tuple[str, str, int, str, str | None]
@@ -166,13 +166,14 @@ class LiveMesh:
         self._note(arrival.hit for arrival in part)
 
     def admit(self, frames: Sequence[Frame]) -> list[BatchOutcome]:
-        """Admit batches together, like a collector in which they wait. Each partition with hits gets one record."""
+        """Admit all batches in a single micro-batch. Each partition with hits gets one record."""
         settings = CollectorSettings(store="memory:", record_rows=1, linger_ms=0)
         batcher = MicroBatcher(self.stores.log, self.stores.directory, _classifier(), self.clock, settings)
         outcomes: list[Future[BatchOutcome]] = [Future() for _ in frames]
         for frame, outcome in zip(frames, outcomes, strict=True):
             batcher.submit(Waiting(frame, outcome.set_result))
-        # The batcher starts last. Its thread then finds all batches waiting and handles them as one micro-batch.
+        # Because the batcher starts after all batches were submitted, its thread admits all batches in a single
+        # micro-batch.
         batcher.start()
         batcher.stop()
         return [outcome.result(OUTCOME_S) for outcome in outcomes]
@@ -240,7 +241,7 @@ class LiveMesh:
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Advance the clock without hits, and stream the log. All partitions then have the same log time."""
+        """Advance the clock without hits, so that all partitions have the same log time, and stream the log."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()

@@ -134,7 +134,7 @@ def _rows_of_source(
 def ledger_faults(entries: pl.DataFrame) -> list[str]:
     """Return a line for each cell and day whose ledger does not balance (rule D5), in hits or checksums.
 
-    All these cells and days are of one site.
+    All entries belong to a single site.
     """
     whole = {LedgerKind.CELL: LedgerClass.RECEIVED, LedgerKind.DAY: LedgerClass.ACCEPTED}
     parts = {

@@ -116,7 +116,7 @@ class Mesh:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # so that a signal to the mesh's process group does not reach the tests
+                process_group=0,  # a signal to the mesh's process group must not reach the tests
             )
 
     def start(self) -> None:
@@ -189,7 +189,7 @@ class Mesh:
         return processes.descendants(self.pid)
 
     def wait_gone(self, pids: Sequence[int], timeout_s: float = 5.0) -> None:
-        """Block until all these processes have ended."""
+        """Block until all given processes have ended."""
         eventually(
             lambda: not any(map(processes.is_alive, pids)), f"{len(pids)} processes of the mesh are gone", timeout_s
         )
@@ -216,7 +216,7 @@ class Mesh:
 
     def channel(self) -> grpc.Channel:
         """Return a new connection to Envoy, which `stop` closes."""
-        # Without this option, channels to the same address share a connection.
+        # Without a local pool, channels to the same address share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         channel = grpc.insecure_channel(self.address, options=options)
         self._channels.append(channel)
@@ -250,7 +250,7 @@ class Mesh:
         timeout_s: float = VISIBLE_S,
         key: str | None = None,
     ) -> None:
-        """Block until the site's reports contain every record in these receipts, and the site has no dirty day."""
+        """Block until the site's reports contain every record in the given receipts, and the site has no dirty day."""
         reporter, metadata = self.reporter(), (("authorization", f"Bearer {key}"),) if key else ()
         request = reporter_pb2.GetFreshnessRequest(site=site)
         wanted: dict[tuple[str, int], int] = {}
@@ -294,7 +294,7 @@ class Mesh:
 
 
 def _shortened(line: str) -> str:
-    """Remove the middle of a long line. The event at the beginning and the cause at the end remain."""
+    """Remove the middle of a long line, but keep the event at the beginning and the cause at the end."""
     return line if len(line) <= LOG_COLUMNS else f"{line[: LOG_COLUMNS // 3]} ... {line[-LOG_COLUMNS * 2 // 3 :]}"
 
 

@@ -1,6 +1,6 @@
-"""The time at which the contract tests take place.
+"""The present time in contract tests, and the type of functions that open a store.
 
-This module also defines the type of functions that open a store like another process.
+A function of type `Opener` opens the same store again, as another process would.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Time-outs of tests, which detect hanging and never measure speed.
 
-A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies this time by
-`PATIENCE`. A slow or busy machine therefore fails no test.
+A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies the stated time by
+`PATIENCE`, so that no test fails because a machine is slow or busy.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ NO_HITS: Final = LedgerEntry(0, 0, 0, 0, 0, 0)
 def publish_day(
     generations: Generations, site_day: SiteDay, now: int, ledger: LedgerEntry = NO_HITS, drift: Drift | None = None
 ) -> None:
-    """Publish a generation of a site-day that has no entry yet."""
+    """Publish the first generation of a site-day."""
     generations.publish(
         site_day,
         generations.begin(site_day),

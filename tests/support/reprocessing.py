@@ -17,7 +17,10 @@ from tests.support.small_mesh import SmallMesh, settler_stores
 
 MAX_PORTIONS = 200
 SMALL_PORTIONS = ReprocessPace(portion_ms=-1, page_site_days=1, wave_site_days=1, unavailable_ms=0)
-"""A pace with one site-day per portion, page and wave. After an unavailable store, there is no delay."""
+"""A pace with one site-day per portion, page and wave.
+
+If a store is unavailable, the reprocessor tries again without a delay.
+"""
 
 
 def plan(
@@ -29,7 +32,7 @@ def plan(
     kind: Kind = Kind.LOGIC,
     id_: str = "r",
 ) -> Reprocessing:
-    """Store a planned reprocessing of the days [first, end) of these sites."""
+    """Store a planned reprocessing of the days [first, end) of the given sites."""
     now = mesh.clock.now()
     planned = Reprocessing(id_, kind, logic, tuple(sites), *days, created_at=now, updated_at=now)
     mesh.stores.reprocessings.create(planned)

@@ -51,7 +51,7 @@ def _parsed(answer: tuple[int, Headers, bytes]) -> tuple[int, Headers, Any]:
 
 
 def reason_of(error: Any) -> str:
-    """Return the reason of an error. The error must have all fields of the common form of errors."""
+    """Return the reason of an error. The error must have all fields that every REST error has."""
     assert set(error) == {"code", "message", "details"}, error
     assert isinstance(error["code"], int)
     assert error["message"]
@@ -61,7 +61,7 @@ def reason_of(error: Any) -> str:
 
 
 def metadata_of(error: Any) -> dict[str, str]:
-    """Return the variables of an error's message. ErrorInfo contains these variables as metadata."""
+    """Return the variables of an error's message, which ErrorInfo contains as metadata."""
     metadata: dict[str, str] = _info_of(error).get("metadata", {})
     return metadata
 

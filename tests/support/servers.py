@@ -1,8 +1,8 @@
 """Real Kafka, Cassandra and Druid for tests. The servers are started once, and each test may get a separate mesh.
 
-If HITMESH_TEST_SERVERS contains the store URL of existing servers, the tests use these servers. Otherwise `hitmesh
-stack` starts servers. The home of these servers is HITMESH_TEST_STACK_HOME, by default a directory in the repository.
-The next run of the tests uses the same home.
+If HITMESH_TEST_SERVERS contains the store URL of existing servers, the tests use these servers. If HITMESH_TEST_SERVERS
+is not set, `hitmesh stack` starts servers. Their home is HITMESH_TEST_STACK_HOME, by default a directory in the
+repository. The next run of the tests uses the same home.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tests.support.waiting import eventually
 
 VARIABLE: Final = "HITMESH_TEST_SERVERS"
 HOME: Final = Path(os.environ.get("HITMESH_TEST_STACK_HOME") or Path(__file__).parents[2] / ".stack")
-# A progress mark counts only after it has been visible for this time in both data sources. The Druid tests show why the
-# margin is needed.
+# A progress mark counts only after it has been visible for this time in both data sources. The tests of Druid show why
+# this time is needed.
 MARK_MARGIN_MS: Final = 300
 OPTIONS: Final = SchemaOptions(hits_partitions=4, rollups_partitions=2)
 # Number of meshes that are made in advance, without and with Druid's data sources. Druid takes 4 s to start reading,

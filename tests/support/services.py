@@ -1,4 +1,4 @@
-"""Run a collector and a processor as separate processes on a shared store. Tests kill and restart these processes."""
+"""Run a collector and a processor on a shared store, as separate processes that tests kill and restart."""
 
 from __future__ import annotations
 

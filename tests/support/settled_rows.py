@@ -35,7 +35,7 @@ DAY = 86_400_000
 
 
 def sketch_of(*visitors: int) -> bytes:
-    """Return the sketch of a cell that contains these visitors."""
+    """Return the sketch of a cell that contains the given visitors."""
     keys = np.array(visitors, np.uint64)
     return bytes(cell_sketches(keys, np.zeros(len(keys), np.int64), 1)[0].as_py())
 
@@ -71,7 +71,7 @@ def stream_frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.Dat
 
 
 def partials_of(traffic: pl.DataFrame, visits: pl.DataFrame, partition: PartitionId, epoch: int) -> pl.DataFrame:
-    """Return the partials that the live stream writes with these rows, all in a single epoch and partition."""
+    """Return the partials that the live stream writes with the given rows, all in a single epoch and partition."""
     owner: dict[str, object] = {
         "generation": STREAM_GENERATION,
         "log": partition.log,
@@ -147,7 +147,7 @@ def ask(store: RowsStore, question: Question, currency: str = "USD") -> Series:
 
 
 def table_of(rows: Series) -> dict[tuple[str, ...], list[float | None]]:
-    """Return the values of each row, keyed by the bucket's label (if any) and the dimension values.
+    """Return the values of each row. The key of a row has the bucket's label (if any) and the dimension values.
 
     An empty cell is None.
     """

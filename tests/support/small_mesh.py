@@ -169,7 +169,7 @@ class SmallMesh:
         self.sent += placed(hits, self.stores.log.append(Topic.HITS, partition, record).result())
 
     def heartbeat(self, partitions: Iterable[int] = range(PARTITIONS)) -> None:
-        """Append a heartbeat to partitions. The log time of these partitions becomes the clock's time."""
+        """Append a heartbeat to partitions. A heartbeat advances the partition's log time to the clock's time."""
         for partition in partitions:
             self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
 
@@ -256,7 +256,7 @@ class SmallMesh:
 
 
 def runner_over(stores: Stores, home: Path, clock: Clock, logic: Logic = CURRENT) -> Runner:
-    """Return a runner of the live stream on these stores, composed as in the processor."""
+    """Return a runner of the live stream on the given stores, composed as in the processor."""
     return Runner(building.stream_stores(stores), clock, home=home, logic=logic)
 
 
@@ -295,7 +295,7 @@ def visit_policy(policy: RefPolicy) -> VisitPolicy:
 
 
 def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay | None = None) -> Rows:
-    """Return the settled rows that the reference expects for these hits."""
+    """Return the settled rows that the reference expects for the given hits."""
     return folded_rows(settle(hits, policy, by_day).entries)
 
 

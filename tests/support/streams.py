@@ -21,7 +21,7 @@ BATCH_HITS = 400
 def end_requests_with(call: grpc.RpcContext, outgoing: queue.SimpleQueue[bytes | None]) -> None:
     """End the requests of a call when the call ends.
 
-    Without this, the thread that reads the requests would block forever.
+    If the requests did not end, the thread that reads the requests would block forever.
     """
     if not call.add_callback(lambda: outgoing.put(None)):
         outgoing.put(None)

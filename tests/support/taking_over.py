@@ -1,4 +1,4 @@
-"""A shadow stream takes over the open days, as an operator does it with commands."""
+"""Run the commands with which an operator lets a shadow stream take over the open days."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Different texts that have the same hash64. A sender can find such texts within a minute (rule D0)."""
+"""Different texts that have the same hash64.
+
+A sender can find two texts with the same hash64 within a minute (rule D0).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _GOLDEN: Final = Path(__file__).parents[1] / "golden" / "hash64_twins.json"
 TWINS: Final[tuple[tuple[str, ...], ...]] = tuple(map(tuple, json.loads(_GOLDEN.read_text())["twins"]))
 
 PATHS: Final = TWINS[0]
-"""Two paths of at most 60 characters. Tests also use them as hit ids, order ids, names and products."""
+"""Two paths with the same hash64, of at most 60 characters.
+
+Tests also use the two texts as hit ids, order ids, names and products.
+"""
 SOURCES: Final = TWINS[1]
 """A source, and a link that has the same hash64."""
 IDS: Final = TWINS[2]

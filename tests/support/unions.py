@@ -1,4 +1,7 @@
-"""Union of sketches for single values. The product's function unites sketches by group."""
+"""Unite sketches to a single sketch, and estimate its distinct count.
+
+The product's function unites many groups at once.
+"""
 
 from __future__ import annotations
 

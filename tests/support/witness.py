@@ -76,7 +76,7 @@ class Witness:
 
     @property
     def answers(self) -> set[str]:
-        """The stores and errors that were observed in this phase."""
+        """The stores and errors that were observed in the current phase."""
         with self._lock:
             return {what for found in self._seen.answers.values() for what in found}
 

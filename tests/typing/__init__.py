@@ -1,5 +1,5 @@
 """Calls that must not type-check. Only mypy reads these modules; they are never run.
 
-Each wrong line has a comment that ignores exactly the expected error. Strict mypy reports a comment that ignores no
-error. If a type becomes too wide, `make types` therefore fails.
+Each wrong line has a comment that ignores exactly the expected error. If a type becomes too wide, the expected error
+disappears. Strict mypy then reports the comment as unused, and `make types` fails.
 """

@@ -44,7 +44,10 @@ def operators_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def control_of_home(home: Path) -> Iterator[Mesh]:
-    """Run services on in-memory stores, with closed reads. Commands that use the home call their control service."""
+    """Run services on in-memory stores, in which reads need a key.
+
+    Commands that use `home` call the control service that runs here.
+    """
     with contextmanager(start)(open_reads=False) as mesh:
         (home / "ready.json").write_text(json.dumps({"grpc": f"127.0.0.1:{mesh.control_port}"}))
         yield mesh

@@ -14,12 +14,12 @@ from hitmesh.adapters.servers import Servers
 
 Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 Script = Callable[[str, str, Any], Answer]
-"""A function that returns the answer to a request with this method, path and body."""
+"""A function that gets the method, path and body of a request, and returns the answer."""
 
 
 @contextmanager
 def a_druid(script: Script) -> Iterator[Servers]:
-    """Run a server that answers according to the script, and yield its URL."""
+    """Run a server that answers according to the script, and yield the servers of a mesh with this Druid."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

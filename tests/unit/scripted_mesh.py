@@ -71,7 +71,7 @@ class ScriptedMesh(
     operations_pb2_grpc.OperationsServiceServicer,
     trace_pb2_grpc.TraceServiceServicer,
 ):
-    """A mesh whose streams follow `scripts`, one script per stream. Further streams accept every hit.
+    """A mesh whose streams follow `scripts`, one script per stream. A stream without a script accepts every hit.
 
     The fields contain the messages that the client has sent. GetLedger returns a site's ledgers one after the other,
     and then repeats the last ledger.

@@ -1,4 +1,4 @@
-"""Home and ports of servers. Tests render the configuration of these servers, but never start them."""
+"""A home and ports of local servers, for tests that only render configurations. No test starts the servers."""
 
 from __future__ import annotations
 

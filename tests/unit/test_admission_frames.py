@@ -1,4 +1,4 @@
-"""Frames and hits that are too large or do not decode are refused. The hits beside them are accepted."""
+"""Frames and hits that are too large or do not decode are refused. All other hits are accepted."""
 
 from __future__ import annotations
 

@@ -107,10 +107,7 @@ def test_a_cookieless_hit_sent_again_after_local_midnight_keeps_its_visitor() ->
 
 
 def test_a_cookieless_hit_sent_again_from_another_network_is_of_another_visitor() -> None:
-    """The hits come from different addresses, so they belong to different visitors (rule I1).
-
-    The hits are therefore no copies (rule D1).
-    """
+    """A hit sent again from another network belongs to another visitor (rule I1), so it is no copy (rule D1)."""
     networks = ("203.0.113.77", "203.0.113.200", "198.51.100.1")
     rows = [admitted(at_edge(a_hit(visitor_id="", context=AGENT), ip=ip)).hits.row(0, named=True) for ip in networks]
     assert key_of(rows[0]) == key_of(rows[1]) != key_of(rows[2])

@@ -1,6 +1,6 @@
 """Test exclusion rules in admission.
 
-The log records the decision. Networks are stored only if the site allows it.
+The stored row of a hit contains the decision of the rules. The network of a hit is stored only if the site allows it.
 """
 
 from __future__ import annotations

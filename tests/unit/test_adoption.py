@@ -1,4 +1,7 @@
-"""Test when the live stream continues as the shadow stream. Several processes have positions, and no hits arrive."""
+"""Test when the live stream continues as the shadow stream.
+
+Several processes share the partitions, and no hits arrive.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class TwoPartitions:
 
     @property
     def stopped(self) -> dict[PartitionId, int]:
-        """The positions of another process that stands still."""
+        """The positions at which another process has stopped the live stream."""
         return {self.other: 5, self.refusals: 0}
 
     def change(self, table: StreamTable) -> None:
@@ -67,7 +70,7 @@ class NotIngested:
 
 
 def adopted(mesh: TwoPartitions, stores: HasStreams | None = None, wait_s: float = 0.3) -> bool:
-    """Let a process stand still in `mine`. Return whether the shadow stream is adopted."""
+    """Stop this process's live stream in the partition `mine`. Return whether the shadow stream is adopted."""
     live, standing = mesh.table.live, {mesh.mine: 3}
     return adopt(stores or mesh.stores, live, lambda: standing, mesh.clock, threading.Event(), wait_s=wait_s)
 

@@ -215,7 +215,7 @@ class TestAnswered:
 
 
 def _with_numerators(value: int) -> Series:
-    """Return an answer whose only value is this sum."""
+    """Return an answer whose only value is the given sum."""
     store = RowsStore([traffic(MIDNIGHT + DAY, orders=1, gross_revenue=1, currency="USD")], [])
     rows = ask(store, a_question("net_revenue"))
     return replace(rows, columns=(replace(rows.columns[0], numerators=np.array([value], np.object_)),))

@@ -65,9 +65,10 @@ class Meanwhile:
 
 
 class Scene:
-    """The stores of a site, and a reporter on them. The methods change the stores as stream and settlement do.
+    """The stores of a site, and a reporter that reads these stores.
 
-    The reporter answers on a single serving path. Partials are stored immediately after a commit.
+    Methods change the stores as stream and settlement do. The reporter answers on a single serving path. Partials are
+    stored immediately after a commit.
     """
 
     def __init__(self, path: Path) -> None:

@@ -75,7 +75,7 @@ def test_servers_have_moved_once_their_ports_differ_from_those_of_the_store(home
 
 
 class Recorded(Mesh):
-    """A mesh that starts no processes, but records them."""
+    """A mesh that starts no process, but records which processes it would start."""
 
     def __init__(self, home: Home, choice: Choice) -> None:
         super().__init__(home, choice, OPTIONS, pytest.fail, lambda _: None)

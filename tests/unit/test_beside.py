@@ -1,4 +1,4 @@
-"""Test the thread beside the live stream.
+"""Test the thread that runs a shadow stream beside the live stream.
 
 The thread continues after errors. The thread ends streams that nobody needs, and removes their data.
 """
@@ -50,13 +50,16 @@ class Looking:
 
 
 def changed(stores: Stores, *tables: StreamTable) -> None:
-    """Store one table after the other."""
+    """Store the stream tables one after the other."""
     for table in tables:
         assert stores.streams.replace(table)
 
 
 def looked(stores: Stores, clock: ManualClock, pace: BesidePace = PACE, *tables: StreamTable) -> Looking:
-    """Run the shadow stream until it has checked whether it must stop. Meanwhile, another process stores tables."""
+    """Run the shadow stream until it has checked whether it must stop.
+
+    Before the check, another process stores the given stream tables.
+    """
     runner = Looking(lambda: changed(stores, *tables))
     Beside(stores, lambda _: cast("Runner", runner), "v0", clock, pace).run_once(threading.Event())
     assert runner.is_closed
@@ -102,7 +105,7 @@ def test_a_store_that_is_unavailable_does_not_end_the_runner() -> None:
 def test_a_shadow_that_nobody_changes_is_stopped_or_adopted_after_its_time(state: ShadowState) -> None:
     clock, pace = ManualClock(NOON), replace(PACE, keep_shadow_ms=1_000)
     stores = open_stores("memory:", clock)
-    clock.advance(5_000)  # the time counts from the last change of the state
+    clock.advance(5_000)  # the time that a shadow is kept counts from the last change of its state
     changed(stores, STARTED, table := STARTED.moved(state, NOON + 5_000))
     clock.advance(1_000)
     looked(stores, clock, pace)

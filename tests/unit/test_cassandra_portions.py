@@ -1,4 +1,4 @@
-"""Test that a request to Cassandra has few rows, all of one partition. No row is left out."""
+"""Test that a request to Cassandra has few rows, all of one partition. Every row is in exactly one request."""
 
 from __future__ import annotations
 

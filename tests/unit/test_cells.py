@@ -127,11 +127,11 @@ def test_a_date_the_zone_skipped_is_empty_and_has_no_row() -> None:
 
 
 def test_a_day_begins_at_its_first_instant_where_clocks_went_back_just_after_midnight() -> None:
-    # At 00:01 on 7 November 2010 the clocks went back to 23:01 on the 6th. The previous minute was therefore already on
-    # the 7th.
+    # At 00:01 on 7 November 2010 the clocks went back to 23:01 on the 6th, so the previous minute was already on the
+    # 7th.
     start_ms, end_ms = civil_range("America/St_Johns", date("2010-11-07"), date("2010-11-07"))
     assert (start_ms, end_ms) == (utc("2010-11-07T02:30"), utc("2010-11-08T03:30"))
-    with pytest.raises(CivilTimeError, match="America/St_Johns on 2010-11-06: 2010-11-07T02:31"):
+    with pytest.raises(CivilTimeError, match="America/St_Johns on 2010-11-06: the bucket edge 2010-11-07T02:31"):
         buckets("America/St_Johns", date("2010-11-07"), date("2010-11-07"), Grain.HOUR)
 
 
@@ -238,8 +238,8 @@ def test_local_mean_time_is_refused_by_zone_and_date() -> None:
     with pytest.raises(CivilTimeError) as refusal:
         civil_range("Africa/Monrovia", date("1971-05-01"), date("1971-05-01"))
     assert refusal.value.message == (
-        "Africa/Monrovia on 1971-05-01: 1971-05-01T00:44:30.000Z is not a multiple of 15 minutes, the shortest "
-        "bucket: use a coarser grain, a later range, or another time zone such as UTC"
+        "Africa/Monrovia on 1971-05-01: the bucket edge 1971-05-01T00:44:30.000Z is not a multiple of 15 minutes: "
+        "use a coarser grain, a later range, or another time zone such as UTC"
     )
     assert isinstance(refusal.value, RefusedError)
     assert refusal.value.reason == "INVALID_TIME_RANGE"

@@ -1,4 +1,7 @@
-"""Test the classifier as admission uses it. Columns in and out have the same order, and memory is bounded."""
+"""Test the classifier as admission uses it.
+
+Answers have the order of the given rows, and the memory of the cache is bounded.
+"""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@ def test_unknown_key_ends_with_the_code_of_the_call(
         (Stored(0, 0), Stored(10, 0), SendTotals(sent=10, accepted=10), 0),
         (Stored(10, 2), Stored(10, 12), SendTotals(sent=10, accepted=10), 10),
         (Stored(4, 0), Stored(10, 4), SendTotals(sent=10, accepted=10), 4),
-        # Three hits were sent twice, and two of these were stored twice. No hit was stored before the import.
+        # Three hits were sent twice, and two hits were stored twice. No hit was stored before the import.
         (Stored(0, 0), Stored(10, 2), SendTotals(sent=10, accepted=10, resent=3), 0),
         (Stored(4, 0), Stored(10, 6), SendTotals(sent=10, accepted=10, resent=3), 4),
         # Another client's hits arrived during the import.

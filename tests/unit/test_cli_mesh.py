@@ -100,7 +100,7 @@ def test_freshness_names_partitions_that_are_ahead_once(mesh: ScriptedMesh, caps
     (line,) = [
         line
         for line in capsys.readouterr().out.splitlines()
-        if line.startswith("log time of hits-1/3, 1970-01-01T02:00:00Z, is ahead")
+        if line.startswith("log time of hits-1/3 is 1970-01-01T02:00:00Z, which is in the future: ")
     ]
     assert "before 1970-01-01T01:00:00Z join visits only when their day is settled; hits with later" in line
     assert line.endswith("cause: a clock.")

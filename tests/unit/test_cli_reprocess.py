@@ -338,7 +338,7 @@ def test_a_wait_ends_when_the_work_ends_and_outlasts_a_restart_of_the_service(me
     with ClientMesh.connect("127.0.0.1:9", OPERATOR) as dead, pytest.raises(grpc.RpcError):
         wait_while_running(dead, running, lambda each: after.append(each.done_site_days), limits, silences.append)
     assert len(waited) > 1
-    assert (after, silences) == ([0], [3])  # one progress line, then one note, however long the mesh is silent
+    assert (after, silences) == ([0], [3])  # however long the mesh is silent, there is one progress line and one note
 
 
 # --------------------------------------------------------------------------------------------------------------- lists

@@ -174,7 +174,7 @@ def test_reasons_are_shown_as_a_table_and_in_json(mesh: Mesh, capsys: pytest.Cap
     assert reprocess("diff", "r1", "-o", "table") == 0
     captured = capsys.readouterr()
     words = " ".join(captured.out.split())
-    assert "visits merged into earlier visits 1,754 visits split off earlier visits 1,000" in words
+    assert "visits merged into earlier visits 1,754 visits split from earlier visits 1,000" in words
     assert "moved" not in words
     assert "the reasons are not known for 1 of 2 changed site-days" in captured.err
     assert reprocess("diff", "r1", "-o", "json") == 0
@@ -212,7 +212,7 @@ def test_days_that_follow_the_plan_are_compared_and_named(mesh: Mesh, capsys: py
     assert (status["following_site_days"], status["last_following_utc_date"]) == (1, "2015-05-17")
     assert reprocess("status", "r1", "-o", "table") == 0
     words = " ".join(capsys.readouterr().out.split())
-    assert "following 1 site-day up to 2015-05-17, whose visits change with these days" in words
+    assert "following 1 site-day up to 2015-05-17; their visits change with the planned days" in words
     assert "publish 2 site-days" in words
 
 

@@ -25,7 +25,10 @@ DRIFT = Drift(confirmed=False, rows_differ=True, sketch_provisional=False, measu
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
-    """Provide a mesh with replaced rows that may be removed. The stream wrote these rows for a day of two sites."""
+    """Provide a mesh with replaced rows that may be removed.
+
+    The stream wrote the replaced rows for a day of two sites.
+    """
     with control_of_home(operators_home(tmp_path / "home", monkeypatch)) as mesh:
         for site in (SITE, BLOG):
             publish_day(mesh.stores.generations, SiteDay(site, UTC_DAY), NOW - 1_000, drift=DRIFT)

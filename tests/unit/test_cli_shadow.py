@@ -29,7 +29,7 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
 
 
 def begun(mesh: Mesh) -> None:
-    """Act as the processor. Store the logic that the shadow stream replaces, and let the shadow stream catch up."""
+    """Store the logic that the shadow stream replaces, and let the shadow stream catch up, as the processor would."""
     table = mesh.stores.streams.read()
     assert mesh.stores.streams.replace(table.replacing("v0"))
     shadow = mesh.stores.stream(table.newest, is_shadow=True)
@@ -53,7 +53,7 @@ def test_shadow_is_started_published_rolled_back_and_stopped(mesh: Mesh, capsys:
     assert shadow(capsys, "status") == {"state": None, "removed_streams": 0}
     started = shadow(capsys, "start", "--logic", "v1")
     assert (started["state"], started["logic"], started["live_logic"]) == ("RUNNING", "v1", None)
-    assert "wait until the processor has begun" in refused(capsys, "publish")
+    assert "wait until the processor has begun to run the shadow stream" in refused(capsys, "publish")
     assert not shadow(capsys, "status")["caught_up"]
     begun(mesh)
     assert shadow(capsys, "start", "--logic", "v1")["live_logic"] == "v0"

@@ -162,14 +162,15 @@ def test_hits_are_not_final_while_the_lag_is_unknown_and_a_day_waits() -> None:
     unknown = a_freshness(dirty_days=1, p0=5)
     unknown.freshness.ClearField("lag")
     assert watch.missing_in(unknown) == "1 day waiting for settlement"
-    # The lag is known at time 10,000. The days that wait for settlement at that time must be settled first.
+    # The client knows the lag at time 10,000. All days that wait for settlement at time 10,000 must be settled first.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_001, lag_ms=1_000, p0=5)) is None
 
 
 def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
     watch = Watch({(LOG, 0): 4})
-    # At time 10,000 the stream has read the hits. A day has waited since 9,000, perhaps because of these hits.
+    # At time 10,000 the stream has read the hits. A day has waited for settlement since 9,000, perhaps because of the
+    # same hits.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
     # The day was settled, and another client's hit marked it dirty again at 9,900. The awaited hits may still be
     # pending.

@@ -1,4 +1,7 @@
-"""Test a clock that was ahead for a while: log times and freshness. Hits with correct times join visits."""
+"""Test a clock that was ahead for a while: log times and freshness.
+
+Hits with correct times are in visits once their day is settled, if not earlier.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ LOG = PartitionId("log", 3)
 
 
 class AheadOnce(LiveMesh):
-    """A mesh in files. A collector whose clock is ahead appends to the log of this mesh."""
+    """A mesh on files. A collector whose clock is ahead appends to the mesh's log."""
 
     def __init__(self, home: Path) -> None:
         self.url = f"embedded:{home}/data"

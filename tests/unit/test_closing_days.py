@@ -36,7 +36,7 @@ def test_day_is_closed_by_flushed_positions_not_by_committed_ones(tmp_path: Path
         mesh.clock.advance(CLOSES_AFTER_MS)
         mesh.beat()
         while mesh.runner.step(0.0) and not _is_all_committed(mesh):
-            pass  # stop before a step without records, because such a step would flush
+            pass  # stop before a step without records, because an empty step flushes the partials
         assert _is_all_committed(mesh), "what is committed closes the day"
         mesh.clock.advance(1)
         assert mesh.settler.run_once() == 0

@@ -1,6 +1,6 @@
 """Test log lines about refused calls.
 
-The rate of these lines is limited. Withheld lines are written later as one line.
+The number of log lines per time is limited. A single later line replaces all lines beyond the limit.
 """
 
 from __future__ import annotations

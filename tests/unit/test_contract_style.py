@@ -41,13 +41,13 @@ FILES = [
 ]
 DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date", "open_utc_dates"}
 DATE_NAMES |= {"last_following_utc_date"}
-# People write these dates into URLs, so they are texts.
+# These two dates are texts, because people write them into URLs.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(
     r"\{(?:parent|name|site|site\.name)="
     r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?|(?:reprocessings|rejectedHits)/\*)\}"
 )
-# A path is a noun or the name of a resource (`{}`). A collection and a verb after a colon are optional.
+# A path begins with a noun or the name of a resource (`{}`). A collection may follow, and then a colon with a verb.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
 VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings

@@ -1,6 +1,6 @@
 """If a visitor denied consent, no bytes of the visitor's hits are kept (rule I4).
 
-This holds for undecodable hits too.
+If a hit does not decode, its bytes are not kept either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Test that documents name only paths, functions, links, targets, commands and tables that exist.
 
-Documents name no machine. The tests parse code without importing it. Only the command line and the tables of the stores
-are imported.
+Documents name no machine. The tests import only the command line and the tables of the stores. All other code is
+parsed, but not imported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MODULE = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
-# The texts are written in pieces, so that these patterns do not match themselves.
+# Each pattern is written in pieces, so that the pattern does not match its own line.
 MACHINES = re.compile("/" + r"(?:work|root|Users|mnt|home/\w+|tmp/w)/")
 REGISTRIES = re.compile(r"pypi[.]org|python[h]osted|proxy[.]golang|repo1?[.]maven|registry[.]npm|index-url[ =]+http")
 SOURCES = {".md", ".py", ".pyi", ".proto", ".toml", ".yaml", ".tmpl", ".txt", ".in", ".sh", ".json", ""}

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WALK = (ROOT / "docs/walk.md").read_text(encoding="utf-8")
 SETTLER = "processor/settle/settler.py"
 
-# The effects of a publication. An effect is a tuple: its words on the page, its words in the docstring, and its call.
+# The effects of a publication. Each effect is a tuple: the page's words, the docstring's words, and the call in the
+# code.
 PUBLICATION = (
     ("rows", "write the rows", "_rows.write"),
     ("series", "write the series", "series.put_settled"),
@@ -26,7 +27,7 @@ PUBLICATION = (
     ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
     ("clears the dirty marks", "clear the dirty marks", "dirty.clear"),
 )
-# The effects of a reprocessing on a site-day. An effect is a tuple: its words in the docstring, and its call.
+# The effects of a reprocessing on a site-day. Each effect is a tuple: the docstring's words, and the call in the code.
 RECOMPUTED = (
     ("write the rows of all site-days", "_rows.write"),
     ("write the series", "series.put_settled"),
@@ -40,7 +41,7 @@ MOVED = (
     ("duplicate flags", "claims.set_duplicates"),
     ("the new entry's sequence", "_reprocessings.put"),
 )
-# The functions of a step of the stream, in the order of `apply`. The page names these functions.
+# The functions of a step of the stream, in the order of `apply`. docs/walk.md names the same functions.
 STREAM_STEP = ("advance", "with_wins", "folded_traffic", "folded_visits", "ledger_of")
 
 
@@ -56,7 +57,7 @@ def functions_in(path: str) -> dict[str, ast.FunctionDef]:
 
 
 def calls_of(name: str, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
-    """Yield the calls in a function in the order of the text.
+    """Yield the calls in a function, in the order in which they stand in the source.
 
     A call of a function in the same module is replaced by the calls in that function.
     """

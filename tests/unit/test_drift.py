@@ -20,7 +20,10 @@ ROWS = SettledRows.in_memory(TRAFFIC, VISITS)
 
 
 def streamed(**added: int) -> pl.DataFrame:
-    """Return the stream's series. The series agree with the settlement except for `added` in the first cell."""
+    """Return the stream's series.
+
+    The first cell has `added` more than the settlement. All other cells equal the settlement.
+    """
     cells = settled_series(ROWS)
     first = pl.int_range(pl.len()) == 0
     return cells.with_columns(

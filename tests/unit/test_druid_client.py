@@ -42,7 +42,7 @@ class TestRefusal:
             (500, error(error="Unknown exception", errorClass="com.fasterxml.jackson.databind.X"), FatalError),
             (502, b"<html>bad gateway</html>", Unavailable),
             (400, error(error="Json parse failed"), FatalError),
-            # The message contains a user's value with words of other errors, which must have no effect.
+            # A user's value in this message contains words of other errors. These words must have no effect.
             (400, error(error="druidException", errorMessage="no column 'timeout capacity'"), FatalError),
             (400, error(error="Resource limit exceeded"), RefusedError),
             (404, b"", FatalError),
@@ -146,7 +146,7 @@ class Declared:
 
 
 class Shown:
-    """A Druid whose two data sources contain the marks that a test sets."""
+    """A simulated Druid. Each of its two data sources contains the progress marks that a test sets."""
 
     def __init__(self) -> None:
         self.marks: dict[str, list[tuple[str, int, int]]] = {"mesh_traffic": [], "mesh_visits": []}
@@ -290,7 +290,7 @@ class TestSink:
             there["mesh_visits"] = [["a", 1, 1]]
             assert sink.ingested(SiteDay("a", DAY), 1)
             there["mesh_traffic"] = []
-            assert sink.ingested(SiteDay("b", DAY), 2)  # the check of day a had found that day b has arrived
+            assert sink.ingested(SiteDay("b", DAY), 2)  # the earlier check of day a also found the rows of day b
 
     def test_rows_that_this_sink_never_sent_are_not_waited_for(self) -> None:
         kept = Kept()

@@ -93,14 +93,17 @@ class TestChecked:
 
 
 class OneServer:
-    """A Druid with a single data server. In some questions, the broker does not see this server."""
+    """A Druid with a single data server.
+
+    While `lacks_it` is true, the broker answers questions without this server's rows.
+    """
 
     def __init__(self) -> None:
         self.lacks_it = False
         self.queries: list[Mapping[str, Any]] = []
 
     def __call__(self, method: str, path: str, body: Any) -> Answer:
-        # A check for marks always finds the server. Between two checks, the broker may lack the server.
+        # A query that only reads marks always finds the data server. All other queries may miss the server.
         if body["dimensions"] == ["mark"]:
             return 200, orjson.dumps([[f"hits.x/{number}", 7, START] for number in range(2)])
         self.queries.append(body)

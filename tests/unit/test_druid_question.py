@@ -269,7 +269,7 @@ class TestBuckets:
             [START + n * DAY_MS for n in range(40)],
             [START, START + CELL_MS, START + 3 * CELL_MS],
             [START + CELL_MS * n * n for n in range(9)],
-            local_starts("Europe/Berlin", datetime(2025, 3, 20), 20),  # local time on purpose
+            local_starts("Europe/Berlin", datetime(2025, 3, 20), 20),  # a naive local time, on purpose
             local_starts("Australia/Lord_Howe", datetime(2025, 3, 30), 14),
             local_starts("Asia/Kathmandu", datetime(2024, 1, 1), 18, months=True),
             local_starts("America/New_York", datetime(2023, 11, 1), 15, months=True),
@@ -284,7 +284,7 @@ class TestBuckets:
         assert bucket_of(starts, cells) == expected.tolist()
 
     def test_days_of_a_year_need_few_pieces(self) -> None:
-        starts = local_starts("Europe/Berlin", datetime(2025, 1, 1), 365)  # local time on purpose
+        starts = local_starts("Europe/Berlin", datetime(2025, 1, 1), 365)  # a naive local time, on purpose
         assert len({end - start for start, end in pairwise(starts)}) == 3
         query = rows_query(a_question(bucket_starts=tuple(starts)), "mesh_traffic", no_pattern)
         (column,) = query.json()["virtualColumns"]

@@ -153,7 +153,7 @@ def a_question(**values: Any) -> MetricQuery:
 
 
 class TestAmounts:
-    """An amount is in two columns. When Druid adds up amounts, neither column of an amount overflows an int64."""
+    """Druid stores an amount in two columns. When Druid adds up amounts, no column overflows an int64."""
 
     AMOUNTS = (0, 1, -1, SMALL - 1, SMALL, -SMALL, -SMALL - 1, 10**18, -(10**18), 2**62, -(2**63), 2**63 - 1)
 
@@ -175,7 +175,7 @@ class TestAmounts:
     def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
         """Older rows have a single column for an amount. The sums of older rows are exact too.
 
-        Druid's int64 sum of this column may overflow. A sum of doubles shows the number of overflows.
+        Druid's int64 sum of a single column may overflow. A sum of doubles shows how often the int64 sum overflowed.
         """
         names = ("gross_revenue", HIGH["gross_revenue"])
         for one_column in (False, True):

@@ -79,8 +79,9 @@ def test_no_hits_have_no_copies() -> None:
 def nearest(times: list[int], window_ms: int) -> list[int]:
     """For each hit, return the row of which the hit is a copy. Return −1 for a hit that is no copy.
 
-    There are two candidates among the rows with lower numbers. One has the next earlier time, and the other has the
-    same or the next later time. The original is the candidate within the window that has the lower number.
+    Two rows with lower numbers may be the original. The first is the row with the next earlier time. The second is the
+    row with the same or the next later time. If both are within the window, the row with the lower number is the
+    original.
     """
     found = []
     for row, time in enumerate(times):

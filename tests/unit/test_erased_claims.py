@@ -1,4 +1,7 @@
-"""After an erasure, the remaining claims on orders and refunds count. The days of these claims are settled again."""
+"""Test that the remaining claims on orders and refunds count after an erasure.
+
+The days of the remaining claims are settled again.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def a_refund(minute: float, visitor: str = "w", micros: int | None = None, refun
 
 
 def an_erased_mesh(*hits: RefHit) -> SmallMesh:
-    """Return a mesh in which the hits were settled, visitor v was erased, and the disturbed days were settled again."""
+    """Return a mesh that settled the hits, erased visitor v, and settled the dirty days again."""
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send(hits)
     mesh.settle()

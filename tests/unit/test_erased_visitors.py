@@ -30,7 +30,8 @@ from tests.unit.settling import DAY, MINUTE, NOON, OTHER, SITE, a_hit, an_order
 def a_mesh() -> SmallMesh:
     """Return a settled mesh.
 
-    Visitor v has hits on two days, a visit over midnight, and an order. Visitor w repeats this order.
+    Visitor v has hits on two days, a visit over midnight, and an order. Visitor w later sends an order with the same
+    id.
     """
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit(4), a_hit(20), a_hit(5, "w"), an_order(30, "o"), a_hit(1_436), a_hit(1_444)])
@@ -231,7 +232,7 @@ def test_a_running_stream_learns_an_erasure_that_was_planned_long_before_a_publi
 
 
 def pinned_hits(mesh: SmallMesh) -> int:
-    """Return the number of pinned hits in the snapshots."""
+    """Return the number of hits that snapshots keep for long visits without a page view."""
     partitions = mesh.stores.progress.progress(Topic.HITS)
     found = [stored for each in partitions if (stored := mesh.stores.states.load(each, CURRENT.number)) is not None]
     return sum(unpacked(joined(chunks))["pinned"].height for _, chunks in found)

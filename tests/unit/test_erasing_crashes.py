@@ -21,7 +21,7 @@ from tests.unit.settling import NOON, SITE, a_hit, an_order
 from tests.unit.test_reprocessing_crashes import Crash, Failing
 
 ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "erase_texts")
-"""The methods with effects. Methods that every search of the stores repeats are left out."""
+"""Methods whose calls change a store, except the methods that every search of the stores calls again."""
 MANY = 60
 PORTIONS = 25
 STEP = 6
@@ -56,7 +56,7 @@ def fails_at(effects: int, *, after: bool) -> bool:
     reprocessor = Reprocessor(SettlerStores(**ports), reprocessings, mesh.clock, small_portions(), marks=8)
     failed = False
     try:
-        for _ in range(PORTIONS):  # enough portions that in the end the erasure only waits for the settler
+        for _ in range(PORTIONS):  # after this many portions, the erasure only waits for the settler
             mesh.clock.advance(1_000)
             reprocessor.run_once()
     except Crash:

@@ -39,7 +39,7 @@ ORIGIN = Origin("b", 0, "", 1, True, False, b"context", NOON, 0, True)
 
 
 class Suspended:
-    """A port whose first call of `put` lets other processes work before the write. Its own process seems suspended."""
+    """A port whose process seems suspended: before the first `put` writes, other processes work."""
 
     def __init__(self, port: Any, meanwhile: Callable[[], None]) -> None:
         self._port = port
@@ -56,7 +56,7 @@ class Suspended:
 
 
 def begin(mesh: SmallMesh, digests: list[str] | None = None) -> None:
-    """Plan and recompute an erasure of visitor v. Then request its publication."""
+    """Plan and recompute an erasure of visitor v, then request the publication of the erasure."""
     plan_erasure(mesh, SITE, "v", digests=digests)
     done(mesh, Work.RECOMPUTE, "e")
     request(mesh, Work.PUBLISH, "e")

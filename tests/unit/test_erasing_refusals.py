@@ -1,4 +1,7 @@
-"""Erasures remove texts of refused hits. When the log is read again, these hits keep their share of the ledger."""
+"""Erasures remove texts of refused hits.
+
+When the log is read again, refused hits without texts keep their share of the ledger.
+"""
 
 from __future__ import annotations
 

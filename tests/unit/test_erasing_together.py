@@ -26,9 +26,9 @@ WAITING = replace(PACE, marks_known_ms=60_000, proof_wait_ms=5_000)
 
 
 def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
-    """Return a mesh in which an erasure of each site is to be published. Another site is to be recomputed.
+    """Return a mesh with requested work.
 
-    The other site has `days` days.
+    For each of `sites`, an erasure is to be published. Another site, which has `days` days, is to be recomputed.
     """
     mesh = SmallMesh(NOON, sites=[*sites, OTHER])
     mesh.send([replace(hit, site=site, hit_id=f"{site}-{hit.hit_id}") for site in (*sites, OTHER) for hit in hits()])

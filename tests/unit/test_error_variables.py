@@ -1,6 +1,6 @@
-"""Test that every variable part of an error message is also a variable of the error, with a documented key.
+"""Test that every variable part of an error message is also in the error's metadata, under a documented key.
 
-The tests read the source and find each call of an error class whose reason an RPC returns.
+The tests parse the source. The tests check each call that creates an error which an RPC may return.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ KINDS = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, HitmeshError)
 }
-# Arguments of the error classes that are not variables of the message.
+# Arguments of error classes that are not variables of a message.
 STANDARD = {"field", "reason", "retry_after_s"}
 # Names whose value is a fixed text, or one of several fixed texts.
 FIXED = {"cure", "hint", "rule"}
 # Names whose values need no variable: parameters that contain a whole text, and lists of all known names.
 WORDS = FIXED | {"complaint", "held", "why", "what", "message", "data", "METRICS", "DIMENSIONS", "READY_FILE"}
-# Texts of drivers and servers, the limits of these texts, and stored bytes are never part of the metadata.
+# Three kinds of values are never metadata: texts of drivers and servers, the length limits of such texts, and stored
+# bytes.
 WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 
 
 class Raised(NamedTuple):
     """A call that creates an error.
 
-    If a called function creates the error, `made` is that function's call of the error class.
+    If the called function creates the error, `made` is the call of the error class inside this function.
     """
 
     place: str
@@ -157,7 +158,7 @@ def test_every_variable_part_of_a_message_is_a_variable(package: str) -> None:
 def missing_in(each: Raised) -> set[str]:
     """Return the names in a message whose values no variable contains."""
     passed = [keyword.value for keyword in each.call.keywords]
-    # An argument beside the message is the path of a field.
+    # If a call has a positional argument after the message, the argument is the path of a field.
     passed += [argument for argument in each.call.args if argument is not each.message]
     given = set().union(*map(names_in, passed))
     return {name for part in parts_of(each.message, each, given) for name in names_in(part)} - given
@@ -166,7 +167,7 @@ def missing_in(each: Raised) -> set[str]:
 def names_in(node: ast.AST) -> set[str]:
     """Return the names in an expression that stand for values.
 
-    A dotted name gives its last part. A call gives the names in its arguments.
+    Of a dotted name, only the last part is returned. Of a call, only the names in the arguments are returned.
     """
     called = {id(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
     owners = {id(each.value) for each in ast.walk(node) if isinstance(each, ast.Attribute) and id(each) not in called}

@@ -1,4 +1,7 @@
-"""Test numbers for texts and tuples whose hashes collide (rule D0). Collisions are forced, or come from few bits."""
+"""Test that texts and tuples get distinct numbers although their hashes collide (rule D0).
+
+The collisions come from known texts with equal hashes, or from shortened hashes.
+"""
 
 from __future__ import annotations
 

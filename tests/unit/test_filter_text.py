@@ -145,6 +145,6 @@ LONG = 2_000_000
     ],
 )
 def test_text_is_read_in_linear_time(text: str) -> None:
-    """Each of these texts would exceed the test's time-out if parsing took quadratic time."""
+    """If parsing took quadratic time, each text would exceed the test's time-out."""
     with contextlib.suppress(RefusedError):
         parse(text, max_text=LONG + 10)

@@ -25,11 +25,11 @@ from tests.support.settled_rows import MIDNIGHT, a_question
 
 SITE = "merchants/m/sites/s"
 NOON = MIDNIGHT + 12 * HOUR_MS
-LIMIT = 2 * len(FOLDED_COLUMNS)  # two hits together cannot have more texts than this
+LIMIT = 2 * len(FOLDED_COLUMNS)  # two hits together have at most this number of texts
 
 
 def kept(pages: Sequence[str], first_row: int = 0, site: int = 0, skus: Sequence[str] = ()) -> pl.DataFrame:
-    """Return the log record that contains these hits."""
+    """Return hits of a log record, with the given pages and products."""
     items = [{"sku": sku, "category": None, "brand": "b", "unit_price": 1, "quantity": 1} for sku in skus] or None
     rows = [
         dict.fromkeys(KEPT_COLUMNS)
@@ -72,7 +72,7 @@ def test_products_of_an_order_are_texts() -> None:
         FOLDED,
         FOLDED,
         FOLDED,
-    ]  # the page and the brand of the first item use up the limit too
+    ]  # the page and the first item's brand also count towards the limit
     assert {(item["brand"], item["category"], item["unit_price"]) for item in items} == {("b", None, 1)}
 
 

@@ -45,8 +45,8 @@ def charged(budget: RefusalBudget) -> float:
     ("sizes", "work"),
     [
         ([10, 10, 10, 9_970], 9_970),  # the charge is the size of the refused hit, not a fourth of all bytes
-        ([1, 1, 1, 1], 9_996 / 4 + 1),  # the charge includes a share of the bytes outside hits
-        ((), 2_500),  # if sizes are unknown, the charge is an equal share
+        ([1, 1, 1, 1], 9_996 / 4 + 1),  # the charge is the hit's size and a share of the bytes outside hits
+        ((), 2_500),  # if the hits' sizes are unknown, each hit is charged an equal share of the bytes
     ],
 )
 def test_a_refused_hit_is_charged_by_its_own_bytes(
@@ -65,7 +65,7 @@ def test_a_batch_that_is_refused_whole_is_charged_whole(gate: Gate, budget: Refu
 def test_calls_in_parallel_do_not_all_pass_before_one_is_charged(gate: Gate, key: str) -> None:
     with (
         gate.held(key, ADDRESS, 100),
-        pytest.raises(RetryError, match="or are being read"),
+        pytest.raises(RetryError, match="calls in progress exhaust the sender's budget"),
         gate.held(key, ADDRESS, 100),
     ):
         pytest.fail("more is set aside than the bucket holds")

@@ -1,4 +1,7 @@
-"""Test orders and refunds that came as history. A later hit with the same order is a repeat at once (rule D3)."""
+"""Test orders and refunds that arrive after their day has closed.
+
+A later hit with the same order is a repeat at once (rule D3).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Test a hit's trace: verdicts on copies, visits, orders, and limits of reads.
 
-A verdict follows the rules of the copy's day.
+If a copy's day is settled, the verdict follows settlement's rules. Otherwise, the verdict follows the live stream's
+rules.
 """
 
 from __future__ import annotations

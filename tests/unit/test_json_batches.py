@@ -21,7 +21,7 @@ from hitmesh.model.errors import RefusedError
 from tests.support.admitting import SERVER, a_frame, admitted
 
 GOOD = {"hitId": "good", "type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "/"}}
-# These hits parse, because the parser ignores unknown names and values. Admission then refuses the hits.
+# Hits that parse, because the parser ignores unknown names and values, but that admission refuses.
 EMPTIED_HITS = [{**GOOD, "type": "HIT_TYPE_FOO"}, {**GOOD, "pageView": "a text"}]
 BAD_HITS = [
     {**GOOD, "screenView": {"screenName": "two payloads"}},

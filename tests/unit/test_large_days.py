@@ -176,7 +176,7 @@ def test_deadline_for_readable_rows_follows_their_number(
 def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
     """Recompute a mesh's days within memory limits.
 
-    The `id_` decides the change: "r" is logic v0, "e" erases visitor a, and "rules" applies exclusion rules.
+    `id_` decides what changes: "r" changes to logic v0, "e" erases visitor a, and "rules" applies exclusion rules.
     """
     mesh = a_mesh("memory:", DEFAULT_MEMORY)
     mesh.send([a_hit(31, "b"), a_hit(2, "d")])
@@ -194,7 +194,7 @@ def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
 
 
 def change_rules(mesh: SmallMesh, pages: str) -> None:
-    """Add rules that exclude these pages, and a network that no hit has."""
+    """Add rules that exclude the given pages, and a network that no hit has."""
     if not mesh.stores.directory.site(SITE).rules.version:  # type: ignore[union-attr]  # the site exists
         store_networks(mesh.stores.directory, SITE)
         add_rule(mesh.stores.directory, SITE, RuleKind.NETWORK, "203.0.113.0/24")

@@ -22,7 +22,8 @@ HALF = SITE_BUCKETS // 2
 class Settlers:
     """Lease keepers that share a store of leases.
 
-    Each lease keeper has an idle settler. The settler begins a pass after each turn.
+    Each lease keeper belongs to a settler that has no work. After each turn of its lease keeper, a settler begins a
+    pass.
     """
 
     def __init__(self) -> None:
@@ -232,7 +233,7 @@ def test_leases_that_are_acquired_while_the_keeper_is_closed_are_released_at_onc
     def acquire_beside_close(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == closed_in:  # the first call is for the slot, the second for the buckets
+        if calls == closed_in:  # the first call acquires the slot, and the second call the buckets
             closed.close()
         found = acquire(*arguments)
         names.extend(lease.name for lease in found)

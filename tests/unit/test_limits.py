@@ -1,4 +1,7 @@
-"""Test that each number of the rules and each type of array is defined once. A number must cite its rule."""
+"""Test that each number of the rules and each type of array is defined once.
+
+The text of a limit must cite the limit's rule.
+"""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_earlier_hit_becomes_the_first_and_its_dimensions_go_to_all(stream: Stre
 
 
 def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream: Stream) -> None:
-    """A visit has no page view for two hours. The old hits of the visit are pinned until a page view arrives."""
+    """A visit has no page view for two hours. The stream keeps the visit's old hits until a page view arrives."""
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     for minute in range(600, 721, 20):
         stream.at(minute, a_hit(minute, **events))
@@ -143,7 +143,7 @@ def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream
 def test_first_view_moves_no_orphan_that_lies_inside_the_visit(stream: Stream, orphan_first: bool) -> None:
     """A non-interactive hit with another campaign stays outside the visit.
 
-    This holds even between the visit's hits (S2).
+    The hit stays outside even if it lies between the visit's hits (S2).
     """
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     quiet: dict[str, Any] = {"type": "ENGAGEMENT", "interactive": False, "page_path": None}
@@ -175,8 +175,8 @@ def test_day_is_closed_26_hours_after_its_end_and_not_a_millisecond_sooner(strea
 def test_copy_is_found_for_90_minutes_of_log_time_and_two_hours_of_event_time(stream: Stream) -> None:
     stream.at(600, a_hit(600, "same"))
     assert stream.at(690, a_hit(690, "same", page_path="/600")) == {"duplicate_hits": 1, "visit_views": 1, "exits": 1}
-    # The hit comes 180 minutes after the first hit, but only 90 minutes after the copy. The hit is therefore a copy of
-    # the copy.
+    # The hit comes 180 minutes after the first hit, but only 90 minutes after the copy. The hit is therefore a copy
+    # only because it is close to the copy.
     assert stream.at(780, a_hit(719, "same")) == {"duplicate_hits": 1}
     assert stream.at(870.001, a_hit(840, "same"))["hits"] == 1
     assert stream.counts.copies == 2
@@ -216,7 +216,7 @@ def test_orphan_waits_for_a_visit_that_begins_before_it(stream: Stream) -> None:
 def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
     for minute in range(600, 900, 5):
         stream.at(minute, a_hit(minute, visitor=f"v{minute}"))
-    # State is needed for 60 minutes of lateness, 30 minutes of gap and at most one epoch.
+    # The state keeps timelines for 60 minutes (late hits), plus 30 minutes (the gap), plus at most one epoch.
     assert len(stream.state.timelines) <= 21
     assert len(stream.state.kept) <= 24
     stream.at(1_200)
@@ -224,7 +224,10 @@ def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
 
 
 def test_visit_that_ends_as_an_epoch_begins_keeps_its_pages_whatever_is_tidied(tmp_path: Path) -> None:
-    """The numbers of the visit's pages are still in use when unused numbers are released."""
+    """Unused page numbers are released while a visit ends.
+
+    The numbers of the visit's own pages are still in use then.
+    """
     stream = Stream(tmp_path, Limits(tidy_from=1, tidy_ratio=0))
     stream.at(600, *(a_hit(600, visitor=f"v{number}", page_path=f"/gone/{number}") for number in range(5)))
     stream.at(668, a_hit(668, page_path="/first"), a_hit(669, page_path="/last"))

@@ -34,7 +34,7 @@ Script = Callable[["Door", Requests, grpc.ServicerContext], Responses]
 
 @dataclass
 class Door(collector_pb2_grpc.CollectorServiceServicer):
-    """A server whose streams follow `scripts`, one script per stream. Further streams accept every hit."""
+    """A server whose streams follow `scripts`, one script per stream. A stream without a script accepts every hit."""
 
     scripts: list[Script] = field(default_factory=list)
     endpoint: str = ""
@@ -306,7 +306,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         assert stream.wait(patient(10))
         stream.close()
     assert tally.progress.acknowledged == 200
-    # The first frame was due 0.045 s after the start. This frame was acknowledged only after the last frame was due.
+    # The first frame was due 0.045 s after the start, but was acknowledged only after the last frame was due.
     assert tally.latencies_s[0] > 0.9
     assert expected.is_complete
 

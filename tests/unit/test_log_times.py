@@ -1,6 +1,6 @@
 """Test that a record always has the same log time, from whatever position a reader begins (rule L1).
 
-Kafka does not store log times. The adapter derives log times from the records, as a running maximum. These tests pass
+Kafka does not store log times. The adapter derives log times from the records, as a running maximum. The tests pass
 messages of Kafka's client to the adapter.
 """
 
@@ -106,8 +106,8 @@ def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
 def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, object]:
     """Return the rows and series of a log with bursts of records that are appended long after their collect time.
 
-    For an hour, only one of two collectors can append to the log. The hits of the other collector are then late,
-    because log time decides. By their collect time, these hits would be on time.
+    One of two collectors cannot append to the log for an hour. Its hits are late, because log times decide which hits
+    are late. If collect times decided, the hits would be on time.
     """
     with LiveMesh("memory:", home, START, [SITE], partitions=1) as mesh:
         scan = KafkaLikeScan(mesh)
@@ -146,7 +146,10 @@ def test_state_made_again_among_old_records_changes_no_number(snapshot: bool, tm
 
 
 def test_records_behind_a_later_log_time_are_taken_at_that_time() -> None:
-    """A position that another tool committed has no log time. A reader at this position begins with log time 0."""
+    """A position that another tool committed has no log time.
+
+    If a reader begins at a position without a log time, it begins with log time 0.
+    """
     beats = [LoggedRecord(Position("log", partition, 0), START, a_beat(START)) for partition in range(2)]
     first, second = PartitionId("log", 0), PartitionId("log", 1)
     raised = never_back(beats, {first: START + HOUR, second: START - HOUR})

@@ -1,4 +1,7 @@
-"""Test versions of the logic in settlement. A settled day keeps its version, and a visit follows its first day."""
+"""Test versions of the logic in settlement.
+
+A settled day keeps its version of the logic. A visit follows the version of its first day.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def a_mesh(logic: Logic, now: int = NOON) -> SmallMesh:
 
 
 def totals(mesh: SmallMesh, day: int = DAY) -> tuple[int, int, int]:
-    """Return the number of visits of a day, their duration in minutes, and their views."""
+    """Return a day's number of visits, the duration of all visits in minutes, and the number of page views."""
     start = day * 86_400_000
     rows = [
         row
@@ -207,7 +210,7 @@ def test_change_of_version_marks_the_next_day_only_if_a_visit_is_open_between_th
     mesh.send([a_hit(-1), a_hit(20), a_hit(600), a_hit(1_500)])
     mesh.settle()
     before, today = (an_attempt(mesh, day, logic=V0) for day in (YESTERDAY, TODAY))
-    # Under V0 too, the visit of 23:59 is open at midnight. This visit does not contain the hit of 00:20.
+    # Under V0 too, the visit of 23:59 is open at midnight, but does not contain the hit of 00:20.
     assert before.disturbed_days(settled_by(before)) == {DAY}
     assert today.disturbed_days(settled_by(today)) == set()
     same = an_attempt(mesh, YESTERDAY)

@@ -1,4 +1,7 @@
-"""Test that `hitmesh dev` loads the generated shop once. A retry after a failure uses the same time."""
+"""Test that `hitmesh dev` loads the generated shop once.
+
+If loading fails, the retry generates the shop for the same time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test a filter's patterns. Matched together, the patterns give the same result as alone, and the work is bounded."""
+"""Test a filter's patterns.
+
+Matching all patterns together gives the same result as matching each pattern alone. The work is bounded.
+"""
 
 from __future__ import annotations
 

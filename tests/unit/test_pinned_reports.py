@@ -58,7 +58,7 @@ def mesh_in_files(tmp_path: Path) -> Iterator[SmallMesh]:
 
 
 class Asker:
-    """A reporter that answers questions about three settled days from one serving path."""
+    """A reporter that answers questions about three settled days on the given serving path."""
 
     def __init__(self, mesh: SmallMesh, path: ServingPath) -> None:
         self.reporter = Faulty(mesh.stores, mesh.clock)

@@ -128,8 +128,8 @@ def test_a_version_expires_with_the_rows_of_any_of_its_entries() -> None:
 
 
 def test_a_version_expires_if_its_entries_are_not_found_again() -> None:
-    assert "its entries are no longer stored" in expired({})
-    assert "its entries are no longer stored" in expired({**HISTORY, 20_000: HISTORY[20_000][1:]})
+    assert "its numbers are no longer stored" in expired({})
+    assert "its numbers are no longer stored" in expired({**HISTORY, 20_000: HISTORY[20_000][1:]})
     long = [PastEntry(100 + at, at, 2, 10_000 + at, None) for at in range(MAX_PAST_ENTRIES)]
     assert "2024-10-05 are no longer kept" in expired({**HISTORY, 20_001: long})
 

@@ -1,4 +1,4 @@
-"""Test that the vocabulary and the contract have the same reasons. Statuses must contain the reasons."""
+"""Test that the product's lists of reasons equal the contract's lists, and that a gRPC status contains the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test how a state is recovered after a start. A usable snapshot is preferred; without it, the log is read."""
+"""Test how a state is recovered after a start.
+
+If there is a usable snapshot, recovery begins with the snapshot. If not, recovery reads the whole log.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +138,7 @@ def test_series_and_rows_agree_before_and_after_a_change_of_the_logic(tmp_path: 
 
 
 def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
-    """Continue under a version of the logic.
+    """Continue with a new runner under the given version of the logic.
 
     After the change, hits arrive in the same epoch and in a later epoch. At the end, all visits end.
     """
@@ -155,9 +158,9 @@ def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
 
 
 def test_values_that_were_not_flushed_before_a_change_of_the_logic_are_stored(tmp_path: Path) -> None:
-    """The runner of the other version has died after a commit in the next epoch.
+    """The runner with the other version has died after a commit in the next epoch.
 
-    The flush of this commit was still to come.
+    The runner had not flushed this commit.
     """
     mesh = SmallMesh(NOON - 1_000, sites=[SITE], logic=V0)
     mesh.runner.snapshot()
@@ -205,7 +208,7 @@ def test_snapshot_without_a_format_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def as_format_2(value: bytes) -> bytes:
-    """Return a snapshot in the format in which digests had no secret yet."""
+    """Return a snapshot in format 2, whose digests are not keyed with a secret."""
     tables = unpacked(value)
     tables["cells"] = tables["cells"].drop(UNKEYED_DIGESTS)
     tables["pinned"] = tables["pinned"].drop("hit_id", "waits")
@@ -243,7 +246,10 @@ class PutPartials(MemorySeriesStore):
         super().put_partials(partials)
 
     def without_currencies(self) -> pl.DataFrame:
-        """Return the partials of an earlier program that knew no currencies. The partials have no sketches."""
+        """Return the partials as an earlier program without currencies would have written them.
+
+        The partials have no sketches.
+        """
         partials = newest(pl.concat(self.put), PARTIAL_COLUMNS)
         key = [
             name for name in PARTIAL_COLUMNS if name not in (*PARTIAL_SUMS, "currency", "written", "digest", "visitors")
@@ -294,11 +300,9 @@ MOVING: Mapping[str, Sequence[RefHit]] = {
 
 @pytest.mark.parametrize("what", MOVING)
 def test_redo_in_larger_steps_knows_where_hits_were_moved(what: str, tmp_path: Path) -> None:
-    """A sketch in the emitted rows still contains a visitor whose visit has moved.
+    """If a visit has moved to another row, the sketch of the emitted earlier row still contains the visitor.
 
-    Settlement must not confirm these rows.
-
-    Rule S8 forbids such a confirmation.
+    Rule S8 forbids that settlement confirms the earlier row.
     """
     mesh = SmallMesh(NOON, sites=[SITE])
     for hit in MOVING[what]:
@@ -340,7 +344,10 @@ def test_recovery_sends_heartbeats_and_ends_when_partitions_moved(tmp_path: Path
 
 @pytest.mark.parametrize("with_snapshot", [True, False])
 def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot: bool) -> None:
-    """The next step must tidy the tables while it ends visits. Every start leads to this step again."""
+    """After the start, the first step must remove unused entries from the tables while visits end.
+
+    If this step failed, it would fail again after every start.
+    """
     with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "kept", NOON, [SITE]) as mesh:
         mesh.append([a_view(mesh, f"v{number}", f"/product/{number}") for number in range(50)], 0)
         mesh.step()

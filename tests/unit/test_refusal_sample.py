@@ -1,6 +1,6 @@
 """Test that every refused hit counts, and that only a sample keeps its bytes.
 
-In these tests, each limit of the sample is three.
+In the tests, each limit of the sample is three.
 """
 
 from __future__ import annotations

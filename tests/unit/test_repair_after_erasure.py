@@ -1,6 +1,6 @@
-"""After an erasure: checks, repairs, and the reasons for changes.
+"""Test checks, repairs, and the reasons for changes after an erasure.
 
-Blanked rows count as raw hits, and no erased hit comes back.
+The emptied row of an erased hit counts as a raw hit, and no repair restores an erased hit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test the pure functions that decide changes, a site-day's state, results for later days, and the next work."""
+"""Test pure functions of reprocessings: changes, the state of a site-day, results for later days, and the next work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPEN = Carry(pl.DataFrame([dict.fromkeys(CARRY_COLUMNS)], schema=CARRY_COLUMNS))
 
 
 def sketch(*visitors: int) -> bytes:
-    """Return the sketch of a cell that contains these visitors."""
+    """Return the sketch of a cell that contains the given visitors."""
     return bytes(cell_sketches(np.array(visitors, np.uint64), np.zeros(len(visitors), np.int64), 1)[0].as_py())
 
 

@@ -1,6 +1,6 @@
 """Test the parts into which work on a reprocessing is divided.
 
-Other settlers may continue a part that one settler began.
+If a settler has begun a part, other settlers may continue it.
 """
 
 from __future__ import annotations

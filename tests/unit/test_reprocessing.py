@@ -229,7 +229,7 @@ def test_publication_that_failed_is_rolled_back_and_a_rollback_that_failed_is_pu
         generations.publish = broken  # type: ignore[method-assign]  # a damaged value in the store
         failed = done(mesh, first, pace=SMALL_PORTIONS)
         assert (failed.state, failed.work, failed.done) == (State.FAILED, first, 1)
-        assert "cancel a recomputation, roll back a publication, or publish a rollback" in failed.error
+        assert "roll back a failed publication, or publish after a failed rollback" in failed.error
         assert len(set(logics(mesh))) == 2
         assert done(mesh, second).state is state
         assert logics(mesh) == [logic.number] * 3

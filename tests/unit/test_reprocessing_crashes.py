@@ -38,11 +38,17 @@ THEN: dict[Work, list[Work]] = {
     Work.PUBLISH: [Work.ROLL_BACK],
     Work.ROLL_BACK: [Work.PUBLISH],
 }
-"""The work that a test requests after each kind of work, to show that both generations can still be published."""
+"""For each kind of work, the work that a test requests next.
+
+The requests show that both generations can still be published.
+"""
 
 
 class Crash(BaseException):
-    """The simulated end of the process. The class does not derive from Exception, so that no code handles the error."""
+    """The simulated end of the process.
+
+    The class derives from BaseException, so that no `except Exception` catches the error.
+    """
 
 
 def unavailable() -> Unavailable:
@@ -90,7 +96,10 @@ def failing(mesh: SmallMesh, effects: int, error: Error, *, after: bool) -> Repr
 
 
 def a_mesh(before: Work) -> SmallMesh:
-    """Return a mesh just before the given work, with late hits that change an order, a flag and two carries."""
+    """Return a mesh just before the given work.
+
+    Late hits change an order, a duplicate flag, and the open visits of two days.
+    """
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit(4), a_hit(20), a_hit(1_436), a_hit(1_442), an_order(1_500, "o", "w"), a_hit(2_900)])
     mesh.settle()
@@ -118,7 +127,7 @@ def work_with_error(mesh: SmallMesh, reprocessor: Reprocessor) -> bool:
 
 @dataclass(frozen=True)
 class Variant:
-    """An error and two flags.
+    """A way in which work on a reprocessing fails.
 
     `after` tells whether the error comes after the effect. With `settles`, the settler settles all dirty days after the
     error.
@@ -185,7 +194,7 @@ def test_disturbed_days_are_marked_again_after_an_error_between_publication_and_
     mesh.send([a_hit(1_444)])
     mesh.settle()
     plan(mesh, [SITE], (DAY, DAY + 1))
-    scan = lose_raw_hits(mesh, TOMORROW)  # the lost hits make the reprocessing leave the next day to the settler
+    scan = lose_raw_hits(mesh, TOMORROW)  # because hits are lost, the reprocessing leaves the next day to the settler
     done(mesh, Work.RECOMPUTE)
     mesh.stores.raw.scan = scan  # type: ignore[method-assign]  # the records are restored
     request(mesh, Work.PUBLISH)

@@ -29,7 +29,7 @@ from tests.unit.reprocessed import a_settled_mesh, arrive, entries, logics
 from tests.unit.settling import DAY, NOON, SITE, a_hit, a_mesh, dirty
 from tests.unit.test_reprocessing_missing_hits import lose_raw_hits
 
-# Under v1, these hits are a visit that begins at 23:50. Under v0, the hits after midnight are in visits of the next
+# Hits that under v1 are one visit, which begins at 23:50. Under v0, the hits after midnight are in visits of the next
 # day.
 ACROSS = [a_hit(1_430), a_hit(1_442), a_hit(1_450)]
 ONE_DAY = (DAY, DAY + 1)

@@ -151,7 +151,8 @@ def test_carry_is_handed_on_after_a_restart() -> None:
 
 def test_flags_of_claims_are_handed_on_after_a_restart_and_are_set_and_taken_back() -> None:
     mesh = a_settled_mesh()
-    # The first claim on the order belongs to a copy. The second claim, two days later, therefore wins.
+    # The first claim on the order belongs to a copy. The second claim, whose hit is two days later, therefore gets the
+    # order.
     copy = replace(an_order(21, "o"), hit_id=HITS[1].hit_id)
     arrive(mesh, copy, an_order(3_005, "o", "w"))
     plan(mesh, [SITE])
@@ -187,7 +188,7 @@ def test_restored_day_is_marked_if_the_recomputed_day_before_hands_on_another_ca
     plan(mesh, [SITE])
     done(mesh, Work.RECOMPUTE)
     done(mesh, Work.PUBLISH)
-    # Under v0, the visit of the late hit has ended before midnight. Under v1, this visit is still open at midnight.
+    # The late hit's visit ends before midnight under v0, and is still open at midnight under v1.
     arrive(mesh, a_hit(1_425))
     mesh.settle()
     done(mesh, Work.ROLL_BACK)
@@ -207,7 +208,7 @@ def test_day_settled_since_under_the_wanted_logic_is_settled_again_from_the_new_
     arrive(mesh, a_hit(1_442))
     mesh.settle()
     there, before = entry(mesh, TOMORROW), rebuilt(mesh)[1].before
-    work_off(mesh, reprocessor_of(mesh))  # this repeats the portions, as after a crash before they were stored
+    work_off(mesh, reprocessor_of(mesh))  # portions are repeated, as if a crash had come before they were stored
     assert logics(mesh) == [V0.number] * 2
     assert (entry(mesh, TOMORROW), rebuilt(mesh)[1].before) == (there, before)
     assert dirty(mesh) == [TODAY, TOMORROW]
@@ -278,8 +279,8 @@ def test_orders_and_refunds_in_and_outside_the_range_count_once() -> None:
     mesh.settle()
     plan(mesh, [SITE], (DAY, DAY + 2))
     done(mesh, Work.RECOMPUTE)
-    # Claims arrive whose log times lie before and after the recomputation. These claims win orders from claims on days
-    # inside and outside the range.
+    # Further claims on orders arrive, with log times before and after the recomputation. These claims take orders from
+    # other claims, on days within and outside the reprocessed range.
     mesh.send([an_order(-1_990, "p", "y"), an_order(1_720, "q", "z")], collected_at=NOON - DAY_MS)
     arrive(mesh, an_order(4_410, "q", "u"), an_order(12, "o", "again"))
     done(mesh, Work.PUBLISH)

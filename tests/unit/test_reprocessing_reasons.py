@@ -1,4 +1,4 @@
-"""Test the reasons for which a recomputed site-day differs: visits and hits that both sides treat differently."""
+"""Test why a recomputed site-day differs: visits and hits that the old and the new settlement treat differently."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_rollback_that_recomputes_exchanges_the_sides() -> None:
 
 
 def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
-    """Settle DAY. Return the inputs of this settlement, and the result as one side of a comparison."""
+    """Settle DAY, and return the inputs and the result. The result can be the old or the new side of a comparison."""
     mesh = mesh or settled(*(a_hit(minute) for minute in (10, 12, 14, 16, 60)))
     bounds = {name: offset + 99 for name, offset in entries(mesh)[DAY].read_through.items()}
     worked = Attempt(settler_stores(mesh.stores), SiteDay(SITE, DAY), bounds, bounds).work()
@@ -140,7 +140,7 @@ def rows_of(inputs: DayInputs) -> pl.DataFrame:
 
 
 def with_last(side: Side, outcome: int) -> Side:
-    """Return the side of the comparison with `outcome` for the last hit, which is the only hit in its visit."""
+    """Return a copy of `side` in which the last hit has `outcome`. The last hit is alone in its visit."""
     outcomes = side.outcome.copy()
     outcomes[-1] = outcome
     return replace(side, outcome=outcomes, begun=2 if outcome == COUNTED else 1)

@@ -1,4 +1,7 @@
-"""Test stored reprocessings. Every field is restored. A value that is stored under another key counts as damaged."""
+"""Test stored reprocessings.
+
+After a read, every field has its stored value. If a value is stored under another key, the value counts as damaged.
+"""
 
 from __future__ import annotations
 

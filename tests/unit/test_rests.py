@@ -1,4 +1,4 @@
-"""Test the rests of the settler's thread. These rests limit the CPU time that settlement uses."""
+"""Test the rests (pauses) of the settler's thread, which limit the CPU time that settlement uses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Test rows that reports no longer read.
 
-The generation of these rows is listed as retired until the settler removes the rows.
+If reports no longer read a generation, it is listed as retired until the settler removes its rows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def let_the_settler_remove(mesh: SmallMesh, after_ms: int = SIX_MINUTES) -> list
 
 
 def fail_to_ingest(mesh: SmallMesh, site_day: SiteDay) -> None:
-    """Let the rows of a site-day never become readable."""
+    """Change the store so that the rows of a site-day never become readable."""
     ingested = mesh.stores.sink.ingested
 
     def stuck(of_day: SiteDay, generation: int) -> bool:
@@ -121,7 +121,7 @@ def test_cancel_also_removes_rows_that_a_killed_process_left() -> None:
     done(mesh, Work.RECOMPUTE)
     left = {
         site_day: mesh.stores.generations.begin(site_day) for site_day in DAYS
-    }  # the process died after these generations had begun, and before the site-days were stored as recomputed
+    }  # the process died after it began these generations, and before it stored the recomputed site-days
     done(mesh, Work.CANCEL, pace=SMALL_PORTIONS)
     assert stored(mesh).done == len(DAYS)
     found = {(each.site_day, each.generation) for each in retired(mesh)}

@@ -125,7 +125,10 @@ def test_order_that_comes_after_the_day_of_its_refund_was_settled_settles_it_aga
 
 
 def test_order_that_is_found_by_another_processor_settles_the_day_of_its_refund_again() -> None:
-    """Order and refund arrive at the same moment. Only the order's settlement therefore marks the day of the refund."""
+    """Order and refund arrive at the same moment.
+
+    The refund's day is marked dirty only by the settlement of the order's day.
+    """
     mesh = settled([a_refund(60, micros=0)])
     mesh.send([an_order(3 * DAY_MINUTES, "o", 70)])
     mesh.stream()

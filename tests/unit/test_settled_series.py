@@ -51,7 +51,10 @@ RECORDS = {
     ],
     705: [a_hit(700, "a")],
 }
-"""Hits by the minute of their log time. All hits are on time and in order."""
+"""Hits, keyed by the minute of their log time.
+
+All hits are on time. Except for the copy, each visitor's hits arrive in order.
+"""
 
 
 def a_mesh() -> SmallMesh:

@@ -135,7 +135,7 @@ def test_first_claim_on_an_order_wins_whatever_its_day() -> None:
 
 
 def test_claim_that_proves_to_be_a_copy_hands_the_order_to_the_other_day() -> None:
-    # In log order, these are the hit "x", its copy with an order, and the same order on the next day.
+    # The log has three hits: hit "x", then a copy of "x" with an order, then the same order on the next day.
     first, copy = a_hit(60, hit_id="x"), an_order(90, "o", hit_id="x")
     mesh = settled([first, copy, an_order(1_500, "o", visitor="w")])
     assert totals(mesh, DAY, "orders", "duplicate_hits") == (0, 1)
@@ -166,8 +166,8 @@ def test_original_from_a_partition_that_was_behind_makes_a_hit_of_a_settled_day_
     mesh.send([a_hit(30, hit_id="same")], partition=1)
     mesh.settle()
     assert totals(mesh, DAY, "hits", "duplicate_hits") == (1, 0)
-    # The collect time limits the log time of the next record. This record therefore comes before the hit in the other
-    # partition.
+    # The early collect time gives the next record an early log time. In log order, the record therefore precedes the
+    # hit in the other partition.
     mesh.send([a_hit(-60, hit_id="same")], partition=0, collected_at=later - 60 * MINUTE)
     mesh.settle()
     assert totals(mesh, DAY - 1, "hits", "duplicate_hits") == (1, 0)

@@ -228,7 +228,7 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
 class BehindAtFirst:
     """A metric store whose first answer is that nothing is ingested.
 
-    The sums of the store may be read only after the second question.
+    The settler may read the store's sums only after a second call has returned the ingested positions.
     """
 
     def __init__(self, store: Any) -> None:

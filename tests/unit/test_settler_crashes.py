@@ -24,7 +24,10 @@ EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear"
 
 
 class Crash(BaseException):
-    """The simulated end of the process. The class does not derive from Exception, so that no code handles the error."""
+    """The simulated end of the process.
+
+    The class derives from BaseException, so that no `except Exception` catches the error.
+    """
 
 
 class Crashing:

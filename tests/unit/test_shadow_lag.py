@@ -24,9 +24,9 @@ Reached = Mapping[PartitionId, PartitionProgress]
 
 
 def books_with(answers: list[int], shadow_at: int) -> Bookkeeping:
-    """Return a store at offset 9 with a shadow stream at `shadow_at`.
+    """Return a store whose live stream is at offset 9, and whose shadow stream is at `shadow_at`.
 
-    Each call for ingested positions takes an answer.
+    Each call for ingested positions returns the next of `answers`.
     """
     stores = open_stores("memory:", ManualClock(NOON))
     partitions = list(stores.progress.progress(Topic.HITS))

@@ -28,16 +28,16 @@ from tests.support.reporters import control_backend
 DAY_MS, HOUR = 86_400_000, 3_600_000
 DAY = 20_000
 BEGAN = DAY * DAY_MS - 26 * HOUR
-"""The log time from which a stream whose first day is DAY reads."""
+"""If the first day of a stream is DAY, the stream reads the log from this log time."""
 CLOSED = DAY * DAY_MS + 26 * HOUR
-"""The last log time at which the day before DAY is the newest closed day."""
+"""The last log time at which the day before DAY is not closed yet."""
 OPERATOR = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
 
 
 class Mesh:
     """A mesh with two partitions of hits.
 
-    Each partition has a record before BEGAN, a record at BEGAN and a record after it.
+    Each partition has three records: before, at and after the log time BEGAN.
     """
 
     def __init__(self) -> None:

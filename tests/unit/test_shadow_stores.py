@@ -1,4 +1,4 @@
-"""Test the stores of a stream beside the live stream: the records that it reads, the time of reading, and its rows."""
+"""Test the stores of a shadow stream: which records the stream reads, when it reads them, and where its rows go."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ STARTED = StreamTable().started(STREAM, NOON)
 
 
 class MovedReader(MemoryLogReader):
-    """A reader in a consumer group. The group may take partitions away, and the reader reports this once."""
+    """A reader in a consumer group.
+
+    If the group has taken partitions away, the next call raises PartitionsMoved once.
+    """
 
     beats = 0
     is_moved = False

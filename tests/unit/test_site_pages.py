@@ -1,4 +1,4 @@
-"""Test that the first site-days of several sorted sources are found in pages. Few rows must be read."""
+"""Test that pages of several sorted sources give the first site-days of all sources. Few rows must be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test theta sketches. Sketches have the library's bytes and unions. Other bytes are refused."""
+"""Test theta sketches.
+
+Sketches and unions have the same bytes as those of the DataSketches library. Bytes that are no such sketch are refused.
+"""
 
 import base64
 import hashlib
@@ -97,7 +100,8 @@ def test_a_group_that_samples_itself_leaves_its_neighbours_exact() -> None:
 
 
 def test_hashes_that_share_their_upper_bits_stay_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The hashes differ only in the lowest bits. A sort key that begins with a group number has no room for these bits.
+    # The hashes differ only in the lowest bits. If a sort key began with a group number, the lowest bits would not fit
+    # into the key.
     near = np.array([0b1001, 0b1000, 0b1001, 0b1010, 0b1000], np.uint64)
     monkeypatch.setattr(sketches_module, "theta_hashes", lambda keys: near)
     found = cell_sketches(near, np.full(5, 200), 256)
@@ -257,9 +261,9 @@ def test_group_ids_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("visitors", [EXACT_LIMIT, EXACT_LIMIT + 1, 16_000, 40_000])
 def test_row_that_windows_cut_differently_is_exact_or_marked_as_an_estimate(visitors: int) -> None:
-    """A window with more than EXACT_LIMIT visitors samples them.
+    """If a window has more than EXACT_LIMIT visitors, its sketch is a sample.
 
-    A division into other windows may change an estimate, but no exact number.
+    If records are divided into other windows, an estimate may change, but an exact number may not.
     """
     keys = np.random.default_rng(visitors).permutation(keys_from(1, visitors))
     for windows in (1, 2, 3, 10, 100):

@@ -1,6 +1,6 @@
-"""Test hits that are sorted by site once for many site-days.
+"""Test raw hits that are sorted by site once and then settled as many site-days.
 
-Each site-day must get the hits that it would read itself.
+Each site-day must get the same hits as a separate read for this site-day returns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test health checks. A listener answers with bytes of real servers."""
+"""Test health checks. A local listener answers with the bytes that real servers send."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Test processes that outlive the process that started them.
 
-These processes are found again, stopped, and killed if they hang.
-
-No other process is mistaken for one of these processes.
+A later command finds the surviving process, stops it, and kills it if it hangs. If another process has got the same
+process id, the command leaves the other process alone.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from hitmesh.tools.stack.processes import Note
 from tests.support.waiting import eventually
 
 SLEEPS = ("/bin/sleep", "60")
-# A process that ignores SIGTERM. The process prints a line as soon as SIGTERM has no effect.
+# A process that ignores SIGTERM. The process prints a line when it has begun to ignore SIGTERM.
 DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 
 

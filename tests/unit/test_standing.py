@@ -1,4 +1,7 @@
-"""Test the cache of sites' standings. The cache is bounded, and returns the newest entry that covers the days."""
+"""Test the reporter's cache of sites' settlement states.
+
+The cache is bounded, and returns the newest entry that covers the days.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test that a failing thread first logs the failure. The process then ends, or the thread recovers."""
+"""Test that a failing thread first logs the failure.
+
+After the log line, either the process ends or the thread recovers.
+"""
 
 from __future__ import annotations
 

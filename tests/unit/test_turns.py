@@ -1,6 +1,6 @@
-"""Test when states are saved (decision 0034): one after the other, as often as set.
+"""Test when partitions' states are saved (decision 0034): one after the other, at the configured interval.
 
-Saves take at most 2 % of the time.
+Saves use at most 2 % of the time.
 """
 
 from __future__ import annotations

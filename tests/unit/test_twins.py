@@ -1,4 +1,7 @@
-"""Test different texts with the same hash64 (rule D0). These texts stay distinct from the log to settled rows."""
+"""Test different texts with the same hash64 (rule D0).
+
+From the log to settled rows, the product must never take one text for the other.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ from tests.unit.settling import SITE, TODAY, TOMORROW, a_hit, a_mesh, an_order, 
 
 
 class OvertakenProgress:
-    """A progress reader. After its caller has read the progress of both topics once, another settler works."""
+    """A progress reader.
+
+    When a settler has read the progress of both topics for the first time, another settler works.
+    """
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.progress, overtake
@@ -147,7 +150,7 @@ def test_first_settlement_of_a_day_is_computed_again_if_reports_began_to_read_an
 
 
 class OvertakenLedger:
-    """A store of generations. Another settler works before the first read of a ledger entry."""
+    """A store of generations. Just before a settler first reads a ledger entry, another settler works."""
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:
         self._port, self._overtake = mesh.stores.generations, overtake
@@ -251,7 +254,10 @@ def test_day_that_was_settled_before_the_flags_that_it_depends_on_is_settled_aga
 
 
 class Died(BaseException):
-    """The simulated end of the process. The class does not derive from Exception, so that no code handles the error."""
+    """The simulated end of the process.
+
+    The class derives from BaseException, so that no `except Exception` catches the error.
+    """
 
 
 INTENT_MS = 3_600_000

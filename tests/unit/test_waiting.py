@@ -1,4 +1,4 @@
-"""Test hits that wait for settlement (rule S9): when the wait is stored, and that adjacent days are not confirmed."""
+"""Test hits that wait for settlement (rule S9): waiting hits are noted, and adjacent days are not confirmed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ NOON = DAY * DAY_MS + 12 * HOUR
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[LiveMesh]:
-    """Return a mesh three days before NOON. Out-of-order hits wait if their visitor has three kept hits."""
+    """Return a mesh whose clock is three days before NOON.
+
+    Out-of-order hits wait if their visitor has three kept hits.
+    """
     limits = replace(SMALLEST, kept_of_visitor=3)
     with LiveMesh("memory:", tmp_path, NOON - 3 * DAY_MS, [SITE], partitions=1, limits=limits) as made:
         yield made

@@ -19,14 +19,14 @@ HITS = hit_rows([RefHit(SITE, f"v{number}", f"h{number}", number, page_path=f"/{
 
 
 def a_record(rows: pl.DataFrame) -> bytes:
-    """Return a record in the older stored form. This form has no checksum, so damage reaches the decoder."""
+    """Return a record in the older stored form, which has no checksum, so that damage reaches the decoder."""
     target = BytesIO()
     rows.write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
     return target.getvalue()
 
 
 def buffers_that_are_read(value: bytes) -> set[int]:
-    """Return the numbers of the record's buffers that a read for settlement unpacks."""
+    """Return the numbers of the compressed buffers that settlement unpacks when it reads the record."""
     read, at, number = set(), value.find(ZSTD), 0
     while at >= 0:
         try:

@@ -1,8 +1,9 @@
 """Test write timestamps (decision A6).
 
-The timestamps are functions of the records, and increase strictly with the records. A store keeps the value with the
-greatest write timestamp, without reading the previous value. If two values have equal timestamps, the store may keep
-either of them. Counts are therefore lost if a timestamp decreases, or if it stays the same while records arrive.
+A write timestamp depends only on the records. With every further record, the timestamp increases. A store keeps the
+value with the greatest write timestamp, without reading the previous value. If two values have equal timestamps, the
+store may keep either of them. Counts are therefore lost if a timestamp decreases, or if it stays the same while records
+arrive.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The call is idempotent: if the site already has an equal rule, this rule is returned unchanged.
 
-Limits: a site has at most 50 rules, and at most 1,000 with its deleted rules. A value has at most 200 characters. All
-patterns of a kind together have at most 150 RE2 instructions.
+Limits: a site has at most 50 rules, and at most 1,000 rules including the deleted rules. A value has at most 200
+characters. All patterns of a kind together have at most 150 RE2 instructions.
 """
 
 from __future__ import annotations

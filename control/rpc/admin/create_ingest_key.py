@@ -41,8 +41,8 @@ def create_ingest_key(
         )
     if wanted.unbounded_history and not RIGHTS[kind].sets_times:
         raise RefusedError(
-            f"a {kind.value} key cannot send hits of any age (rule T3): leave out unbounded_history, or create a "
-            "server key",
+            f"unbounded_history is set for a {kind.value} key, but only server keys may send hits of any age (rule "
+            "T3): leave out unbounded_history, or create a server key",
             field="key.unbounded_history",
             value=kind.value,
         )

@@ -1,7 +1,7 @@
-"""CreateSite: create a site for the caller's merchant. Zone, currency, spread and policy are immutable afterwards.
+"""CreateSite: create a site for the caller's merchant.
 
-Limits: site id up to 64 characters; spread up to 64 partitions. The call is idempotent: creating the same site again
-returns the stored site.
+The new site's zone, currency, spread and first policy are immutable. Limits: site id up to 64 characters; spread up to
+64 partitions. The call is idempotent: creating the same site again returns the stored site.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFAULT_SPREAD: Final = 1
 
 
 def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
-    """Return the site, whether the call created it or it was stored before.
+    """Return the new site, or the stored site if the same site was created before.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.

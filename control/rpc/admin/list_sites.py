@@ -45,7 +45,7 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
 def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[str | None, str | None]:
     """Return the merchant to list, and the only site that the key may read.
 
-    The merchant is None for all merchants, the site None for all sites.
+    If the merchant is None, all merchants are listed. If the site is None, the key may read all sites.
     """
     if backend.open_reads:
         return (None if parent == ALL else checked_merchant(parent)), None

@@ -44,7 +44,8 @@ def schedule_visit_policy(
     wanted = request.change
     if not wanted.HasField("visit_policy"):
         raise RefusedError(
-            "change.visit_policy is missing: send the whole policy, because a change is never edited; {} is policy v1",
+            "change.visit_policy is missing: send the whole policy, because a stored change cannot be completed later; "
+            "{} is policy v1",
             field="change.visit_policy",
             reason=ErrorReason.MISSING_FIELD,
         )

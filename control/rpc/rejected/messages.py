@@ -1,4 +1,4 @@
-"""Refused hits as messages, and the rule that only operators may call."""
+"""Refused hits as messages, and the rule that only operators may read refused hits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hitmesh.runtime.rpc_values import timestamp
 
 OPERATOR_RULE: Final = "the bytes of rejected hits contain data of visitors that no report shows"
 _PREFIX: Final = "REASON_"
-# A key's first part says whether a whole batch was refused. Its second part says whether the bytes are JSON.
+# The first part of a key says whether a whole batch was refused. The second part of a key says whether the bytes are
+# JSON.
 _FORMS: Final = {
     (False, False): pb.REJECTED_HIT_FORM_HIT,
     (False, True): pb.REJECTED_HIT_FORM_HIT_JSON,
@@ -25,8 +26,8 @@ _FORMS: Final = {
 def rejected_message(hit: RejectedHit) -> pb.RejectedHit:
     """Return a refusal as a message.
 
-    The bytes of a refusal without an origin are left out: an earlier version stored whole batches without an origin,
-    and a whole batch contains the ingest key.
+    If a refusal has no origin, the message leaves out the refusal's bytes, because the bytes may contain an ingest key.
+    An earlier version stored whole batches with their ingest keys, but without an origin.
     """
     message = pb.RejectedHit(
         name=name_of(key_of(hit)),

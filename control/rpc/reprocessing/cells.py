@@ -1,7 +1,7 @@
 """Find the cells (15 minutes UTC of a site) whose sums differ between two generations.
 
 For each row source, the metric store is queried twice: with the old generations and with the new generations. This
-module loads Polars, so it is imported at the first question.
+module loads Polars, so it is imported only when a call compares rows.
 """
 
 from __future__ import annotations

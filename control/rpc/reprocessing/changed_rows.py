@@ -1,6 +1,6 @@
-"""Complete a difference with the most changed values and cells.
+"""Add the most changed values and cells to a response of GetReprocessingDiff.
 
-Both are computed from the metric store's rows, for the old and the new generations.
+The values and cells are computed from the metric store's rows of the old and the new generations.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def add_rows(
     limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> None:
-    """Add the values of the requested dimension and the requested cells, without site-days whose rows are lost.
+    """Add the most changed values of the requested dimension, and the most changed cells, if requested.
+
+    Site-days whose rows are lost are left out.
 
     Raises:
         RefusedError: a limit is exceeded, rows are removed, or the metric cannot be broken down.

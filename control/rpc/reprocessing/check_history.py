@@ -1,8 +1,8 @@
 """CheckHistory: check in pages whether the stored values of settled site-days agree with the ledger.
 
 Limits: a request has at most 1,000 site names; a page ends after 500 site-days, 1,000 sites, about 2,000,000 raw hits
-or 2,000 log records. A page may end within a site-day, and the next page continues there. A site-day may therefore have
-any size.
+or 2,000 log records. A page may end within a site-day, and the next page continues there, so a site-day may have any
+number of hits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_PAGE: Final = 500
 _RULE: Final = "a check reads raw hits and delays the calls of all merchants"
 _FAR: Final = 10**6
-"""A number of days beyond every date that the contract accepts."""
+"""A UTC day, as days since 1970-01-01, that is later than every date that the contract accepts."""
 
 
 def check_history(
@@ -124,7 +124,8 @@ def _position_text(last: SiteDay, begun: Begun | None) -> str:
 def _after(request: pb.CheckHistoryRequest) -> tuple[SiteDay | None, Begun | None]:
     """Return the previous page's last complete site-day, and the site-day that the page began but did not complete.
 
-    For the first page, both are None. If the previous page completed its last site-day, the second value is None.
+    For the first page, return (None, None). If the previous page completed its last site-day, the second item of the
+    result is None.
     """
     from control.history.checking import Begun  # loads Polars
 

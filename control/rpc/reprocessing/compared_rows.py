@@ -2,7 +2,7 @@
 
 The keys are a dimension's values, or cells.
 
-This module loads Polars, so it is imported at the first question.
+This module loads Polars, so it is imported only when a call compares rows.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Compared(NamedTuple):
     """Compared rows.
 
     Attributes:
-        changes: a table with the key columns, metric, old and new. It has a row for each key and metric whose sum
-            differs.
+        changes: a table with the key columns, metric, old and new. The table has a row for each key and metric whose
+            sum differs.
         sums: each measure's sums over all keys.
     """
 
@@ -54,7 +54,7 @@ class ChangedKeys(NamedTuple):
 
 
 def compare(old: pl.DataFrame, new: pl.DataFrame, keys: Sequence[str], measures: Sequence[str]) -> Compared:
-    """Compare the measures of both sides' rows by key.
+    """Compare the measures of the old and the new rows by key.
 
     Args:
         old: a table with the key columns and a column per measure; a key may have several rows.

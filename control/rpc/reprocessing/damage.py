@@ -10,5 +10,5 @@ from hitmesh.runtime.logs import logger
 
 
 def note_damage(error: StoreCorrupt) -> None:
-    """Log that a stored reprocessing is left out; the message names the reprocessing."""
+    """Log that a list leaves out a damaged reprocessing. The logged message names the reprocessing."""
     logger().error("reprocessing_is_damaged", message=error.message)

@@ -26,7 +26,7 @@ _AMOUNTS: Final = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping"
 UNITS: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(_COUNTS, COUNT) | dict.fromkeys(_AMOUNTS, MICROS) | {"visit_duration_total": MS}
 )
-"""The unit of each measure and sketch in settled rows, keyed by the metric that adds up the measure or sketch.
+"""The unit of each measure and sketch in settled rows, keyed by name.
 
 `visitors` is the distinct count of a site-day; a sum over site-days counts a visitor once per site-day.
 """
@@ -43,7 +43,7 @@ class Sums(NamedTuple):
     absolute: int = 0
 
     def plus(self, old: int, new: int) -> Sums:
-        """Return the sums with the values of a further part added."""
+        """Return the sums including a further part, which has the sums `old` and `new`."""
         return Sums(self.old + old, self.new + new, self.absolute + abs(new - old))
 
     @property
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
     erased: int = 0
 
     def plus(self, entry: LedgerEntry) -> Outcome:
-        """Return the outcome with a further ledger entry added."""
+        """Return the outcome including a further ledger entry."""
         return Outcome(
             self.accepted + entry.accepted,
             self.counted + entry.counted,
@@ -80,8 +80,9 @@ class Outcome(NamedTuple):
 class Tally:
     """Old and new sums over several site-days.
 
-    `sums` has all metrics that are not 0 in both generations; `changed` has only metrics with a difference. `reasons`
-    adds up the reasons of the `explained_site_days`. The reasons of other changed site-days are not known.
+    `sums` has all metrics except those that are 0 in both generations; `changed` has only metrics with a difference.
+    `reasons` is the sum of all known change reasons. `explained_site_days` is the number of site-days whose reasons are
+    known.
     """
 
     site_days: int = 0
@@ -116,7 +117,7 @@ class Tally:
 class Differences:
     """The differences of site-days in total, per UTC day and per site. Days and sites without a change are absent.
 
-    `disturbed` lists site-days outside the plan that the settler settles again after the publication.
+    `disturbed` has the site-days that are not in the plan, but are settled again after the publication.
     """
 
     total: Tally = field(default_factory=Tally)
@@ -141,7 +142,7 @@ def differences(rebuilt: Iterable[Rebuilt]) -> Differences:
 
 
 def is_changed(rebuilt: Rebuilt) -> bool:
-    """Return whether a sum or the ledger of a site-day differs."""
+    """Return whether a site-day's sums or ledger differ between the old and the new generation."""
     is_equal = rebuilt.before.ledger == rebuilt.after.ledger
     return not is_equal or any(change.old != change.new for change in rebuilt.changes.values())
 

@@ -48,7 +48,7 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
     for field in ("first_utc_date", "last_utc_date", "logic"):
         if wanted.HasField(field):
             raise RefusedError(
-                f"{field} is set, but an erasure covers all days and keeps the version of each day: leave {field} out",
+                f"{field} is set, but an erasure covers all days and keeps the logic of each day: leave {field} out",
                 field=f"reprocessing.{field}",
             )
     name = wanted.sites[0]
@@ -65,11 +65,11 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
     """Return the digests of a visitor's keys.
 
-    The keys are computed as in the collector (rule I1).
+    This function computes the keys in the same way as the collector (rule I1).
 
     Raises:
-        RefusedError: the number of identifiers is 0 or too large, an identifier is invalid, or the site does not
-            identify visitors by user id and the request has user ids.
+        RefusedError: the number of identifiers is 0 or too large, an identifier is invalid, or the request has user ids
+            although the site does not identify visitors by user id.
     """
     count = len(visitor.visitor_ids) + len(visitor.user_ids) + len(visitor.visitor_keys)
     if not 1 <= count <= MAX_KEYS:
@@ -82,8 +82,8 @@ def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -
         )
     if visitor.user_ids and not site.identify_by_user_id:
         raise RefusedError(
-            f"user_ids are given, but {site.name} has no visitors by user id, because its identify_by_user_id is not "
-            "set: send the visitor's visitor_ids or visitor_keys",
+            f"user_ids are given, but {site.name} does not identify visitors by user id (identify_by_user_id is not "
+            "set): send the visitor's visitor_ids or visitor_keys",
             field=f"{_VISITOR}.user_ids",
             value=site.name,
         )

@@ -47,7 +47,10 @@ DEFAULT_TOP: Final = 10
 MAX_TOP: Final = 100
 MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
-"""Maximum number of recomputed site-days in memory. A site-day's two carries may take megabytes."""
+"""Maximum number of recomputed site-days in memory.
+
+A carry contains the visits that are open at a day's end. The two carries of a site-day may take megabytes.
+"""
 
 
 class Part(NamedTuple):
@@ -102,7 +105,7 @@ def get_reprocessing_diff(
 
 
 def rebuilt_in(stored: Reprocessings, id_: str, part: Part, checkpoint: Checkpoint) -> Iterator[Rebuilt]:
-    """Yield a part's recomputed site-days, sorted by site and day.
+    """Yield the recomputed site-days in a part of a reprocessing, sorted by site and day.
 
     Each site-day has only the values that a comparison needs.
     """
@@ -153,7 +156,7 @@ def _add_disturbed(
     reprocessing: Reprocessing,
     generations: Generations,
 ) -> None:
-    """Add settled site-days outside the plan that the settler settles again after the publication."""
+    """Add the settled site-days that are outside the plan, and that the settler settles again after the publication."""
     disturbed = sorted(each for each in compared.disturbed if not reprocessing.is_planned(each.day))
     for site, of_site in groupby(disturbed, key=lambda each: each.site):
         days = [each.day for each in of_site]

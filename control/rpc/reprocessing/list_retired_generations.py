@@ -91,7 +91,7 @@ def _holders(stored: Reprocessings, found: Sequence[RetiredGeneration]) -> dict[
 
 
 def _rebuilt(stored: Reprocessings, reprocessing: Reprocessing, site_day: SiteDay) -> Rebuilt | None:
-    """Return a reprocessing's recomputed site-day, or None if the site-day is not recomputed by this reprocessing."""
+    """Return a reprocessing's result for a site-day, or None if the reprocessing did not recompute the site-day."""
     site, day = site_day
     if site not in reprocessing.sites or not reprocessing.first_day <= day < reprocessing.reach:
         return None

@@ -24,7 +24,7 @@ MAX_SHOWN_SITES: Final = 100
 def planned_message(reprocessing: Reprocessing, speed: Speed) -> pb.Reprocessing:
     """Return a plan's content, without name, state and times."""
     plan = plan_for(reprocessing, speed)
-    keeps_logic = reprocessing.kind is not Kind.LOGIC  # these kinds keep each site-day's version
+    keeps_logic = reprocessing.kind is not Kind.LOGIC  # all other kinds keep each site-day's logic version
     return pb.Reprocessing(
         kind=pb.ReprocessingKind.Value(f"REPROCESSING_KIND_{reprocessing.kind.name}"),
         logic=None if keeps_logic else reprocessing.logic,

@@ -1,12 +1,12 @@
 """Request a change of a reprocessing's state, such as its publication.
 
-The settler and other callers may change the same reprocessing meanwhile.
+While a request runs, the settler and other callers may change the same reprocessing.
 
-A request replaces the stored reprocessing only if nobody has changed the stored value since the request read it.
-Otherwise the request starts again from the changed value. A request is refused if some of its site-days belong to
-another open reprocessing. A rollback or a repeated publication is also refused if a later publication changed the same
-site-days. Two callers may open overlapping reprocessings at the same moment. Each call then finds the other
-reprocessing, and at least one call withdraws its request.
+A request replaces the stored reprocessing in a conditional write. If the stored value has changed since the request
+read it, the request starts again. A request is refused if some of its site-days belong to another open reprocessing. A
+rollback or a repeated publication is also refused if a later publication changed the same site-days. If two callers
+open overlapping reprocessings at the same moment, each call finds the other reprocessing, and at least one call
+withdraws its request.
 """
 
 from __future__ import annotations
@@ -69,11 +69,12 @@ def request_work(stored: Reprocessings, id_: str, work: Work, now: Callable[[], 
 
 
 def _kept(stored: Reprocessings, before: Reprocessing, following: Reprocessing, work: Work) -> Reprocessing:
-    """Return the opened reprocessing, or raise if a conflicting reprocessing was opened or published meanwhile.
+    """Return the opened reprocessing, or raise if a conflicting reprocessing was opened or published in the meantime.
 
-    Withdraw the request before raising. If the settler has already begun the work, the request remains, and no error is
-    raised. A remaining request does no harm. The settler works on reprocessings in sequence and withdraws work that
-    would undo a later publication. It recomputes site-days that another publication changed.
+    Before the error is raised, the request is withdrawn. If the settler has already begun the work, the request
+    remains, and no error is raised. A request that remains does no harm: the settler works on reprocessings in
+    sequence, and withdraws work that would undo a later publication. The settler also recomputes site-days that another
+    publication changed.
     """
     try:
         refuse_conflict(before, work, stored.all(note_damage))

@@ -70,10 +70,10 @@ def scope_of(
     limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> Scope:
-    """Return the sites that the names stand for, with their settled site-days in [first_day, end_day).
+    """Return the sites that the names select, and count the sites' settled site-days and hits in [first_day, end_day).
 
-    A site that only a `-` selects is left out if it has no settled day in the range. Each site is read separately, and
-    so is each ledger. The checkpoint is called before each read.
+    A site that only a `-` selects is left out if it has no settled day in the range. Each site and each ledger is a
+    separate read. The checkpoint is called before each read.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
@@ -105,8 +105,8 @@ def sites_in_order(
 ) -> Iterator[str]:
     """Return an iterator over the sites that the names stand for, in name order, beginning with the site `first`.
 
-    Names are checked by the call itself. Sites are read in pages while the caller iterates, so the number of sites is
-    not limited.
+    The names are checked before the iterator is returned. Sites are read in pages while the caller iterates, so the
+    number of sites is not limited.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
@@ -188,7 +188,7 @@ def _refuse_number(names: Sequence[str], path: str, limit: int) -> None:
 
 
 def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
-    """Return the site with a full name.
+    """Return the site with this full name.
 
     Raises:
         NotFound: the site does not exist.
@@ -227,7 +227,7 @@ def _add(listed: set[str], sites: Iterator[str], path: str, name: str, limit: in
 
 def _stands_for_none(path: str, name: str) -> NotFound:
     return NotFound(
-        f"{name[:160]!r} stands for no site: list the sites with `hitmesh sites` (ListSites)", field=path, value=name
+        f"{name[:160]!r} matches no site: list the sites with `hitmesh sites` (ListSites)", field=path, value=name
     )
 
 

@@ -1,4 +1,4 @@
-"""Add each site's rules version to a plan of kind RULES, and the number of hits without a stored network.
+"""Complete a plan of kind RULES with each site's rules version, and with the number of hits without a stored network.
 
 A plan contains the versions from the time of planning, so later changes of the rules do not affect the reprocessing.
 """
@@ -38,7 +38,7 @@ def with_site_rules(
 def _first_day_with_networks(rules: SiteRules, planned: Reprocessing) -> int:
     """Return the first planned day that began after `store_network` was set.
 
-    If there is no such day, return the plan's end.
+    If no planned day began after `store_network` was set, return the day after the plan's last day.
     """
     if rules.networks_since is None:
         return planned.end_day

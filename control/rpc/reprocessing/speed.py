@@ -9,11 +9,14 @@ from hitmesh.model.plan import HIT_US, KEEP_REPLACED_DAYS, SITE_DAY_MS, Kind, Pl
 from hitmesh.model.reprocessings import Reprocessing
 
 MIN_MEASURED_MS: Final = 1_000
-"""A shorter duration is mainly the wait for the settler's current pass, so it does not measure the speed."""
+"""Minimum duration in ms of a reprocessing whose speed is measured.
+
+A shorter reprocessing spends most of its time waiting until the settler's current pass ends.
+"""
 
 
 class Speed(NamedTuple):
-    """Time per hit in µs, and additional time per site-day in ms."""
+    """The speed of a reprocessing: time per hit in µs, and additional time per site-day in ms."""
 
     hit_us: float = HIT_US
     site_day_ms: float = SITE_DAY_MS
@@ -22,8 +25,8 @@ class Speed(NamedTuple):
 def measured_speed(newest_first: Iterable[Reprocessing]) -> Speed:
     """Return the speed of the newest measured reprocessing, or the default speed if no reprocessing was measured.
 
-    A measured duration includes the time for hits and the time for site-days. Both default times are therefore
-    multiplied by the same factor.
+    A measured duration includes the time for hits and the time for site-days, so both default times are multiplied by
+    the same factor.
     """
     for each in newest_first:
         estimate_s = plan_of(each.logic, each.site_days, each.hits).seconds
@@ -34,7 +37,7 @@ def measured_speed(newest_first: Iterable[Reprocessing]) -> Speed:
 
 
 def plan_for(reprocessing: Reprocessing, speed: Speed) -> Plan:
-    """Return the plan of a reprocessing at this speed."""
+    """Return the plan of a reprocessing. The speed determines the plan's estimated duration."""
     return plan_of(
         reprocessing.logic,
         reprocessing.site_days,

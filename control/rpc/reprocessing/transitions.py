@@ -20,7 +20,7 @@ _COMMANDS: Final = {
     Work.ROLL_BACK: "rollback",
     Work.CANCEL: "cancel",
 }
-"""The subcommand of `hitmesh reprocess` that requests each work, for messages."""
+"""For each kind of work, the subcommand of `hitmesh reprocess` that requests the work; used in messages."""
 _READABLE: Final = (State.DIFF_READY, State.PUBLISHED, State.ROLLED_BACK)
 
 
@@ -38,14 +38,14 @@ def state_at(reprocessing: Reprocessing, now: int) -> State:
 def is_requested_or_done(reprocessing: Reprocessing, work: Work) -> bool:
     """Return whether the work is already requested or done.
 
-    A request for work that is requested or done changes nothing.
+    If the work is already requested or done, a repeated request changes nothing.
     """
     is_requested = reprocessing.state is State.RUNNING and reprocessing.work is work
     return is_requested or reprocessing.state is next_state(reprocessing.kind, work)
 
 
 def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
-    """Return the reprocessing with the requested work, as the next version.
+    """Return the next version of a reprocessing, in which the work is requested.
 
     A plan is cancelled at once. A repeated request for failed work continues from the recorded progress.
 
@@ -67,8 +67,8 @@ def requested(reprocessing: Reprocessing, work: Work, now: int) -> Reprocessing:
 def conflicting(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) -> Sequence[Reprocessing]:
     """Return the other open reprocessings of the same or adjacent site-days, the oldest first.
 
-    Adjacent days matter, because a changed visit may continue into the day after the plan. The plan then also
-    recomputes that day.
+    Adjacent days matter: if a changed visit continues into the day after the plan, the settler also recomputes that
+    day.
     """
     others = (other for other in stored if other.id != reprocessing.id and other.state in OPEN_STATES)
     return sorted(filter(reprocessing.touches, others), key=lambda other: (other.created_at, other.id))
@@ -102,7 +102,7 @@ def newer_conflict(reprocessing: Reprocessing, newer: Reprocessing) -> RefusedEr
 
 
 def refuse_conflict(reprocessing: Reprocessing, work: Work, stored: Sequence[Reprocessing]) -> None:
-    """Refuse work that opens a reprocessing if the work conflicts with another reprocessing of the same site-days.
+    """Refuse work that would open a reprocessing in conflict with another reprocessing of the same site-days.
 
     Raises:
         RefusedError: another reprocessing is open, or was published later and is still PUBLISHED.
@@ -124,7 +124,10 @@ def _is_requestable(reprocessing: Reprocessing, state: State, work: Work) -> boo
 
 
 def _after_failure(reprocessing: Reprocessing) -> frozenset[Work]:
-    """Return the work that can be requested after a failure; an erasure that removed hits can only continue."""
+    """Return the kinds of work that can be requested after a failure.
+
+    If the publication of an erasure failed, only the publication can be requested again.
+    """
     works = AFTER_FAILURE[reprocessing.work] if reprocessing.work else frozenset[Work]()
     return works - {Work.ROLL_BACK} if reprocessing.kind is Kind.ERASE else works
 
@@ -151,7 +154,10 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
         rule = "removed hits cannot be restored, so a published erasure can only end as ERASED; wait for this state"
     elif state is State.RUNNING and reprocessing.work:
         running = _COMMANDS[reprocessing.work]
-        rule = f"wait until the work of {running} has ended (`hitmesh reprocess status`); only run can be cancelled"
+        rule = (
+            f"wait until the work of {running} has ended (`hitmesh reprocess status`); only the work of run can be "
+            "cancelled"
+        )
     else:
         rule = f"{_COMMANDS[work]} is possible in {states}; {_next_command(reprocessing, state)}"
     return RefusedError(
@@ -173,7 +179,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     """
     state = state_at(reprocessing, now)
     is_moving = state in (State.RUNNING, State.FAILED) and reprocessing.work in (Work.PUBLISH, Work.ROLL_BACK)
-    # The differences of an erasure show the visitor's numbers, so the settler removes them.
+    # The differences of an erasure show the visitor's numbers, so the settler removes the differences.
     is_moving &= reprocessing.kind is not Kind.ERASE
     if is_moving or state in _READABLE:
         return
@@ -193,8 +199,8 @@ def refuse_without_rows(reprocessing: Reprocessing, published: Iterable[int], no
 
     Replaced rows are kept for a limited time.
 
-    If a site-day's entry is older than the reprocessing, no generation was replaced, so the rows of both generations
-    are stored.
+    If a site-day's current entry is older than the reprocessing, no rows of the site-day were replaced, so the rows of
+    both generations are stored.
 
     Args:
         reprocessing: the reprocessing.

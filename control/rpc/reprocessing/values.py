@@ -1,10 +1,10 @@
-"""The values of a dimension whose sums differ between two generations.
+"""Find the values of a dimension for which sums differ between two generations.
 
-For each row source, the metric store is queried twice: with the old generations and with the new generations. For each
-metric, a dimension selects the same column as in reports. For example, `page_path` is the landing page for visits, and
-the exit page for exits.
+For each row source, the metric store is queried twice: with the old generations and with the new generations. As in
+reports, a dimension can select different columns for different metrics. For example, `page_path` is the landing page
+for visits, and the exit page for exits.
 
-This module loads Polars, so it is imported at the first question.
+This module loads Polars, so it is imported only when a call compares rows.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _rows(
 ) -> pl.DataFrame:
     """Return a table with a row per value, and a column per measure.
 
-    A null value has the same name as in reports.
+    A null value gets the name that reports show, for example `(not set)`.
     """
     days = [site_day.day for site_day in generations]
     start = min(days) * DAY_MS

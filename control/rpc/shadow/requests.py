@@ -1,6 +1,6 @@
 """Change the stream table on behalf of a caller.
 
-The processor and other callers may change the same table meanwhile.
+While a request runs, the processor and other callers may change the stream table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from hitmesh.runtime.rpc_values import timestamp
 CHANGE_RULE: Final = "a shadow stream changes the reports of all sites, which only an operator may do"
 READ_RULE: Final = "the shadow stream belongs to no merchant"
 INGESTED_WITHIN_S: Final = 10.0
-"""Maximum time that a call waits for Druid's first marks; on Druid, marks count after 5 s by default."""
+"""Maximum time in seconds that a call waits for Druid's first progress marks.
+
+By default, a progress mark counts when it has been visible on Druid for 5 s.
+"""
 _LOOK_EVERY_S: Final = 0.1
 _ATTEMPTS: Final = 5
 _STATES: Final = {
@@ -40,7 +43,7 @@ _STATES: Final = {
 def answer_change(
     backend: Backend, caller: IngestKey | None, change: Callable[[StreamTable], StreamTable]
 ) -> pb.ShadowStream:
-    """Change the table on behalf of the caller, and return the shadow stream as a message.
+    """Change the stream table on behalf of the caller, and return the shadow stream as a message.
 
     `change` returns its argument if the table needs no change.
 
@@ -104,8 +107,8 @@ def shadow_lag_ms(books: Bookkeeping, table: StreamTable, *, wait_s: float = ING
 
     The lag is the largest lag of the stores.
 
-    A process learns Druid's marks some seconds after its first question to Druid. If only Druid's progress is unknown,
-    this function waits for the marks, at most `wait_s`.
+    After a process first searches for Druid's progress marks, some seconds pass until the process knows the marks. If
+    only the marks are unknown, this function waits for the marks, at most `wait_s` seconds.
     """
     if table.shadow is None:
         return 0
@@ -142,7 +145,7 @@ def refuse_behind(books: Bookkeeping, table: StreamTable, action: str) -> None:
         RefusedError: the shadow stream has not caught up (WRONG_STATE).
     """
     if table.shadow is not None and not table.shadow.stream.replaces:
-        raise refuse_state(table, action, "wait until the processor has begun")
+        raise refuse_state(table, action, "wait until the processor has begun to run the shadow stream")
     behind_ms = shadow_lag_ms(books, table)
     if behind_ms > CAUGHT_UP_MS:
         raise RefusedError(

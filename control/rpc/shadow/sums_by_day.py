@@ -1,4 +1,7 @@
-"""The sums of a stream's series by UTC day. This module is imported at the first question, because it loads Polars."""
+"""The sums of a stream's series by UTC day.
+
+This module loads Polars, so it is imported only when a call compares streams.
+"""
 
 from __future__ import annotations
 

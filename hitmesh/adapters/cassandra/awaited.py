@@ -1,9 +1,10 @@
 """Store, on Cassandra, the site-days that wait for their day to close.
 
 A million sites have a million awaited site-days, nearly all on days that are still open. A settler therefore reads a
-table that is keyed by day. The settler reads only the few closed days, so it passes over no tombstones from earlier
-days. A second table lists each site's awaited days. An older version of hitmesh stored site-days only in the second
-table. To find these site-days, the settler reads a bucket of the second table every few minutes.
+table that is keyed by day. The settler reads only the few closed days, so the settler passes over no tombstones from
+earlier days. A second table, `awaited_site_days`, lists each site's awaited days. An older version of hitmesh wrote
+only the table `awaited_site_days`. Every few minutes, the settler therefore also reads a bucket from
+`awaited_site_days`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _OF_SITE: Final = "SELECT day FROM awaited_site_days WHERE bucket = ? AND site =
 _END: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
 _END_BY_DAY: Final = "DELETE FROM awaited_by_day USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND site = ?"
 _FORGET_DAY: Final = "DELETE FROM awaited_days USING TIMESTAMP ? WHERE bucket = ? AND day = ?"
-# This margin is added to a deletion's timestamp, because the table does not store the deleted row's write time. The
-# clocks of any two processes differ by less than the margin. A deletion also hides rows that are written within the
-# margin. Hiding these rows does no harm, because a settled day need not be awaited again.
+# A site-day's deletion gets a timestamp 10 minutes in the future, because the table does not store the deleted row's
+# write time. The clocks of any two processes differ by less than 10 minutes. For 10 minutes, a deletion therefore also
+# hides new rows with the deleted key. A hidden row does no harm, because a settled day need not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 
@@ -43,9 +44,9 @@ class AwaitedDays:
 
     Args:
         session: a session on the keyspace.
-        long_s, share: arguments for Sweep.
+        long_s, share: see the arguments of the class Sweep.
         look_every_s: seconds for which an empty result is reused.
-        audit_every_s: seconds between two reads of the second table; each read covers a bucket.
+        audit_every_s: seconds between two reads of the table `awaited_site_days`; each read covers a single bucket.
         clock: returns monotonic seconds.
     """
 
@@ -66,8 +67,8 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # The arguments `closed_before` and `buckets` of the last read, if the last read found no site-day. For
-        # `look_every_s` seconds, a call with equal arguments reuses the empty result.
+        # Set if the last read found no site-day: the read's arguments `closed_before` and `buckets`. For `look_every_s`
+        # seconds, a call with equal arguments reuses the empty result.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0
@@ -81,8 +82,8 @@ class AwaitedDays:
         keys = [(site_bucket(site), site, day) for site, day in missing]
         self._session.run_by_partition(_INSERT, keys, 1)
         self._session.run_by_partition(_INSERT_BY_DAY, ((day, bucket, site) for bucket, site, day in keys), 2)
-        # The day's row is written last. While this row exists, settlers read the day, even if an earlier read found no
-        # site.
+        # The row in `awaited_days` is written last. While a day has a row in `awaited_days`, settlers read the day,
+        # even if an earlier read found no site.
         self._session.run_by_partition(_INSERT_DAY, sorted({(bucket, day) for bucket, _, day in keys}), 1)
         self._written.note(missing)
         self._none_before = None
@@ -92,9 +93,9 @@ class AwaitedDays:
         return [row.day for row in self._session.run(_OF_SITE, (site_bucket(site), site))]
 
     def closed(self, limit: int, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Return the first awaited site-days before `closed_before`.
+        """Return the first awaited site-days on days before `closed_before`.
 
-        If more than `limit` site-days exist, the result has more than `limit` site-days.
+        The result has at least `limit` + 1 site-days, or all awaited site-days if fewer exist.
         """
         now_s = self._clock()
         audited = self._audit(now_s, closed_before, buckets)
@@ -135,12 +136,19 @@ class AwaitedDays:
         }
 
     def _forget_days(self, empty: Sequence[tuple[int, int]], closed_before: int, read_us: int) -> None:
-        """Delete the rows of old days that no site awaits. The stream adds no site-day to a closed day."""
+        """Delete the rows of old days that no site awaits.
+
+        The stream never adds a site-day after the day has closed.
+        """
         old = [(bucket, day) for bucket, day in empty if day < closed_before - _KEPT_DAYS]
         self._session.run_many(_FORGET_DAY, [(read_us - _CLOCK_MARGIN_US, *key) for key in old])
 
     def _audit(self, now_s: float, closed_before: int, buckets: Set[int]) -> set[SiteDay]:
-        """Return the closed site-days that reads of the second table found. If a read is due, first read a bucket."""
+        """Return the closed site-days that were found in the table `awaited_site_days`.
+
+        If the last read of `awaited_site_days` is at least `audit_every_s` seconds old, first read the table's next
+        bucket.
+        """
         if now_s - self._audited_s >= self._audit_every_s and buckets:
             self._audited_s = now_s
             bucket = sorted(buckets)[self._next_audit % len(buckets)]

@@ -1,4 +1,4 @@
-"""Store carries on Cassandra, split into pieces that fit a table cell."""
+"""Store carries (the visits that are open at the end of a day) on Cassandra, in pieces that fit a table cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Carries:
         self._session = session
 
     def put(self, site_day: SiteDay, attempt: int, carry: bytes) -> int:
-        """Store a carry durably; return the number of pieces."""
+        """Store a carry durably, cut into pieces; return the number of pieces."""
         pieces = [carry[start : start + _PIECE_BYTES] for start in range(0, len(carry), _PIECE_BYTES)]
         self._session.run_many(
             "INSERT INTO carries (site, day, attempt, chunk, value) VALUES (?, ?, ?, ?, ?)",

@@ -1,8 +1,8 @@
-"""Store claims on orders and refunds on Cassandra (rule D3).
+"""Store on Cassandra which hits claim which order ids and refund ids (rule D3).
 
-The module also stores which claim holds each id in the stream. A conditional write makes a claim the holder of an
-order. Orders and refunds have separate tables with equal columns. Settlement, not this module, decides which claim on
-an order counts in the end.
+Several hits may claim the same id. In the stream, only the first claim on an id counts; this claim is called the id's
+holder. A conditional write stores the holder. Settlement ignores the holders and decides from all claims which claim
+counts. Orders and refunds have separate tables with equal columns.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? A
 class CassandraOrderClaims:
     """Implements the port OrderClaims.
 
-    Orders have three tables: claims by order id, order ids by position, and holders. Refunds have three tables with the
-    same columns.
+    Orders have three tables: claims by order id, order ids by position, and holders by order id. Refunds also have
+    three tables, with the same columns.
     """
 
     def __init__(self, session: CassandraSession) -> None:
@@ -70,13 +70,13 @@ class CassandraOrderClaims:
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim holds its order id in the stream.
+        """Return, for each claim, whether this claim is the first on its order id (the id's holder).
 
-        The first claim on an id becomes the holder. A holder never changes. Usually, few ids have a holder yet. The
-        conditional write is then sent without a read, because its result contains the holder. During a replay of the
-        log, most ids already have a holder. If most ids in a call had a holder, the next call therefore reads the
-        holders first. A read is cheaper than a failed condition. If the call raises Unavailable, some of these claims
-        may already be holders; a repeated call finds these holders.
+        The first claim on an id becomes the holder. A holder never changes. Usually, most ids have no holder yet, so
+        the conditional write is sent without a read. If an id has a holder, the write fails and returns the holder.
+        During a replay of the log, most ids already have a holder. If most ids in a call had a holder, the next call
+        first reads the holders. A read is cheaper than a failed conditional write. If the call raises Unavailable, some
+        of its claims may already be holders; a repeated call finds these holders.
         """
         held: dict[tuple[ClaimKind, _Holder], bool] = {}
         for kind, tables in self._tables.items():
@@ -101,7 +101,7 @@ class CassandraOrderClaims:
             tables.set_duplicates(site, verdicts)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims and their rows in the table by position; keep the holders. Idempotent."""
+        """Remove claims, but keep the holders. Idempotent."""
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:
@@ -128,8 +128,8 @@ class _Tables:
         answers = self._session.run_each(
             self._cql(_SELECT), [(site, order_id) for order_id in dict.fromkeys(order_ids)]
         )
-        # A verdict may be written after its claim was removed. The row then has only the key and the verdict, and all
-        # other columns are null.
+        # If a verdict is written after the claim was removed, the row has only the key and the verdict. All other
+        # columns are null.
         found = [_claim(row, self._kind) for rows in answers for row in rows if row.log_time is not None]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
@@ -158,9 +158,9 @@ class _Tables:
         )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims; first remove their rows in the table by position.
+        """Remove claims: first the rows by position, then the rows by order id.
 
-        After a failure, the caller still finds the claims and can retry.
+        After a failure, the caller still finds the claims by order id and can retry.
         """
         self._session.run_many(
             self._cql(_DELETE_POSITION), [_position_key(claim.position, claim.row) for claim in claims]

@@ -29,8 +29,8 @@ def connect(servers: Servers, request_timeout_s: float, keyspace: str | None) ->
     """Open a session without a default keyspace, because each statement names its keyspace.
 
     The driver loads only the replication settings of `keyspace`, which token-aware routing needs. The driver does not
-    load the cluster's whole schema. Loading the schema takes a quarter of a second per 400 tables. Each session would
-    load the schema again after a change in any keyspace.
+    load the cluster's whole schema. Loading the whole schema takes a quarter of a second per 400 tables. A session with
+    the whole schema also loads the schema again after a change in any keyspace.
 
     Raises:
         Unavailable: no contact point answers.
@@ -83,7 +83,7 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         contact_points=[_address(server) for server in servers.cassandra.split(",")],
         execution_profiles=profiles,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
-        # Protocol version 5 needs Cassandra 4.0. In this protocol version, each statement can name its keyspace.
+        # Protocol version 5 needs Cassandra 4.0. In protocol version 5, each statement can name its keyspace.
         protocol_version=ProtocolVersion.V5,
         compression=False,  # compression is useless, because large values are already compressed
         connect_timeout=_CONNECT_TIMEOUT_S,

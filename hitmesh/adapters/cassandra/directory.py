@@ -112,7 +112,10 @@ class CassandraSiteDirectory:
         return [row.name for row in self._session.run(cql, (merchant, after, limit))]
 
     def _names(self, after: str, limit: int) -> list[str]:
-        """Return the next site names of all merchants. The call reads only a few more names than `limit`."""
+        """Return the site names after `after`, for all merchants.
+
+        The call reads only a few more names than `limit`.
+        """
 
         def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
             answers = self._session.run_each(_NAMES, [(bucket, *request) for bucket, request in requests.items()])
@@ -137,8 +140,8 @@ class CassandraSiteDirectory:
         )
         rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
         (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
-        # These two rows are written even if the site exists. The process that created the site may have failed before
-        # it wrote these rows.
+        # Rows in `sites_of_merchant` and `site_names` are written even if the site exists. The process that created the
+        # site may have failed right after the write to `sites`.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )
@@ -156,7 +159,8 @@ class CassandraSiteDirectory:
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with_change(self._stored_site(name), name, change)
-        # This row is written first, because the stream must find every site whose policy changes on a day.
+        # The row in `policy_change_days` is written first, so that the stream finds every site whose policy changes on
+        # a day.
         self._session.run("INSERT INTO policy_change_days (from_day, site) VALUES (?, ?)", (change.from_day, name))
         self._session.apply(
             """INSERT INTO policy_changes (site, from_day, campaign_splits, split_at_local_midnight)
@@ -231,8 +235,8 @@ class CassandraSiteDirectory:
         digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
         if self._key_of(key.merchant, key.key_id) is not None:
             raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        # The secret is written first. A stored secret without a key gives no access. A retry with the same key finds
-        # the secret that the failed call stored.
+        # The secret is stored before the key. A stored secret without a key gives no access. A retry with the same key
+        # finds the secret that the failed call stored.
         if not self._session.apply(
             "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
             (digest, key.merchant, key.key_id),
@@ -245,8 +249,8 @@ class CassandraSiteDirectory:
         if not self._session.apply(
             f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", key_values(key)
         ):
-            # A concurrent caller created the key with another secret. This call's secret must therefore not give access
-            # to the key.
+            # A concurrent caller created the key with another secret. The secret of the failed call must therefore not
+            # give access to the key.
             self._session.apply(
                 "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
                 (digest, key.merchant, key.key_id),
@@ -308,7 +312,7 @@ class CassandraSiteDirectory:
         """Invalidate the directory's caches in all processes; must be called after a change.
 
         The new version is stored by a conditional write whose condition is always true. Cassandra orders conditional
-        writes without clocks. A later change therefore always replaces the version from an earlier change.
+        writes without clocks. A later change's version therefore always replaces an earlier change's version.
         """
         version = uuid.uuid1()
         self._session.apply(
@@ -321,8 +325,8 @@ class CassandraSiteDirectory:
     def _refresh(self) -> None:
         """Drop the cache if the directory has changed; check at most twice a second.
 
-        A background thread reads the version. The call that starts the thread waits up to 0.25 s for the version. Other
-        calls use the cache at once.
+        A background thread reads the version. The call that starts the thread waits up to 0.25 s for the version. If
+        the thread is already running, a call uses the cache at once.
 
         Raises:
             Unavailable: Cassandra has been unavailable for longer than the cache is valid.

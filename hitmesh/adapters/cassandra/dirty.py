@@ -58,7 +58,7 @@ class CassandraDirtyDays:
         self._session = session
         self._awaited = AwaitedDays(session, long_s=long_s, share=share, audit_every_s=audit_every_s)
         self._marked = Sweep(SITE_BUCKETS, long_s=long_s, share=share)
-        # The highest write timestamp of the marks, for each site-day and partition in the last result of `take`.
+        # The last result of `take`: for each site-day and partition, the highest write timestamp of the dirty marks.
         self._taken: dict[tuple[SiteDay, PartitionId], int] = {}
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
@@ -90,7 +90,7 @@ class CassandraDirtyDays:
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order.
 
-        A site's days are split only if they exceed `limit`.
+        Either all or none of a site's site-days are returned, unless the first site alone has more than `limit`.
         """
         marked = self._look(limit, closed_before, buckets) if buckets else []
         awaited = self._awaited.closed(limit, closed_before, buckets)
@@ -115,7 +115,7 @@ class CassandraDirtyDays:
         return rows
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Delete exactly the dirty marks in `taken`; the site-day is no longer awaited."""
+        """Delete exactly the dirty marks in `taken`, and remove the site-day from the awaited days."""
         key, now_us = _key(taken.site_day), time.time_ns() // 1_000
         deleted = [
             (
@@ -132,7 +132,7 @@ class CassandraDirtyDays:
         return gathered(map(_range, self._session.run(_OF_SITE, (site_bucket(site), site))))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's days that wait to close, in ascending order."""
+        """Return the days that `await_close` stored for the site, in ascending order."""
         return self._awaited.of(site)
 
     def marks(self, site: str) -> Sequence[DirtyMark]:

@@ -2,7 +2,7 @@
 
 Druid deletes rows late and must not answer from dropped generations.
 
-The list is cached for a second per site.
+For each site, the list is cached for a second.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Store erasure marks on Cassandra, by site and by creation time.
 
-Rows are added but never changed. Concurrent writers therefore cannot replace a mark by a mark with an earlier `until`.
-For each visitor, a read returns the mark with the latest `until`.
+Rows are added but never changed. A writer therefore never overwrites another writer's mark for the same visitor. For
+each visitor, a read returns the mark with the latest `until`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CassandraErasures:
         self._session = session
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably in both tables."""
+        """Store erasure marks durably in the tables `erasures` and `erasures_by_time`."""
         self._session.run_many(
             _INSERT, [(mark.site, mark.digest, mark.until, mark.created_at, mark.reprocessing) for mark in marks]
         )

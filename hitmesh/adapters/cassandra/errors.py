@@ -1,7 +1,7 @@
 """Translate driver errors, and decide which errors the caller may retry.
 
 Time-outs, missing nodes, overloaded nodes and server errors become Unavailable. If Cassandra or the driver rejects a
-statement or a value, the error is fatal. The cause is then a bug or a missing schema.
+statement or a value, the error is fatal. The cause of a fatal error is a bug or a missing schema.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PASSING: Final = (
     ServerError,
     OSError,
 )
-# The list includes built-in errors of Python. The driver raises these errors for values that do not fit their column.
+# The list includes Python's built-in errors, because the driver raises them for values that do not fit a column.
 EXPECTED: Final = (
     *_PASSING,
     DriverException,

@@ -69,7 +69,7 @@ class SiteDayRow:
 
 
 def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
-    """Return the values for the columns ENTRY."""
+    """Return a site-day's row as values for the columns in ENTRY."""
     entry = row.entry
     return (
         row.version,
@@ -80,8 +80,8 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         entry.logic_version if entry else None,
         _json([[*partition, offset] for partition, offset in sorted(entry.read_through.items())]) if entry else None,
         entry.published_at if entry else None,
-        # The values are stored as text. Checksums are unsigned 64-bit integers, which exceed the range of JSON's
-        # numbers.
+        # The ledger entry's values are stored as text. Checksums are unsigned 64-bit integers, which exceed the range
+        # of JSON's numbers.
         _json({name: str(value) for name, value in asdict(row.ledger).items()}) if row.ledger else None,
         row.carry,
         row.carry_chunks,
@@ -94,7 +94,7 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
 
 
 def row_of(row: Any) -> SiteDayRow:
-    """Decode a row's columns."""
+    """Decode a row of the generations table."""
     return SiteDayRow(
         day=row.day,
         version=row.version or 0,
@@ -121,7 +121,7 @@ def limited(replaced: Mapping[int, int], now: int) -> dict[int, int]:
 def history_with(there: SiteDayRow, entry: GenerationEntry) -> tuple[RecordedEntry, ...]:
     """Return a row's recorded entries, its current entry and the new entry, in this order.
 
-    The oldest entries may be left out.
+    If there are more than MAX_PAST_ENTRIES entries, the oldest entries are left out.
     """
     return newest_entries((*with_current(there.history, there.entry), recorded(entry)))
 

@@ -1,11 +1,12 @@
 """Store on Cassandra which generation of each site-day is current (architecture A9).
 
-A publication is atomic, because each site-day has a single row. The row holds the entry, its ledger entry, the
-reference to the carry, and the replaced generations. The row and the site's highest sequence are written in one batch.
-The batch takes effect only if the row's version has not changed since the row was read. The carry itself is written
-earlier, under the attempt number. A restore stores its carry under a new attempt number. The current entry's carry is
-therefore never stored under a superseded generation's number. The module hitmesh.adapters.shared.publication decides
-which generation becomes current and which generations are superseded.
+A publication is atomic, because each site-day has a single row. The row holds the entry, the ledger entry and the
+replaced generations. The row refers to the carry (the visits that are open at the end of the day) by attempt number. A
+publication writes the row and the site's highest sequence in one batch. The batch takes effect only if the row's
+version has not changed since the row was read. A publication stores the carry before the row, under the attempt's
+number. A restore stores the carry under a new attempt number. The current entry's carry is therefore never stored under
+a superseded generation's number. The module hitmesh.adapters.shared.publication decides which generation becomes
+current and which generations are superseded.
 """
 
 from __future__ import annotations
@@ -102,14 +103,14 @@ class CassandraGenerations:
         rules_version: int = 0,
         streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
-        """Make a generation current, with its ledger entry and carry.
+        """Make a generation current, with its ledger entry and open visits (carry).
 
-        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
+        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
                 nothing was written.
-            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
+            ValueError: `drift.confirmed` is true, but an earlier publication superseded the stream's rows.
             Unavailable: the outcome is unknown; `current` tells whether the generation was published.
         """
         there, chunks = self._row(site_day), None
@@ -163,7 +164,7 @@ class CassandraGenerations:
         now: int,
         keep_until: int,
     ) -> GenerationEntry:
-        """Make a replaced generation current again with its ledger entry and carry.
+        """Make a replaced generation current again, with its ledger entry and open visits (carry).
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
@@ -195,7 +196,7 @@ class CassandraGenerations:
                         **{
                             old: at
                             for old, at in there.replaced.items()
-                            # `abandon` may have superseded this number
+                            # `abandon` may have superseded the carry's attempt number
                             if old not in (version.generation, carry.number)
                         },
                         replaced: max(now, keep_until),
@@ -220,7 +221,7 @@ class CassandraGenerations:
         return sum(self._abandon(SiteDay(site, day), max(now, keep_until)) for day in waiting)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled.
+        """Return the current generation's open visits (carry); None if the site-day was never settled.
 
         Raises:
             StoreCorrupt: pieces of the carry are lost.
@@ -239,11 +240,11 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return each day's ledger entry, which is that of the current generation."""
+        """Return the ledger entry of each day's current generation."""
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift between settlement and stream; `site` None selects all sites."""
         if site is not None:
             found = {SiteDay(site, row.day): row.drift for row in self._of_site(site, first_day, end_day)}
         else:
@@ -261,11 +262,11 @@ class CassandraGenerations:
         return int(rows[0].last_sequence or 0) if rows else 0
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that became superseded before the time `published_before`."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         return self._replaced.superseded(published_before)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the replaced generations of the next site-days, in the order of the table `replaced_site_days`."""
+        """Return the replaced generations of the site-days after `after`, in the order of `replaced_site_days`."""
         while page := self._replaced.site_days(site, after, limit):
             answers = self._session.run_each(f"{_SELECT} WHERE site = ? AND day = ?", page)
             found = [
@@ -279,7 +280,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
+        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}
@@ -301,8 +302,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # After this change, a concurrent publication fails and reads the row a second time. The publication
-                    # then stores the site-day in `replaced_site_days`, with a later timestamp than this deletion has.
+                    # The row has changed, so a concurrent publication fails and reads the row again. The publication
+                    # then adds the site-day to `replaced_site_days`, with a later timestamp than the deletion.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)
@@ -330,8 +331,8 @@ class CassandraGenerations:
     def _store_carry(self, site_day: SiteDay, carry: bytes) -> _StoredCarry:
         """Store a carry under a new attempt number.
 
-        The new number is pending, like the number of any attempt. If no entry with this carry is published, a later
-        publication supersedes the number, and `forget` then deletes the carry.
+        The new attempt is pending. If no entry with the carry is published, a later publication supersedes the attempt,
+        and `forget` deletes the carry.
         """
         number = self.begin(site_day)
         return _StoredCarry(number, self._carries.put(site_day, number, carry))
@@ -351,7 +352,7 @@ class CassandraGenerations:
         return SiteDayRow(site_day.day, last_sequence=int(of_site[0].last_sequence or 0) if of_site else 0)
 
     def _changed(self, site_day: SiteDay, there: SiteDayRow, after: SiteDayRow, *, sequence: int | None = None) -> bool:
-        """Replace the row that was read, and the site's sequence; return whether the write succeeded.
+        """Replace a site-day's row, and the site's sequence if given; return whether the write succeeded.
 
         If the outcome of the write is unknown, the row is read again to determine the outcome.
         """
@@ -376,7 +377,7 @@ class CassandraGenerations:
             if replace(found, last_sequence=0) == replace(wanted, last_sequence=0):
                 return True
             if sequence is not None and _published_by(found, after.carry):
-                return True  # the entry was published, and the row changed again later
+                return True  # this call published the entry; later, the row changed again
             raise
 
 

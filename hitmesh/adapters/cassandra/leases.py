@@ -1,9 +1,9 @@
 """Store leases on Cassandra, as rows with a time to live that only conditional writes change.
 
 A lease has expired when its row is gone. Rows expire according to the clocks of Cassandra's nodes, so the clocks of the
-processes do not matter. A time to live has whole seconds and begins at the start of a second. A row therefore lives up
-to two seconds longer than its lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens, because an
-expired row no longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
+processes do not matter. Cassandra counts a time to live in whole seconds, from the start of a second. A row therefore
+lives up to two seconds longer than its lease. Writer numbers (hitmesh.adapters.cassandra.writers) serve as tokens,
+because an expired row no longer shows its token. The column of the token is `fence`, because TOKEN is a reserved word.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CassandraLeases:
         self._writers = writers
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or already held by this owner; return the acquired leases.
+        """Acquire leases on names that are free or already held by this owner; return the acquired leases.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call by the same owner acquires the names again.
@@ -51,7 +51,9 @@ class CassandraLeases:
         return [lease for lease, is_applied in zip([*taken, *taken_over], applied, strict=True) if is_applied]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored.
+        """Extend the leases that have not expired; return the extended leases.
+
+        The call also stores each lease's `load`, a number that other owners read.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

@@ -1,7 +1,8 @@
-"""Store the ledger, which accounts for every hit, on Cassandra. Entries are stored like partials (rule D5).
+"""Store the ledger, which accounts for every hit, on Cassandra.
 
-A read covers a site, a page of sites or all sites. Rows are summed in batches of bounded size to limit memory. The
-module hitmesh.adapters.shared.partials decides how entries add up.
+The write timestamp of a row is the entry's field `written`, so Cassandra keeps the newest entry per key (rule D5). A
+read covers a site, a page of sites or all sites. Rows are summed in batches of bounded size to limit memory. The module
+hitmesh.adapters.shared.partials decides how entries add up.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ class CassandraLedger:
         return _summed(rows)
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days with hits that wait for settlement. Most sites never have such days."""
+        """Return the days with hits that wait for settlement. Most sites never have hits that wait for settlement."""
         rows = self._session.run(_READ_WAITING, (site, LedgerKind.WAITS, first_day, end_day))
         return waiting_days(_frame(list(rows)), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Return LEDGER_SUMS for the next sites in token order.
 
-        The second value is the last site's name, or None if no more sites follow.
+        The second returned value is the last site's name; None if no more sites follow.
         """
         behind, values = ("", ()) if after is None else (_BEHIND, (after,))
         sites = [row.site for row in self._session.run(f"{_SITES} {behind} LIMIT ?", (*values, max_sites + 1))]

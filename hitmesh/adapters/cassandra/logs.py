@@ -1,7 +1,7 @@
 """Keep the registry of all logs that `hitmesh init` declared, current and retired (architecture A4).
 
-The last declared log of a topic is its current log. Code that waits for all partitions must use the declared partitions
-(rule L1), not the partitions that Kafka reports.
+A topic's current log is the log that was declared last. Code that waits for all partitions must use the declared
+partitions (rule L1), not the partitions that Kafka reports.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ class _Declared:
 class DeclaredLogs:
     """The mesh's logs.
 
-    Thread-safe. The registry is read at first use. It is read again if a caller asks for a log that the registry did
-    not contain.
+    Thread-safe. The registry is read at first use. If a caller asks for an unknown log, the registry is read again.
     """
 
     def __init__(self, session: CassandraSession) -> None:

@@ -1,7 +1,7 @@
 """Read the first `limit` site-days of several sorted sources, in pages that are much smaller than `limit` rows.
 
 Sites are spread evenly over 32 buckets. The first 126 rows in each bucket are therefore usually enough to find the
-first 2,000 site-days. This module is pure: a function of the caller reads the pages.
+first 2,000 site-days. This module sends no query; the caller passes a function that reads pages.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ ReadPages = Callable[[Mapping[K, PageRequest]], Mapping[K, Sequence[R]]]
 def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> list[R]:
     """Return the rows of the first site-days, ordered by (site, day).
 
-    If more than `limit` site-days exist, the result covers more than `limit` site-days. The result has all rows of each
-    returned site. There is one exception: if a site has more than `limit` days, some of the site's rows may be missing.
+    The result covers at least `limit` + 1 site-days, or all site-days if fewer exist. The result has all rows of each
+    returned site, unless the site has more than `limit` days.
 
     Args:
         begin: for each source, the site at which the read begins.

@@ -1,9 +1,9 @@
-"""Store the processor's progress in each log partition; freshness is computed from these positions (rule L1).
+"""Store how much of each log partition is processed; freshness is computed from this progress (rule L1).
 
-A position never moves back. No conditional write (four round trips) is needed, because the log time is the write
-timestamp. Log time never decreases within a partition, so a later position overwrites an earlier position in any order
-of writes. For equal timestamps, Cassandra keeps the larger value. Every writer, even a former member of the consumer
-group, publishes only positions that the consumer group has committed.
+A position never moves back. A conditional write, which takes four round trips, is not needed, because the log time is
+the write timestamp. Log time never decreases within a partition, so a later position overwrites an earlier position in
+any order of writes. For equal timestamps, Cassandra keeps the larger value. Every writer, even a former member of the
+consumer group, publishes only positions that the consumer group has committed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MICROSECONDS: Final = 1_000
 
 
 class Catalogue(Protocol):
-    """The source of declared partitions."""
+    """Looks up which partitions were declared for a topic."""
 
     def partition_ids(self, topic: Topic) -> list[PartitionId]:
         """Return the partitions of the topic's current log."""
@@ -32,7 +32,7 @@ class CassandraProgress:
     Args:
         session: the connection.
         catalogue: the source of declared partitions.
-        shadow: the generation of the shadow stream whose positions these are; 0 for the positions of the processor.
+        shadow: the generation of the shadow stream whose positions are stored; 0 stores the positions of the processor.
     """
 
     def __init__(self, session: CassandraSession, catalogue: Catalogue, shadow: int = 0) -> None:
@@ -72,7 +72,7 @@ class CassandraProgress:
         return {partition: known.get(partition, _START) for partition in declared}
 
     def forget(self) -> None:
-        """Remove a shadow's positions; idempotent."""
+        """Remove the shadow stream's positions; idempotent."""
         logs = {partition.log for topic in Topic for partition in self._catalogue.partition_ids(topic)}
         if self._shadow:
             self._session.run_many(

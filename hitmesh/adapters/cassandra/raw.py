@@ -75,11 +75,11 @@ class CassandraRawStore:
         self._add_days(records)
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times durably. If `seen` is given, it must equal the stored value.
+        """Replace a stored record's value and event times durably. A given `seen` must equal the stored value.
 
-        All pieces are written in a single mutation, so a reader never mixes two values. The stored value is first
-        compared with `seen` and then replaced. If another process writes a value between these two steps, that value is
-        lost.
+        All pieces are written in a single mutation, so a reader never mixes two values. The call first compares the
+        stored value with `seen`, then replaces the value. If another process writes a value between the comparison and
+        the replacement, the other process's value is lost.
         """
         position, value = record.position, record.value
         rows = self._session.run(_SELECT, _key(position))
@@ -106,8 +106,8 @@ class CassandraRawStore:
     ) -> Iterator[RawRecord]:
         """Yield, in log order, the records with hits of the site on days in [first_day, end_day).
 
-        Records that are stored after the caller requested the first record are not returned. A few records are read
-        ahead.
+        Records that are stored after the caller requested the first record are not returned. The iterator reads up to
+        16 records ahead.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         yield from self._records(self._index.find([site], days, before), {SiteDay(site, day) for day in days})
@@ -128,7 +128,7 @@ class CassandraRawStore:
         yield from self._records(self._index.find(sites, days, before), wanted)
 
     def _records(self, candidates: Sequence[Found], wanted: Set[SiteDay]) -> Iterator[RawRecord]:
-        """Yield those records of the candidates that have hits on wanted site-days."""
+        """Read the records that the index found; yield each record that has hits on a wanted site-day."""
         found = [candidate.position for candidate in candidates]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
@@ -149,9 +149,10 @@ class CassandraRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield position and record for each record that `scan` finds, by position. A lost or damaged record is None.
+        """Yield position and record for each record that `scan` finds, in order of position.
 
-        Records whose index entries are in damaged index rows are not returned.
+        For a lost or damaged record, yield None in place of the record. Records whose index entries are in damaged
+        index rows are not returned.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         wanted = {SiteDay(site, day) for day in days}
@@ -167,7 +168,7 @@ class CassandraRawStore:
                 yield position, record
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably, and replace any records that are stored at their positions."""
+        """Store records durably, and replace any existing records at the same positions."""
         self.put(records)
         self._session.run_many(_INSERT_DAY, {site_day for record in records for site_day in record.site_days})
 
@@ -182,7 +183,7 @@ class CassandraRawStore:
             self._index.replace(site_day, damaged, self._indexed(first))
 
     def _indexed(self, first: Position) -> Iterator[Indexed]:
-        """Yield the index data of the intact records of a span."""
+        """Yield offset, log time and site-days of each intact record in the span of offsets that contains `first`."""
         log, partition, span, _ = _key(first)
         for row in self._session.stream(_SELECT_SPAN, (log, partition, span)):
             try:
@@ -200,7 +201,7 @@ class CassandraRawStore:
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:
-        """Store each site's days again on each new day of log time, so that no day expires before its records."""
+        """On each new day of log time, store the sites' days again, so that no day expires before the day's records."""
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
@@ -231,8 +232,8 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces.
 
-    Return None if the first piece is missing, because this piece is written last. The first piece holds the number of
-    pieces. Additional pieces belong to an earlier, longer value.
+    Return None if the first piece is missing, because the first piece is written last. The first piece holds the number
+    of pieces. Additional pieces belong to an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None

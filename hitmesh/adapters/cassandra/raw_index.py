@@ -4,10 +4,10 @@ The layout balances the cost of writes against the cost of scans. With a row per
 hundreds of rows. With a row per record, each scan for a site would read the site lists of all records. This index
 therefore has 256 buckets, which all sites share. A `put` writes one row per (day, bucket, partition, span of offsets).
 A row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
-partition and span of 1,024 offsets, however many sites there are. Only a bucket with more than 32,768 entries gets
-further rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's hash64. If two sites
-share these bits, a scan for a site also reads the other site's records. The scan discards the other site's records,
-because their lists of sites do not contain the wanted site.
+partition and span of 1,024 offsets, however many sites there are. If a row would have more than 32,768 entries, its
+entries are split over several rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's
+hash64. If two sites have the same 32 bits, a scan for a site also reads the other site's records. The scan discards the
+other site's records, because their lists of sites do not contain the wanted site.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Found(NamedTuple):
 
 
 class Indexed(NamedTuple):
-    """A stored record's offset, log time and site-days, from which its index entries are made."""
+    """The offset, log time and site-days of a stored record that needs new index entries."""
 
     offset: int
     log_time: int
@@ -67,7 +67,7 @@ class _Group(NamedTuple):
 class RawIndex:
     """Adds and finds index entries.
 
-    Adding the same entries a second time changes nothing, because the row is the same.
+    Adding the same entries a second time changes nothing, because equal entries have equal rows.
     """
 
     def __init__(self, session: CassandraSession) -> None:
@@ -120,7 +120,7 @@ class RawIndex:
     def find(
         self, sites: Collection[str], days: Sequence[int], before: Mapping[PartitionId, int] | None
     ) -> list[Found]:
-        """Return, in log order, the records that may hold the sites' hits on these days, below the offsets `before`.
+        """Return, in log order, the records that may hold the sites' hits on these days, from offsets below `before`.
 
         Raises:
             StoreCorrupt: a row is damaged.

@@ -1,8 +1,8 @@
 """Store recomputed site-days as values on Cassandra, in pieces that fit a table cell.
 
 A value is written under a new version. A row in `rebuilt_site_days` then makes this version visible, so a reader never
-joins pieces of two values. The row's write timestamp exceeds the replaced row's timestamp. A later write therefore
-takes effect even if the writers' clocks differ.
+joins pieces of two values. The new row's write timestamp exceeds the timestamp of the row that it replaces. A later
+write therefore takes effect even if the writers' clocks differ.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class RebuiltValues:
         keys = {site_day: (id_, *site_day) for site_day in values}
         found = dict(zip(keys, self._session.run_each(_VISIBLE, keys.values()), strict=True))
         before = {site_day: rows[0] for site_day, rows in found.items() if rows and rows[0].version is not None}
-        # These rows are written before the pieces, so that `remove` finds the pieces even after an interrupted write.
+        # Rows in `rebuilt_site_days` are written before the pieces, so that `remove` finds the pieces even after an
+        # interrupted write.
         self._session.run_many(
             "INSERT INTO rebuilt_site_days (reprocessing, site, day) VALUES (?, ?, ?)",
             [key for site_day, key in keys.items() if site_day not in before],
@@ -100,7 +101,8 @@ class RebuiltValues:
         rows = self._session.run(
             "SELECT site, day, writetime(version) AS written FROM rebuilt_site_days WHERE reprocessing = ?", (id_,)
         )
-        # This timestamp is later than the write time of every value, even if the writers' clocks differ.
+        # The deletions get a timestamp that is at least the write time of every value, even if the writers' clocks
+        # differ.
         until_us = max([time.time_ns() // 1_000, *(row.written for row in rows if row.written is not None)])
         self._session.run_many(
             f"DELETE FROM rebuilt_values USING TIMESTAMP ? WHERE {_OF}",

@@ -1,8 +1,8 @@
-"""Store refused hits on Cassandra, and count them by cell of collect time (step 6 of the journey, rule D5).
+"""Store refused hits on Cassandra, and count them per 15 minutes of collect time (step 6 of the journey, rule D5).
 
-A Cassandra partition holds one (site, cell), so even a sender of many invalid hits fills only small partitions. In
-rejected_cells, the site "*" stands for all sites. A list for all sites first reads the cells. It then reads the sites
-of each cell from rejected_sites.
+Each pair (site, cell) is a separate Cassandra partition, so a sender of many invalid hits still fills only small
+partitions. In the table rejected_cells, the site "*" stands for all sites. A request for the refusals of all sites
+first reads the cells of "*". Then the request reads the sites of each cell from the table rejected_sites.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hitmesh.model.zones import DAY_MS
 _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
-_ALL_SITES: Final = "*"  # no site has this name
+_ALL_SITES: Final = "*"  # stands for all sites; no real site has this name
 
-# Maximum number of (site, cell) pairs that a page reads. The number must be at least 2, because a page begins with the
-# last pair of the previous page.
+# Maximum number of (site, cell) pairs that a page reads. The first pair of a page is also the last pair of the previous
+# page, so the maximum must be at least 2.
 MAX_PLACES: Final = 256
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-# Only the bytes get a time to live, because the row itself must still be counted later.
+# Only a refusal's bytes get a time to live, because the refusal must still be counted later.
 _KEY: Final = "site = ? AND cell = ? AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"
 _KEEP_BYTES: Final = f"UPDATE rejected_hits USING TTL ? SET original = ?, origin = ? WHERE {_KEY}"
 _ERASE: Final = f"UPDATE rejected_hits SET original = null, origin = null, message = '', hit_id = '' WHERE {_KEY}"
@@ -57,7 +57,7 @@ class CassandraRejectedStore:
     A table holds the refused hits by site and cell, and other tables list the cells.
 
     Attributes:
-        keep_bytes_days: days for which a refused hit's bytes are kept after they were written.
+        keep_bytes_days: number of days for which the bytes of a refused hit are kept.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class CassandraRejectedStore:
         self._sites_written: Written[tuple[int, str]] = Written()
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Store refusals durably, and afterwards list their cells."""
+        """Store refusals durably, then add each refusal's site and cell to the tables that list sites and cells."""
         self._session.run_many(_INSERT, map(_row, hits))
         with_bytes = (
             (self.keep_bytes_days * _DAY_S, hit.original, origin_bytes(hit.origin) or None, *_key(hit))
@@ -92,7 +92,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time, keyed by cell start (UTC ms)."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),
@@ -151,7 +151,7 @@ class CassandraRejectedStore:
     def _in_place(
         self, cell: int, site: str, wanted: RefusalRange, after: RefusalKey | None, limit: int
     ) -> list[RejectedHit]:
-        """Return a site's refusals in a cell that follow the key `after`, newest first."""
+        """Return, newest first, a site's refusals that follow the key `after` within a cell."""
         if after is not None and (after.cell, after.site) == (cell, site):
             values: tuple[object, ...] = (site, cell, after.collect_time, *after.position, after.row, limit)
             found = self._session.run(_SELECT_AFTER, values)
@@ -168,7 +168,7 @@ class CassandraRejectedStore:
         """Store durably that a replay was accepted; return whether the refusal exists.
 
         If the refusal expires between the read and the write, the write creates a row without a reason. No read returns
-        such a row.
+        a row without a reason.
         """
         if self.get(key) is None:
             return False
@@ -180,7 +180,10 @@ class CassandraRejectedStore:
         return 0
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes per cell."""
+        """Erase the texts of the site's refusals that `wanted` selects.
+
+        Yield, for each cell, the number of changed refusals.
+        """
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
         )

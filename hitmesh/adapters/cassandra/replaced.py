@@ -2,8 +2,8 @@
 
 The module decides when each site-day is read again. Generations that are kept for a rollback stay in the list for
 weeks, so most site-days need no read. A slow full read is therefore repeated only after a delay. Between full reads, a
-read covers only two kinds of site-days: those that this process changed, and those with a newly superseded generation.
-A generation that another process superseded may be found only by the next full read.
+read covers only site-days that this process changed and site-days with a newly superseded generation. A generation that
+another process superseded may be found only by the next full read.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class ReplacedSiteDays:
 
     Args:
         session: a session on the keyspace.
-        long_s: a full read that takes fewer seconds than this may be repeated at once.
-        share: the delay after a longer full read, as a multiple of its duration.
+        long_s: a full read that takes fewer than `long_s` seconds may be repeated at once.
+        share: the delay after a longer full read, as a multiple of the read's duration.
         clock: returns monotonic seconds.
     """
 
@@ -57,9 +57,10 @@ class ReplacedSiteDays:
     def note(self, site_day: SiteDay) -> None:
         """Store that the site-day may have superseded generations.
 
-        Must be called after the site-day's row was read, and before the row is changed. `CassandraGenerations.forget`
-        changes the row before it calls `drop`. If `note` and `forget` run at the same time, no row is lost. Either a
-        conditional change fails, or the deletion's timestamp is older than the row that `note` wrote.
+        Must be called after the site-day's row in `generations` was read, and before that row is changed.
+        `CassandraGenerations.forget` changes the row in `generations` before it calls `drop`. If `note` and `forget`
+        run at the same time, the row in `replaced_site_days` is not lost. Either a conditional write to `generations`
+        fails, or the deletion in `drop` has an older timestamp than the row from `note`.
         """
         self._session.run(
             "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)
@@ -67,19 +68,19 @@ class ReplacedSiteDays:
         self.look_again(site_day)
 
     def look_again(self, site_day: SiteDay) -> None:
-        """Mark the site-day, so that the next call of `superseded` reads it."""
+        """Make the next call of `superseded` read the site-day."""
         with self._lock:
             self._changed.add(site_day)
 
     def drop(self, site_day: SiteDay, read_us: int) -> None:
-        """Delete the site-day's row, because at `read_us` (UTC µs) the site-day had no replaced generations left."""
+        """Delete the site-day's row; at the time `read_us` (UTC µs), the site-day had no replaced generations."""
         self._session.run(
             "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
             (read_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
         )
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that became superseded before the time `published_before`."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         began_s = self._clock()
         is_whole = began_s >= self._whole_again_s
         if is_whole:
@@ -96,9 +97,9 @@ class ReplacedSiteDays:
         )
 
     def site_days(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[SiteDay]:
-        """Return up to `limit` site-days that follow `after`, by (bucket, site, day); `site` None means all sites.
+        """Return up to `limit` site-days after `after` in the order (bucket, site, day); `site` None means all sites.
 
-        Some of these site-days may have no superseded generation.
+        Some of the returned site-days may have no superseded generation.
         """
         begin = site or (after.site if after else "")
         first = _bucket(begin) if begin else 0
@@ -124,7 +125,7 @@ class ReplacedSiteDays:
             self._changed |= {SiteDay(row.site, row.day) for rows in answers for row in rows}
 
     def _due(self, published_before: int) -> Sequence[SiteDay]:
-        """Return the site-days that must be read now, and clear the set of changed site-days."""
+        """Return site-days that changed or have a newly superseded generation; clear the set of changed site-days."""
         with self._lock:
             due = self._changed | {site_day for site_day, first in self._first.items() if first < published_before}
             self._changed = set()

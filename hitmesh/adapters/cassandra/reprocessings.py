@@ -54,7 +54,7 @@ class CassandraReprocessings:
         return self._get(id_, serial=False)
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first. Damaged values are left out; `on_damage` is called for each of them.
+        """Return all reprocessings, newest first. For a damaged value, call `on_damage` and leave out the value.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.
@@ -63,7 +63,7 @@ class CassandraReprocessings:
         return reprocessings_of(((row.id, row.value) for row in rows), on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return True if the argument is now stored.
+        """Store a reprocessing if its version directly follows the stored version; return True if it is now stored.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

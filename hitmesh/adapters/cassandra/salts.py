@@ -1,7 +1,7 @@
 """Store salts for site-local dates on Cassandra (rule I2).
 
-Conditional writes make a salt unique. All salts of a date are in one Cassandra partition, so that one deletion destroys
-all of them.
+A conditional write stores each salt, so a site and a date never have two salts. All salts of a date are in one
+Cassandra partition, so that one deletion destroys all salts of the date.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Salts:
         if oldest_anywhere > self._destroyed_before:
             self._destroy_dates(oldest_anywhere)
             self._destroyed_before = oldest_anywhere
-        # `oldest_anywhere` is this site's day before yesterday. A site in another time zone may still need its salt for
-        # this date. This site does not need its salt any more.
+        # This site no longer needs its salt for the day before yesterday (`oldest_anywhere`). A site in another time
+        # zone may still need its salt for the same date.
         self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (oldest_anywhere, site))
         self._salts.pop((site, oldest_anywhere), None)
         self._salted_on[site] = today

@@ -21,7 +21,7 @@ _DAY_S: Final = DAY_MS // 1_000
 # Prefixes of table names. Rows in tables with a prefix in `_RAW` are kept for `raw_ttl_days`. Rows in tables with a
 # prefix in `_SERIES` are kept for `series_ttl_days`.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
-# The rows of this table are kept a day longer than their index entries, so that every indexed record exists.
+# Rows in `raw_records` are kept a day longer than index entries, so that every indexed record exists.
 _RECORDS: Final = "raw_records"
 _SERIES: Final = ("series_",)
 

@@ -87,7 +87,7 @@ class CassandraSeriesStore:
         return [row for rows in (*partials, *settled) for row in rows]
 
     def _days(self, site: str, first_day: int, end_day: int) -> Sequence[int]:
-        """Return the days in a range that may have partials. For a short range, return all its days without a query."""
+        """Return the days in a range that may have partials. For a short range, return all days without a query."""
         if end_day - first_day <= _FEW_DAYS:
             return range(first_day, end_day)
         rows = self._session.run(
@@ -129,10 +129,10 @@ class CassandraSeriesStore:
             self._session.run(f"DELETE FROM series_settled WHERE {_OF} AND version = ?", (*key, before))
 
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
-        """Replace version `before` if it is still current; return whether the write succeeded.
+        """Make `version` current if `before` is still the current version; return whether the write succeeded.
 
-        The write is conditional. If two writers write at the same time, one of them fails, even if their clocks differ.
-        The writer that fails does not remove rows that readers still use.
+        The write is conditional. If two writers write at the same time, one write fails, even if the writers' clocks
+        differ. A failed write removes no rows, because readers still use the rows.
         """
         if before is None:
             return self._session.apply(
@@ -165,7 +165,7 @@ class CassandraSeriesStore:
         }
 
     def forget(self) -> None:
-        """Remove the stream's flushed positions; idempotent."""
+        """Remove the stream's positions that `note_flushed` stored; idempotent."""
         self._session.run_many(
             "DELETE FROM flushed WHERE zero = ? AND log = ? AND partition = ?", map(self._key, self.flushed())
         )
@@ -175,7 +175,7 @@ class CassandraSeriesStore:
         return int(self._stream != STREAM_GENERATION), log_of_stream(partition.log, self._stream), partition.partition
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Delete these generations; idempotent.
+        """Delete all values stored for these generations; idempotent.
 
         A partial that is written later, but with an older timestamp, stays deleted.
         """
@@ -186,7 +186,7 @@ class CassandraSeriesStore:
 
 
 def _frame(site: str, rows: Sequence[Row]) -> pl.DataFrame:
-    """Return a site's rows as a data frame with the columns that `series` adds up."""
+    """Return a site's rows as a data frame with the columns that the function `series` needs."""
     schema = {
         "day": pl.Int32,
         "cell": pl.Int64,

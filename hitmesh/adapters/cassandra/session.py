@@ -86,8 +86,8 @@ class CassandraSession:
     def run_by_partition(self, cql: str, rows: Iterable[Values], key_columns: int) -> None:
         """Run an idempotent statement once per row of values; group each partition's rows into few requests.
 
-        Grouping is cheaper, because a request costs driver and server more than a row does. In addition, all rows of a
-        request to the same Cassandra partition are a single mutation.
+        Grouping is cheaper: for both driver and server, a request costs more than a row. All rows in a request belong
+        to the same Cassandra partition, so Cassandra applies the request as a single mutation.
 
         Args:
             cql: the statement.
@@ -124,7 +124,7 @@ class CassandraSession:
 
         Column 0 of a result is True if the write was applied.
 
-        If a write was not applied, the other columns have the values of the existing row.
+        If a write was not applied, the result's other columns have the existing row's values.
         """
         return [answer[0] for answer in self._each(cql, rows, MAX_IN_FLIGHT, conditional=True)]
 
@@ -156,7 +156,8 @@ class CassandraSession:
         try:
             session = self._connected()
             session.execute(statement, timeout=SCHEMA_TIMEOUT_S)
-            # This call is needed because the driver waits for schema agreement only in a session that loads the schema.
+            # The driver waits for schema agreement only in a session that loads the schema. This session does not load
+            # the schema, so the wait is requested here.
             agreed = session.cluster.control_connection.wait_for_schema_agreement(wait_time=SCHEMA_TIMEOUT_S)
         except EXPECTED as error:
             raise translated(error, cql) from error
@@ -253,5 +254,5 @@ def _await_all(under_way: Iterable[ResponseFuture]) -> None:
         try:
             future.result()
         except EXPECTED:
-            # This error is ignored, because the caller already raises the first error.
+            # Errors are ignored here, because the caller already raises the first error.
             continue

@@ -1,7 +1,7 @@
 """Store snapshots of the stream's state on Cassandra, as chunks and a manifest that makes a snapshot visible.
 
-A conditional write decides which of two concurrent snapshots becomes visible. The chunks of older snapshots are deleted
-afterwards. This module never decodes a state.
+A conditional write decides which of two concurrent snapshots becomes visible. When a snapshot has become visible, the
+chunks of older snapshots are deleted. This module never decodes a state.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CassandraStateStore:
         self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks durably; they replace earlier chunks of the same snapshot."""
+        """Store a snapshot's chunks durably, in place of the snapshot's earlier chunks."""
         snapshot = (*self._key(partition), writer, next_offset)
         self._session.run(
             "INSERT INTO snapshot_chunks (log, partition, writer, next_offset) VALUES (?, ?, ?, ?)", snapshot
@@ -54,7 +54,7 @@ class CassandraStateStore:
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible; return whether it became visible.
 
-        Afterwards, delete the chunks of older snapshots.
+        After the snapshot has become visible, delete the chunks of older snapshots.
         """
         for _ in range(_MAX_TRIES):
             there = self._manifest(manifest.partition)
@@ -93,7 +93,7 @@ class CassandraStateStore:
         return _manifest(partition, rows[0]) if rows else None
 
     def _replaced(self, manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
-        """Replace the manifest that was read; return whether the write succeeded."""
+        """Replace the manifest `there` unless another process changed it; return whether the write succeeded."""
         values = (
             manifest.writer,
             manifest.position.next_offset,

@@ -28,7 +28,7 @@ class CassandraStreams:
         return self._read(serial=False)
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table if it has the preceding version; return True if the argument is now stored.
+        """Store `table` if its version directly follows the stored version; return True if `table` is now stored.
 
         Raises:
             Unavailable: the outcome is unknown; a repeated call returns the outcome.

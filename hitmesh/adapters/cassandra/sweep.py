@@ -21,8 +21,8 @@ class Sweep:
 
     Args:
         buckets: the number of buckets in the queue.
-        long_s: a full read that takes fewer seconds than this may be repeated at once.
-        share: the delay after a longer full read, as a multiple of its duration.
+        long_s: a full read that takes fewer than `long_s` seconds may be repeated at once.
+        share: the delay after a longer full read, as a multiple of the read's duration.
         clock: returns monotonic seconds.
     """
 

@@ -20,7 +20,7 @@ class Writers:
         self._session = session
 
     def next(self, owner: str) -> int:
-        """Return a writer number that was never returned before, and store the number as the owner's newest.
+        """Return a writer number that was never returned before, and store the number as the owner's newest number.
 
         Raises:
             Unavailable: Cassandra is unavailable, or every try failed because another caller took the number first.

@@ -15,7 +15,7 @@ class Written(Generic[T]):
     """An LRU cache of written rows. The rows consist only of a key and never change. Thread-safe.
 
     Args:
-        max_kept: maximum number of rows. An evicted row is written once more when it is needed.
+        max_kept: maximum number of rows. If a row was evicted, the next caller writes the row again.
     """
 
     def __init__(self, max_kept: int = _MAX_KEPT) -> None:
@@ -24,7 +24,7 @@ class Written(Generic[T]):
         self._kept: OrderedDict[T, None] = OrderedDict()
 
     def missing(self, rows: Iterable[T]) -> list[T]:
-        """Return the distinct rows that the cache does not hold; these rows may not be stored yet."""
+        """Return the distinct rows that are not in the cache and may therefore not be stored yet."""
         distinct = dict.fromkeys(rows)
         with self._lock:
             for row in distinct:
@@ -40,6 +40,6 @@ class Written(Generic[T]):
                 self._kept.popitem(last=False)
 
     def forget(self, row: T) -> None:
-        """Remove a row that was deleted from its table."""
+        """Remove a row from the cache, because the row was deleted from the table."""
         with self._lock:
             self._kept.pop(row, None)

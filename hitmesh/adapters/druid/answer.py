@@ -1,6 +1,6 @@
 """Convert Druid's answers to the data frame that a MetricStore returns (step 8 of the journey).
 
-Arrays of rows become typed columns, and base64 strings become sketches. A group is omitted if its rows cancel out.
+Arrays of rows become typed columns, and base64 strings become sketches. A group whose rows cancel out is omitted.
 """
 
 from __future__ import annotations

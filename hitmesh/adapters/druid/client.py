@@ -26,8 +26,8 @@ _CONNECT_S: Final = 2.0
 _POOL: Final = 32
 MAX_BYTES: Final = 256 << 20
 _PIECE: Final = 1 << 20
-# The number of bytes that the broker may queue per query. At this limit, a data server pauses, so that the broker's
-# memory does not fill up.
+# The number of bytes that the broker may queue per query. If the queue is full, a data server pauses, so that the
+# broker's memory does not fill up.
 _QUEUED_BYTES: Final = 32 << 20
 _MAX_SHOWN_BYTES: Final = 500
 _RETRY_S: Final = 2.0
@@ -35,8 +35,8 @@ _RETRY_S: Final = 2.0
 # twice.
 _FOLLOW: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=2)
 _TOO_LARGE: Final = "Resource limit exceeded"
-# Druid reports exceptions of its query parser as server errors. This prefix identifies an exception of the query
-# parser.
+# Druid reports exceptions of its query parser as server errors. The prefix `com.fasterxml.jackson.` identifies an
+# exception of the query parser.
 _NOT_UNDERSTOOD: Final = "com.fasterxml.jackson."
 
 
@@ -127,8 +127,8 @@ class DruidClient:
             try:
                 data = _body(answer, url, limit_s, deadline, checkpoint)
             except BaseException:
-                # If the answer were not closed, the next answer on this connection would begin with this answer's
-                # remaining bytes.
+                # If an unread answer were not closed, the next answer on the connection would begin with the unread
+                # bytes.
                 answer.close()
                 raise
             answer.release_conn()

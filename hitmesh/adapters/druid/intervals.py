@@ -25,7 +25,7 @@ def mark_intervals(first_day: int, now_ms: int) -> list[str]:
     """Return the intervals that contain all progress marks for the day `first_day` and later days.
 
     A mark's time is the start of its UTC day. The intervals therefore cover only the first 15 minutes of each day, so
-    that a search passes over few rows. If there are more than 32 days, a single interval covers all of them.
+    that a search passes over few rows. If there are more than 32 days, a single interval covers all days.
     """
     end_day = now_ms // DAY_MS + _DAYS_AHEAD + 1
     if end_day - first_day > _MAX_DAYS:

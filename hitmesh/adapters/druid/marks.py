@@ -1,9 +1,9 @@
 """Track, with progress marks, how far both data sources have ingested the stream's committed rows (architecture A12).
 
 A progress mark is sent after its rows. A mark is counted once it has been visible in both data sources for the time
-`mark_margin_ms`. This margin is needed because a query may see the mark earlier than another row of the same
-transaction. This happens if the other row is late and opens a segment for an older time. A separate thread polls Druid
-for marks, so that callers of `through` never wait for a query.
+`mark_margin_ms`. Without `mark_margin_ms`, a mark could be counted while a late row of the same transaction is still
+invisible. A late row can become visible after its mark, because Druid may have to open a segment for an older time. A
+separate thread polls Druid for marks, so that callers of `through` never wait for a query.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from hitmesh.runtime.logs import logger, traceback_of
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
-# Seconds between two searches through all days. Searches through all days are repeated while any partition has no known
-# mark. If a partition has no hits, these searches never end.
+# Seconds between two searches through all days. The search through all days is repeated while any partition has no
+# counted mark. If a partition has no hits, the search is repeated without end.
 _SEARCH_EVERY_S: Final = 10.0
 IDLE_S: Final = 3_600.0
-"""Seconds after the last call of `through` at which the search for a shadow stream's marks ends.
+"""If nobody calls `through` for this number of seconds, the search for a shadow stream's marks ends.
 
-The stream may be gone.
+After the shadow stream was removed, nobody calls `through` any more.
 """
 
 Seen = Mapping[PartitionId, PartitionProgress]
@@ -51,8 +51,8 @@ class Marks:
         servers: the names of the data sources, and `mark_margin_ms`.
         client: the Druid client.
         catalogue: the source of declared partitions.
-        shadow: the generation of the shadow stream whose marks these are; 0 for the marks of the processor.
-        idle_s: seconds after the last call of `through` at which the search ends; the next call starts the search
+        shadow: the generation of the shadow stream whose marks are tracked; 0 tracks the marks of the processor.
+        idle_s: if nobody calls `through` for this number of seconds, the search ends; the next call starts the search
             again.
     """
 
@@ -89,7 +89,7 @@ class Marks:
 
     @property
     def is_searching(self) -> bool:
-        """Whether the search runs."""
+        """Whether the search for marks is running."""
         return self._thread is not None
 
     def close(self) -> None:
@@ -119,7 +119,8 @@ class Marks:
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
         """Return the intervals to search.
 
-        If a partition has no mark, all days are searched. Otherwise, only the days since the oldest mark are searched.
+        If a partition has no counted mark, all days are searched every 10 s. All other searches cover only the days
+        since the oldest counted mark.
         """
         with self._lock:
             counted = self._counted
@@ -146,7 +147,7 @@ class Marks:
             except HitmeshError as error:
                 logger().warning("progress_marks_not_read", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
-            except Exception as error:  # this thread must survive, because otherwise no report would become fresher
+            except Exception as error:  # if this thread ended, no report would become fresher
                 logger().error("progress_marks_not_read", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)
@@ -161,10 +162,10 @@ class Marks:
             return is_idle
 
     def _note(self, at_s: float, seen: Seen) -> None:
-        """Count the marks that were first seen at least the margin ago, and record the marks seen now.
+        """Count the marks that were visible `mark_margin_ms` ago, and record the marks that are visible now.
 
-        If a Druid server dies, its rows and marks disappear together. If a counted mark is no longer visible, its
-        partition therefore goes back to the visible mark.
+        If a Druid server dies, its rows and marks disappear together. If a counted mark is no longer visible, the
+        partition's visible mark therefore counts instead.
         """
         with self._lock:
             self._waiting.append((at_s, seen))

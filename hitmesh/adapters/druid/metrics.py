@@ -1,10 +1,11 @@
 """Metric store on Druid: send questions as native queries and return the answers (step 8 of the journey).
 
-This module decides when a question needs more than one query, which happens in three cases. In the first case, a
-pattern must be matched against the existing values. In the second case, a question needs sketches for many groups. In
-the third case, visitors moved out of rows, but the rows' sketches still contain these visitors (MOVED_VISITORS). If
-later rows cancel one of these rows, the row's sketch must be removed too. The module hitmesh.adapters.druid.question
-builds queries, and hitmesh.adapters.druid.proof checks that an answer has all rows.
+This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
+existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
+reads the rows themselves. If a visitor moved to another row, the old row's sketch still contains the visitor
+(MOVED_VISITORS). If visitors moved, the last query also reads the rows themselves, because the sketches of rows that
+cancel out must not count. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof
+checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ MAX_SKETCH_GROUPS: Final = 64  # The limit is per query, because each group take
 
 
 class Dropped(Protocol):
-    """The source of dropped generations."""
+    """Looks up which generations were dropped."""
 
     def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
         """Return the dropped generations for all days of these sites."""
@@ -88,7 +89,7 @@ class DruidMetricStore:
     def explain(self, question: MetricQuery) -> str:
         """Return the question's native query, as JSON that Druid accepts, without a request to Druid.
 
-        The values that match a pattern appear as a placeholder, because finding them needs a request.
+        A placeholder stands for the values that match a pattern, because the search for these values needs a request.
         """
         query = rows_query(self._existing(question), self._servers.data_source(question.source), _unknown)
         return json.dumps(query.json(), ensure_ascii=False)
@@ -96,7 +97,7 @@ class DruidMetricStore:
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in a stream's generation.
+        """Return, for each requested site-day, the sums over all rows of the stream with this generation.
 
         Each query covers one day, one source and up to 256 sites.
 
@@ -113,9 +114,9 @@ class DruidMetricStore:
         return found
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return a position per hits partition.
+        """Return, for each partition of hits, the log position up to which Druid has all rows.
 
-        Answers contain all rows that the stream made before these positions.
+        Every answer contains all rows that the stream made from records before the returned positions.
         """
         return self._marks.through()
 
@@ -128,8 +129,8 @@ class DruidMetricStore:
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # The question is answered without this check. The question's generations were current a moment ago, so
-            # probably no generation has been dropped.
+            # The question is answered without the check for dropped generations. The question's generations were
+            # current a moment ago, so probably no generation has been dropped.
             logger().warning("dropped_generations_not_read", message=error.message)
             return question
         kept = {
@@ -150,7 +151,7 @@ class DruidMetricStore:
     def _answer(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
         """Return a question's groups.
 
-        If sketches in Druid would be too expensive or wrong, sum the rows in this process.
+        If sketches from Druid would be too expensive or wrong, fetch and aggregate the rows in this process.
         """
         if not question.sketches and MOVED_VISITORS not in question.measures:
             return self._grouped(question, matches, proof, checkpoint)
@@ -178,8 +179,8 @@ class DruidMetricStore:
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
         """Return a function that finds, in the question's rows, the values that match a comparison's pattern.
 
-        The values of each dimension are queried once, and all patterns on the dimension are matched together. A null
-        value is matched by its name (`null_name`).
+        The values of each dimension are queried once, and all patterns on the dimension are matched together. In place
+        of null, patterns see the text from `null_name`.
         """
         found: dict[str, Mapping[str, Sequence[str]]] = {}
         unfiltered = replace(question, filter=None)
@@ -211,7 +212,7 @@ def matching(
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
 ) -> Mapping[str, Sequence[str]]:
-    """Return the values that match each pattern; a null value is matched by its name (`null_name`).
+    """Return the values that match each pattern; in place of null, patterns see the text from `null_name`.
 
     Raises:
         RefusedError: a pattern is not RE2, there are too many values, or too many values match.

@@ -1,8 +1,8 @@
 """Build native Druid queries with pydruid, and define the types that pydruid lacks.
 
-pydruid provides combined filters, sums, having clauses and the conversion of a whole query to JSON. pydruid lacks
-filters that distinguish null from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, and
-dimensions that stay numbers. The library also lacks raw sketches in answers, and a scan's result format. This module
+The library pydruid provides combined filters, sums, having clauses and the conversion of a query to JSON. In pydruid,
+filters cannot distinguish null from the empty text, so this module defines `null`, `equals` and `istrue`. This module
+also defines number ranges, constant filters, numeric dimensions, and an aggregation that returns a sketch. This module
 sends no query.
 """
 
@@ -36,7 +36,7 @@ class Native:
     parts: Json
 
     def with_parts(self, **parts: Any) -> Native:
-        """Return a copy of the query in which these parts replace the parts with the same names."""
+        """Return a copy of the query in which `parts` replace the existing parts with the same names."""
         return replace(self, parts={**self.parts, **parts})
 
     def json(self) -> Json:
@@ -112,18 +112,18 @@ def is_among(column: str, values: Sequence[str]) -> Filter:
 
 
 def is_true(part: Filter) -> Filter:
-    """Return a filter with the same result as `part`, except that an unknown result (because of null) becomes false."""
+    """Return a filter with the same result as `part`; if null makes the result unknown, the new filter is false."""
     return Typed("istrue", field=Filter.build_filter(part))
 
 
 def every(parts: Sequence[Filter]) -> Filter:
-    """Return a filter that accepts the rows accepted by all parts; without parts, the filter accepts every row."""
+    """Return a filter that accepts a row if all parts accept the row; without parts, the filter accepts every row."""
     # pydruid's `&` would modify its left operand.
     return parts[0] if len(parts) == 1 else (Filter(type="and", fields=list(parts)) if parts else TRUE)
 
 
 def some(parts: Sequence[Filter]) -> Filter:
-    """Return a filter that accepts the rows accepted by any part; without parts, the filter accepts no row."""
+    """Return a filter that accepts a row if any part accepts the row; without parts, the filter accepts no row."""
     return parts[0] if len(parts) == 1 else (Filter(type="or", fields=list(parts)) if parts else FALSE)
 
 

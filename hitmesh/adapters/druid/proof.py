@@ -1,10 +1,10 @@
 """Prove, with progress marks in each query, that an answer has all rows that existed before (architecture A12).
 
-Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). An
-answer that lacks any of these marks is rejected. A mark is the last row in a transaction and is stored with the
+Each query selects, besides the rows for the question, the counted progress marks (hitmesh.adapters.druid.marks). If an
+answer lacks a counted mark, the answer is rejected. A mark is the last row in a transaction and is stored with the
 transaction's rows. If the broker does not see the server that holds the rows, the answer lacks both the rows and the
-mark. A separate query for marks, before or after this query, could not detect that the server was invisible only for a
-moment.
+mark. A separate query for marks would prove nothing, because a server that the first query missed may answer the
+separate query.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
-# A query's limit is raised by this number of groups or rows per mark. For each partition, a group query also returns a
-# group per day since the counted mark. A scan also returns a mark row per transaction since the counted mark.
+# A query's limit is raised, because an answer also contains marks. For each mark, a group-by query's limit is raised by
+# `_GROUPS_A_MARK` groups, and a scan's limit by `_ROWS_A_MARK` rows. For each partition, a group-by query returns an
+# additional group for every day since the counted mark. A scan returns an additional row for every transaction since
+# the counted mark.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
@@ -37,8 +39,8 @@ class Proof:
     """The marks that a complete answer contains; without marks, every answer is accepted.
 
     Attributes:
-        marks: each counted mark's position, by the mark's name.
-        intervals: the intervals that contain these marks and all later marks.
+        marks: the position of each counted mark, keyed by the mark's name.
+        intervals: the intervals that contain the counted marks and all later marks.
     """
 
     marks: Mapping[str, PartitionProgress]
@@ -71,8 +73,8 @@ class Proof:
         """Check that an answer has all marks. Return the answer without the marks, which is the answer to `query`.
 
         Args:
-            query: the query before marks were added to it.
-            answer: the answer to the extended query.
+            query: the query without marks.
+            answer: the answer to the query with marks.
 
         Raises:
             Unavailable: a mark is missing from the answer, so rows may be missing too.
@@ -97,9 +99,9 @@ class Proof:
 
 
 def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> Proof:
-    """Return the marks to look for in an answer.
+    """Return the progress marks that a complete answer must contain.
 
-    An answer that contains these marks has all rows before these positions.
+    An answer that contains a mark has all rows that were sent before the mark.
 
     Args:
         counted: each partition's counted mark; a partition at (0, 0) needs no mark.
@@ -118,7 +120,7 @@ def _at_least(mark: tuple[str, PartitionProgress]) -> Filter:
 
 
 def _parted(rows: Sequence[Sequence[Any]], at: int, seen: set[str]) -> list[Any]:
-    """Return the rows that are not marks, each without its value at index `at`; add the marks' names to `seen`."""
+    """Return the rows that are not marks, without the column at index `at`; add the marks' names to `seen`."""
     unmarked: list[Any] = []
     for row in rows:
         if row[at] is None:

@@ -1,8 +1,7 @@
 """Build native Druid queries from metric-store questions, with pydruid (step 8 of the journey).
 
-A query has three parts: the selection of the question's rows, an expression for each cell's bucket, and the question's
-filter as a Druid filter. Values are JSON values, never part of a query language's text, so injection is impossible.
-This module sends no query.
+A query has three parts: the selection of rows, an expression for the bucket of a cell, and the question's filter.
+Values are JSON values, never part of a query language's text, so injection is impossible. This module sends no query.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ def values_query(question: MetricQuery, data_source: str, column: str, matches: 
 
 
 def limit_spec(limit: int) -> Json:
-    """Return the limit on a query's groups."""
+    """Return the part of a query that limits the number of groups."""
     return {"type": "default", "limit": limit}
 
 
@@ -118,9 +117,9 @@ def interval(question: MetricQuery) -> str:
 
 
 def _bucket(question: MetricQuery) -> Json:
-    """Return the expression that computes the index of a time's bucket.
+    """Return the expression that computes the bucket's index from a row's time.
 
-    Each run of equally wide buckets adds a division.
+    The expression has a division for each run of equally wide buckets.
     """
     starts = question.bucket_starts
     pieces = _pieces(starts)

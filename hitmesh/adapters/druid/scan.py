@@ -1,10 +1,10 @@
 """Fetch a question's rows from Druid and sum the rows in this process (step 8 of the journey).
 
-In this process, the union of small sketches takes little memory. Druid reserves a full sketch (256 KiB) for every group
-in a query with sketches. A query with a thousand small groups is therefore Druid's worst case. For a query with many
-groups, this module fetches the rows themselves, and shared.answers sums the rows. The module does the same if visitors
-moved out of rows (MOVED_VISITORS). If the presence values of a key's rows sum to 0, the rows cancel out. The key is
-then left out together with its sketches.
+A union of small sketches takes little memory in this process. Druid reserves a full sketch (256 KiB) for every group in
+a query with sketches. A query with a thousand small groups is therefore Druid's worst case. For a query with many
+groups, this module fetches the rows themselves, and shared.answers sums the rows. If visitors moved out of rows
+(MOVED_VISITORS), this module also fetches the rows themselves. If the column `presence` sums to 0 over the rows of a
+key, the rows cancel out. Rows that cancel out are left out, together with their sketches.
 """
 
 from __future__ import annotations

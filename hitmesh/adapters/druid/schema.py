@@ -113,7 +113,9 @@ def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Cha
     path = f"{_COORDINATOR}/config/compaction"
     there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
     apply = partial(_send, servers, path, wanted)
-    return _change(f"compaction {name}", wanted, there, apply, "a day's segments are merged two days after its end")
+    return _change(
+        f"compaction {name}", wanted, there, apply, "two days after the end of a day, its segments are merged"
+    )
 
 
 def _retention(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:
@@ -121,7 +123,7 @@ def _retention(servers: Servers, client: DruidClient, source: RowSource, options
     path = f"{_COORDINATOR}/rules/{name}"
     there = client.coordinator("GET", path, missing=[])
     if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
-        there = []  # the rule of a removed mesh with the same name
+        there = []  # an earlier mesh with the same name was removed and left this rule
     apply = partial(_send, servers, path, wanted)
     kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "forever"
     return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")

@@ -25,7 +25,8 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-# The number of generations that are remembered. Far fewer generations wait for ingestion at the same time.
+# The maximum number of generations in `_sent`, and in `_arrived`. In practice, far fewer generations wait for ingestion
+# at the same time.
 MAX_REMEMBERED: Final = 20_000
 _SITE_DAYS_PER_QUERY: Final = 256
 _KEY: Final = ("site", "day", "generation")
@@ -39,7 +40,7 @@ class Producer(Protocol):
     """Sends the rows of several sites atomically."""
 
     def send(self, rows: Sequence[tuple[str, Mapping[RowSource, pl.DataFrame]]]) -> None:
-        """Send each site's rows, by row source, in a single transaction."""
+        """Send the rows of all these sites in a single transaction."""
 
 
 class DroppedNotes(Protocol):
@@ -74,7 +75,7 @@ class DruidRollupSink:
         self._dropped = dropped
         self._drop_others = drop_others
         # `_sent` holds the generations that Druid has not ingested completely, and `_arrived` holds the completely
-        # ingested generations. The oldest generations in both are evicted.
+        # ingested generations. If `_sent` or `_arrived` is full, the oldest generation is evicted.
         self._sent: dict[Owner, Counts] = {}
         self._arrived: dict[Owner, None] = {}
 
@@ -112,8 +113,8 @@ class DruidRollupSink:
                     _add(sent, counted)
                     self._producer.send(_by_site(stored))
         except BaseException:
-            # No caller waits for these rows. `_arrived` must still hold the generation, so that no call writes the
-            # generation a second time.
+            # After an error, no caller waits for the ingestion. The generation is added to `_arrived`, so that a later
+            # call cannot write the generation a second time.
             self._arrived |= dict.fromkeys(sent)
             _forget_oldest(self._arrived)
             raise
@@ -123,8 +124,8 @@ class DruidRollupSink:
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return whether Druid has all rows that this process sent for the generation.
 
-        Many settlements wait at the same time. The same query therefore also counts the rows of the day's other waiting
-        generations.
+        Many generations wait for ingestion at the same time. A single query therefore counts the rows of up to 256
+        waiting generations of the same day.
         """
         requested = (site_day, generation)
         if requested not in self._sent:
@@ -140,7 +141,7 @@ class DruidRollupSink:
         return requested not in self._sent
 
     def drop(self, superseded: Sequence[Owner]) -> None:
-        """Record these generations as dropped, and delete their data from other stores. Idempotent."""
+        """Record that these generations are dropped, and delete the generations' data from other stores. Idempotent."""
         self._dropped.note(superseded)
         for drop in self._drop_others:
             drop(superseded)

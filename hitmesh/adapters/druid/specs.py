@@ -25,15 +25,15 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# Sketches have the size of a union, both at ingestion and after folding. With the smaller sketch size of cells, a
-# folded row's estimate would differ from the estimate for the union of the original rows.
+# Druid stores every sketch with the size of a union of sketches, both at ingestion and after folding. With smaller
+# sketches, the estimate for a folded row would differ from the estimate for the original rows.
 UNION_SIZE: Final = 1 << LG_K_UNION
-# Limits on the rows that a task holds in memory before it writes them to disk.
+# Limits on the rows that a task holds in memory; beyond a limit, the task writes the rows to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
-# Encoding of the intermediate segments that a task writes to disk before it merges them. With compression, each column
-# of each intermediate segment would take 64 KiB of direct memory during the merge. A task with many rows would then
-# fail at handover. The next task would fail too.
+# Encoding of the intermediate segments that a task writes to disk and later merges. With compression, each column of
+# each intermediate segment would take 64 KiB of direct memory during the merge. A task with many rows would run out of
+# direct memory at handover, and so would the next task.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
@@ -71,32 +71,33 @@ def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> S
 
 
 def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> Spec:
-    """Return the columns of a data source at ingestion, when rows are not folded yet."""
+    """Return the columns with which a data source ingests rows; ingestion does not fold rows."""
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are ingested as dimensions. If numbers were metrics, a task would create a sum object for each number
-        # in each row. These objects would take most of the task's time and memory.
+        # Numbers are declared as dimensions, not as metrics. If numbers were metrics, most of a task's time and memory
+        # would go to a sum object for each metric of each row.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {
             "type": "uniform",
             "segmentGranularity": options.segment_granularity,
             "queryGranularity": "FIFTEEN_MINUTE",
-            # Rows arrive folded by window, and two windows rarely have equal rows. Rows are folded only when segments
-            # are merged, because the search for equal rows took a third of a task's time.
+            # The sender has already folded the rows of each window, and two windows rarely have rows with equal keys.
+            # Druid folds rows only when segments are merged, because the search for equal keys took a third of a task's
+            # time.
             "rollup": False,
         },
     }
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Return the compaction spec: once no more rows arrive for a day, merge its segments and fold their rows."""
+    """Return the spec of the compaction, which merges a day's segments and folds rows when no more rows arrive."""
     return {
         "dataSource": servers.data_source(source),
-        # This offset is measured from the end of the newest day. Late hits for a day arrive until 26 h after the day's
-        # end, and settled rows arrive after that time. A day merged too early would be merged again after each handover
-        # of a segment, every 15 minutes.
+        # Druid does not merge the last three days before the end of the newest day. Late hits for a day arrive until 26
+        # h after the day's end, and settled rows arrive after that time. If a day were merged too early, Druid would
+        # merge the day again after each handover of a segment, every 15 minutes.
         "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
         "dimensionsSpec": {"dimensions": _keys(source)},
@@ -122,8 +123,8 @@ def retention(options: SchemaOptions) -> list[Spec]:
 def _keys(source: RowSource) -> list[Spec]:
     """Return the key columns, in sort order; rows with equal keys are folded.
 
-    Only sites and marks are indexed. Every query selects sites or marks, and other filters scan the remaining rows. An
-    index on each column would make writing and merging much slower.
+    Only sites and marks are indexed. Every query selects sites or marks through an index; a query's other filters scan
+    the selected rows. An index on each column would make writing and merging much slower.
     """
     *texts, mark = [
         {"type": "string", "name": name, "createBitmapIndex": name in _INDEXED}

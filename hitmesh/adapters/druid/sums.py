@@ -1,7 +1,7 @@
-"""Sum the stream's rows per site-day for settlement, with one group-by query per day and up to 256 sites.
+"""Sum the stream's rows per site-day for settlement, with group-by queries.
 
-This module decides which site-days share a query; hitmesh.adapters.druid.metrics sends the query. Settlement compares
-the sums with the partials.
+A query covers a single day and up to 256 sites. This module decides which site-days share a query;
+hitmesh.adapters.druid.metrics sends the query. Settlement compares the sums with the partials.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ SUMS: Final = {RowSource.TRAFFIC: (*TRAFFIC_MEASURES, *HIGH.values()), RowSource
 
 
 def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
-    """Return each measure's sum, modulo 2⁶⁴; the two halves of an amount are joined. `sums` has the order of SUMS."""
+    """Return each measure's sum, modulo 2⁶⁴; the two halves of an amount are joined.
+
+    `sums` has one value per column in SUMS[source], in the same order.
+    """
     found = {name: value or 0 for name, value in zip(SUMS[source], sums, strict=True)}
     return {
         name: value + found[HIGH[name]] * HALF if HIGH.get(name) in found else value
@@ -48,7 +51,10 @@ def sites_per_query(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) 
 def sums_query(
     data_source: str, source: RowSource, day: int, sites: list[str], generation: int = STREAM_GENERATION
 ) -> Native:
-    """Return the query that sums all rows of a stream's generation on a day. A result row has the site, then SUMS."""
+    """Return the query that sums all rows of a stream's generation on a day.
+
+    A result row has the site, followed by a value for each column in SUMS[source].
+    """
     return group_by(
         datasource=data_source,
         intervals=[f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],

@@ -1,7 +1,8 @@
-"""Store claims on orders and refunds in raw.db. The module also stores which claim holds each id in the stream.
+"""Store in raw.db which hits claim which order ids and refund ids.
 
-Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim on an
-order counts in the end.
+Several hits may claim the same id. In the stream, only the first claim on an id counts; this claim is called the id's
+holder. Orders and refunds have separate tables with the same columns. Settlement ignores the holders and decides from
+all claims which claim counts.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim holds its order id in the stream.
+        """Return, for each claim, whether this claim is the first on its order id (the id's holder).
 
         The first claim on an id becomes the holder. The whole call is a single transaction.
         """

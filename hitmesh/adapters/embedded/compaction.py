@@ -1,11 +1,11 @@
 """Merge the stream's rows in small steps: many small chunks, which transactions wrote, become few blobs.
 
-This module decides when chunks and blobs are merged, and which are merged. Chunks become level-1 blobs; each blob has
-the rows for a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore
-reads few chunks and blobs. Each row is rewritten only a logarithmic number of times. When a day no longer changes, all
-rows of the day in a bucket are merged into a single blob. Rows of dropped site-days are removed. The module
-shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write transaction, so a commit
-waits only for a few statements.
+This module decides which chunks and blobs are merged, and when. Chunks become level-1 blobs; each blob has the rows for
+a day and a bucket of sites. Eight blobs on a level become a blob on the next level. A question therefore reads few
+chunks and blobs. The number of times that a row is rewritten grows only with the logarithm of the number of rows. When
+a day no longer changes, all rows of the day in a bucket are merged into a single blob. Rows of dropped site-days are
+removed. The module shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write
+transaction, so a commit waits only for a few statements.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ MAX_BATCHES: Final = 32  # maximum number of transactions with unmerged chunks
 MAX_ROWS: Final = 100_000  # maximum number of rows in unmerged chunks
 FAN: Final = 8  # number of blobs on a level that are merged into a blob on the next level
 
-# Maximum number of chunk rows per merge. The merge of blobs after a transaction stops at half this number of rows.
+# Maximum number of chunk rows per merge. After a transaction, the merge of blobs stops at MAX_ROWS rows.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# The number of days, counted back from the newest day of event time, on which rows may still change. A day's hits may
+# Rows of the newest day of event time, and of the `_OPEN_DAYS` days before that day, may still change. A day's hits may
 # arrive until 26 h after the day's end (architecture A8).
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
@@ -84,7 +84,10 @@ class Compaction:
             )
 
     def _merge_chunks(self) -> None:
-        """Merge the oldest chunks into level-1 blobs. Keep all sketches, because blobs may have older rows of a key."""
+        """Merge the oldest chunks into level-1 blobs.
+
+        Keep all sketches, because blobs may have older rows with the same key.
+        """
         with self._database.reading() as transaction:
             chunks = _oldest_chunks(transaction, self._stream)
             gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped WHERE stream = ?", (self._stream,))
@@ -106,7 +109,7 @@ class Compaction:
                 _add(transaction, made, self._stream)
 
     def _full(self) -> _Group | None:
-        """Return a group of blobs (same day, bucket, source, level) that is large enough for a merge."""
+        """Return a group (day, bucket, source, level) that has enough blobs for a merge."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _group,
@@ -117,7 +120,7 @@ class Compaction:
             )
 
     def _untidy(self) -> _Group | None:
-        """Return a group with several blobs (same day, bucket, source) for a day that no longer changes."""
+        """Return a group (day, bucket, source) that has several blobs, if the day no longer changes."""
         with self._database.reading() as transaction:
             end = (transaction.first(int, "SELECT coalesce(max(day), 0) FROM stream_blobs") or 0) - _OPEN_DAYS
             found = transaction.first(
@@ -278,7 +281,10 @@ def _blobs(transaction: Transaction, place: _DayBucket, stream: int) -> list[_Bl
 
 
 def _removed(transaction: Transaction, kind: str, numbers: Sequence[int]) -> bool:
-    """Remove chunks or blobs. If another process has already removed any of them, remove nothing and return False."""
+    """Remove chunks or blobs.
+
+    If another process has already removed any of these chunks or blobs, remove nothing and return False.
+    """
     which = f"{kind} IN (SELECT value FROM json_each(?))"
     parameters = (json.dumps(list(numbers)),)
     there = transaction.first(int, f"SELECT count(*) FROM stream_{kind}s WHERE {which}", parameters)

@@ -74,7 +74,7 @@ class EmbeddedDirtyDays:
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order.
 
-        A site's days are split only if they exceed `limit`.
+        Either all or none of a site's site-days are returned, unless the first site alone has more than `limit`.
         """
         with self._database.reading() as transaction:
             taken = whole_sites(_waiting(transaction, limit + 1, closed_before, buckets), limit)
@@ -84,7 +84,7 @@ class EmbeddedDirtyDays:
             return taken_of(taken, marked)
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`; stop awaiting the site-day."""
+        """Remove exactly the dirty marks in `taken`, and remove the site-day from the awaited days."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """DELETE FROM dirty_marks WHERE site = ? AND day = ? AND log_id = ? AND partition_no = ?
@@ -99,7 +99,7 @@ class EmbeddedDirtyDays:
             return gathered(transaction.rows(_range, _RANGES, (site,)))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return a site's days that wait to close, in ascending order."""
+        """Return the days that `await_close` stored for the site, in ascending order."""
         with self._database.reading() as transaction:
             return transaction.rows(int, "SELECT day FROM awaited_days WHERE site = ? ORDER BY day", (site,))
 

@@ -18,7 +18,7 @@ class EmbeddedErasures:
         self._database = database
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks durably in a single transaction.
+        """Store erasure marks durably in a single transaction.
 
         For each visitor, only the mark with the latest `until` is kept.
         """

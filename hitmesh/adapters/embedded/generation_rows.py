@@ -49,7 +49,7 @@ class Newest(NamedTuple):
 
 
 def newest_of(entry: GenerationEntry, ledger: LedgerEntry, carry: bytes) -> Newest:
-    """Return an entry as columns."""
+    """Return an entry, its ledger entry and its carry as columns."""
     return Newest(
         entry.sequence,
         entry.generation,
@@ -69,7 +69,7 @@ def newest_of(entry: GenerationEntry, ledger: LedgerEntry, carry: bytes) -> Newe
 
 
 def packed_drift(drift: Drift) -> str:
-    """Return a drift as JSON."""
+    """Return a drift (the difference between settlement and stream) as JSON."""
     return json.dumps(
         {
             "confirmed": drift.confirmed,

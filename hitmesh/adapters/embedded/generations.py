@@ -1,7 +1,7 @@
 """Store which generation of each site-day is current, on one machine in settled.db (architecture A9).
 
-If two attempts settle the same site-day, this module decides which attempt is published. The module never decodes
-carries or rows.
+If two attempts settle the same site-day, this module decides which attempt is published. This module decodes neither
+rows nor an entry's open visits (carry).
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ class EmbeddedGenerations:
         rules_version: int = 0,
         streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
-        """Make a generation current, with its ledger entry and carry, in a single durable transaction.
+        """Make a generation current, with its ledger entry and open visits (carry), in a single durable transaction.
 
-        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
+        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
                 nothing was written.
-            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
+            ValueError: `drift.confirmed` is true, but an earlier publication superseded the stream's rows.
         """
         with self._database.writing() as transaction:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
@@ -162,7 +162,7 @@ class EmbeddedGenerations:
             return transaction.run("DELETE FROM attempts WHERE site = ? AND day >= ? AND day < ?", days)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled."""
+        """Return the current generation's open visits (carry); None if the site-day was never settled."""
         with self._database.reading() as transaction:
             return transaction.first(
                 bytes,
@@ -171,13 +171,13 @@ class EmbeddedGenerations:
             )
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return each day's ledger entry, which is that of the current generation."""
+        """Return the ledger entry of each day's current generation."""
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64, erased"
         with self._database.reading() as transaction:
             return dict(transaction.rows(day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift between settlement and stream; `site` None selects all sites."""
         of_site = "" if site is None else "AND site = ?"
         with self._database.reading() as transaction:
             return dict(
@@ -194,7 +194,7 @@ class EmbeddedGenerations:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that became superseded before the time `published_before`."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 site_day_generation,
@@ -204,12 +204,12 @@ class EmbeddedGenerations:
             )
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the superseded generations of the next site-days, in the order (site, day)."""
+        """Return the superseded generations of site-days that follow `after`, in the order (site, day)."""
         with self._database.reading() as transaction:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
+        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",
@@ -277,7 +277,7 @@ def _supersede(transaction: Transaction, site_day: SiteDay, generations: Iterabl
 
 
 def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Mark the site-day's earlier pending attempts as superseded; the new generation is no longer pending."""
+    """Supersede the site-day's earlier pending attempts, and remove `generation` from the pending attempts."""
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",

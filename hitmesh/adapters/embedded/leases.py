@@ -46,7 +46,7 @@ class EmbeddedLeases:
         self._clock = clock
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or already held by this owner; return the acquired leases."""
+        """Acquire leases on names that are free or already held by this owner; return the acquired leases."""
         if not names:
             return []
         with self._database.writing() as transaction:
@@ -55,7 +55,10 @@ class EmbeddedLeases:
         return [lease for lease in found if lease is not None]
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored."""
+        """Extend the leases that have not expired; return the extended leases.
+
+        The call also stores each lease's `load`, a number that other owners read.
+        """
         if not leases:
             return []
         with self._database.writing() as transaction:

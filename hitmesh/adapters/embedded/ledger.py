@@ -1,9 +1,10 @@
 """Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-An hour or a day is final for a partition once the partition's latest epoch is 4 h after the end of the hour or day. No
-redo changes the entries of a final hour or day. For each key, the entries of a final hour are merged into one entry.
-Later, the entries of a final day are merged into one entry. A site's ledger therefore stays short however long the mesh
-runs. The module hitmesh.adapters.shared.partials decides the content of entries.
+If a partition's latest epoch is 4 h after the end of an hour, the hour is final for the partition. Days become final in
+the same way. When the stream repeats work after a crash, the entries of a final hour or day do not change. When an hour
+is final, the hour's entries for a key are merged into a single entry. When the day is final, the day's entries for a
+key are merged into a single entry. A site's ledger therefore stays short however long the mesh runs. The module
+hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.zones import DAY_MS
 
-# A redo begins at the last snapshot, which is minutes old, and rewrites only recent epochs. If the state is rebuilt
-# from an earlier position, the stream also rewrites entries that were already merged. `put` ignores these entries.
+# A redo after a crash begins at the last snapshot, which is minutes old, and rewrites only recent epochs. If the state
+# is rebuilt from an earlier position, the stream also rewrites entries that were already merged. `put` ignores entries
+# that were already merged.
 FINAL_AFTER_MS: Final = 4 * 3_600_000
 _SPANS_MS: Final = (3_600_000, DAY_MS)
 
@@ -35,7 +37,7 @@ _COUNTS: Final = ("written", "hits", *_CHECKSUMS)
 
 
 class _Latest(NamedTuple):
-    """The latest epoch for which a call of `put` has entries of a partition."""
+    """The latest epoch among a partition's entries in a call of `put`."""
 
     log: str
     partition: int
@@ -55,7 +57,11 @@ class EmbeddedLedger:
         self._database = database
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Store entries durably in a single transaction; then merge each partition's first final hour and day."""
+        """Store entries durably in a single transaction.
+
+        Then merge, for each partition, the entries of the first hour and the first day that are final but not merged
+        yet.
+        """
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         latest = [_Latest(*row) for row in put.group_by("log", "partition").agg(pl.col("epoch").max()).rows()]
         with self._database.writing() as transaction:
@@ -88,10 +94,10 @@ class EmbeddedLedger:
         return waiting_days(entries, first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS for the next sites in order of name, and the last name (None if no more sites follow).
+        """Return LEDGER_SUMS for the next sites in order of name, and the last name; None if no more sites follow.
 
-        The call costs an index look-up for each epoch. It reads only these sites' entries, however many other sites
-        exist.
+        The call costs an index look-up for each epoch. The call reads only the returned sites' entries, however many
+        other sites exist.
         """
         with self._database.reading() as transaction:
             epochs = transaction.rows(_Epoch, "SELECT log_id, partition_no, epoch FROM ledger_epochs")
@@ -149,7 +155,7 @@ def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tupl
 
 
 def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -> None:
-    """Add the entries' epochs to the table of epochs for which the partition has entries."""
+    """Record, in `ledger_epochs`, the epochs for which the partition has entries."""
     transaction.run_many(
         "INSERT OR IGNORE INTO ledger_epochs VALUES (?, ?, ?)",
         [(of.log, of.partition, epoch) for epoch in entries["epoch"].unique().to_list()],

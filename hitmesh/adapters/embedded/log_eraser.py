@@ -1,4 +1,4 @@
-"""Change log records on a single machine (log.db), to erase hits."""
+"""Change log records in log.db, on a single machine, to erase hits."""
 
 from __future__ import annotations
 

@@ -169,7 +169,10 @@ class _RecordRow(NamedTuple):
 
 
 def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:
-    """Return, for each partition, the end of the next read. Older log times come first, so no partition runs ahead."""
+    """Return, for each partition, the position at which the next read ends.
+
+    Older log times come first, so no partition runs ahead.
+    """
     ends: dict[PartitionId, PartitionProgress] = {}
     hits = 0
     for header in sorted(ahead):

@@ -72,7 +72,7 @@ class EmbeddedLogScan:
 def _retained(transaction: Transaction, topic: Topic, partition: PartitionId) -> tuple[int, int]:
     """Return the first retained offset and the end offset.
 
-    All offsets in between are retained, because records are trimmed only from the front.
+    Every offset from the first to the end is retained, because a partition is trimmed only at its beginning.
     """
     end = transaction.first(
         int, "SELECT next_offset FROM ends WHERE topic = ? AND partition_no = ?", (topic, partition.partition)

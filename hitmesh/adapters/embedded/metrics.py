@@ -89,7 +89,7 @@ class EmbeddedMetricStore:
         streamed: the stream's rows.
         progress: the positions committed together with the stream's rows.
         max_cached_bytes: limit on cached segment columns.
-        max_values: limit on the product rows × (columns + comparisons) of a question.
+        max_values: maximum number of values that a question may read: rows × (columns + comparisons).
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class EmbeddedMetricStore:
         return answer(rows, question, checkpoint, max_values=self._max_values)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions, because rows are committed together with their positions."""
+        """Return the committed positions. A transaction commits rows together with positions, so no row is missing."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return, for each requested site-day, the sums over all rows in a stream's generation."""
+        """Return, for each requested site-day, the sums over all rows of the stream with this generation."""
         rows = {source: self._streamed.of(source, site_days, stream=generation) for source in RowSource}
         return sums_of(rows, site_days)
 
@@ -164,8 +164,7 @@ class EmbeddedMetricStore:
                 continue
             return [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]
         raise Unavailable(
-            "segment files were replaced during every attempt to read them, by merges or deletions; send the "
-            "request again"
+            "merges or deletions replaced segment files during every attempt to read the files; send the request again"
         )
 
 

@@ -78,7 +78,8 @@ class EmbeddedOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, but a position is not beyond the committed position; nothing was written.
+            PartitionsMoved: a transaction with rows has a position that is not beyond the committed position; nothing
+                was written.
             CommitInDoubt: the commit itself failed, so the outcome is unknown.
             ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.
@@ -111,7 +112,7 @@ class EmbeddedOutbox:
         """Merge rows. If the merge fails, only log the error, because the stream's transaction is already committed."""
         try:
             self._compaction.run()
-        except BaseException as error:  # BaseException, because polars raises panics as such
+        except BaseException as error:  # polars raises a panic as a BaseException
             logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
 
 

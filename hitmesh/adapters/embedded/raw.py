@@ -1,6 +1,6 @@
 """Store raw records on one machine, in raw.db (step 6 of the journey).
 
-An index by site and day finds records. This module never decodes a record's value.
+Records are found through an index by site and day. This module never decodes a record's value.
 """
 
 from __future__ import annotations
@@ -108,7 +108,10 @@ class EmbeddedRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield position and record for each record that `scan` finds, by position. A damaged record is None."""
+        """Yield position and record for each record that `scan` finds, in order of position.
+
+        For a damaged record, yield None in place of the record.
+        """
         with self._database.reading() as transaction:
             found = transaction.rows(_Found, _FIND_AFTER, (site, first_day, end_day, *(after or _BEFORE_ALL)))
         for index_row in found:
@@ -122,7 +125,7 @@ class EmbeddedRawStore:
             yield Position(index_row.log, index_row.partition, index_row.offset), record
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably in a single transaction, and replace any records that are stored at their positions."""
+        """Store records durably in a single transaction, and replace any existing records at the same positions."""
         with self._database.writing() as transaction:
             for record in records:
                 _insert(transaction, record, _REPLACE)
@@ -177,7 +180,7 @@ def _is_before(before: Mapping[PartitionId, int] | None, log: str, partition: in
 
 
 def _packed(site_days: Iterable[SiteDay]) -> str:
-    """Return the days by site as JSON; this takes half the space of a list of (site, day) pairs."""
+    """Return the days by site as JSON, in half the space of a list of (site, day) pairs."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)
@@ -208,8 +211,8 @@ def _insert(transaction: Transaction, record: RawRecord, on_conflict: str = "DO 
         ),
     )
     if number is not None:
-        # Equal index entries may exist already. If a record is lost, its index entries remain under the record's
-        # number. SQLite assigns this number again if no other record has a higher number.
+        # Equal index entries may exist already. If a record is lost, its index entries keep the lost record's number.
+        # If no other record has a higher number, SQLite assigns the lost record's number again.
         transaction.run_many(
             "INSERT OR IGNORE INTO raw_index VALUES (?, ?, ?)",
             [(site, day, number) for site, day in sorted(record.site_days)],

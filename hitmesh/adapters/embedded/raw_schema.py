@@ -11,7 +11,7 @@ from hitmesh.adapters.embedded.schema import Migration
 
 
 def _claims_table(table: str) -> str:
-    """Return the statement that creates a table of claims (on orders or refunds), as in the first schema version."""
+    """Return the statement that creates a table of claims on orders or refunds, as in the first schema version."""
     return f"""CREATE TABLE {table} (
         log_id TEXT NOT NULL,
         partition_no INTEGER NOT NULL,
@@ -119,15 +119,15 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             day INTEGER NOT NULL,
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
-        # This table holds, for each order, the claim that holds the order in the stream. Settlement reads the claims
-        # and ignores the holders.
+        # For each order id, `order_holders` has the claim that counts in the stream (the holder). Settlement reads the
+        # table of claims and ignores the holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
         # A single row with the newest writer's number, which fences earlier writers.
         "CREATE TABLE writers (newest INTEGER NOT NULL)",
         "INSERT INTO writers VALUES (0)",
-        # Committed rows. A chunk holds a transaction's rows from one source, for all sites whose bucket is in the
-        # chunk's range. Chunk numbers are never reused, because readers cache rows by number.
+        # Committed rows. A chunk holds a transaction's rows from a single source. Each chunk covers the sites in a
+        # range of buckets. Chunk numbers are never reused, because readers cache rows by number.
         """CREATE TABLE stream_chunks (
             chunk INTEGER PRIMARY KEY AUTOINCREMENT,
             batch INTEGER NOT NULL,
@@ -148,7 +148,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL
         )""",
         "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
-        # Dropped site-days. Chunks and blobs may still contain the rows of these site-days, but no reader returns the
+        # Dropped site-days. Chunks and blobs may still contain rows of dropped site-days, but no reader returns these
         # rows.
         """CREATE TABLE stream_dropped (
             site TEXT NOT NULL,
@@ -200,8 +200,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             epoch INTEGER NOT NULL,
             PRIMARY KEY (log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # For each partition and span length, the entries of all epochs before `end_epoch` are final and were merged
-        # into spans.
+        # For each partition and span length (an hour or a day), all entries before the epoch `end_epoch` are final and
+        # merged.
         """CREATE TABLE ledger_folds (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -211,8 +211,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # From this version on, sums are stored by currency. Existing partials get an empty currency and keep the sums
-        # over all currencies, until a redo overwrites them.
+        # From this version on, sums are stored by currency. Until the stream overwrites an existing partial, the
+        # partial has an empty currency and sums over all currencies.
         "ALTER TABLE series_partials RENAME TO series_of_none",
         """CREATE TABLE series_partials (
             site TEXT NOT NULL,
@@ -243,8 +243,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # `total` is the total of the claim's order. The total is unknown for existing claims, and claims on refunds
-        # have no total.
+        # `total` is the total of the order that the claim names. Claims from earlier schema versions and claims on
+        # refunds have no total.
         *_claim_totals("order_claims"),
         # Claims on refunds have the same columns as claims on orders.
         _claims_table("refund_claims"),
@@ -252,7 +252,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
         _holders_table("refund_holders"),
         "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
-        # The days of all refunds that cover the total of the refunded order.
+        # The day of each refund that covers the whole total of an order.
         """CREATE TABLE whole_refunds (
             site TEXT NOT NULL,
             order_id TEXT NOT NULL,
@@ -272,7 +272,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_no DESC
         )""",
     ),
-    # A settler looks for closed days twice a second. Most awaited days are still open, so this look-up needs an index.
+    # A settler looks for closed days twice a second. Most awaited days are still open, so the search for closed days
+    # needs an index.
     ("CREATE INDEX awaited_days_by_day ON awaited_days (day, site)",),
     (
         # Several streams may exist at the same time. The column `stream` holds the generation number of a stream's
@@ -302,7 +303,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "INSERT INTO flushed SELECT log_id, partition_no, next_offset, log_time, 0 FROM flushed_before",
         "DROP TABLE flushed_before",
-        # From this version on, the table has a row per stream.
+        # From this version on, the table `writers` has a row per stream.
         "ALTER TABLE writers ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
     ),
 )

@@ -1,4 +1,4 @@
-"""Store refused hits on one machine, in raw.db, and count them by cell of collect time (rule D5).
+"""Store refused hits on one machine, in raw.db, and count them per 15 minutes of collect time (rule D5).
 
 This module stores the bytes of a refused hit but never parses the bytes.
 """
@@ -21,7 +21,7 @@ _REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site,
     hit_id, hits, original, packing, origin, replayed_at"""
 _AS_SENT: Final = 0
 _ZLIB: Final = 1
-# The index `rejected_by_cell` contains this expression and has this order.
+# The index `rejected_by_cell` begins with the expression `_CELL` and sorts the rows of a cell and site by `_NEWEST`.
 _CELL: Final = f"collect_time / {CELL_MS}"
 _NEWEST: Final = "collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC"
 _PLACE: Final = "(collect_time, log_id, partition_no, record_offset, row_no)"
@@ -63,7 +63,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time, keyed by cell start (UTC ms)."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
@@ -118,7 +118,10 @@ class EmbeddedRejectedStore:
             )
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes per page."""
+        """Erase the texts of the site's refusals that `wanted` selects.
+
+        Yield, for each page, the number of changed refusals.
+        """
         last, is_last = 0, False
         while not is_last:
             with self._database.reading() as transaction:

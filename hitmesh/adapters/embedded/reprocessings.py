@@ -1,8 +1,8 @@
 """Store reprocessings and their recomputed site-days on one machine, in settled.db.
 
-The control service and the processor both write these tables. SQLite never runs two write transactions at once. A
-replacement compares the stored version inside its transaction. The version therefore cannot change before the
-replacement is committed.
+Both the control service and the processor write the reprocessings. SQLite never runs two write transactions at once.
+The transaction that replaces a value also compares the version of the stored value. The stored version therefore cannot
+change between the comparison and the commit.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EmbeddedReprocessings:
             return transaction.first(reprocessing_of, "SELECT id, value FROM reprocessings WHERE id = ?", (id_,))
 
     def all(self, on_damage: OnDamage | None = None) -> Sequence[Reprocessing]:
-        """Return all reprocessings, newest first. Damaged values are left out; `on_damage` is called for each of them.
+        """Return all reprocessings, newest first. For a damaged value, call `on_damage` and leave out the value.
 
         Raises:
             StoreCorrupt: a stored value does not decode, and `on_damage` is None.
@@ -68,7 +68,7 @@ class EmbeddedReprocessings:
         return reprocessings_of(rows, on_damage)
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return True if the argument is now stored."""
+        """Store a reprocessing if its version directly follows the stored version; return True if it is now stored."""
         with self._database.writing() as transaction:
             if transaction.run(
                 "UPDATE reprocessings SET version = ?, value = ? WHERE id = ? AND version = ?",

@@ -1,9 +1,10 @@
 """Define the tables of all embedded files except raw.db, whose schema is in the module `raw_schema`.
 
 This module only defines names, keys and schema versions. A schema is an append-only list of migrations; version n
-consists of the first n migrations. Each file has a main writer. The collector writes log.db, and the salts in
-directory.db. The processor writes raw.db, state.db and settled.db. Control writes directory.db, and the reprocessings
-in settled.db. SQLite integers are signed, so unsigned 64-bit values are stored as the signed number with the same bits.
+consists of the first n migrations. Each file has a main writer. The collector writes log.db and the salts, which are in
+directory.db. The processor writes raw.db, state.db and settled.db. The control service writes directory.db and the
+reprocessings, which are in settled.db. SQLite integers are signed, so unsigned 64-bit values are stored as the signed
+number with the same bits.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The counts and sums that a record announces to the ledger (rule D5). `hits` is NULL if a record announces no
-        # counts.
+        # For each record, the number and the checksums of the hits that the ledger must count (rule D5). If the ledger
+        # must count no hit of a record, `hits` is NULL.
         "ALTER TABLE records ADD COLUMN hits INTEGER",
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
@@ -115,8 +116,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX manifest_by_segment ON manifest (segment)",
     ),
     (
-        # The difference between a site-day's first settlement and the stream, as JSON. The row stays unchanged when
-        # later settlements replace the entry.
+        # The difference between a site-day's first settlement and the stream, as JSON. A row in `drifts` stays
+        # unchanged when later settlements replace the site-day's entry.
         """CREATE TABLE drifts (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -126,7 +127,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX drifts_by_day ON drifts (day)",
     ),
     (
-        # The version is inside `value` and also a column, because a replacement compares the version.
+        # The column `value` also contains the version. Updates compare the stored version, so the version also has a
+        # column.
         """CREATE TABLE reprocessings (
             id TEXT PRIMARY KEY,
             version INTEGER NOT NULL,
@@ -139,12 +141,13 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL,
             PRIMARY KEY (reprocessing, site, day)
         )""",
-        # This index is needed because generations that are kept for a rollback stay in the table for weeks.
+        # The index on `superseded` is needed because generations that are kept for a rollback stay in the table for
+        # weeks.
         "CREATE INDEX superseded_by_time ON superseded (superseded_at)",
     ),
     (
-        # This table holds all entries that ever became current. Reports at an earlier data version need these entries.
-        # The table `generations` has only one entry per generation.
+        # The table `past_entries` holds all entries that ever became current. Reports at an earlier data version need
+        # the replaced entries. The table `generations` has only one entry per generation.
         """CREATE TABLE past_entries (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -159,8 +162,8 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     (
         "ALTER TABLE generations ADD COLUMN erased INTEGER NOT NULL DEFAULT 0",
-        # This table lists the visitors whose hits are refused up to an event time (`until`). The digest is a hash of
-        # the visitor key.
+        # The table `erasures` lists the visitors whose hits are refused up to an event time (`until`). The digest is a
+        # hash of the visitor key.
         """CREATE TABLE erasures (
             site TEXT NOT NULL,
             digest TEXT NOT NULL,
@@ -174,7 +177,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     # The version of the exclusion rules with which a generation was settled. 0 means that the collector decided which
     # hits are excluded.
     ("ALTER TABLE generations ADD COLUMN rules_version INTEGER NOT NULL DEFAULT 0",),
-    # This table holds the stream table (hitmesh.model.streams) as a single value.
+    # The table `streams` holds the stream table (hitmesh.model.streams) as a single value.
     ("CREATE TABLE streams (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, value BLOB NOT NULL)",),
 )
 
@@ -270,7 +273,8 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     ("CREATE TABLE mesh_secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",),
-    # The column holds all versions of a site's exclusion rules, as JSON; it is NULL before the first change.
+    # The column `rules` holds all versions of a site's exclusion rules, as JSON. Before the first change, `rules` is
+    # NULL.
     ("ALTER TABLE sites ADD COLUMN rules TEXT",),
     (
         """CREATE TABLE policy_changes (
@@ -282,6 +286,6 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX policy_changes_by_day ON policy_changes (from_day)",
     ),
-    # This index is needed because old salts of all sites are destroyed by date.
+    # The index on `salts` is needed because old salts of all sites are destroyed by date.
     ("CREATE INDEX salts_by_date ON salts (local_date)",),
 )

@@ -32,7 +32,7 @@ _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
 class Slice(NamedTuple):
-    """The location of the rows of a site-day's generation, which are consecutive in a file."""
+    """The location, in a file, of a site-day's rows in a generation; the rows are consecutive."""
 
     site: str
     source: RowSource
@@ -79,7 +79,7 @@ class Segments:
             return _of_site(transaction, site, source)
 
     def add(self, slices: Sequence[Slice]) -> None:
-        """Add slices to the manifest; their files must already be on disk.
+        """Add slices to the manifest; the files of the slices must already be on disk.
 
         Raises:
             ValueError: a generation of a site-day already has rows from this source.
@@ -100,7 +100,7 @@ class Segments:
     def replace(self, old: Sequence[Slice], new: Sequence[Slice]) -> bool:
         """Replace `old` with `new` in the manifest.
 
-        If the files in `old` have changed slices, do nothing and return False.
+        If the slices of the files in `old` have changed in the manifest, do nothing and return False.
         """
         files = {file_slice.file for file_slice in old}
         with self._database.writing() as transaction:
@@ -136,7 +136,10 @@ class Segments:
         )
 
     def save_portions(self, portions: Iterator[pl.DataFrame], source: RowSource) -> str | None:
-        """Write portions to a single file like `save`, each as a row group; return None if there are no portions."""
+        """Write all portions to a single file, as `save` does; return None if there are no portions.
+
+        Each portion becomes a row group.
+        """
         first = next(portions, None)
         if first is None:
             return None
@@ -178,7 +181,7 @@ class Segments:
             FileNotFoundError: the file was deleted.
             StoreCorrupt: the content has changed since it was written, or a column is missing.
         """
-        named = _NAMED.search(file)  # None for a file without a checksum in its name (older versions of hitmesh)
+        named = _NAMED.search(file)  # None if an older version of hitmesh wrote the file without a checksum in the name
         try:
             if named is not None and named[1] != _digest(self.path(file)):
                 raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}", file=file)
@@ -193,7 +196,7 @@ class Segments:
             ) from None
 
     def sweep(self, now: int) -> None:
-        """Delete files that a crash left: files outside the manifest that are too old for a write in progress."""
+        """Delete files that a crash left: files that are older than 10 minutes and not in the manifest."""
         if not self._directory.is_dir():
             return
         with self._database.reading() as transaction:

@@ -1,8 +1,8 @@
 """Store partials and settled series on one machine, in raw.db (step 6 of the journey, architecture A6).
 
-A partial is the contribution of an epoch to a cell. The sums of a partial are stored in a blob, so that rows stay small
-and a new sum needs no new column. The settled series of a site-day is stored as a single blob. The module
-hitmesh.adapters.shared.partials decides the content of partials and how partials add up.
+A partial is the contribution of an epoch to the sums of a cell (15 minutes of a site-day). The sums of a partial are
+stored in a blob, so that rows stay small and a new sum needs no new column. The settled series of a site-day is stored
+as a single blob. The module hitmesh.adapters.shared.partials decides the content of partials and how partials add up.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class EmbeddedSeriesStore:
             )
 
     def forget(self) -> None:
-        """Remove the stream's flushed positions; idempotent."""
+        """Remove the stream's positions that `note_flushed` stored; idempotent."""
         with self._database.writing() as transaction:
             transaction.run("DELETE FROM flushed WHERE stream = ?", (self._stream,))
 

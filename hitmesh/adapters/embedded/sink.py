@@ -1,7 +1,7 @@
 """Write settled rows to segments, on one machine.
 
-This module first writes the files. It then syncs the directory, and at last adds the files to the manifest. This module
-also decides when small files are merged.
+A call first writes the files, then syncs the directory, and finally adds the files to the manifest. This module also
+decides when small files are merged.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
-# A report on one site must read the whole shared file. With this number of rows, the read takes a few milliseconds.
+# A report on one site must read the whole shared file. With at most 4,000 rows, the read takes a few milliseconds.
 MAX_SHARED_ROWS: Final = 4_000
 MAX_MERGED_ROWS: Final = 1_000_000  # a merge holds all rows in memory, at 0.5 KB per row
 _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 
 class _Part(NamedTuple):
-    """The rows of a site-day's generation, which are consecutive in a file."""
+    """A site-day's rows in a generation; the rows are consecutive in a file."""
 
     site: str
     day: int
@@ -44,8 +44,8 @@ Dropped = Sequence[tuple[SiteDay, int]]
 class EmbeddedRollupSink:
     """Implements the port RollupSink with segments.
 
-    Each call writes separate files for each row source. All rows of a site and row source in a call are in the same
-    file.
+    Each call writes separate files for each row source. A call never splits a site's rows from the same source over
+    several files.
 
     A separate file for each small site would cost milliseconds and an inode per site-day, so small sites share files.
     If a site has many files, the files are merged. The site's rows in shared files are copied to the merged file.
@@ -53,7 +53,7 @@ class EmbeddedRollupSink:
     Args:
         segments: destination of settled rows.
         clock: shows whether files that are not in the manifest are old enough to be deleted.
-        beside: functions that drop the same generations from other stores (stream rows, partials).
+        beside: functions that remove the data of dropped generations from other stores.
     """
 
     def __init__(self, segments: Segments, clock: Clock, beside: Sequence[Callable[[Dropped], None]] = ()) -> None:
@@ -167,11 +167,11 @@ class EmbeddedRollupSink:
 
 
 def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
-    """Return the slices in the files to merge, which together have at most `MAX_MERGED_ROWS` rows.
+    """Return the slices to merge, with at most `MAX_MERGED_ROWS` rows in total.
 
-    First, the smaller half of the site's files is chosen. Further files are added in order of size. The choice ends
-    before a file that has more rows than all chosen files together. A row is therefore rewritten only a logarithmic
-    number of times, however many days the site has.
+    The `MAX_FILES` // 2 + 1 smallest files are chosen first. Further files are added in order of size. If the next file
+    has more rows than all chosen files together, the choice ends. The number of times that a row is rewritten therefore
+    grows only with the logarithm of the number of rows.
     """
     sizes: dict[str, int] = {}
     for file_slice in slices:
@@ -193,7 +193,8 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
 def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
     """Yield the parts of each file, in order.
 
-    All parts of a site go into the same file. Several sites share a file only if it has at most `MAX_SHARED_ROWS` rows.
+    All parts of a site go into the same file. If several sites share a file, the file has at most `MAX_SHARED_ROWS`
+    rows.
     """
     together: list[_Part] = []
     height = 0

@@ -34,7 +34,7 @@ class EmbeddedStateStore:
         self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks durably in a single transaction; they replace the snapshot's earlier chunks."""
+        """Store a snapshot's chunks durably in a single transaction, in place of the snapshot's earlier chunks."""
         snapshot = (self._stream, *partition, writer, next_offset)
         with self._database.writing() as transaction:
             transaction.run(f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?", snapshot)

@@ -62,7 +62,7 @@ class EmbeddedOneStream:
         return StreamStore(
             log_reader=lambda topic: EmbeddedLogReader(self._log_file, catalogue, committed, topic, group),
             outbox=outbox,
-            beginning=outbox,  # a stream has a single process
+            beginning=outbox,  # the same outbox, because a single process writes the stream
             series=series,
             states=states,
             progress=progress,

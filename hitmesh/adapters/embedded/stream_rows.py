@@ -1,4 +1,4 @@
-"""Store and find the stream's signed rows in raw.db, on one machine (step 6 of the journey).
+"""Store and find the stream's rows in raw.db, on one machine (step 6 of the journey).
 
 Rows are first stored in a transaction's chunk, and later in a blob per day and bucket of sites. During a merge, a
 reader still sees a consistent set of chunks and blobs. The module hitmesh.adapters.embedded.compaction decides when
@@ -27,8 +27,8 @@ from hitmesh.model.sites import SiteDay
 BUCKETS: Final = 64
 MAX_CACHED_BYTES: Final = 128 << 20
 # A reader must read a whole chunk, even for a single site. The rows of a large transaction are therefore split into
-# several chunks. Chunks with less than a few thousand rows would cost more than they save. Each chunk is a data frame
-# with an overhead.
+# several chunks. Each chunk is a data frame with an overhead, so chunks with fewer than a few thousand rows would not
+# save time.
 _CHUNK_ROWS: Final = 4_096
 _MAX_CHUNKS: Final = 16
 
@@ -101,7 +101,7 @@ def add_chunks(transaction: Transaction, chunks: Sequence[Chunk], stream: int = 
 
 
 class StreamRows:
-    """Reads the streams' rows for reports, and drops them. Thread-safe.
+    """Reads the streams' rows for reports, and hides dropped rows. Thread-safe.
 
     Args:
         database: raw.db.
@@ -122,7 +122,7 @@ class StreamRows:
     ) -> pl.DataFrame:
         """Return a stream's rows for these site-days (STREAM_COLUMNS), folded by key; rows that cancel out are absent.
 
-        With `fresh`, no cached rows are used.
+        If `fresh` is true, no cached rows are used.
         """
         kept = KeptFrames(0) if fresh else self._kept
         wanted = frozenset(site_days)
@@ -157,7 +157,7 @@ class StreamRows:
 
 
 def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) -> pl.DataFrame:
-    """Return the rows of these site-days if `how` is "semi". If `how` is "anti", return all other rows."""
+    """If `how` is "semi", return the rows of these site-days; if `how` is "anti", return all other rows."""
     named = pl.DataFrame(list(site_days), schema={"site": pl.String, "day": pl.Int32}, orient="row")
     return rows.join(named, on=["site", "day"], how="semi" if how == "semi" else "anti")
 

@@ -1,4 +1,7 @@
-"""Store the stream table on one machine, in settled.db. Control and processor both write the table."""
+"""Store the stream table on one machine, in settled.db.
+
+Both the control service and the processor write the stream table.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class EmbeddedStreams:
             return transaction.first(table_of, "SELECT value FROM streams") or StreamTable()
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table if it has the preceding version; return True if the argument is now stored."""
+        """Store `table` if its version directly follows the stored version; return True if `table` is now stored."""
         value, before = table_value(table), table.version - 1
         with self._database.writing() as transaction:
             if before == 0:

@@ -103,7 +103,10 @@ def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
 
 
 def _is_member_fenced(error: KafkaError) -> bool:
-    """Return whether another client took over the member's name. For a consumer, the error's code may be generic."""
+    """Return whether another client took over the member's name.
+
+    A consumer may report this error with the generic code `_FATAL`.
+    """
     return error.code() == KafkaError.FENCED_INSTANCE_ID or (
         error.code() == KafkaError._FATAL and "group.instance.id" in error.str()
     )

@@ -175,7 +175,7 @@ class KafkaEventLog:
                     "enable.idempotence": True,
                     "acks": "all",
                     "compression.type": "zstd",
-                    "linger.ms": 2,  # short, because the collector has already batched the hits
+                    "linger.ms": 2,  # a short time suffices, because the collector has already batched the hits
                     "delivery.timeout.ms": DELIVERY_MS,
                     "message.max.bytes": MAX_VALUE_BYTES + (1 << 20),
                     "queue.buffering.max.kbytes": 2 * self._max_queued_bytes // 1024,

@@ -1,9 +1,9 @@
 """Read the Kafka partitions that the consumer group assigns to this reader (step 4 of the journey).
 
-A reader is a group member until it is closed. When its partitions change, the reader raises PartitionsMoved. The reader
-sets its positions only by a new assignment, never by a seek. A seek in a consumer that prefetches loses messages. The
-first read of each partition begins at the committed position, with the log time from the commit's metadata (rule L1).
-If records are missing from the log, the reader raises an error and never skips them.
+A reader is a group member until it is closed. When the reader's partitions change, the reader raises PartitionsMoved.
+The reader sets its positions only by a new assignment, never by a seek. If a consumer prefetches, a seek loses
+messages. The first read of each partition begins at the committed position, with the log time from the commit's
+metadata (rule L1). If records are missing from the log, the reader raises an error and never skips them.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class KafkaLogReader:
                 "max.poll.interval.ms": int(max_silence_s * 1_000),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _QUEUED_KIB,
-                # This limit is small, so that no partition is read far ahead of the others. Kafka returns a record even
-                # if it is larger than the limit.
+                # A small limit makes sure that no partition is read far ahead of the others. Kafka returns a record
+                # even if it is larger than the limit.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
                 "log_level": 3,
@@ -210,7 +210,7 @@ class KafkaLogReader:
     def _accept(self) -> None:
         """Let transactions use this reader's membership.
 
-        Must be called only if the reader's user knows the assignment.
+        Must be called only when the reader's caller knows which partitions are assigned.
         """
         if not self._has_moved and not self._is_closed:
             self._members.join(self._topic, self._group, self._consumer)
@@ -264,9 +264,9 @@ class KafkaLogReader:
     def _move(self) -> None:
         """Forget the positions and the records that were read ahead, and withdraw the membership from transactions.
 
-        The client rejoins the consumer group by itself and then has a valid membership. The new membership must not
-        commit records that were read before the move. The membership is therefore withdrawn until the caller calls
-        `positions`.
+        The client rejoins the consumer group by itself and then has a valid membership. With the new membership, a
+        transaction must not commit positions of records that were read before the partitions moved. Transactions
+        therefore get no membership until the caller calls `positions`.
         """
         self._has_moved = True
         self._next, self._ahead, self._times = {}, [], {}
@@ -289,7 +289,8 @@ class KafkaLogReader:
     def _fetch(self, max_hits: int, timeout_s: float) -> None:
         """Wait up to `timeout_s` for a message.
 
-        Then read more messages, up to the limits, as long as no wait is needed.
+        Then read further messages that are available at once, until `max_hits` rows or `_MAX_AHEAD` records are read
+        ahead.
         """
         messages = self._consumed(1, timeout_s)
         while messages:
@@ -315,7 +316,7 @@ class KafkaLogReader:
             return
         number, _ = place_of(message)
         if number not in self._times:
-            return  # ignored, because the partition has moved to another reader
+            return  # the message is ignored, because the partition has moved to another reader
         logged = logged_of(message, self._log_id, self._times[number])
         self._times[number] = logged.log_time
         self._ahead.append(logged)

@@ -1,8 +1,8 @@
 """Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (architecture A5).
 
 Log time is a running maximum (rule L1) that Kafka does not store. If a read begins in the middle of a log, the caller
-may supply the log time at the start. Otherwise the read begins `look_back` records earlier to estimate this log time.
-The records' log times may then be too early. A scan commits no positions.
+may pass the log time at the first offset. If the caller passes no log time, the read begins `look_back` records earlier
+to estimate the log time. An estimated log time may be too early. A scan commits no positions.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ class KafkaLogScan:
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
         """Return the first retained offset whose log time is at least `log_time`, or else the end offset.
 
-        Kafka's time index returns the first offset whose append time is at least `log_time`. The result is never before
-        this offset, because log time never exceeds the latest append time so far. If all clocks agree, the result is
-        this offset. Otherwise a binary search finds the result, because log time never decreases.
+        Kafka's time index returns the first offset whose append time is at least `log_time`. No earlier record can be
+        the result, because a record's log time never exceeds the latest append time so far. If all clocks agree, the
+        offset from the time index is the result. If clocks differ, a binary search finds the result, because log time
+        never decreases.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
@@ -74,7 +75,7 @@ class KafkaLogScan:
     ) -> Iterator[LoggedRecord]:
         """Yield the retained records of [first_offset, end_offset) in order.
 
-        `log_time` is the log time of the record at `first_offset`, or of the record before it; 0 if neither is known.
+        `log_time` is the log time of the record at `first_offset` or of the preceding record; 0 means unknown.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)

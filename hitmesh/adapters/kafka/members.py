@@ -1,7 +1,7 @@
-"""The consumer group memberships of this process's readers. A transaction needs a membership to commit positions.
+"""Keep the consumer group memberships of this process's readers. A transaction needs a membership to commit positions.
 
-A process that once had a reader for a topic must not commit positions without a membership. Kafka would accept the
-positions, although another process may own the partitions by then.
+A process that once had a reader for a topic must not commit positions without a membership. Without a membership, Kafka
+would accept the positions even if another process now owns the partitions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class GroupMembers:
         self._consumers: dict[tuple[Topic, str], Consumer | None] = {}
 
     def join(self, topic: Topic, group: str, consumer: Consumer) -> None:
-        """Register a reader; it replaces an earlier reader of the same topic and group."""
+        """Register a reader in place of any earlier reader of the same topic and group."""
         with self._lock:
             self._consumers[topic, group] = consumer
 

@@ -13,7 +13,7 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress
 
 _CALL_S: Final = 5.0
-# This deadline exceeds TRANSACTION_MS, after which Kafka aborts a transaction. Another member's pending transaction has
+# `_DEADLINE_S` exceeds TRANSACTION_MS, after which Kafka aborts a transaction. Another member's pending transaction has
 # therefore ended before the deadline.
 _DEADLINE_S: Final = 45.0
 _PAUSE_S: Final = 0.1

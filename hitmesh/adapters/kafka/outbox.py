@@ -78,8 +78,8 @@ class KafkaOutbox:
 
     def take_over(self) -> int:
         """Fence every earlier writer of this node; return a writer number that is greater than every earlier number."""
-        # The new number is stored before earlier writers are fenced. If the writers were fenced first, a fenced writer
-        # would see no newer number and would fence this writer in turn.
+        # The new number is stored before earlier writers are fenced. If Kafka fenced the writers first, a fenced writer
+        # would find no newer number and would fence this writer in return.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()
@@ -94,8 +94,8 @@ class KafkaOutbox:
         self._check(writer)
         self._done = {}
         if not self._producer.is_unused:
-            # A new producer ends the old transaction. Waiting for the old producer would not help. A transaction that
-            # was open when a broker died may wait forever for its coordinator, despite all time-outs.
+            # A new producer ends the old producer's transaction. If a broker died during the transaction, the old
+            # producer may wait forever for the coordinator, despite all time-outs.
             self._producer.begin_anew()
 
     def transaction(
@@ -105,8 +105,8 @@ class KafkaOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: a partition now belongs to another reader. Also raised if there are rows, but a position is
-                not beyond the committed position. Nothing was written.
+            PartitionsMoved: a partition now belongs to another reader, or a transaction with rows has a position that
+                is not beyond the committed position. Nothing was written.
             CommitInDoubt: the outcome is unknown.
             ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.
@@ -146,9 +146,10 @@ class KafkaOutbox:
             raise Fenced(f"writer {writer} must not write any more, because writer {newest} took over")
 
     def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
-        """Return the error for the caller. If a fenced writer is still the newest, the error is CommitInDoubt.
+        """Return the error for the caller.
 
-        Kafka also fences the newest writer if its transaction took too long.
+        If Kafka fenced this writer although no writer is newer, the error is CommitInDoubt. Kafka fences even the
+        newest writer after a transaction that took too long.
         """
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
             return CommitInDoubt(
@@ -163,8 +164,8 @@ class KafkaOutbox:
     ) -> dict[PartitionId, PartitionProgress]:
         """Return the positions that are beyond the committed positions.
 
-        Raise if there are rows and any position is not beyond the committed position. A transaction with rows must also
-        commit positions, because only then does Kafka check the group membership.
+        If there are rows and any position is not beyond the committed position, raise PartitionsMoved. A transaction
+        with rows must also commit positions, because only then does Kafka check the group membership.
         """
         by_topic: dict[Topic, list[PartitionId]] = {}
         for partition in positions:
@@ -230,10 +231,11 @@ class KafkaOutbox:
             return self._strangers[topic]
 
     def _publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publish progress. If the call fails, log the error. The next transaction then also publishes these positions.
+        """Publish positions as the progress that reports read; log any error.
 
-        The transaction has already committed, so a failure must not be raised. The next transaction must publish the
-        positions. A partition of refused hits may have no further record for a long time.
+        The transaction has already committed, so an error must not be raised. If the publication fails, the next
+        transaction also publishes these positions. Without this repetition, a partition that gets no further record
+        would keep an old position for a long time.
         """
         self._unpublished |= positions
         try:

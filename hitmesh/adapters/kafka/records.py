@@ -2,8 +2,8 @@
 
 All fields except the value are in a header (log.v1.RecordHeader).
 
-A message with an undecodable header is treated as a record of hits. The value of this message does not decode either.
-The processor therefore stores the record as a refusal, counts the record, and continues with the partition.
+A message with an undecodable header is treated as a record of hits. The message's value does not decode as hits. The
+processor therefore stores the record as a refusal, counts the record, and continues with the partition.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ _CALL_S = 10.0
 
 
 class RollupTopics:
-    """The topics that Druid reads. Their partition count is read from Kafka once."""
+    """The topics that Druid reads. The topics' partition count is read from Kafka once."""
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
         self._partitions = 0
 
     def messages(self, number: int, rows: Mapping[RowSource, pl.DataFrame]) -> list[Message]:
-        """Return rows as messages; their partition in each topic is `number` modulo the topic's partition count."""
+        """Return rows as messages; the partition in each topic is `number` modulo the topic's partition count."""
         partition = number % self._count()
         return [
             Message(self._servers.rollups(source), partition, value)

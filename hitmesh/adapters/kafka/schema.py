@@ -1,8 +1,8 @@
 """Plan the Kafka topics of a mesh: topics for the log and for Druid, with retention settings.
 
 This module finds settings that differ from the wanted settings. The module decides which settings may be changed. The
-number of hits partitions never changes, because a site's partition depends on this number (architecture A4). A newly
-created log topic is declared as a new log.
+number of hits partitions never changes, because a site's partition depends on this number (architecture A4). After the
+module creates a topic for the log, the module declares a new log.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Send transactions to Kafka, and recover the producer after errors (architecture A6, docs/exactly-once.md point 8).
 
 The class of the client's error decides how a failed transaction ends. If the error says that an abort is required, the
-transaction is aborted. After a time-out or any other error, the producer is discarded. The client cannot end the
-transaction any more, because the client has no KIP-890 support. The next producer with the same id fences the old
-producer and ends the transaction: Kafka completes a commit or abort that was in progress, and aborts the transaction
-otherwise. Calls that wait for a coordinator have an additional deadline here. If the coordinator dies during the call,
-some calls wait forever.
+transaction is aborted. After a time-out or any other error, the producer is discarded. A discarded producer cannot end
+the transaction, because the client has no KIP-890 support. The next producer with the same id fences the discarded
+producer and ends the transaction. Kafka completes a commit or abort that was in progress, and aborts any other open
+transaction. This module adds a deadline to calls that wait for a coordinator, because some calls wait forever if the
+coordinator dies.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
 from hitmesh.runtime.logs import logger
 
-# This time must be shorter than `_DEADLINE_S` in hitmesh.adapters.kafka.offsets, for which a reader waits until a
-# pending transaction ends.
+# A reader waits up to `_DEADLINE_S` (hitmesh.adapters.kafka.offsets) until a pending transaction ends, so
+# TRANSACTION_MS must be shorter.
 TRANSACTION_MS: Final = 30_000
 _INIT_S: Final = 30.0
 _INIT_TRY_S: Final = 10.0
@@ -44,7 +44,7 @@ class Message:
 
 
 Offsets = Sequence[tuple[Sequence[TopicPartition], Any]]
-"""The positions to commit for each consumer group, and the membership that gives the right to do so."""
+"""For each consumer group: the positions to commit, and the membership in the group that permits the commit."""
 
 
 class TransactionalProducer:
@@ -87,7 +87,8 @@ class TransactionalProducer:
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "acks": "all",
-                # With zstd, rows would take two thirds of the space. Compression would take four times as long.
+                # With zstd instead of lz4, rows would take a third less space, but compression would take four times as
+                # long.
                 "compression.type": "lz4",
                 "linger.ms": 2,
                 "batch.size": 1 << 20,
@@ -110,8 +111,8 @@ class TransactionalProducer:
                     cause=str(error),
                 ) from error
             except KafkaException as error:
-                # The call is retried while a restarted coordinator loads its log. It is also retried while the previous
-                # transaction is still ending.
+                # The call is retried while a restarted coordinator loads its log, and while the previous transaction is
+                # still ending.
                 if not error_of(error).retriable() or time.monotonic() > deadline:
                     calls.end()
                     raise unavailable(error, f"takeover of {self.transactional_id}") from error
@@ -169,8 +170,8 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        # If a message was lost, the commit should have failed. This check makes sure that a transaction with a lost
-        # message is not reported as committed.
+        # Kafka should refuse to commit a transaction with a lost message. The check of `failed` makes sure that a
+        # transaction with a lost message is never reported as committed.
         if failed:
             raise KafkaException(failed[0])
 

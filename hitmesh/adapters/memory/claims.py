@@ -33,7 +33,7 @@ class MemoryOrderClaims:
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return, for each claim, whether the claim holds its order id in the stream.
+        """Return, for each claim, whether this claim is the first on its order id (the id's holder).
 
         The first claim on an id becomes the holder.
         """

@@ -1,4 +1,4 @@
-"""Keep the site-days that wait for settlement in memory."""
+"""Keep, in memory, the site-days that wait for settlement."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MemoryDirtyDays:
     def take(self, limit: int, closed_before: int, buckets: Set[int] = EVERY_BUCKET) -> Sequence[DirtySiteDay]:
         """Return at most `limit` site-days in (site, day) order.
 
-        A site's days are split only if they exceed `limit`.
+        Either all or none of a site's site-days are returned, unless the first site alone has more than `limit`.
         """
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
@@ -46,7 +46,7 @@ class MemoryDirtyDays:
         return taken_of(whole_sites(waiting, limit), gathered(ranges_of(marks)))
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`; stop awaiting the site-day."""
+        """Remove exactly the dirty marks in `taken`, and remove the site-day from the awaited days."""
         with self._lock:
             self._marks = {key: mark for key, mark in self._marks.items() if not _covers(taken, mark)}
             self._awaited.discard(taken.site_day)
@@ -56,7 +56,7 @@ class MemoryDirtyDays:
         return gathered(ranges_of(self.marks(site)))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return a site's days that wait to close, in ascending order."""
+        """Return the days that `await_close` stored for the site, in ascending order."""
         with self._lock:
             return sorted(site_day.day for site_day in self._awaited if site_day.site == site)
 

@@ -16,7 +16,7 @@ class MemoryErasures:
         self._marks: dict[tuple[str, str], ErasureMark] = {}
 
     def put(self, marks: Sequence[ErasureMark]) -> None:
-        """Store marks. For each visitor, only the mark with the latest `until` is kept."""
+        """Store erasure marks. For each visitor, only the mark with the latest `until` is kept."""
         with self._lock:
             for mark in marks:
                 there = self._marks.get((mark.site, mark.digest))

@@ -101,14 +101,14 @@ class MemoryGenerations:
         rules_version: int = 0,
         streams: Sequence[int] = FIRST_STREAM,
     ) -> GenerationEntry:
-        """Make a generation current, with its ledger entry and carry.
+        """Make a generation current, with its ledger entry and open visits (carry).
 
-        If `drift.confirmed` is true, the stream's generation becomes current; otherwise the attempt's generation does.
+        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
                 nothing was written.
-            ValueError: `drift` is confirmed, but the stream's rows were superseded earlier.
+            ValueError: `drift.confirmed` is true, but an earlier publication superseded the stream's rows.
         """
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
@@ -141,7 +141,7 @@ class MemoryGenerations:
         now: int,
         keep_until: int,
     ) -> GenerationEntry:
-        """Make a replaced generation current again with its ledger entry and carry.
+        """Make a replaced generation current again, with its ledger entry and open visits (carry).
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the generation is no longer kept;
@@ -178,16 +178,16 @@ class MemoryGenerations:
             return len(waiting)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled."""
+        """Return the current generation's open visits (carry); None if the site-day was never settled."""
         newest = self._newest(site_day.site, site_day.day, site_day.day + 1).get(site_day.day)
         return newest.carry if newest else None
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return each day's ledger entry, which is that of the current generation."""
+        """Return the ledger entry of each day's current generation."""
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return each site-day's oldest stored drift; `site` None selects all sites."""
+        """Return each site-day's oldest stored drift between settlement and stream; `site` None selects all sites."""
         with self._lock:
             return {
                 site_day: drift
@@ -201,12 +201,12 @@ class MemoryGenerations:
             return self._last_sequence(site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, that became superseded before the time `published_before`."""
+        """Return published and unpublished generations that became superseded before the time `published_before`."""
         with self._lock:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
-        """Return the superseded generations of the next site-days, in the order (site, day)."""
+        """Return the superseded generations of site-days that follow `after`, in the order (site, day)."""
         with self._lock:
             of_sites = {site_day for site_day, _ in self._superseded if site in (None, site_day.site)}
             page = sorted(site_day for site_day in of_sites if after is None or site_day > after)[:limit]
@@ -219,7 +219,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Make a site-day's replaced generations superseded at `now` at the latest; return their numbers."""
+        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}

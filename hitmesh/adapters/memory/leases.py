@@ -23,7 +23,7 @@ class MemoryLeases:
         self._last_token = 0
 
     def acquire(self, names: Sequence[str], owner: str, length_ms: int) -> Sequence[Lease]:
-        """Acquire the names that are free or already held by this owner; return the acquired leases."""
+        """Acquire leases on names that are free or already held by this owner; return the acquired leases."""
         with self._lock:
             now, acquired = self._clock.now(), []
             for name in names:
@@ -35,7 +35,10 @@ class MemoryLeases:
             return acquired
 
     def renew(self, leases: Sequence[Lease], length_ms: int) -> Sequence[Lease]:
-        """Extend the leases that have not expired; return the extended leases. Each lease's load is stored."""
+        """Extend the leases that have not expired; return the extended leases.
+
+        The call also stores each lease's `load`, a number that other owners read.
+        """
         with self._lock:
             now = self._clock.now()
             renewed = [lease for lease in leases if _is_same(self._held(lease.name, now), lease)]

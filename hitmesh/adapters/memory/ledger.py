@@ -41,5 +41,5 @@ class MemoryLedger:
         return waiting_days(self.read(site), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return LEDGER_SUMS for the next sites in order of name, and the last name (None if no more sites follow)."""
+        """Return LEDGER_SUMS for the next sites in order of name, and the last name; None if no more sites follow."""
         return of_some_sites(self.read(None), after, max_sites)

@@ -34,13 +34,13 @@ class MemoryMetricStore:
         return answer(self._rows_for(question, needed_columns(question, question.dimensions)), question, checkpoint)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions, because rows are committed together with their positions."""
+        """Return the committed positions. A transaction commits rows together with positions, so no row is missing."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(
         self, site_days: Collection[SiteDay], generation: int = STREAM_GENERATION
     ) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return, for each requested site-day, the sums over all rows in a stream's generation."""
+        """Return, for each requested site-day, the sums over all rows of the stream with this generation."""
         return sums_of(self.rows.streamed(site_days, generation), site_days)
 
     def _rows_for(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:

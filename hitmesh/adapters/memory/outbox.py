@@ -25,7 +25,7 @@ class MemoryFence:
 
 
 class MemoryOutbox:
-    """Implements the port Outbox. It stores positions in a MemoryLog, and rows in a MemoryRows.
+    """Implements the port Outbox. Stores positions in a MemoryLog, and rows in a MemoryRows.
 
     Args:
         log: stores the positions.
@@ -63,7 +63,8 @@ class MemoryOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: there are rows, but a position is not beyond the committed position; nothing was written.
+            PartitionsMoved: a transaction with rows has a position that is not beyond the committed position; nothing
+                was written.
             ValueError: a position is missing, a position belongs to another store's log, or rows have another stream's
                 generation.
         """

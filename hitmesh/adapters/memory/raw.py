@@ -72,12 +72,12 @@ class MemoryRawStore:
         before: Mapping[PartitionId, int] | None = None,
         after: Position | None = None,
     ) -> Iterator[tuple[Position, RawRecord | None]]:
-        """Yield position and record for each record that `scan` finds after the position `after`, by position."""
+        """Yield position and record for each record that `scan` finds after `after`, in order of position."""
         found = sorted(self.scan(site, first_day, end_day, before), key=lambda record: record.position)
         yield from ((record.position, record) for record in found if after is None or record.position > after)
 
     def restore(self, records: Sequence[RawRecord]) -> None:
-        """Store records, and replace any records that are stored at their positions."""
+        """Store records, and replace any existing records at the same positions."""
         with self._lock:
             self._records.update({record.position: record for record in records})
 

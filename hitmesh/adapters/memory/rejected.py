@@ -36,7 +36,7 @@ class MemoryRejectedStore:
                 self._hits.setdefault((hit.position, hit.row), hit)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return the number of refused hits per cell on a UTC day of collect time; keys are cell starts in UTC ms."""
+        """Return the number of refused hits per cell on a UTC day of collect time, keyed by cell start (UTC ms)."""
         cells: Counter[int] = Counter()
         for hit in self._of(site):
             if hit.collect_time // DAY_MS == day:
@@ -82,7 +82,7 @@ class MemoryRejectedStore:
         return len(old)
 
     def erase_texts(self, site: str, wanted: Callable[[RejectedHit], bool]) -> Iterator[int]:
-        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changes."""
+        """Erase the texts of the site's refusals that `wanted` selects; yield the number of changed refusals."""
         found = [hit for hit in self._of(site) if (hit.original or hit.message or hit.hit_id) and wanted(hit)]
         with self._lock:
             for hit in found:

@@ -40,7 +40,7 @@ class MemoryReprocessings:
             return newest_first(self._reprocessings.values())
 
     def replace(self, reprocessing: Reprocessing) -> bool:
-        """Replace the stored value if it has the preceding version; return True if the argument is now stored."""
+        """Store a reprocessing if its version directly follows the stored version; return True if it is now stored."""
         with self._lock:
             there = self._reprocessings.get(reprocessing.id)
             if there is not None and there.version == reprocessing.version - 1:

@@ -43,7 +43,7 @@ class MemoryRows:
             self._rows.update(parts)
 
     def add(self, rows: Sequence[FoldedRows], stream: int = STREAM_GENERATION) -> None:
-        """Add a stream's signed rows, all or nothing."""
+        """Add a stream's rows, all or nothing."""
         parts: list[tuple[RowSource, SiteDay, pl.DataFrame]] = []
         for folded_rows in rows:
             for source, signed in ((RowSource.TRAFFIC, folded_rows.traffic), (RowSource.VISITS, folded_rows.visits)):

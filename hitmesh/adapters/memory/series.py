@@ -94,6 +94,6 @@ class MemorySeriesStore:
                 self._values.settled.pop((site_day, generation), None)
 
     def forget(self) -> None:
-        """Remove the stream's flushed positions."""
+        """Remove the stream's positions that `note_flushed` stored."""
         with self._lock:
             self._values.flushed.pop(self._stream, None)

@@ -51,7 +51,7 @@ class MemoryOneStream:
         return StreamStore(
             log_reader=lambda topic: MemoryLogReader(self._log, topic, group),
             outbox=outbox,
-            beginning=outbox,  # a stream has a single process
+            beginning=outbox,  # the same outbox, because a single process writes the stream
             series=series,
             states=states,
             progress=progress,

@@ -20,7 +20,7 @@ class MemoryStreams:
             return self._table
 
     def replace(self, table: StreamTable) -> bool:
-        """Replace the stored table if it has the preceding version; return True if the argument is now stored."""
+        """Store `table` if its version directly follows the stored version; return True if `table` is now stored."""
         with self._lock:
             if self._table.version == table.version - 1:
                 self._table = table

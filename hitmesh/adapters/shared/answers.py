@@ -1,7 +1,7 @@
 """Compute the answer to a question from rows in memory, without a query engine (step 8 of the journey).
 
-This module filters rows, assigns the rows to buckets, sums them and unites their sketches. It uses polars and
-hitmesh.model.sketches. Callers must pass only rows from the requested generations.
+This module filters rows, assigns the rows to buckets, adds up their measures and unites their sketches. Callers must
+pass only rows from the requested generations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BUCKET = "bucket"
 
 
 def as_stored(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
-    """Return the rows with the columns of their source, in schema order and types."""
+    """Return the rows with exactly the columns of `source`, in the schema's order and types."""
     return rows.select([pl.col(name).cast(dtype) for name, dtype in ROW_COLUMNS[source].items()])
 
 
@@ -85,7 +85,7 @@ def answer(
         rows: rows from the requested generations, with `needed_columns`, in any order.
         question: selects the rows that count, by range, filter and `include_excluded`.
         checkpoint: called between steps.
-        max_values: limit on the product rows × (columns + comparisons).
+        max_values: maximum number of values that a question may read: rows × (columns + comparisons).
         max_groups: limit on rows in the answer.
 
     Raises:
@@ -127,7 +127,7 @@ def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint =
 
 
 def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
-    """Return the bucket index of each cell; `cells` must not contain a cell before the first start."""
+    """Return the bucket index of each cell; no cell may lie before the start of the first bucket."""
     if len(starts) == 1:
         return pl.repeat(0, len(cells), dtype=pl.Int32, eager=True).alias(_BUCKET)
     found = np.searchsorted(np.array(starts, np.int64), cells.to_numpy(), side="right") - 1
@@ -210,7 +210,7 @@ class _Conditions:
                 assert_never(comparison.operator)
 
     def _text(self, dimension: str) -> pl.Series:
-        """Return the dimension's values as text; null becomes the text that stands for null (`null_name`)."""
+        """Return the dimension's values as text; null becomes the text from `null_name`."""
         if dimension not in self._texts:
             self._texts[dimension] = self._rows[_column(self._question, dimension)].fill_null(null_name(dimension))
         return self._texts[dimension]

@@ -1,4 +1,4 @@
-"""Convert an unsigned 64-bit number to the signed integer that a store needs (SQLite, Cassandra's bigint), and back."""
+"""Convert unsigned 64-bit numbers to signed integers and back, because SQLite and Cassandra have no unsigned type."""
 
 from __future__ import annotations
 

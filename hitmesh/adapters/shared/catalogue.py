@@ -1,4 +1,4 @@
-"""The protocols through which an adapter uses another store: declared logs, progress and writer numbers."""
+"""Protocols through which an adapter uses another store for declared logs, progress and writer numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Catalogue(Protocol):
 
 
 class Progress(Protocol):
-    """Stores the processor's progress in the log. Reports read this progress."""
+    """Stores, for reports, how much of each log partition the processor has processed."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish that all records before these positions are applied and committed."""
@@ -38,7 +38,10 @@ class Writers(Protocol):
     """Issues writer numbers, which are unique over all processes."""
 
     def next(self, owner: str) -> int:
-        """Return a writer number that is greater than every earlier number. Record the number as the owner's newest."""
+        """Return a writer number that is greater than every earlier number.
+
+        The number becomes the owner's newest writer number.
+        """
 
     def newest(self, owner: str) -> int:
         """Return the owner's newest writer number; 0 if the owner never had a number."""

@@ -1,7 +1,8 @@
 """Convert a claim on an order or a refund to row columns and back, in the same order for every store.
 
-The columns are, in this order: site, id of the order or refund, log, partition, offset, row, log time, visitor (high
-and low 64 bits, signed), hit id, day, excluded, duplicate, total, currency.
+The columns are, in this order: site, id of the order or refund, log, partition, offset, row, log time, high half of the
+visitor, low half of the visitor, hit id, day, excluded, duplicate, total, currency. Both halves of the visitor are
+signed 64-bit integers.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _ONE_DAY: Final = timedelta(days=1)
 
 
 def secret_digest(secret: str) -> bytes:
-    """Return the SHA-256 of a key's secret in UTF-8. A secret is stored only in this form."""
+    """Return the SHA-256 of a key's secret in UTF-8. Stores keep only this hash, never the secret."""
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -46,7 +46,7 @@ def agreed(existing: Site, requested: Site) -> Site:
 
 
 def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
-    """Return the site with a policy change added. If the site already has this policy change, return it unchanged.
+    """Return the site with a policy change added. If the site has this change already, return the site unchanged.
 
     Raises:
         NotFound: `site` is None, because no site has this name.
@@ -90,7 +90,10 @@ def no_site(name: str) -> NotFound:
 
 
 def salted_date(local_date: date, today: date) -> date:
-    """Return the date whose salt is used: `local_date`, or `today` if the two are more than a day apart."""
+    """Return the date whose salt is used for `local_date`.
+
+    If `local_date` and `today` are more than a day apart, the result is `today`; otherwise the result is `local_date`.
+    """
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
 
@@ -100,5 +103,9 @@ def oldest_salted(today: date) -> date:
 
 
 def oldest_salted_anywhere(today: date) -> date:
-    """Return the oldest date whose salt any site keeps; in other time zones, the day before `today` may not be over."""
+    """Return the oldest date whose salt any site keeps: two days before `today`.
+
+    In some time zones, the local date may still be the day before `today`. A site keeps the salt of the day before its
+    local date.
+    """
     return oldest_salted(today) - _ONE_DAY

@@ -1,8 +1,8 @@
 """The columns that Druid's data sources have in addition to the row columns (hitmesh.model.rows.rollup_rows).
 
 Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in settled
-rows. Values of `presence` can therefore be added up like counts. A count is never below 0 when it is summed over all
-rows of a key. A key, or a group of keys, therefore has presence 0 exactly when its rows cancel out.
+rows. Values of `presence` can therefore be added up like counts. A count, summed over all rows of a key, is never
+negative. The rows of a key, or of a group of keys, therefore cancel out exactly when the sum of `presence` is 0.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 
 TIME: Final = "t"  # the column's name in a sent row; Druid renames the column to __time
 PRESENCE: Final = "presence"
-SENT: Final = "sent"  # 1 in every sent row; the sum counts sent rows, even after Druid has folded rows with equal keys
+SENT: Final = "sent"  # every sent row has the value 1, so the sum counts sent rows even after Druid has folded rows
 MARK: Final = "mark"
 MARK_OFFSET: Final = "mark_offset"
 MARK_LOG_TIME: Final = "mark_log_time"
 
-# Druid's own sums wrap at 2^63, both when Druid folds rows and in its answers. A large amount is therefore sent in two
-# columns: amount = low + high × 2^32, 0 <= low < 2^32. The stream sends at most one row per key and window, and only
-# while the key's day is open. A key therefore has fewer than 2^23 rows, so neither half overflows int64 when the rows
-# are folded. An answer also contains a sum of the low halves as doubles, which shows how often the int64 sum has
-# wrapped. Rows without a high half were sent before the high column existed.
+# Druid's int64 sums wrap around at 2^63, both when Druid folds rows and when Druid answers a query. A large amount is
+# therefore sent in two columns: amount = low + high × 2^32, 0 <= low < 2^32. The stream sends at most one row per key
+# and window, and only while the key's day is open. A key therefore has fewer than 2^23 rows, so neither half overflows
+# int64 when the rows are folded. An answer contains two sums of the low halves: an int64 sum and a floating-point sum.
+# The difference between the two sums shows how often the int64 sum has wrapped. Rows from before the high column
+# existed have no high half.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}
@@ -49,8 +50,8 @@ MEASURES: Final = {
     source: (*measures, *(HIGH[name] for name in measures if name in HIGH))
     for source, measures in STREAM_MEASURES.items()
 }
-# Counts of hits or visits, which are never negative when summed over all rows of a key. Amounts are not in this list,
-# because they may be negative. Durations are not needed, because a row with a duration also counts a visit.
+# The measures that count hits or visits; their sums over all rows of a key are never negative. Amounts are left out,
+# because amounts may be negative. Durations are left out, because a row with a duration also counts a visit.
 COUNTS: Final = {
     RowSource.TRAFFIC: (
         "hits",
@@ -77,9 +78,9 @@ _WRAP: Final = 1 << 64
 def whole_amounts(rows: pl.DataFrame) -> pl.DataFrame:
     """Join the two halves of each amount into a single Int128 column.
 
-    The input has rows or sums of rows; null becomes 0. If the sum of the low halves as doubles (`ABOUT`) is present,
-    this sum shows how often the int64 sum has wrapped. The error of this sum stays far below half of 2^64 for any
-    number of rows that Druid can hold.
+    The input has rows or sums of rows; null becomes 0. If the input also has floating-point sums (the columns `ABOUT`),
+    int64 sums that have wrapped are corrected. The floating-point error stays far below 2^63 for any number of rows
+    that Druid can hold.
     """
     amounts = [name for name, high in HIGH.items() if high in rows.columns]
     return rows.with_columns(

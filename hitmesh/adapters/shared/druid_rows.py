@@ -33,14 +33,14 @@ from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
 _MAX_BYTES: Final = 4 << 20  # A larger message is halved. Since a sketch has at most 32 KiB, no message exceeds 8 MiB.
-# A column is rare if less than this share of the rows has a value in the column. Rows without values in rare columns
+# A column is rare if fewer than a quarter of the rows have a value in the column. Rows without values in rare columns
 # are sent in separate messages, which omit these columns.
 _SELDOM: Final = 0.25
 _ALWAYS: Final = (TIME, "site", "generation", "excluded", SENT)  # in every message
 
 
 def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
-    """Return rows as messages of up to 500 JSON lines. Rows are sorted like segments, so that Druid's sort costs less.
+    """Return rows as messages of up to 500 JSON lines. Rows are sorted like segments, so that Druid sorts faster.
 
     Rows with values in rare columns come last, so that the other messages omit these columns.
 
@@ -49,8 +49,8 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
         source: the row source.
 
     Raises:
-        ValueError: a row's cell is not in the row's day. Druid would lose the row, because queries find rows by the
-            cell's day.
+        ValueError: a row's cell is not in the row's day. Druid stores a row by its cell, so a query for the row's day
+            would not find the row.
     """
     if (rows["cell"] // DAY_MS != rows["day"]).any():
         raise ValueError("a row's cell is outside the row's UTC day")
@@ -96,8 +96,8 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
             for name, split in large.items()
         ),
         *(pl.when(split).then(pl.col(name) // HALF).otherwise(0).alias(HIGH[name]) for name, split in large.items()),
-        # A settled row is final, so its presence is at least 1. The stream's rows may cancel out and then have presence
-        # 0.
+        # A settled row is final, so its `presence` is at least 1. If rows of the stream cancel out, the sum of
+        # `presence` over these rows is 0.
         (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") > STREAM_GENERATION)).alias(PRESENCE),
         pl.lit(1).alias(SENT),
         *(pl.col(name).bin.encode("base64") for name in sketches),
@@ -105,7 +105,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return the amounts that need two columns in at least one row, each with an expression that selects these rows."""
+    """Return the columns with large amounts, each with an expression for the rows whose amount is large."""
     there = [name for name in HIGH if name in rows.columns]
     found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
     any_of = rows.select(is_large.any().alias(name) for name, is_large in found.items())
@@ -142,8 +142,7 @@ def _messages(rows: pl.DataFrame) -> list[bytes]:
 
 
 def _has_content(column: pl.Series) -> bool:
-    # The columns are checked one by one. A single query over all columns costs twice as much for the 500 rows in a
-    # message.
+    # For the 500 rows in a message, a single query over all columns costs twice as much as a check of each column.
     if column.name in _ALWAYS:
         return True
     if column.dtype == pl.String:

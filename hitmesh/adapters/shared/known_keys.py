@@ -1,8 +1,8 @@
 """A cache of ingest keys that limits store look-ups for unknown keys.
 
 A sender with guessed secrets causes at most `unknown_keys_s` fruitless look-ups per second. A look-up that finds a key
-does not count against this limit. After a change of the directory, a look-up of a key that this process knew before the
-change does not count either. A sender with guessed secrets therefore never locks out a known key.
+does not count against the limit `unknown_keys_s`. After the directory has changed, a look-up of a key that this process
+already knew does not count against the limit. A sender with guessed secrets therefore never locks out a known key.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class KnownKeys:
         Raises:
             KeyNotLookedUp: the key is not in memory, and too many recent look-ups found no key.
         """
-        # `forget` may replace these collections during the look-up, which then fills the old collections
+        # a look-up uses the collections that exist at its start, even if `forget` replaces them meanwhile
         kept, unknown = self._keys, self._unknown
         if digest in kept:
             return kept[digest]

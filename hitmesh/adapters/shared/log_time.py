@@ -10,8 +10,8 @@ def log_time_of(record: Record, now: int, last_log_time: int) -> int:
     """Return the log time of a record appended at `now` after a record with `last_log_time`.
 
     Log time is the running maximum of append time. The append time is capped at the record's latest collect time + 10
-    min. A log whose clock runs ahead therefore closes no day too early. The result is never less than `last_log_time`.
-    A record without a collect time (0) has no cap.
+    min. The cap makes sure that no day closes too early if the log's clock runs ahead. The result is never less than
+    `last_log_time`. If a record has no collect time (0), its append time is not capped.
     """
     bound = record.max_collect_time + MAX_LEAD_MS if record.max_collect_time else now
     return max(last_log_time, min(now, bound))

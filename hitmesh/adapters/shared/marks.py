@@ -10,13 +10,12 @@ from hitmesh.model.sites import SiteDay
 
 
 def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
-    """Return the first site-days, at most `limit`.
+    """Return at most the first `limit` site-days.
 
-    Only whole sites are returned, unless the first site exceeds `limit`.
+    Either all or none of a site's site-days are returned, unless the first site alone has more than `limit`.
 
     Args:
-        site_days: ordered by (site, day). If more than `limit` site-days exist, the caller must pass more than `limit`
-            entries.
+        site_days: at least the first `limit` + 1 site-days in (site, day) order, or all site-days if fewer exist.
         limit: maximum number to return, at least 1.
     """
     if len(site_days) <= limit:
@@ -41,7 +40,7 @@ def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> li
 
 
 def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
-    """Return the range of dirty marks for each (site, day, partition); the ranges are ordered by this key."""
+    """Return the range of dirty marks for each (site, day, partition), in the order of (site, day, partition)."""
     found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}
     for mark in marks:
         partition = PartitionId(mark.position.log, mark.position.partition)

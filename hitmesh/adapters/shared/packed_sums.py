@@ -1,10 +1,11 @@
 """Pack a partial's sums into a blob, so that rows stay small and a new sum needs no new column.
 
 The narrow layout is a version byte, followed by the sums as little-endian int64 in PARTIAL_SUMS order. The wide layout
-is used if an amount exceeds int64. The wide layout stores the lower 64 bits of each amount in the amount's place. The
-upper 64 bits are appended in AMOUNT_MEASURES order. The version states the layout, and whether the partial's digest was
-computed with the mesh secret. Versions 1 (narrow) and 2 (wide) have digests without the secret; versions 3 (narrow) and
-4 (wide) have digests with the secret. A change of the sums or of their order requires a new version.
+is used if an amount exceeds int64. In the wide layout, the sums contain the lower 64 bits of each amount. The upper 64
+bits of all amounts follow the sums, in AMOUNT_MEASURES order. The version byte states the layout, and whether the
+partial's digest was computed with the mesh secret. In versions 1 (narrow) and 2 (wide), digests were computed without
+the mesh secret. In versions 3 (narrow) and 4 (wide), digests were computed with the mesh secret. A change of the sums
+or of the order requires a new version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Combine partials and ledger entries, which are totals that a redo overwrites (architecture A6, rule D5).
+"""Combine the stream's totals per epoch: partials and ledger entries (architecture A6, rule D5).
 
-This module decides which of two values with the same key is kept, and how values add up over epochs and partitions. It
-also decides which rows may be stored as settled series.
+This module decides which of two values with the same key is kept, and how values add up over epochs and partitions. If
+the stream repeats an epoch, the new total replaces the earlier total. This module also decides which rows may be stored
+as settled series.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def key_of(columns: Mapping[str, pl.DataType]) -> list[str]:
 
 
 def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return the rows with exactly `columns`, in schema order and types."""
+    """Return the rows with exactly `columns`, in this order and with these types."""
     return rows.select([pl.col(name).cast(dtype) for name, dtype in columns.items()])
 
 
 def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """For each key, return the row with the greatest `written`.
 
-    If several rows have the greatest value, return the last.
+    If several rows of a key have the greatest `written`, return the last of these rows.
     """
     in_order = rows.sort(_WRITTEN, maintain_order=True)
     return in_order.unique(subset=key_of(columns), keep="last", maintain_order=True)
@@ -91,7 +92,7 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
 
 
 def waiting_days(sums: pl.DataFrame, first_day: int, end_day: int) -> set[int]:
-    """Return the days for which these sums (LEDGER_SUMS) count hits that wait for settlement (rule S9)."""
+    """Return the days with hits that wait for settlement (rule S9), according to sums of the ledger (LEDGER_SUMS)."""
     inside = pl.col("at").is_between(first_day, end_day, closed="left")
     waiting = sums.filter((pl.col("kind") == LedgerKind.WAITS) & inside & (pl.col("hits") != 0))
     return set(waiting["at"].to_list())

@@ -10,7 +10,7 @@ from hitmesh.model.history import PastEntry, newest_entries
 
 
 class RecordedEntry(NamedTuple):
-    """The fields of an entry that stores keep after another entry replaced the entry."""
+    """A replaced entry, reduced to the fields that stores keep."""
 
     sequence: int
     generation: int
@@ -19,14 +19,15 @@ class RecordedEntry(NamedTuple):
 
 
 def recorded(entry: GenerationEntry) -> RecordedEntry:
-    """Return the fields of an entry that are kept after the entry is replaced."""
+    """Return the fields of an entry that stores keep after the entry was replaced."""
     return RecordedEntry(entry.sequence, entry.generation, entry.logic_version, entry.published_at)
 
 
 def with_current(entries: Sequence[RecordedEntry], current: GenerationEntry | None) -> tuple[RecordedEntry, ...]:
     """Return the recorded entries followed by the current entry, but at most the newest MAX_PAST_ENTRIES entries.
 
-    `entries` lacks the current entry if it was published by a version of hitmesh that did not record entries.
+    If an older version of hitmesh published the current entry without recording the entry, `entries` lacks the current
+    entry.
     """
     if current is None or (entries and entries[-1].sequence == current.sequence):
         return newest_entries(entries)

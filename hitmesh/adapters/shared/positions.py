@@ -21,7 +21,7 @@ def refuse_rows_behind(
     positions: Mapping[PartitionId, PartitionProgress],
     committed: Mapping[PartitionId, PartitionProgress],
 ) -> None:
-    """Refuse a transaction with rows if any of its positions is not beyond the committed position.
+    """Refuse a transaction with rows unless all positions in the transaction are beyond the committed positions.
 
     Args:
         rows: the rows in the transaction; without rows, every position is accepted.

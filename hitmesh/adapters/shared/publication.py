@@ -12,7 +12,9 @@ from hitmesh.model.sites import SiteDay
 
 
 def published_generation(attempt: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> int:
-    """Return the generation that becomes current: the attempt's generation, or the stream's if `drift` is confirmed.
+    """Return the generation that a publication makes current.
+
+    If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
 
     Args:
         attempt: the settlement's attempt number.
@@ -21,7 +23,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
         streams: the generations of all streams; the settlement was compared with the rows of the first stream.
 
     Raises:
-        ValueError: `drift` is confirmed, but another generation has already replaced the stream's rows.
+        ValueError: `drift.confirmed` is true, but another generation has already replaced the stream's rows.
     """
     if drift is None or not drift.confirmed:
         return attempt
@@ -33,8 +35,8 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None,
 def superseded_by(published: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> set[int]:
     """Return the generations that a publication supersedes.
 
-    This is the previous entry's generation. If there is no previous entry, these are the generations of the other
-    streams.
+    The first publication for a site-day supersedes the generations of all streams, except the published generation.
+    Every later publication replaces the current entry and supersedes the entry's generation.
     """
     if current is None:
         return set(streams) - {published} if drift is not None else set()
@@ -44,10 +46,10 @@ def superseded_by(published: int, current: int | None, drift: Drift | None, stre
 def is_restored(
     version: GenerationVersion, seen_sequence: int, entry: GenerationEntry | None, ledger: LedgerEntry | None
 ) -> bool:
-    """Return whether an entry with this version became current after `seen_sequence`; the carry is not compared.
+    """Return whether the current entry is newer than `seen_sequence` and has this version; the carry is not compared.
 
-    A caller that does not know the outcome of a restore repeats the call. The repeated call must find the entry that
-    the first call stored.
+    If a caller does not learn the outcome of a restore, the caller repeats the restore. The repeated restore must find
+    the entry that the first restore stored.
     """
     if entry is None or entry.sequence <= seen_sequence:
         return False
@@ -56,7 +58,7 @@ def is_restored(
 
 
 def restored_entry(version: GenerationVersion, sequence: int, now: int) -> GenerationEntry:
-    """Return the entry that makes a version current again."""
+    """Return the new entry with which a restore makes an earlier version current again."""
     return GenerationEntry(version.generation, sequence, version.logic, dict(version.read_through), now, version.rules)
 
 
@@ -68,7 +70,7 @@ def replaced_by_restore(
     kept_until: int | None,
     now: int,
 ) -> int:
-    """Return the generation that is superseded when a generation is restored.
+    """Return the current generation, which a restore of `generation` supersedes.
 
     Args:
         site_day: the site-day.
@@ -76,7 +78,7 @@ def replaced_by_restore(
         seen_sequence: the sequence that the caller read.
         entry: the current entry; None if there is no entry.
         kept_until: the time from which the generation counts as superseded; None if the generation was not replaced.
-            From this time on, the generation's rows may be removed.
+            From `kept_until` on, the generation's rows may be removed.
         now: the time of the restore, UTC ms.
 
     Raises:

@@ -1,8 +1,9 @@
 """Encode and decode reprocessings and their recomputed site-days, in the same way for every store.
 
-A value is compressed and sealed (hitmesh.model.stored). The value contains its own key, so that a value under another
-key is detected. Python's json module writes the numbers, because checksums and sums exceed orjson's range. The carries
-follow the JSON text as bytes.
+A value is compressed and sealed (hitmesh.model.stored). The value contains the key under which the value is stored, so
+that a value under a wrong key is detected. Python's json module writes the numbers, because checksums and sums exceed
+orjson's range. In the value of a recomputed site-day, two carries follow the JSON text, as bytes. A carry contains the
+visits that are open at the end of a day.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 
 _LENGTHS: Final = struct.Struct("<II")  # the lengths of the JSON text and of the first carry
-_LEVEL: Final = 1  # the fastest compression, because the settler writes these values between its passes
+_LEVEL: Final = 1  # the fastest compression, because the settler writes these values between two passes
 _REBUILT_CURE: Final = "plan a new reprocessing of the day"
 
 

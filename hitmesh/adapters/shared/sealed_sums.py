@@ -30,7 +30,7 @@ def sealed_sums(rows: pl.DataFrame) -> list[bytes]:
 
 
 def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
-    """Return the sums in the blobs as columns; `rows` are the columns stored beside the blobs.
+    """Return the sums in the blobs as columns; `rows` has the columns that are stored beside the blobs.
 
     Raises:
         StoreCorrupt: a blob or a stored column has changed since it was written.

@@ -1,4 +1,4 @@
-"""Fold the stream's signed rows, for storage and for answers. Folding sums the rows with equal keys.
+"""Fold the stream's rows, for storage and for answers. Folding sums the rows with equal keys; measures may be negative.
 
 If every measure of a key sums to 0, the key's rows are removed; `folded` describes the exception.
 """
@@ -25,7 +25,7 @@ _KEYS = {
 
 
 def as_streamed(rows: pl.DataFrame, source: RowSource, stream: int = STREAM_GENERATION) -> pl.DataFrame:
-    """Return the rows with the stream's columns for their source, in schema order and types.
+    """Return the rows with exactly the stream's columns for `source`, in the schema's order and types.
 
     Raises:
         ValueError: a row's generation is not the stream's generation.
@@ -43,9 +43,9 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = 
     Args:
         rows: the rows to fold (STREAM_COLUMNS), in any order.
         source: the row source.
-        whole: true if these keys have no rows older than `rows`. If true, a key whose measures are all 0 has no hit,
-            and its sketch is removed too. If false, `rows` may retract an earlier visitor's hits and add a new
-            visitor's hits; a row with a sketch must then be kept.
+        whole: true if no rows with these keys are older than `rows`. If `whole` is true, a key whose measures are all 0
+            has no hit, so the key's sketch is removed too. If `whole` is false, measures of 0 can also mean that hits
+            moved to another visitor, so a row with a sketch is kept.
         stream: the generation of the rows.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]

@@ -10,11 +10,11 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# The maximum number of values, rows × (columns + comparisons), that a question may read. At a few nanoseconds per
-# value, one core needs a second or two.
+# The maximum number of values, rows × (columns + comparisons), that a question may read. A core needs a few nanoseconds
+# per value, so a question at this limit takes a second or two.
 MAX_VALUES: Final = 500_000_000
-# The maximum number of rows in an answer, before it is sorted and limited. An answer of this size takes about 300 MB if
-# each row has a page and ten sums.
+# The maximum number of rows in an answer, before the rows are sorted and the question's limit is applied. An answer of
+# this size takes about 300 MB if each row has a page and ten sums.
 MAX_GROUPS: Final = 1_000_000
 
 

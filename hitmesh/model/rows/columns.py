@@ -1,7 +1,7 @@
 """The value of a log record: accepted or refused hits as Arrow columns (architecture A3).
 
 This module defines the names, types and order of the stored columns. If a record's schema version does not have a
-column, the column is read as null. Golden files pin every released version.
+column, the column is read as null. Golden files in the tests define the stored bytes of every released schema version.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "visitor_hi": pl.UInt64(),
     "visitor_lo": pl.UInt64(),
     "hit_id": pl.String(),
-    "hit_hash": pl.UInt64(),  # hash64(hit_id); orders hits of the same event_time (rule S0)
+    "hit_hash": pl.UInt64(),  # hash64(hit_id); decides the order of hits with equal event_time (rule S0)
     "content_hash": pl.UInt64(),  # hash of payload and context, without edge and send times (rule D1)
     "event_time": pl.Int64(),  # rule T1
     "collect_time": pl.Int64(),
@@ -58,7 +58,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "user_agent": pl.String(),
     "language": pl.String(),
     "country": pl.String(),
-    "device_type": pl.String(),  # classification results, from here to referrer_host
+    "device_type": pl.String(),  # the classifier sets the columns from device_type to referrer_host
     "browser": pl.String(),
     "os": pl.String(),
     "channel": pl.String(),
@@ -86,7 +86,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "key_id": pl.String(),  # the ingest key's id, never its secret
     "batch_id": pl.String(),
     "batch_index": pl.UInt32(),
-    "refund_id": pl.String(),  # set in REFUND hits; absent in records before schema version 2
+    "refund_id": pl.String(),  # Set in REFUND hits; absent in records before schema version 2.
     # The truncated client address (rule I1), if the site stores it; absent in records before schema version 3.
     "network": pl.String(),
 }

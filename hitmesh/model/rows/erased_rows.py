@@ -1,8 +1,8 @@
 """Blank rows, which replace erased hits in packed records.
 
-A blank row stays in its record, so that the rows of other hits keep their numbers. A blank row keeps the values that
-the ledger needs (rule D5). These are the site, the UTC day of event time, the 15-minute cell of collect time, and
-hash64 of the hit id. All other values are removed: for example the visitor key, the hit id, pages, texts and amounts.
+A blank row stays in its record, so that the rows of other hits keep their numbers. A blank row keeps only the values
+that the ledger needs (rule D5): the site, the UTC day of event time, the 15-minute cell of collect time, and hash64 of
+the hit id. All other values are removed: for example the visitor key, the hit id, pages, texts and amounts.
 """
 
 from __future__ import annotations

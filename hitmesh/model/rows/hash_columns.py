@@ -1,7 +1,7 @@
 """Hashes of whole Polars columns: each string's hash64, and hashes of campaign tuples.
 
 `hash64_column` gives the same hashes as hitmesh.model.keys:hash64, but faster. Stored hashes never change: golden
-values in tests/unit/test_keys.py pin them.
+values in tests/unit/test_keys.py fix the hashes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LENGTH_PREFIXES = {length: struct.pack("<I", length).decode("ascii") for length
 def hash64_column(values: pl.Series) -> pl.Series:
     """Return each string's hash64 as UInt64, in the same order; null stays null.
 
-    If a value is shorter than 128 bytes, its length prefix consists of ASCII bytes. Prefix and value can then be joined
+    If a value is shorter than 128 bytes, its length prefix consists of ASCII bytes, so prefix and value can be joined
     as strings. All values shorter than 128 bytes are hashed in a single vectorised pass. Longer values are rare and are
     hashed individually. In a short column, all values are hashed individually, because a vectorised pass takes 0.5 ms
     even for few values.

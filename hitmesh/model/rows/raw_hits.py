@@ -1,4 +1,7 @@
-"""Count a site-day's hits in raw records and in records of the log. Counting reads fewer columns than a settlement."""
+"""Count a site-day's hits in raw records and in records of the log.
+
+Counting hits reads fewer columns than settling a day.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class RawHits:
 
 
 def read_all(rows: int) -> bool:
-    """Return False. If this function is passed as `is_over`, all records are read.
+    """Return False: if `read_all` is passed to `raw_hits` as `is_over`, all records are read.
 
     Example:
         >>> read_all(10**9)
@@ -123,13 +126,13 @@ def _count_in(record: RawRecord, site_day: SiteDay) -> Count:
     """Return the site-day's hits in a record.
 
     Raises:
-        StoreCorrupt: the record is damaged, or the record lists the site-day, but its first and last event times
-            exclude the day. Settlement would skip the record.
+        StoreCorrupt: the record is damaged, or its event times exclude a day that the record lists. If a record's event
+            times exclude a day, settlement skips the record.
     """
     site, day = site_day
     if record.max_event_time < day * DAY_MS or record.min_event_time >= (day + 1) * DAY_MS:
         if site_day in record.site_days:
-            raise StoreCorrupt("the record lists a day on which none of its hits can lie, by their event times")
+            raise StoreCorrupt("the record lists a day that is outside the event times of the record's hits")
         return Count()
     rows = _columns(record.value, _COUNTED)
     on_day = (pl.col("site") == site) & (pl.col("event_time") // DAY_MS == day)

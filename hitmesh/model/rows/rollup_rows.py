@@ -1,13 +1,14 @@
 """The rows that settlement writes and reports read: a single schema for every metric store (architecture §4).
 
-There are two row sources. `traffic` holds hit-scope measures in the hit's cell, with the dimensions of the hit and its
-visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and additive; the
-sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). Each key has one row; if an amount is
-beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
+There are two row sources. Rows of `traffic` have the measures of hits. A hit counts in its own cell, with the
+dimensions of the hit and of the hit's visit. Rows of `visits` have the measures of visits. A visit counts in the cell
+in which the visit starts. Measures are Int64 and additive; the sketch is a compact theta sketch of visitor keys
+(hitmesh.model.sketches.unions). Each key has one row; if an amount is beyond an Int64, the key has further rows
+(hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
 
-The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits. Their counts are
-stored only in rows that are not excluded. Every report therefore includes these counts, and a report with
-include_excluded does not count any hit twice.
+The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits. The data-quality
+counts are stored only in rows that are not excluded. Every report therefore includes all data-quality counts, and a
+report with include_excluded does not count any hit twice.
 """
 
 from __future__ import annotations
@@ -116,18 +117,18 @@ def sum_type(measure: str) -> pl.DataType:
     return AMOUNT_SUM if measure in AMOUNT_MEASURES else pl.Int64()
 
 
-# The texts that answers show for a null, for a missing source and for a remainder (rules §9). If a client sends one of
-# these texts as a value, the value gets a backslash in front, so that a report distinguishes the value from the special
-# text. A value that already looks escaped gets one more backslash.
+# The texts that answers show for a null, for a missing source and for a remainder (rules §9). If a client sends a
+# reserved text as a value, the value gets a backslash in front. A report can thus distinguish the client's value from
+# the reserved text. A value that already looks escaped gets one more backslash.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
-# The stream uses this text in place of texts beyond a limit (rule S10). No client can send this text. Stored rows have
-# OTHER in its place.
+# The stream uses FOLDED in place of texts beyond a limit (rule S10). No client can send the text FOLDED. Stored rows
+# have OTHER in place of FOLDED.
 FOLDED = "\0\x1f"
 OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    r"""Return the rows; in all dimensions, reserved texts are escaped, and OTHER replaces FOLDED.
+    r"""Return the rows with two changes in every dimension: reserved texts are escaped, and FOLDED becomes OTHER.
 
     Example:
         >>> sent = pl.DataFrame({"campaign": ["may", "(not set)", None, FOLDED]})

@@ -1,11 +1,11 @@
-"""A linear digest of rows (architecture A8): if rows are summed, their digests are summed too.
+"""A linear digest of rows (architecture A8): the digest of summed rows is the sum of the rows' digests.
 
 A row's digest is the sum, over the row's measures, of hash(row key, measure) × value, mod 2⁶⁴. The row key is site,
-cell, excluded and the dimensions, without the generation. The digests of all signed rows of the stream therefore add up
-to the digest of the summed rows. A settlement compares this sum with the digest of the settled rows, without reading
-any stream row. Texts are hashed with the mesh secret (rule D0), because senders choose the texts. A sender who does not
-know the secret cannot craft different rows with equal digests. The digest is stored, so its hash functions must not
-change.
+cell, excluded and the dimensions, without the generation. The stream's rows are signed differences, and the sum of
+their digests is the digest of the summed rows. A settlement compares the sum of the stream's digests with the digest of
+the settled rows, without reading any stream row. Texts are hashed with the mesh secret (rule D0), because senders
+choose the texts. A sender who does not know the secret cannot craft different rows with equal digests. The digest is
+stored, so its hash functions must not change.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ class RowDigest:
             rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
             source: the row source.
             known: hashes (n,) that the caller has already computed, by column: for a dimension, the result of `texts`;
-                for "site", the hash64 of each site. If the caller passes these hashes, most of the computing time is
-                saved.
+                for "site", the hash64 of each site. Hashes in `known` save most of the computing time.
 
         Example:
             >>> key = {**dict.fromkeys(("site", *VISITS_DIMENSIONS), "x"), "cell": [0, 0, 0], "excluded": [False] * 3}

@@ -1,8 +1,8 @@
 """Match hits against exclusion rules and return the flags of the rules. Admission and settlement use this module. Pure.
 
-Admission and settlement compare the same stored columns. The same rules therefore exclude the same hits in both. Each
-distinct value is matched once, in bounded time (`hitmesh/model/rule_patterns.py`). A stored rule that does not compile
-matches no hit. A broken rule must not stop the ingestion of its site's hits.
+Admission and settlement compare the same stored columns, so the same rules exclude the same hits in admission and in
+settlement. Each distinct value is matched once, in bounded time (`hitmesh/model/rule_patterns.py`). A stored rule that
+does not compile matches no hit. A broken rule must not stop the ingestion of its site's hits.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Matches = Callable[[str], bool]
 
 
 class RuleMatcher:
-    """A site's rules, ready to match. Not thread-safe.
+    """A site's exclusion rules, compiled for matching. Not thread-safe.
 
     Attributes:
         by_kind: for each kind that has rules, a function that returns whether any of the rules matches a value.
@@ -137,7 +137,7 @@ def rule_flags(
 
 
 def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.NDArray[np.integer]) -> pl.DataFrame:
-    """Return, for each distinct value, the maximum number of RE2 steps that `rule_flags` needs for these hits.
+    """Return, for each distinct value, the maximum number of RE2 steps that `rule_flags` needs for the given hits.
 
     Args:
         rows: as for `rule_flags`.
@@ -145,8 +145,8 @@ def rule_steps(rows: pl.DataFrame, matchers: Sequence[RuleMatcher], which: npt.N
         which: as for `rule_flags`.
 
     Returns:
-        A row per distinct value, with the columns `which`, `first` (row number of the first hit with the value) and
-        `steps`.
+        A row per distinct value, with the columns `which`, `first` and `steps`. `first` is the row number of the first
+        hit with the value.
 
     Example:
         >>> rule = ExclusionRule("1", RuleKind.PAGE, "^/a", since=1, created_at=0)
@@ -179,7 +179,10 @@ def _matching(
 
 
 def _working(kind: RuleKind, values: tuple[str, ...]) -> tuple[tuple[str, ...], Matches | None]:
-    """Return the rules that compile together, earlier rules first, and a function that tells whether any matches."""
+    """Return the rules that compile together, and a function that tells whether any of these rules matches a value.
+
+    If not all rules compile together, earlier rules take precedence.
+    """
     whole = _compiled(kind, values)
     if whole or not values:
         return values, whole

@@ -1,8 +1,9 @@
 """The names and types of the columns that the live stream stores: signed rows, partials and the ledger.
 
 Signed rows have the columns of settled rows (rollup_rows), but their measures are differences. The value of a key is
-the sum over all rows with this key. A partial is an epoch's contribution to a cell. A partial is stored as a total and
-never incremented, so a replay can overwrite the partial (architecture A6). Ledger entries are totals too (rule D5).
+the sum over all rows with this key. A partial is the contribution of an epoch (15 minutes of log time) to a cell. A
+partial is stored as a total and never incremented, so a replay can overwrite the partial (architecture A6). A ledger
+entry is stored as a total, like a partial (rule D5).
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from hitmesh.model.rows.rollup_rows import (
 
 EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 
-# The number of visitors that moved to a row with other dimensions but remain in this row's sketch. No visitor can be
-# removed from a sketch. If this column's sum over the rows of a key is not 0, the key's sketch is SKETCH_PROVISIONAL
-# (rule S8). Settled rows do not have this column.
+# The number of visitors whose hits moved to a row with other dimensions, but who are still in this row's sketch. No
+# visitor can be removed from a sketch. If this column's sum over the rows of a key is not 0, the key's sketch is
+# SKETCH_PROVISIONAL (rule S8). Settled rows have no column `moved_visitors`.
 MOVED_VISITORS: Final = "moved_visitors"
 
 # The number of partials whose digest was computed by an earlier version, without the mesh secret. Settlement must not
-# use a digest without the secret to confirm the stream's rows.
+# confirm the stream's rows by a digest that was made without the secret.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
@@ -41,7 +42,7 @@ STREAM_MEASURES: Final[dict[RowSource, tuple[str, ...]]] = {
     RowSource.VISITS: VISITS_MEASURES,
 }
 
-# The measures of both row sources. No measure is in both sources.
+# The measures of both row sources. Each measure belongs to only one row source.
 ROW_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 PARTIAL_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS)
 _WRITTEN_BY: Final[dict[str, pl.DataType]] = {

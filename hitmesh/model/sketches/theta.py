@@ -1,11 +1,12 @@
 """The storage form of distinct counts: theta sketches as columns, and their bytes (journey steps 5 and 8).
 
-This module reads and writes the bytes of sketches and estimates their distinct counts. The bytes equal those that
+This module reads and writes the bytes of sketches and estimates their distinct counts. The bytes equal the bytes that
 Apache DataSketches writes (uncompressed compact ordered form, serial version 3, default seed). Druid, the DataSketches
 library and this module can therefore read each other's sketches.
 
 A sketch consists of a threshold theta and the distinct 63-bit hashes below theta. If theta is `MAX_THETA`, the sketch
-contains every hash, and its count is exact. If theta is lower, the sketch is a sample, and its count is an estimate.
+contains every hash, and its count is exact. If theta is lower than `MAX_THETA`, the sketch is a sample, and its count
+is an estimate.
 
 `hitmesh.model.sketches.unions` builds and unites sketches. Hosts must be little-endian.
 """
@@ -96,7 +97,7 @@ class Theta:
 
 @dataclass(frozen=True, eq=False)
 class Thetas:
-    """Many sketches as columns.
+    """A list of sketches, stored as columns.
 
     Sketch i has `counts[i]` hashes. `hashes` contains the hashes of all sketches, sketch by sketch.
 
@@ -129,7 +130,7 @@ class Thetas:
 
     @cached_property
     def ends(self) -> I64Array:
-        """The index in `hashes` just after the last hash of each sketch.
+        """For each sketch, the index in `hashes` just after the sketch's last hash.
 
         Example:
             >>> exact = np.full(2, MAX_THETA, np.uint64)

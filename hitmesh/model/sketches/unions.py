@@ -1,9 +1,9 @@
 """Distinct counts: build theta sketches from visitor keys, and unite sketches (journey steps 5 and 8).
 
-A cell's sketch has the same hashes, and a union has the same count, as in Apache DataSketches (rules §8, class T).
-Cells have lg k 12, and unions have lg k 14. The computation is vectorised over all groups at once. On a single core,
-building takes 40-220 ns per key. A union takes 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five and 0.8-1.6 µs
-with twenty visitors. The DataSketches library takes 3 µs to build and serialise a small sketch.
+A cell's sketch has the same hashes as in Apache DataSketches, and a union has the same count (rules §8, class T).
+Sketches of cells have lg k = 12, and unions have lg k = 14. The computation is vectorised over all groups at once. On a
+single core, building takes 40-220 ns per key. A union takes 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five
+and 0.8-1.6 µs with twenty visitors. The DataSketches library takes 3 µs to build and serialise a small sketch.
 """
 
 from itertools import pairwise
@@ -29,10 +29,10 @@ _HASHES_PER_SORT: Final = 16  # below this mean number per group, a single sort 
 
 
 def exact_limit(lg_k: int = LG_K_CELL) -> int:
-    """Return the number of distinct keys up to which a cell's sketch is exact. With more keys, the sketch is a sample.
+    """Return the number of distinct keys up to which a cell's sketch is exact.
 
-    An update sketch with lg k 12 has 8,192 slots. The sketch starts sampling when more than 15/16 of its slots are
-    full.
+    If a cell has more keys, the sketch is a sample. An update sketch with lg k 12 has 8,192 slots. The sketch starts
+    sampling when more than 15/16 of its slots are full.
 
     Example:
         >>> exact_limit()
@@ -44,7 +44,7 @@ def exact_limit(lg_k: int = LG_K_CELL) -> int:
 def theta_hashes(keys: U64Array) -> U64Array:
     """Return each 64-bit key's theta hash, which is the upper 63 bits of the first half of murmur3-x64-128.
 
-    The hashes equal those of `update(int)` in DataSketches with the key's bits as int64. (DataSketches treats the text
+    In DataSketches, `update(int)` computes the same hash from the key's bits as int64. (DataSketches treats the text
     "5" and the number 5 as different items.)
 
     Example:
@@ -68,8 +68,8 @@ def cell_sketches(
         n_groups: number of groups, which is also the number of rows in the result.
         lg_k: if a sketch is a sample, it keeps at least 2**lg_k hashes.
 
-    The bytes equal those of an `update_theta_sketch(lg_k)` that is updated with the group's keys in the given order.
-    The order affects only groups with more than `exact_limit(lg_k)` distinct keys.
+    An `update_theta_sketch(lg_k)` that is updated with the group's keys in the given order has the same bytes. The
+    order affects only groups with more than `exact_limit(lg_k)` distinct keys.
 
     Example:
         >>> visitors, cells = np.array([11, 12, 11, 11], np.uint64), np.array([0, 0, 0, 1])
@@ -200,7 +200,7 @@ def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
     """Sort by group, then hash, with a single sort. The sorted words hold the group number and the hash's upper bits.
 
-    If two hashes of a group differ only in their lower bits, their order may be wrong. In this case, all hashes are
+    If two hashes of a group differ only in their lower bits, the first sort may order them wrongly. All hashes are then
     sorted a second time, by group and full hash.
     """
     group_bits = max(n_groups - 1, 0).bit_length()

@@ -101,10 +101,7 @@ class Counter(Metric[LabelsP]):
 
 
 class ReadCounter(Metric[LabelsP]):
-    """A counter whose value another component counts.
-
-    Each collection reads this value.
-    """
+    """A counter whose value another component keeps. The value is read each time the metrics are collected."""
 
     kind = "counter"
 

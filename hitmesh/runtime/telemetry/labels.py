@@ -1,7 +1,7 @@
 """The labels of metrics and their allowed values.
 
-No label value names a site or a visitor, or is a text from outside. The number of time series is therefore bounded.
-Each set of labels has a function whose argument types accept only the allowed values.
+The number of time series is bounded, because no label value names a site or a visitor, and no label value is a text
+from outside. Each set of labels has a function whose argument types accept only the allowed values.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Annotated, Final
 from hitmesh.model.reasons import ErrorReason, HitReason, LocalReason
 from hitmesh.runtime.telemetry.kinds import Labels
 
-# Maximum number of values of the label `partition`. The last value stands for all higher partitions.
+# Maximum number of values of the label `partition`. All higher partition numbers share the last value.
 MAX_PARTITIONS: Final = 1_024
 OTHER: Final = "OTHER"
-# Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because it is found only after the ack.
+# Reasons in issues (collector.v1.Reason). ID_COLLISION is missing, because id collisions are found only after the
+# acknowledgement.
 ISSUE_REASONS: Final = (*(reason for reason in HitReason if reason is not HitReason.ID_COLLISION), OTHER)
 # Reasons why a store operation failed (hitmesh.model.errors).
 STORE_REASONS: Final = (
@@ -72,7 +73,7 @@ class IssueOutcome(StrEnum):
 
 
 class HitPath(StrEnum):
-    """A hit's path through the stream (architecture A7, A8; rule S9)."""
+    """How the live stream processed a hit (architecture A7, A8; rule S9)."""
 
     FAST = "fast"
     SLOW = "slow"
@@ -98,14 +99,14 @@ class Stage(StrEnum):
 
 
 class RowKind(StrEnum):
-    """The row sources (hitmesh.model.rows.rollup_rows.RowSource)."""
+    """The sources of stored rows: hits or visits (hitmesh.model.rows.rollup_rows.RowSource)."""
 
     TRAFFIC = "traffic"
     VISITS = "visits"
 
 
 class TransactionResult(StrEnum):
-    """The result of a stream transaction. DOUBT means that the outcome is unknown."""
+    """The result of a transaction of the live stream. DOUBT: it is unknown whether the transaction was committed."""
 
     COMMITTED = "committed"
     FENCED = "fenced"
@@ -122,7 +123,10 @@ class SettledResult(StrEnum):
 
 
 class ReprocessedResult(StrEnum):
-    """The result for a site-day in a reprocessing (hitmesh.model.reprocessings.Work). FAILED ends the whole work."""
+    """The result of a reprocessing's work on a site-day (hitmesh.model.reprocessings.Work).
+
+    If the result is FAILED, the reprocessing ends.
+    """
 
     RECOMPUTED = "recomputed"
     PUBLISHED = "published"
@@ -134,7 +138,8 @@ class ReprocessedResult(StrEnum):
 class DriftKind(StrEnum):
     """The kind of difference between a settled site-day and the stream.
 
-    The kind is the first that applies: a measure's sum, a row, a sketch.
+    MEASURES: the sum of a measure differs. ROWS: a row differs. SKETCH: a sketch differs. If several kinds apply,
+    MEASURES takes precedence over ROWS, and ROWS over SKETCH.
     """
 
     MEASURES = "measures"
@@ -200,12 +205,12 @@ def by_store_reason(*, reason: StoreReason) -> Labels:
 
 
 def by_path(*, path: HitPath) -> Labels:
-    """Label hits by their path through the stream."""
+    """Label hits by how the stream processed the hits (see HitPath)."""
     return {"path": path.value}
 
 
 def by_stage(*, stage: Stage) -> Labels:
-    """Label durations by the step of the stream window."""
+    """Label durations by the step that processes a stream window (see Stage)."""
     return {"stage": stage.value}
 
 

@@ -96,7 +96,7 @@ PROCESSOR_BATCH_HITS: Final = Histogram(
 PROCESSOR_ROWS: Final = Counter(
     "hitmesh_processor_rows_total",
     Unit.ROWS,
-    "Committed signed rows; divided by hitmesh_processor_hits_total, the count gives the rows per hit",
+    "Committed signed rows; this number divided by hitmesh_processor_hits_total is the number of rows per hit",
     labels.by_row_kind,
 )
 PROCESSOR_LAG_SECONDS: Final = Gauge(
@@ -108,7 +108,7 @@ PROCESSOR_LAG_SECONDS: Final = Gauge(
 PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
     "hitmesh_processor_watermark_age_seconds",
     Unit.SECONDS,
-    "Current time minus the log time up to which partials and ledger are stored; negative if in the future",
+    "Age of the log time up to which partials and ledger are stored; negative if that log time is in the future",
     labels.by_partition,
 )
 PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
@@ -141,12 +141,15 @@ PROCESSOR_SNAPSHOT_BYTES: Final = Histogram(
 PROCESSOR_REPLAY_SECONDS: Final = Histogram(
     "hitmesh_processor_replay_duration_seconds",
     Unit.SECONDS,
-    "Time to restore a partition's state from its snapshot and by silent replay",
+    "Time to restore a partition's state from its snapshot and from the records after the snapshot",
     labels.unlabelled,
     _LONG_DURATIONS_S,
 )
 PROCESSOR_REPLAYED_HITS: Final = Counter(
-    "hitmesh_processor_replayed_hits_total", Unit.HITS, "Hits that silent replay read again", labels.unlabelled
+    "hitmesh_processor_replayed_hits_total",
+    Unit.HITS,
+    "Hits that were read again to restore a partition's state",
+    labels.unlabelled,
 )
 PROCESSOR_RECOVERIES: Final = Counter(
     "hitmesh_processor_recoveries_total",
@@ -161,7 +164,10 @@ PROCESSOR_OPEN_VISITS: Final = Gauge(
     labels.unlabelled,
 )
 PROCESSOR_KEPT_HITS: Final = Gauge(
-    "hitmesh_processor_kept_hits", Unit.HITS, "Recent hits that the state keeps for the slow path", labels.unlabelled
+    "hitmesh_processor_kept_hits",
+    Unit.HITS,
+    "Recent hits that the state keeps, so that out-of-order hits can change visits",
+    labels.unlabelled,
 )
 PROCESSOR_SETTLED: Final = Counter(
     "hitmesh_processor_settled_site_days_total",

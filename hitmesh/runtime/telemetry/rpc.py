@@ -26,7 +26,7 @@ Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class CallMeter(grpc.ServerInterceptor):
-    """Wraps handlers, if the RPC method takes a single request message.
+    """Measures the calls of RPC methods that take a single request message.
 
     An unknown method has no handler and is not measured. The label `rpc_method` therefore has only methods of the
     contract as values.
@@ -38,7 +38,10 @@ class CallMeter(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Return a handler that measures, or the given handler for a method outside the hitmesh contract."""
+        """Return a handler that measures calls, or the unchanged handler.
+
+        The handler stays unchanged if the method is not part of hitmesh's contract, or has a request stream.
+        """
         handler = continuation(details)
         if handler is None or not details.method.startswith(_CONTRACT):
             return handler

@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
 def wants_json(arguments: Sequence[str]) -> bool:
     """Return whether the arguments request JSON.
 
-    The function reads the arguments itself, because Click may have rejected them.
+    The function reads the arguments itself, because Click may have rejected the arguments.
     """
     for index, argument in enumerate(arguments):
         following = arguments[index + 1] if index + 1 < len(arguments) else ""

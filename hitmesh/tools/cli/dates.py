@@ -74,7 +74,9 @@ def resolve_dates(
 
 
 def utc_dates(since: str | None, until: str | None, now: datetime | None = None) -> tuple[Date | None, Date | None]:
-    """Return the two dates as protobuf messages. `today` is the UTC day, and None stays None.
+    """Return the two dates as protobuf messages.
+
+    The word `today` stands for the current UTC day; for None, the result is None.
 
     Raises:
         UsageError: the first date is after the last.

@@ -119,10 +119,10 @@ def dev(
 ) -> None:
     """Start a whole mesh on this machine, with Envoy, collector, processor, reporter and control.
 
-    The home keeps all data between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
-    keep running. If a process dies, the command prints the last lines of that process, stops all other processes and
-    exits with 1. With `--replicas 2` or more, the command restarts a dead service instead. A service that hangs is
-    restarted (`--hang-after`).
+    The home directory keeps all data between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra
+    and Druid keep running. If a process dies, the command prints the last lines of that process, stops all other
+    processes and exits with 1. With `--replicas 2` or more, the command restarts a service that has died, and does not
+    exit. A service that hangs is restarted (`--hang-after`).
     """
     # Acquire the lock before the slow imports, so that other commands of the same script find a mesh that is starting.
     place = Home(home_dir(home, os.environ).resolve())
@@ -152,9 +152,9 @@ def dev(
 
 
 def _lock(home: Home) -> IO[str] | None:
-    """Create the home's directories, acquire its lock, and remove a killed mesh's ready file.
+    """Create the directories below the home directory, acquire the lock, and remove a killed mesh's ready file.
 
-    If the home cannot be used or locked, print the reason and return None.
+    If the home directory cannot be used or locked, print the reason and return None.
     """
     try:
         home.prepare()

@@ -37,9 +37,9 @@ def drift(
 ) -> None:
     """Show how settled days of a site, or of every site, differ from the live numbers of the same days.
 
-    A day without late hits is confirmed, so the day has no drift. For other days, the settled value minus the live
-    value is listed per stored measure, with money in micros and durations in ms. If the store lost or doubled live
-    rows, the effect on the live numbers is listed too. JSON is a list of days.
+    A day without late hits is confirmed: its settled values are the live values. For a day that is not confirmed, the
+    settled value minus the live value is listed per stored measure. Money is in micros, and durations are in ms. If the
+    store lost or doubled rows of the live stream, the effect on the live numbers is listed too. JSON is a list of days.
     """
     dates = utc_dates(since, until)
     with connect(endpoint, home) as mesh:

@@ -113,7 +113,7 @@ def erase(
 def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_pb2.Reprocessing:
     """Start the erasure that a plan describes.
 
-    If the start fails, cancel the plan; if this fails too, tell the user which plan remains.
+    If the start fails, cancel the plan. If the cancellation also fails, tell the user which plan remains.
     """
     import grpc
 
@@ -126,7 +126,10 @@ def _begun(mesh: Mesh, planned: reprocessing_pb2.Reprocessing) -> reprocessing_p
         try:
             cancel_reprocessing(mesh, planned.name)
         except grpc.RpcError:
-            note(f"the erasure {id_} remains: run hitmesh reprocess status {id_}, then hitmesh reprocess cancel {id_}")
+            note(
+                f"the erasure {id_} is still stored and may run: check hitmesh reprocess status {id_}, then drop it "
+                f"with hitmesh reprocess cancel {id_}"
+            )
         else:
             note(f"the erasure {id_} could not be started and was cancelled")
         raise
@@ -160,7 +163,7 @@ def _known_hits(found: reprocessing_pb2.Reprocessing, difference: reprocessing_p
 def _refuse_unknown(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> NoReturn:
     """Cancel an erasure that would remove no hit, and raise an error.
 
-    Otherwise, the mesh would refuse every other erasure on this site.
+    If the erasure were not cancelled, the mesh would refuse every other erasure on the site.
 
     Raises:
         CommandFailed: no hit of the visitor is known.

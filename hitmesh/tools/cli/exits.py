@@ -64,7 +64,8 @@ Exit codes:
   141  the program that reads the output closed the pipe, for example `hitmesh … | head`
 """
 
-# The google.rpc code for a failure that no RPC caused, keyed by exit code. It becomes the code in the Status object.
+# The `code` of the Status object for an error that was not caused by an RPC, keyed by exit code. The values are codes
+# of google.rpc.
 _RPC_CODES: Final[dict[int, int]] = {
     Exit.BUG: 13,  # INTERNAL
     Exit.USAGE: 3,  # INVALID_ARGUMENT
@@ -83,8 +84,8 @@ _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
-# grpc's message contains one of these phrases if no connection was established. All other messages come from the
-# server.
+# If grpc cannot connect, the error's message contains one of these phrases. If the message contains none of the
+# phrases, the message comes from the server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
 
@@ -109,7 +110,7 @@ class Failure:
     details: list[dict[str, Any]] = field(default_factory=list)
 
     def show(self, *, as_json: bool) -> None:
-        """Write the error to stderr, as text or as a JSON line. A failure without text writes nothing."""
+        """Write the error to stderr, as text or as a JSON line. If the error has no text, nothing is written."""
         if not self.text:
             return
         if as_json:
@@ -147,10 +148,10 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _output_failure(error: OutputFailed) -> Failure:
-    """Return the failure for standard output that cannot be written.
+    """Return the error to show if standard output cannot be written.
 
-    If the reading program closed the pipe, no message is printed, and the exit code is 128 + SIGPIPE, as for other
-    filters.
+    If the program that reads the output has closed the pipe, no message is printed. The exit code is 128 + SIGPIPE, as
+    for other Unix programs.
     """
     message = f"standard output cannot be written ({error.cause}): free space, or write the output to another place"
     if error.is_closed_pipe:
@@ -189,8 +190,8 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _rpc_failure(error: BaseException) -> Failure | None:
-    # If the module grpc is not loaded, the error cannot come from an RPC. Importing grpc here would add 100 ms to every
-    # other failure.
+    # If the module grpc is not loaded, the error cannot come from an RPC. If the function always imported grpc, every
+    # error would take 100 ms longer.
     if "grpc" not in sys.modules:
         return None
     import grpc

@@ -63,7 +63,7 @@ def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
     ahead = {(entry["log"], entry["partition"]): entry for site in found for entry in site["ahead"]}
     return [
         visible(
-            f"log time of {log}/{partition}, {entry['log_time']}, is ahead of the present: hits with event times "
+            f"log time of {log}/{partition} is {entry['log_time']}, which is in the future: hits with event times "
             f"before {entry['visits_wait_until']} join visits only when their day is settled; hits with later event "
             f"times join visits immediately. Correct the clock and wait; cause: {entry['cause']}."
         )

@@ -22,8 +22,8 @@ _UNCOUNTED_BYTES: Final = len(b"\xef\xbb\xbf" + b"\r\n")
 def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     r"""Yield the lines of a file, with their ends.
 
-    A line beyond the limit is cut to a piece that is still longer than the limit. Importers thus recognize that the
-    line is too long. The remainder is read in pieces and dropped.
+    A line beyond the limit is cut to a piece that is still longer than the limit, so that importers recognize the line
+    as too long. The rest of the line is read in pieces and dropped.
 
     Args:
         file: the file, positioned at its beginning; must support seek.
@@ -55,7 +55,7 @@ def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE
 
 
 def _bounded(file: BinaryIO, max_line_bytes: int) -> Iterator[bytes]:
-    """Yield lines; never read more than the limit plus the uncounted bytes at a time."""
+    """Yield the lines of a file. Each read is at most `max_line_bytes` long, plus byte order mark and line end."""
     size = max_line_bytes + _UNCOUNTED_BYTES
     while line := file.readline(size):
         rest = line

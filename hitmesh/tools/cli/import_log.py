@@ -60,7 +60,8 @@ _STDIN: Final = "-"
     default=1,
     show_default=True,
     metavar="N",
-    help="Number of your own proxies in front of the server; the client is the Nth last address in X-Forwarded-For.",
+    help="Number of your own proxies in front of the server. Counted from the end of X-Forwarded-For, the Nth address "
+    "is the client.",
 )
 @currency_option("Currency of a new site. Default: USD.")
 def access_log(
@@ -81,8 +82,8 @@ def access_log(
 
     With -o json, the command prints an object with lines, sent, accepted, rejected, duplicate and skipped. `duplicate`
     counts accepted hits whose ids were already stored. `duplicate` is computed from the site's reports before and after
-    the import. Parallel imports into the same days therefore make `duplicate` inexact, and --no-wait makes `duplicate`
-    0. Hits of erased visitors are accepted, but not counted.
+    the import. If several imports into the same days run at the same time, `duplicate` is inexact. With --no-wait,
+    `duplicate` is 0. Hits of erased visitors are accepted, but not counted.
     """
     from hitmesh.tools.importers import access_log as importer
     from hitmesh.tools.importers.log_formats import LogFormat

@@ -1,6 +1,6 @@
 """Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, counts copies.
 
-This module decides the order of these steps, and computes the number of duplicates that is reported. Files are read
+This module decides the order of the steps of an import, and computes the reported number of duplicates. Files are read
 twice. The first pass checks the format, and computes the digest and the range of days. The second pass sends the hits.
 """
 
@@ -58,7 +58,7 @@ class Source:
 class Survey:
     """Result of the first pass: counts of lines and hits, first and last time (UTC seconds), and a digest of all lines.
 
-    `formats` has a pair per file with lines: the file name, and the name of the detected format.
+    `formats` has a pair for each file that has lines: the file name, and the name of the detected format.
     """
 
     tally: Tally
@@ -71,7 +71,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The number of hits and the number of copies in reports on the files' days."""
+    """The number of hits and the number of copies that a report shows for the days in the files."""
 
     hits: int
     copies: int
@@ -91,7 +91,7 @@ class Imported:
         return self.totals.examples
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON fields; scripts depend on these names."""
+        """Return the result as JSON fields. Scripts depend on the names of the fields."""
         return {
             "lines": self.survey.tally.lines,
             "sent": self.totals.sent,
@@ -102,7 +102,7 @@ class Imported:
         }
 
     def as_text(self) -> str:
-        """Return the result as text."""
+        """Return the result of the import as text for a person."""
         totals = self.totals
         skipped = [f"{reason.value} {count:,}" for reason, count in self.survey.tally.skipped.most_common()]
         return (
@@ -134,8 +134,8 @@ def run_import(
         progress: receives phases and counts.
 
     Raises:
-        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). In this case, no hit
-            was sent and no site was created.
+        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). No hit was sent and no
+            site was created.
     """
     with ExitStack() as stack:
         sources = [_source(file, stack) for file in files]
@@ -169,8 +169,8 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     """Read all files once without sending.
 
     Raises:
-        RefusedError: a file has the wrong format or damaged gzip data, or none of a file's lines is readable, or all
-            files are empty (INVALID_FILE).
+        RefusedError: a file has the wrong format, damaged gzip data or no readable line, or all files are empty
+            (INVALID_FILE).
     """
     digest = hashlib.blake2b(digest_size=16)
     total = Tally()
@@ -249,9 +249,8 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
     """Return the number of accepted hits that are copies of older stored hits.
 
-    If no stream broke, the result is the number of new copies. After a broken stream, some new copies may be hits that
-    the sender stored twice. The result is then the number of accepted hits that did not become new hits. It is at most
-    the number of new copies.
+    If no stream broke, the result is the number of new copies. If a stream broke, the new copies include hits that the
+    sender sent twice. The result is therefore at most the number of accepted hits minus the number of new hits.
     """
     new_copies = max(0, after.copies - before.copies)
     if not totals.resent:

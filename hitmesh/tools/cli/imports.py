@@ -64,7 +64,7 @@ def import_options(command: CommandT) -> CommandT:
 def import_group() -> None:
     """Import files through the mesh's stream for hits.
 
-    Importing a file again changes no report, because the hits have the same ids. Hits may be up to 13 months old; older
+    Importing a file again changes no report, because the hits have the same ids. Hits may be up to 13 months old. Older
     hits need a server key that CreateIngestKey created with `unboundedHistory`, such as the key of `hitmesh dev`. If
     all hits are refused, the exit code is 67.
     """
@@ -93,11 +93,11 @@ def shop_csv(file: Path, maps: tuple[str, ...], **options: Any) -> None:
     """Import the event export of a shop as CSV, plain or gzip; `-` is standard input.
 
     The file's columns are event_time (ISO 8601; UTC if it has no offset), event_type, product_id, category_code, brand,
-    price, user_id and user_session, in any order, separated by commas, semicolons or tabs; --map names a column that
-    has another name in the file. Events view, cart and remove_from_cart become hits; purchases with the same session,
-    user and second become one order. Prices are rounded to a millionth. Invalid rows are skipped as unparsable. `lines`
-    in the output counts the rows, without the header. If the site does not exist, the command creates it with time zone
-    UTC.
+    price, user_id and user_session, in any order. Columns are separated by commas, semicolons or tabs. --map names a
+    column that has another name in the file. Events view, cart and remove_from_cart become hits; purchases with the
+    same session, user and second become one order. Prices are rounded to a millionth. Invalid rows are skipped as
+    unparsable. `lines` in the output counts the rows, without the header. If the site does not exist, the command
+    creates it with time zone UTC.
     """
     from hitmesh.tools.importers import shop_csv as importer
     from hitmesh.tools.importers.csv_rows import parse_map

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hitmesh.adapters.servers import Servers
 
 STACK: Final = "stack"
-# These defaults repeat the defaults of SchemaOptions, because importing SchemaOptions would slow down help. A test
-# compares these defaults with those of SchemaOptions.
+# The defaults are copied from SchemaOptions, because importing SchemaOptions would slow down help. A test checks that
+# the copies are equal to the originals.
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     (
         "--hits-partitions",
@@ -45,7 +45,7 @@ _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
         "How long Kafka keeps rows for Druid; Druid must read the rows within this time.",
     ),
     ("--raw-ttl-days", 0, click.IntRange(0, 7_300), "How long raw records are kept; 0 = forever."),
-    ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = forever."),
+    ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long the partial sums of series are kept; 0 = forever."),
     (
         "--segment-granularity",
         "DAY",
@@ -104,7 +104,8 @@ def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **option
     if check:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"{len(pending)} of {len(changes)} parts are missing or different: run the command without --check",
+            f"{len(pending)} of {len(changes)} topics, tables and other parts of the schema are missing or different: "
+            "run the command without --check to create or change these parts",
             reason=LocalReason.SCHEMA_DIFFERS,
         )
     if not yes:

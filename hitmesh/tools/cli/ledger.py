@@ -72,8 +72,8 @@ def ledger(
 
     Received hits are rejected or accepted; accepted hits are counted, duplicate, excluded, erased or pending
     settlement. Checksums over the ids reveal a lost hit even if another hit was counted twice. With --site, the command
-    lists days, and JSON is an object about the site. Without --site, JSON has a list of sites and, if the caller may
-    read them, the hits without a site.
+    lists days, and JSON is an object about the site. Without --site, JSON has a list of sites. JSON also has the hits
+    without a site, if the caller may read these hits.
     """
     from hitmesh.client.sites import list_sites
 

@@ -184,7 +184,7 @@ class Shown:
             self._task = self._bar.add_task(name, total=total)
 
     def reached(self, done: int) -> None:
-        """Show the number of finished units in the phase."""
+        """Show how many units of the phase are finished."""
         self._show(f"{self._phase}: {done:,}", self._phase, done)
 
     def sending(self, live: Live) -> None:

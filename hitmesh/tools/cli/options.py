@@ -1,4 +1,4 @@
-"""Options shared by several commands, and the connection to the mesh that the options name."""
+"""Options that several commands share, and functions that connect to the mesh according to these options."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def currency_option(meaning: str) -> Callable[[CommandT], CommandT]:
 
 
 def output_option(*choices: str) -> Callable[[CommandT], CommandT]:
-    """Add -o. On a terminal, the default is the first choice; for a pipe or file, it is the last choice."""
+    """Add -o. The default is the first choice on a terminal, and the last choice for a pipe or file."""
     return click.option(
         "-o",
         "--output",
@@ -110,18 +110,18 @@ def output_option(*choices: str) -> Callable[[CommandT], CommandT]:
 
 
 def find_home(home: Path | None) -> Path:
-    """Return the home that the option or the environment names."""
+    """Return the home directory, according to the option or the environment."""
     return home_dir(home, os.environ)
 
 
 def find_endpoint(endpoint: str | None, home: Path) -> str:
-    """Return `host:port` of the mesh that the options and the environment name.
+    """Return the mesh's `host:port`, according to the options and the environment.
 
     If the mesh is starting, the function waits.
 
     Raises:
         NoMesh: no mesh is running at this address.
-        NotStarted: a mesh is starting in the home, and was not ready in time.
+        NotStarted: a mesh is starting in the home directory, and was not ready in time.
         RefusedError: an address or a file is invalid.
     """
     if not (endpoint or os.environ.get(ENDPOINT_VARIABLE)):
@@ -130,11 +130,11 @@ def find_endpoint(endpoint: str | None, home: Path) -> str:
 
 
 def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh that the options, the environment and the home name.
+    """Return the mesh, according to the options, the environment and the home directory.
 
     Raises:
         NoMesh: no mesh is running at this address.
-        NotStarted: a mesh is starting in the home, and was not ready in time.
+        NotStarted: a mesh is starting in the home directory, and was not ready in time.
         RefusedError: an address or a file is invalid, or a required key is missing.
     """
     place = find_home(home)
@@ -152,7 +152,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
 
 
 def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh that the options, the environment and the home name, with an operator's key.
+    """Return the mesh with an operator's key, according to the options, the environment and the home directory.
 
     Raises:
         NoMesh: no mesh is running at this address.
@@ -165,8 +165,8 @@ def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: b
         check_reachable(address)
         if key is None:
             raise RefusedError(
-                "no operator's key was found: set HITMESH_OPERATOR_KEY or HITMESH_OPERATOR_KEY_FILE, or name with "
-                "--home the home of a mesh that `hitmesh dev` started",
+                "no operator's key was found: set HITMESH_OPERATOR_KEY or HITMESH_OPERATOR_KEY_FILE, or give as --home "
+                "the home of a mesh that `hitmesh dev` started",
                 reason=LocalReason.NO_KEY,
             )
     from hitmesh.client.mesh import Mesh

@@ -1,7 +1,7 @@
 """Prints the output of commands: data to stdout, and everything else to stderr.
 
 In every format, line ends and tabs are the only control characters that a terminal receives. All text is printed by
-`echo`, `print_file`, `print_json` or `print_table`. These functions escape all other control characters. Files and
+`echo`, `print_file`, `print_json` or `print_table`, which escape all other control characters for a terminal. Files and
 pipes receive the data unchanged.
 """
 
@@ -23,7 +23,8 @@ _UNFOLDED_WIDTH: Final = 100_000
 _HEIGHT: Final = 25
 # Number of spaces between two columns of a table.
 _BETWEEN_COLUMNS: Final = 3
-# The zero-width joiner in emoji, which is harmless although Python classifies it as not printable.
+# The zero-width joiner in emoji. Python classifies the zero-width joiner as not printable, but a terminal can print the
+# joiner safely.
 _JOINER: Final = "\u200d"
 
 

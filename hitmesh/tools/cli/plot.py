@@ -24,8 +24,7 @@ def columns(
 ) -> list[str]:
     """Return the lines of a column chart, a column per value from left to right.
 
-    If there are more values than columns, neighbouring values share a column. The column shows the maximum of these
-    values.
+    If there are more values than columns, neighbouring values share a column, which shows the maximum of its values.
     """
     top = max([0.0, *values])
     axis = len(_short(top))

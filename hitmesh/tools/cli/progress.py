@@ -66,7 +66,7 @@ class Progress:
             self._task = self._bar.add_task(name, total=total, pace="")
 
     def reached(self, done: int, waiting: str = "") -> None:
-        """Show the number of finished units in the phase; `waiting` names the object for which the work waits."""
+        """Show how many units of the phase are finished. If the work waits, `waiting` names the cause of the wait."""
         if self._begun is None:
             self._begun = (self._clock_s(), done)
         pace = self._pace(done) if self._unit else ""

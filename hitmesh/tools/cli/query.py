@@ -35,7 +35,7 @@ class Range(NamedTuple):
     last: str | None
 
     def check(self) -> None:
-        """Raise UsageError when the options contradict each other or give no range."""
+        """Raise UsageError if the options contradict each other, or if no option gives a range."""
         if self.last and (self.since or self.until):
             raise click.UsageError("--last excludes --since and --until: give --last or a range")
         if not (self.last or self.since):
@@ -43,7 +43,7 @@ class Range(NamedTuple):
 
 
 def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return the version unchanged.
+    """Return the value of --data-version.
 
     An empty text is refused, because the mesh would answer with the current numbers.
     """
@@ -104,8 +104,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--order-by",
     default="",
     metavar="a,-b",
-    help="Sort by metrics, dimensions or time; - sorts in descending order, for example -visits,channel. Default: "
-    "time, then the first metric, descending.",
+    help="Sort by metrics, dimensions or time. A leading - sorts in descending order, for example -visits,channel. "
+    "Default: by time, then by the first metric in descending order.",
 )
 @click.option(
     "--gap-fill",
@@ -116,8 +116,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--data-version",
     callback=_data_version,
     metavar="V",
-    help="Return the numbers of the earlier answer with this data_version (in the meta of json). Only answers about "
-    "settled days can be repeated, until 30 days after their numbers were replaced.",
+    help="Return the numbers of the earlier answer that has this data_version in its meta (-o json). Only answers "
+    "about settled days can be repeated, until 30 days after their numbers were replaced.",
 )
 @click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."
@@ -147,11 +147,11 @@ def query(
 ) -> None:
     """Query metrics of a site over a time range.
 
-    For csv, json and ndjson, the command prints the reporter's response unchanged; on a terminal, it escapes control
-    characters. If the range or a clock change makes a bucket shorter than the grain, the bucket's rows are marked: with
-    `"partial": true` in json and ndjson, with * in a table, and with a note on stderr for csv. Every bucket in the
-    range has a row, unless --limit removes rows. Warnings are in the meta of json, below a table, and on stderr for the
-    other formats.
+    For csv, json and ndjson, the command prints the reporter's response unchanged, but escapes control characters on a
+    terminal. The range or a clock change may make a bucket shorter than the grain. The rows of a shortened bucket have
+    `"partial": true` in json and ndjson, and * in a table. For csv, a note on stderr lists the short buckets. Every
+    bucket in the range has a row, unless --limit removes rows. Warnings are in the meta of json, below a table, and on
+    stderr for the other formats.
     """
     span = Range(since, until, last)
     span.check()

@@ -1,6 +1,6 @@
 """Shows rejected hits as tables or as JSON.
 
-The kept bytes may be hostile, so `output` escapes control characters.
+The bytes of a rejected hit may be hostile, so `output` escapes control characters.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def print_rejected(found: pb.RejectedHit, output: str) -> None:
 
 
 def fields_of(found: pb.RejectedHit) -> dict[str, Any]:
-    """Return the JSON of a refusal; scripts depend on these names."""
+    """Return a refusal as JSON fields. Scripts depend on the names of the fields."""
     return {
         "id": short_id(found.name),
         "site": short_site_name(found.site) or None,

@@ -62,7 +62,7 @@ class Report:
         self._add_problem({"id": name, "reason": None, "field": None, "message": why})
 
     def note(self, outcome: Outcome, name: str) -> None:
-        """Count the outcome of a refusal."""
+        """Count the hits of a replayed refusal, and list the refusal if a hit was refused again."""
         if outcome.is_accepted:
             self.replayed += 1
             self.hits += outcome.hits
@@ -129,11 +129,11 @@ def replay(
 ) -> None:
     """Send rejected hits again: the hits with these IDs, or all hits that the options select.
 
-    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses fields
-    that hits cannot have, and fields to rename or drop that no selected hit has. The collector applies all its checks
-    to the hits. The hits keep their ids and the event times that they had when they were rejected, so a hit that is
-    already counted becomes a duplicate. Without IDs, the command skips hits that were already replayed, and hits of
-    rejected replays.
+    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses to
+    write a field that hits cannot have, and to rename or drop a field that no selected hit has. The collector applies
+    all its checks to the hits. Each hit keeps its id and its original event time, so a hit that is already counted
+    becomes a duplicate. Without IDs, the command skips hits that were already replayed, and rejections of replayed
+    hits.
     """
     from hitmesh.client.edits import edits_of
     from hitmesh.client.hit_fields import require_found, require_known
@@ -221,9 +221,10 @@ def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip
 
 
 def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
-    """Return whether this refusal is a replay that was refused.
+    """Return whether the refused hits were sent by an earlier replay.
 
-    A refused replay can be left out, because the original refusal is listed too, with all fields of the hit.
+    A caller may leave out the refusal of a replayed hit, because the refusal of the original hit is listed too, with
+    all fields of the hit.
     """
     return rejected.batch_id.startswith(REPLAY_PREFIX)
 
@@ -327,8 +328,8 @@ def _print(report: Report, output: str, *, dry_run: bool) -> None:
     done = "would be replayed" if dry_run else "replayed"
     echo(
         f"{report.selected:,} selected: {report.replayed:,} {done}, "
-        f"{report.rejected:,} {'would be ' if dry_run else ''}rejected again, {report.impossible:,} not possible, "
-        f"{report.replayed_before:,} replayed before"
+        f"{report.rejected:,} {'would be ' if dry_run else ''}rejected again, "
+        f"{report.impossible:,} cannot be replayed, {report.replayed_before:,} replayed before"
     )
 
 

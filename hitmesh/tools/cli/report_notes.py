@@ -11,10 +11,10 @@ CUT = "the range or a clock change cuts"
 
 
 def flagged(content: bytes, labels: Sequence[str]) -> bytes:
-    """Add `"partial":true` to each row whose bucket is cut, in a JSON or NDJSON file. Other bytes do not change.
+    """Mark rows in a JSON or NDJSON file as partial: add `"partial":true` to the rows whose time is in `labels`.
 
-    The time is a row's first field, and quotes inside JSON texts are escaped. The replaced bytes therefore occur only
-    at the beginning of a row.
+    The function searches for the bytes of a row's first field, which is the time. Inside a JSON text, quotes are
+    escaped, so the searched bytes occur only at the beginning of a row.
 
     Example:
         >>> flagged(b'{"time":"2026-11-01","hits":3}', ["2026-11-01"])
@@ -27,8 +27,8 @@ def flagged(content: bytes, labels: Sequence[str]) -> bytes:
 
 
 def cut_note(labels: Sequence[str], grain: str) -> str:
-    """Return the note about buckets that are shorter than the grain, for a file format that cannot mark rows."""
-    return f"shorter than the {grain}, because {CUT} the bucket: {', '.join(labels)}"
+    """Return a note about buckets that are shorter than the grain. The note is for formats that cannot mark rows."""
+    return f"buckets shorter than the {grain}, because {CUT} them: {', '.join(labels)}"
 
 
 def unsettled_visits(meta: Mapping[str, Any], today: date) -> str:

@@ -19,7 +19,7 @@ from hitmesh.tools.cli.reprocess_output import count_of
 EVERY_SITE_DAYS: Final = 1_000
 """Number of site-days after which a check prints the next progress line."""
 MAX_PROBLEMS: Final = 10_000
-"""Maximum number of site-days with problems that are listed and planned. Further site-days are only counted."""
+"""Maximum number of site-days with problems that are listed and planned for repair; others are only counted."""
 MAX_SHOWN: Final = 60
 MAX_PLANS: Final = 20
 _SITES_IN_PLAN: Final = 100
@@ -60,7 +60,7 @@ class RepairPlan(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The command that stores the plan."""
+        """The command line that stores the plan."""
         sites = " ".join(f"--site {short_site_name(site)}" for site in self.sites)
         return f"hitmesh reprocess plan --kind repair {sites} --since {self.first} --until {self.last}"
 
@@ -73,11 +73,10 @@ class RepairPlan(NamedTuple):
 
 
 def is_beyond_repair(problem: pb.HistoryProblem) -> bool:
-    """Return whether a repair would change nothing: raw hits are lost, and the log no longer has these hits.
+    """Return whether a repair would change nothing, because raw hits are lost and are no longer in the log.
 
-    The ledger entry shows the number of raw hits that the site-day must have.
-
-    If raw hits are lost, a repair keeps the site-day's old numbers: new numbers would lack the lost hits.
+    The ledger entry shows the number of raw hits that the site-day must have. If raw hits are lost, a repair keeps the
+    site-day's old numbers, because new numbers would lack the lost hits.
     """
     if not problem.lost_hits or problem.log_hits:
         return False

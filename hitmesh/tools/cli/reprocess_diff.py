@@ -143,8 +143,8 @@ def _refuse_lost_hits(found: reprocessing_pb2.GetReprocessingDiffResponse) -> No
         if after < before:
             raise CommandFailed(
                 Exit.PROBLEMS_FOUND,
-                f"the ledger has {before:,} accepted hits before and {after:,} after ({where}), so raw hits are "
-                "missing: do not publish; hitmesh reprocess check names them, and the plans that restore them",
+                f"the old ledger has {before:,} accepted hits, but the new ledger has only {after:,} ({where}), so "
+                "raw hits are missing: do not publish; hitmesh reprocess check shows the plans that restore these hits",
                 reason=LocalReason.DIFF_TOO_LARGE,
             )
 

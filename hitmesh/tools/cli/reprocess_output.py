@@ -67,7 +67,7 @@ def print_list(found: Sequence[pb.Reprocessing], output: str) -> None:
 
 
 def fields_of(reprocessing: pb.Reprocessing) -> dict[str, Any]:
-    """Return the JSON of a reprocessing. A plan that is not stored has no id, state and times."""
+    """Return the JSON of a reprocessing. A plan that is not stored has no id, no state and no times."""
     stored: dict[str, Any] = {
         "id": short_id(reprocessing.name),
         "state": state_name(reprocessing),
@@ -128,7 +128,7 @@ def stage_name(stage: pb.PlanStage) -> str:
 
 
 def title_of(reprocessing: pb.Reprocessing) -> str:
-    """Return the id with state and progress."""
+    """Return a reprocessing's id, state and progress as text."""
     if not reprocessing.name:
         return "a plan that is not stored"
     work = _work_name(reprocessing)
@@ -293,19 +293,17 @@ def _days(reprocessing: pb.Reprocessing) -> str:
 
 
 def _following(reprocessing: pb.Reprocessing) -> str:
-    """Return a text about the days after the planned days.
+    """Return a text about the following days, whose visits change because the planned days change.
 
-    Their visits change because the planned days change.
-
-    Until the plan is run, these following days are unknown.
+    Until the plan is run, the following days are unknown.
     """
     if reprocessing.following_site_days:
         last = date_text_of(reprocessing.last_following_utc_date)
-        return f"{count_of(reprocessing.following_site_days)} up to {last}, whose visits change with these days"
+        return f"{count_of(reprocessing.following_site_days)} up to {last}; their visits change with the planned days"
     is_planned = state_name(reprocessing) in ("", "PLANNED")
     if not is_planned or not reprocessing.site_days or reprocessing.kind == pb.REPROCESSING_KIND_ERASE:
         return ""
-    return "later days whose visits change too; run finds these days, and diff shows them"
+    return "later days whose visits change too; `run` finds these days, and `diff` shows them"
 
 
 def _minutes(duration: Duration) -> float:

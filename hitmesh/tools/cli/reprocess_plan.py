@@ -33,7 +33,7 @@ def full_names_of_sites(_ctx: click.Context, param: click.Parameter, values: tup
 
 
 def sites_of_merchants(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return each merchant's name for all its sites (`merchants/{m}/sites/-`)."""
+    """Return, for each merchant, the name that stands for all sites of the merchant: `merchants/{m}/sites/-`."""
     names = tuple(value if value.startswith("merchants/") else f"merchants/{value}" for value in values)
     for name, value in zip(names, values, strict=True):
         if not MERCHANT_PATTERN.fullmatch(name):

@@ -10,7 +10,7 @@ from hitmesh.tools.cli.output import echo, note, print_table
 
 _TEXTS: Final[Mapping[str, str]] = {
     "merged_visits": "visits merged into earlier visits",
-    "split_visits": "visits split off earlier visits",
+    "split_visits": "visits split from earlier visits",
     "moved_visits": "visits moved to another cell or day",
     "added_visits": "visits added",
     "removed_visits": "visits removed",

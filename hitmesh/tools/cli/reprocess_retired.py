@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED: Final = 10_000
 _PREFIX: Final = "RETIRED_REASON_"
-_WHY: Final = {"DUE": "removed next", "DATA_VERSION": "reports at an earlier data version"}
+_WHY: Final = {"DUE": "removed next", "DATA_VERSION": "kept for reports that ask for an earlier data version"}
 
 
 @click.command(
@@ -32,9 +32,9 @@ _WHY: Final = {"DUE": "removed next", "DATA_VERSION": "reports at an earlier dat
 def retired(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
     """List the generations whose rows are still stored although reports read other generations.
 
-    The settler keeps a replaced generation for 30 days, but at most 8 generations per site-day, and then removes the
-    generation's rows from every store. Rows that no report ever read are removed within minutes. JSON is one list; at
-    most 10,000 generations are listed.
+    A generation is a version of a site-day's numbers. The settler keeps a replaced generation for 30 days, but at most
+    8 generations per site-day. The settler then removes the generation's rows from every store. Rows that no report
+    ever read are removed within minutes. JSON is one list; at most 10,000 generations are listed.
     """
     with connect_as_operator(endpoint, home) as mesh:
         from hitmesh.client.reprocessing import list_retired_generations

@@ -24,14 +24,14 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-# Sums that no report shows as a separate metric, because each is only a part of another metric.
+# Sums from which a metric is computed. Reports show only the metric, not the sum.
 _PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
 
 
 def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: bool = False) -> None:
-    """Print the difference for a person."""
+    """Print the difference that a reprocessing made, for a person."""
     echo(title_of(found.reprocessing))
     echo(f"{found.changed_site_days:,} of {count_of(found.site_days)} changed\n")
     if found.totals:
@@ -39,7 +39,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
     echo("".join(f"\n{warning_text(each)}\n" for each in found.warnings))
-    if found.changed_site_days:  # if no site-day changed its numbers, only rows can differ
+    if found.changed_site_days:  # without a changed site-day, there is no reason and no day to print
         print_reasons(found)
         _print_days(found.days)
     if found.changed_sites > 1:
@@ -57,8 +57,8 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         note("visitors are added up over UTC days and sites; hitmesh query counts a visitor of several days once")
     if found.lost_site_days:
         note(
-            f"left out: {count_of(found.lost_site_days)} whose old or new rows the metric store lost; a publication "
-            "replaces the old rows"
+            f"left out: {count_of(found.lost_site_days)}, because the metric store lost the old or the new rows; a "
+            "publication replaces lost old rows"
         )
     if found.disturbed_site_days:
         note(disturbed_text(found))
@@ -68,7 +68,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
 
 
 def disturbed_text(found: pb.GetReprocessingDiffResponse) -> str:
-    """Return a text that names the site-days that a publication changes without a comparison."""
+    """Return a text about site-days that were not compared, but are settled again after the publication."""
     named = ", ".join(f"{short_site_name(each.site)} {date_text_of(each.utc_date)}" for each in found.disturbed[:3])
     more = f", {found.disturbed_site_days - 3:,} more: give -o json" if found.disturbed_site_days > 3 else ""
     return (

@@ -72,8 +72,9 @@ def run_command(id_: str, wait: bool, output: str, endpoint: str | None, home: P
 def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Let reports read the recomputed days of ID; each day of a site is switched separately.
 
-    The replaced numbers are kept for 30 days, so that `rollback` can bring them back; an erasure (`hitmesh erase`)
-    removes these numbers and the hits permanently. Repeating the command changes nothing.
+    The replaced numbers are kept for 30 days, so that `rollback` can restore the numbers. If the reprocessing is an
+    erasure (`hitmesh erase`), `publish` removes the replaced numbers and the hits permanently. Repeating the command
+    changes nothing.
     """
     from hitmesh.client.reprocessing import publish_reprocessing
     from hitmesh.tools.cli.reprocess_output import lost_text
@@ -97,7 +98,7 @@ def publish(id_: str, wait: bool, output: str, endpoint: str | None, home: Path 
 @output_option("table", "json")
 @operator_options
 def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Let reports on the days of ID read again the numbers that they read before `publish`.
+    """Undo `publish`: let reports on the days of ID read the numbers from before the publication.
 
     Hits that arrived after the publication remain counted.
 
@@ -122,7 +123,7 @@ def rollback(id_: str, wait: bool, output: str, endpoint: str | None, home: Path
 @output_option("table", "json")
 @operator_options
 def cancel(id_: str, wait: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Drop the plan ID, or remove its recomputed days, which no report ever read.
+    """Cancel the reprocessing ID: drop a plan, or remove recomputed days that were never published.
 
     The command also stops a `run` that is in progress.
 
@@ -142,7 +143,9 @@ def _work(
     *,
     wait: bool,
 ) -> reprocessing_pb2.Reprocessing:
-    """Request the work, wait for the work's end if `wait` is true, and print and return the reprocessing.
+    """Request work on a reprocessing, then print and return the reprocessing.
+
+    If `wait` is true, first wait until the work has ended.
 
     Raises:
         CommandFailed: the work failed, or the settler did not begin the work.
@@ -177,7 +180,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
                 on_silence=lambda timeout_s: note(f"the mesh does not answer: waiting up to {timeout_s:g} s"),
             )
     except Exception:
-        note(f"the work continues when the mesh runs: repeat the command, or see {_status_command(found)}")
+        note(f"the work continues when the mesh runs again: repeat the command, or see {_status_command(found)}")
         raise
 
 

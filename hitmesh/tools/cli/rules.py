@@ -26,9 +26,9 @@ KINDS = ("host", "page", "country", "user-agent", "referrer", "network")
 @click.group(
     cls=LazyGroup,
     lazy={
-        "add": LazyCommand(f"{_MODULE}:add", "Exclude hits that match, from now on."),
+        "add": LazyCommand(f"{_MODULE}:add", "Add a rule: matching hits are excluded from now on."),
         "list": LazyCommand(f"{_MODULE}:list_command", "List the rules of a site."),
-        "remove": LazyCommand(f"{_MODULE}:remove", "Count matching hits again, from now on."),
+        "remove": LazyCommand(f"{_MODULE}:remove", "Remove a rule: matching hits count from now on."),
         "store-network": LazyCommand(
             f"{_MODULE}:store_network_command", "Start or stop storing truncated IP addresses."
         ),
@@ -53,7 +53,7 @@ def rules_group() -> None:
 
 
 @click.command(
-    short_help="Exclude hits that match, from now on.",
+    short_help="Add a rule: matching hits are excluded from now on.",
     epilog=examples(
         "hitmesh rules add --site demo/example page '^/admin/'",
         "hitmesh rules add --site demo/example host '*.staging.example'",
@@ -105,7 +105,7 @@ def list_command(site: str, output: str, endpoint: str | None, home: Path | None
 
 
 @click.command(
-    short_help="Count matching hits again, from now on.",
+    short_help="Remove a rule: matching hits count from now on.",
     epilog=examples(
         "hitmesh rules remove --site demo/example 1",
         "hitmesh rules remove --site demo/example 1 --dry-run -o json",

@@ -63,7 +63,7 @@ def page(
     """Send one page view with the current time, and print the hit's id and position in the log.
 
     URL is an absolute URL, or a path that begins with /. If the site does not exist, the command creates it. All calls
-    from a home have the same visitor id, so calls less than 30 minutes apart belong to the same visit.
+    from a home directory have the same visitor id, so calls less than 30 minutes apart belong to the same visit.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.collector.v1 import collector_pb2
@@ -115,7 +115,10 @@ def _text(argument: str) -> str:
 
 
 def _visitor_id(home: Path) -> str:
-    """Return this home's visitor id, which the first command in the home generates."""
+    """Return the visitor id of this home directory.
+
+    The first call generates the id and stores the id in the home directory.
+    """
     path = home / VISITOR_FILE
     try:
         kept = path.read_text("ascii").strip()
@@ -125,8 +128,8 @@ def _visitor_id(home: Path) -> str:
         pass
     home.mkdir(parents=True, exist_ok=True)
     made = uuid.uuid4().hex
-    # If several processes run at the same time, only the first process can create the link. All processes use the id of
-    # this link.
+    # If several processes run at the same time, only the first process can create the hard link `path`. All other
+    # processes read their visitor id from `path`.
     draft = home / f".{VISITOR_FILE}.{made}"
     draft.write_text(made, "ascii")
     try:

@@ -68,11 +68,11 @@ def _wait_option(meaning: str) -> Callable[[CommandT], CommandT]:
 @output_option("table", "json")
 @operator_options
 def start(logic: str, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Run a stream with another logic version beside the live stream, from the last closed day on.
+    """Run a shadow stream with another logic version beside the live stream, from the last closed day on.
 
     No report changes.
 
-    The processor reads the log of these days again, and the shadow stream then follows the live stream. Repeating the
+    The shadow stream first reads the log from the last closed day on, and then follows the live stream. Repeating the
     command changes nothing.
     """
     from hitmesh.client.shadow import start_shadow
@@ -115,10 +115,10 @@ def status(output: str, endpoint: str | None, home: Path | None) -> None:
 @output_option("table", "json")
 @operator_options
 def diff(sites: tuple[str, ...], output: str, endpoint: str | None, home: Path | None) -> None:
-    """Compare both streams on the UTC days that are not settled, per metric and day, including excluded hits.
+    """Compare the shadow stream with the live stream on the UTC days that are not settled, per metric and day.
 
-    The command reads the streams shortly after each other, so hits of the last seconds may appear as a difference. JSON
-    is one object; money is in micros and durations in ms.
+    The comparison includes excluded hits. The command reads one stream after the other, so hits of the last seconds may
+    appear as a difference. JSON is one object; money is in micros and durations in ms.
     """
     from hitmesh.client.shadow import diff_shadow
     from hitmesh.tools.cli.shadow_output import print_shadow_diff

@@ -14,7 +14,7 @@ _PREFIX: Final = "SHADOW_STREAM_STATE_"
 _READ: Final = {
     pb.SHADOW_STREAM_STATE_RUNNING: "reports read the live stream",
     pb.SHADOW_STREAM_STATE_PUBLISHED: "reports read the shadow stream",
-    pb.SHADOW_STREAM_STATE_ADOPTING: "the processor continues as the shadow stream",
+    pb.SHADOW_STREAM_STATE_ADOPTING: "the shadow stream becomes the live stream",
 }
 
 

@@ -27,7 +27,7 @@ _MIB: Final = 1 << 20
 
 
 def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], CommandT]:
-    """Add the option that names the servers' home."""
+    """Add the option that names the servers' home directory."""
     return click.option(
         name,
         type=click.Path(file_okay=False, path_type=Path),
@@ -38,7 +38,7 @@ def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], Com
 
 
 def find_stack_home(home: Path | None) -> Path:
-    """Return the servers' home that the option or the environment names."""
+    """Return the servers' home directory, according to the option or the environment."""
     from hitmesh.tools.stack.layout import stack_home
 
     return stack_home(home, os.environ)
@@ -75,8 +75,8 @@ def stack_group() -> None:
 
     The servers listen only on loopback.
 
-    The servers need Java 17, and the download needs Maven. On Debian, as root, the command installs both. All servers
-    together take about 3 GB of memory and are healthy within a minute on two cores.
+    The servers need Java 17, and the download needs Maven. If you are root on Debian, the command installs Java and
+    Maven. All servers together take about 3 GB of memory and are healthy within a minute on two cores.
     """
 
 
@@ -85,7 +85,7 @@ def stack_group() -> None:
     epilog=examples("hitmesh stack fetch", "XDG_CACHE_HOME=/srv/cache hitmesh stack fetch"),
 )
 def fetch() -> None:
-    """Download the servers' programs (about 300 MB) into the cache that all homes share.
+    """Download the servers' programs (about 300 MB) into the cache that all home directories share.
 
     The command prints the path of the folder.
     """

@@ -1,9 +1,9 @@
 """Standard output and standard error of the command line's process.
 
 - A failed write to standard output raises `OutputFailed`, whether click, rich or `output` writes. Only
-  `hitmesh.tools.cli.__main__` handles this exception, so every command ends in the same way.
-- If the caller closed standard output, writes fail like writes to a full disk. Messages that cannot be written to
-  standard error are lost.
+  `hitmesh.tools.cli.__main__` handles `OutputFailed`, so every command ends in the same way.
+- If the caller closed standard output, each write fails in the same way as a write to a full disk. Messages that cannot
+  be written to standard error are lost.
 - Characters that the encoding lacks become ASCII characters or escapes, so that every text can be written.
 """
 
@@ -71,7 +71,7 @@ class _Checked(io.FileIO):
 
 def set_up_streams() -> None:
     """Replace this process's standard output and standard error with checked streams."""
-    # Python sets a stream to None if the caller closed its descriptor.
+    # If the caller closed a stream's descriptor, Python sets the stream to None.
     stdout: TextIO | None = sys.stdout
     stderr: TextIO | None = sys.stderr
     sys.stdout = checked(stdout or _placeholder(_STDOUT, os.O_RDONLY))
@@ -79,11 +79,11 @@ def set_up_streams() -> None:
 
 
 def checked(stream: TextIO, *, ignores_errors: bool = False) -> TextIO:
-    """Return a stream on the descriptor of `stream`.
+    """Return a stream that writes to the same file descriptor as `stream`.
 
     A failed write to the returned stream raises `OutputFailed`.
 
-    With `ignores_errors`, failed writes are ignored.
+    If `ignores_errors` is true, failed writes are ignored.
     """
     stream.flush()
     raw = _Checked(stream.fileno(), "w", closefd=False)
@@ -110,8 +110,8 @@ def discard(stream: TextIO) -> None:
 def _placeholder(descriptor: int, flags: int) -> TextIO:
     """Open /dev/null under the number of a closed descriptor, and return the stream.
 
-    Without this call, the next file or socket that the process opens would get this number. With O_RDONLY, every write
-    fails.
+    Without this call, the next file or socket that the process opens would get the closed descriptor's number. If
+    `flags` is O_RDONLY, every write to the stream fails.
     """
     null = os.open(os.devnull, flags)
     if null != descriptor:

@@ -1,7 +1,7 @@
 """Widths of a table's columns on a terminal. Pure.
 
-Texts wrap between words. Ids and dates contain no spaces, and numbers never wrap. A user can therefore always copy them
-into the next command.
+Texts wrap between words. Ids and dates contain no spaces, and numbers never wrap. A user can therefore always copy an
+id, a date or a number into the next command.
 """
 
 from __future__ import annotations

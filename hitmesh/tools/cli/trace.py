@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--until",
     callback=date_text,
     metavar="DATE",
-    help="Last UTC day to search, inclusive. Default: today; at most 31 days.",
+    help="Last UTC day to search, inclusive. Default: today. A search covers at most 31 days.",
 )
 @output_option("table", "json")
 @mesh_options

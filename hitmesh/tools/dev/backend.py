@@ -1,8 +1,9 @@
 """The storage back end of a mesh on this machine.
 
-The data is in files in the home, or in local Kafka, Cassandra and Druid.
+The data is in files in the home directory, or in local Kafka, Cassandra and Druid.
 
-A home always uses its first back end, because the home's keys and demo shop exist only there.
+A home directory always uses the back end that was chosen first, because only this back end contains the home
+directory's keys and demo shop.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class Backend(StrEnum):
 
 
 class OtherBackend(Exception):
-    """The home already uses another back end."""
+    """The home directory already uses another back end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The back end that a home uses.
+    """The back end that a home directory uses.
 
     Attributes:
         backend: kind of storage.
@@ -48,16 +49,16 @@ class Choice:
 
 
 def choose(home: Home, requested: Backend | None, stack_home: Path | None, default_stack_home: Path) -> Choice:
-    """Choose the back end, and record the choice in the home.
+    """Choose the back end, and record the choice in the home directory.
 
     Args:
-        home: the home, which must be prepared and locked.
+        home: the home directory, which must be prepared and locked.
         requested: the requested back end; None means the recorded back end, or embedded if none is recorded.
-        stack_home: the requested home of the servers; None means the recorded home.
-        default_stack_home: the home of the servers if none is requested or recorded.
+        stack_home: the requested home directory of the servers; None means the recorded directory.
+        default_stack_home: the home directory of the servers if none is requested or recorded.
 
     Raises:
-        OtherBackend: the home already uses another back end.
+        OtherBackend: the home directory already uses another back end.
     """
     known = _read(home.data / NOTE) or (Choice(Backend.EMBEDDED) if home.server_key.exists() else None)
     if known is not None and requested not in (None, known.backend):
@@ -77,7 +78,7 @@ def choose(home: Home, requested: Backend | None, stack_home: Path | None, defau
 
 
 def opened(home: Home, choice: Choice, say: Say) -> Home:
-    """Start servers that are down, and return the home with the servers' store URL.
+    """Start servers that are down, and return the home directory with the servers' store URL.
 
     Raises:
         StackError: a server does not start.
@@ -89,7 +90,7 @@ def opened(home: Home, choice: Choice, say: Say) -> Home:
 
 
 def have_moved(home: Home, choice: Choice) -> bool:
-    """Return whether the servers' TCP ports have changed since the home was opened."""
+    """Return whether the servers' TCP ports have changed since the home directory was opened."""
     if choice.backend is Backend.EMBEDDED:
         return False
     store = commands.url(Path(choice.stack_home))
@@ -102,10 +103,10 @@ def server_pids(choice: Choice) -> Mapping[str, int]:
 
 
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
-    """Return the process settings that depend on the back end.
+    """Return the settings of a process that depend on the back end.
 
-    With embedded stores, small records and windows cost little, and let users see hits sooner. On servers, each window
-    is a transaction, and each flush makes some hundred writes. The services therefore use their default intervals.
+    With embedded stores, short intervals cost little and let users see hits sooner. On servers, each window of the
+    stream is a transaction, and each flush makes some hundred writes, so services keep their default intervals.
     """
     on_files = choice.backend is not Backend.STACK
     if service == "collector" and on_files:

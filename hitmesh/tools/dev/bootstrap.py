@@ -1,4 +1,4 @@
-"""Create the missing keys of a home: a server key of merchant `demo`, and a key of the mesh's operator.
+"""Create the missing keys of a home directory: a server key of merchant `demo`, and a key of the mesh's operator.
 
 This module runs in a separate process, so that the launcher uses little memory.
 """
@@ -20,7 +20,7 @@ DEMO_MERCHANT = "merchants/demo"
 
 
 def main(root: str, store: str) -> int:
-    """Create the keys that the home lacks."""
+    """Create the keys that the home directory lacks."""
     home = Home(Path(root))
     directory = open_directory(store, SystemClock())
     if not home.server_key.exists():
@@ -34,7 +34,8 @@ def main(root: str, store: str) -> int:
 def _create(directory: SiteDirectory, file: Path, merchant: str, kind: KeyKind) -> None:
     """Create a key.
 
-    The site directory stores a key before the key is written to the home, so that the mesh knows every key in the home.
+    The site directory stores a key before the key is written to the home directory, so that the mesh knows every key in
+    the home directory.
     """
     secret = new_secret()
     key = IngestKey(

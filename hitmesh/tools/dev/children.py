@@ -19,9 +19,10 @@ from typing import Final
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
 
-# The child first asks the kernel to kill it when its parent dies (1 is PR_SET_PDEATHSIG), and then executes the
-# command. Both signal settings survive exec. No Python code runs between fork and exec, because a lock that another
-# thread holds at the fork could cause a deadlock.
+# The child first ignores SIGINT. The child then asks the kernel to kill the child when the parent dies (prctl option 1,
+# PR_SET_PDEATHSIG). Finally, the child executes the command. The command keeps ignoring SIGINT, and the kernel still
+# kills the command when the parent dies. No Python code runs between fork and exec, because a lock that another thread
+# holds at the fork could cause a deadlock.
 _LEASHED: Final = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]
@@ -106,7 +107,7 @@ def first_dead(children: Sequence[Child]) -> Child | None:
 def wait_any(children: Sequence[Child], seconds: float) -> Child | None:
     """Wait up to `seconds` for a child to end.
 
-    Return this child, or None if all children still run.
+    Return the child that has ended, or None if all children still run.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

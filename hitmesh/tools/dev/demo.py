@@ -1,10 +1,11 @@
 """Load the generated shop into demo/example of a running mesh. Like all hits, the shop's hits pass through Envoy.
 
-This module runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home. Hit
-ids depend on the shop's end time, which is the time of the first start. The end time is written to a file before the
-first hit is sent. After a crash, the same hits with the same ids are therefore sent again, and the mesh counts each hit
-once. On days that are not closed, reports count hits, orders and revenue at once. Visits with hits that are more than
-an hour old are counted when their day is settled.
+This module runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home
+directory. The ids of the hits are derived from the shop's end time, which is the time at which the home directory's
+mesh was started first. The end time is written to a file before the first hit is sent. After a crash, this module
+therefore sends the same hits with the same ids, and the mesh counts each hit once. On days that are not closed, reports
+count hits, orders and revenue at once. A visit with hits that are more than an hour old is counted when the visit's day
+is settled.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main(root: str, endpoint: str) -> int:
 
 
 def load(endpoint: str, key: str | None, now_ms: int) -> int:
-    """Send the hits of the shop with end time `now_ms`; wait until reports show them.
+    """Send the hits of the shop with end time `now_ms`; wait until reports show the hits.
 
     Return the number of accepted hits.
 

@@ -176,7 +176,8 @@ class _Visit:
         self._random = random
         self._at_ms = start_ms
         self._currency = currency
-        # The square makes low numbers more likely, so that some visitors come often and most visitors come once.
+        # The square of the random number makes low visitor numbers more likely, so that some visitors come often and
+        # most visitors come once.
         number = int(VISITORS * random.random() ** 2)
         self._visitor = f"demo-visitor-{number}"
         # The browser is derived from the visitor's number, so that a visitor always uses the same browser.
@@ -253,7 +254,7 @@ class _Visit:
         hit.refund.amount_micros = order.total_micros
         hit.refund.currency = order.currency
         hit.refund.kind = hit_pb2.REFUND_KIND_FULL
-        # The refund is offline, because the shop's own system reports it while no visitor is on the page.
+        # The refund is an offline hit, because the shop's own system sends the refund while no visitor is on the page.
         hit.offline = True
         return hit
 
@@ -287,6 +288,9 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Return the value at a percentage (0 to 99) of the cumulative weights. The weights add up to 100."""
+    """Return the value in whose range `percent` (0 to 99) lies.
+
+    Each value's range is as long as its weight; the weights add up to 100.
+    """
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

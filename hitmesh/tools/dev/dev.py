@@ -71,9 +71,10 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
     """Run the mesh until a signal or the death of a child; return the exit code.
 
     The exit code is 0 after a signal, 1 if a child died, 3 for a wrong setting, and 4 if the mesh cannot start. At the
-    end, the home's lock is released.
+    end, the home directory's lock is released.
     """
-    # The home's ready file is always written, even with --ready-file, because commands with --home read it.
+    # The home directory's ready file is always written, even with --ready-file, because commands with --home read the
+    # home directory's ready file.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
     _remove(ready_files)
     try:
@@ -135,7 +136,7 @@ def _on_signals(mesh: Mesh) -> None:
 
 
 class Mesh:
-    """Envoy and the services of a home."""
+    """Envoy and the services of a home directory."""
 
     def __init__(self, home: Home, choice: Choice, options: DevOptions, say: Say, warn: Say) -> None:
         self._home = home
@@ -176,13 +177,14 @@ class Mesh:
     def watch(self) -> int:
         """Wait until a child dies.
 
-        Then report the child's name, its last lines and a remedy, and return 1.
+        When a child has died, report the child's name, its last lines and a remedy, and return 1.
 
-        With several replicas, a service that died is restarted instead, as an orchestrator would do. A service that
-        hangs (answers no health check) is killed and restarted. If Envoy dies or hangs, the mesh ends.
+        If each service has several replicas, a service that died is restarted, as an orchestrator would do, and the
+        wait continues. A service that hangs (answers no health check) is killed and restarted. If Envoy dies or hangs,
+        the mesh ends.
 
         Raises:
-            CannotStart: the storage servers use new ports, and cannot be reached there.
+            CannotStart: the storage servers use new ports, and cannot be reached on the new ports.
         """
         while True:
             dead = children.wait_any(self._children, LOOK_EVERY_S)
@@ -229,7 +231,7 @@ class Mesh:
     def _kill_hanging(self, now_s: float) -> None:
         """Report and kill each process that has answered no health check for too long.
 
-        `watch` then notices that the process has ended, and restarts a service.
+        `watch` notices that a killed process has ended. If the process is a service, `watch` restarts the service.
         """
         found = silent_instances(self.door.stats)
         names = (
@@ -244,9 +246,9 @@ class Mesh:
                     child.process.wait()
 
     def stop(self) -> None:
-        """Stop the services in the order in which a hit passes them, and then Envoy.
+        """Stop the services in the order in which a hit passes them, so that requests in flight can finish.
 
-        With this order, requests in flight can finish.
+        Envoy stops last.
         """
         self.stopping = True
         children.stop(self._children)
@@ -275,7 +277,7 @@ class Mesh:
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
-        wanted = 2 + instances.count(replicas)  # one port more, because `port` may be among the free ports
+        wanted = 2 + instances.count(replicas)  # request an additional port, because `port` may be among the free ports
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )
@@ -307,7 +309,7 @@ class Mesh:
         config = self._home.run / "envoy.yaml"
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
-        # Envoy writes the access log once a second, because by default it would keep lines for 10 s.
+        # Envoy writes the access log once a second. The default is once in 10 s.
         command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "1000"]
         self._start(ENVOY, command, os.environ, self._home.run)
 

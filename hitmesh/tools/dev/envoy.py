@@ -27,7 +27,8 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 MAX_CONNECTIONS = 8_192
 _MAX_STATS_CONNECTIONS = 256
 
-# The gRPC code and the reason for each of Envoy's own REST replies, keyed by placeholder in the template.
+# The gRPC code and the reason for each REST error reply that Envoy itself makes. The keys are placeholders in the
+# template of Envoy's configuration.
 _LOCAL_REPLIES = {
     "reply_invalid": (3, ErrorReason.INVALID_REQUEST),
     "reply_encoding": (3, ErrorReason.UNSUPPORTED_ENCODING),
@@ -47,8 +48,8 @@ _TOO_LARGE = (
 )
 _MALFORMED = "the path must not contain %2F, %5C or %00, and the headers must be valid HTTP"
 
-# The gRPC code, the reason and the message for each of Envoy's own replies to gRPC calls, keyed by HTTP status. If a
-# status is not in the table, the reply keeps Envoy's code.
+# The gRPC code, the reason and the message for each error reply that Envoy itself makes to a gRPC call, keyed by HTTP
+# status. If a status is not in the table, the reply keeps Envoy's code.
 _GRPC_REPLIES = {
     400: (3, ErrorReason.INVALID_REQUEST, f"the request is malformed: {_MALFORMED}"),
     404: (12, ErrorReason.UNIMPLEMENTED, "no service has this method: see the methods with grpcurl list"),
@@ -197,8 +198,9 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
-# Conditions that only gRPC calls fulfil. The content-type alone does not identify gRPC calls, because the transcoder
-# also sets it on REST calls. The second condition therefore tests a mark that the first filter sets on REST calls.
+# Envoy's filter conditions that only gRPC calls fulfil. The content-type alone does not identify gRPC calls, because
+# the transcoder also sets the content-type of REST calls. Envoy's first filter sets a mark on REST calls, and the
+# second condition tests for this mark.
 _IS_GRPC: list[object] = [
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
     {

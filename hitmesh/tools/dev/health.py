@@ -15,7 +15,7 @@ TIMEOUT_S = 1.0
 def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]:
     """Return the clusters in `wanted` that have no healthy instance.
 
-    While Envoy does not answer, all clusters in `wanted` are returned.
+    If Envoy does not answer, the function returns all clusters in `wanted`.
     """
     statuses = _statuses(stats) or []
     healthy = {status["name"] for status in statuses if any(map(_is_healthy, status.get("host_statuses", ())))}

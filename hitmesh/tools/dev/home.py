@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from hitmesh.client.home import HOME_VARIABLE, home_dir
 
-if TYPE_CHECKING:  # imported for types only, so that a home can be locked before slow modules are loaded
+if TYPE_CHECKING:  # imported for types only, so that a home directory can be locked before slow modules are loaded
     from hitmesh.tools.dev.envoy import Address
 
 KEY_PREFIX = "hms_"
@@ -33,9 +33,10 @@ class Home:
     servers: str = ""
 
     def is_default(self, environment: Mapping[str, str]) -> bool:
-        """Return whether commands use this home if no --home is given.
+        """Return whether commands use this home directory if no --home is given.
 
-        HITMESH_HOME is ignored, because it may not be set in the shell into which a command is pasted.
+        The function ignores HITMESH_HOME: the user may paste a command into another shell, in which the variable is not
+        set.
         """
         elsewhere = {name: value for name, value in environment.items() if name != HOME_VARIABLE}
         return self.root == home_dir(None, elsewhere).resolve()
@@ -90,7 +91,7 @@ class Home:
         return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
 
     def forget_mesh(self) -> None:
-        """Delete the keys and the record of the demo shop, because the mesh's data was deleted."""
+        """Delete the keys, and the record that the demo shop is loaded, because the mesh's data was deleted."""
         for file in (self.server_key, self.operator_key, self.demo_note):
             file.unlink(missing_ok=True)
 
@@ -106,7 +107,7 @@ class Home:
             path.chmod(0o700)
 
     def lock(self) -> IO[str] | None:
-        """Acquire and return this home's lock. The result's `close` releases the lock.
+        """Acquire and return this home directory's lock. The result's `close` releases the lock.
 
         If another mesh holds the lock, return None.
         """

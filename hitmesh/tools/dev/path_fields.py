@@ -1,6 +1,6 @@
 """Finds the request fields that the paths of REST calls set.
 
-The annotations in the API define these paths.
+The annotations `google.api.http` in the protos define the paths.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _BINDING = re.compile(r"\{([^.=}]+)")
 
 
 def path_fields(descriptors: Path) -> dict[str, list[str]]:
-    """Return the fields that a path sets, keyed by the method's gRPC path.
+    """Return the request fields that the REST paths of each method set, keyed by the method's gRPC path.
 
-    Methods whose paths set no field are left out.
+    A method whose REST paths set no field is left out.
     """
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
     return {

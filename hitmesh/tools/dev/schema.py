@@ -24,8 +24,9 @@ _WHOLE = "keyspace "
 def main(root: str, store: str) -> int:
     """Create or check the schema with sizes for a single machine; return the exit code.
 
-    If the mesh's keyspace is missing, the servers may have been emptied. In this case, the home's keys and the record
-    of the demo shop are deleted, so that keys and shop are created again.
+    If the mesh's keyspace is missing, the servers may have been emptied. Empty servers contain neither the home
+    directory's keys nor the demo shop. The function therefore deletes the home directory's keys and its record of the
+    demo shop, so that `hitmesh dev` creates both again.
     """
     try:
         changes = planned(parse_servers(store), SchemaOptions())

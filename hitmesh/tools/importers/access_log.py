@@ -41,8 +41,8 @@ class LogOptions:
         host: host of pages whose line contains no host; "" = no host.
         own_hosts: the site's hosts, in lower case; referrers with these hosts or their subdomains are dropped.
         trusted_hops: number of trusted proxies in front of the server. With N proxies, the client's address is the Nth
-            from the end of X-Forwarded-For, or the first if the header has fewer. With 0 proxies, the client's address
-            is the address that connected to the server.
+            from the end of X-Forwarded-For, or the first if the header has fewer than N addresses. With 0 proxies, the
+            client's address is the address that connected to the server.
     """
 
     format: LogFormat = LogFormat.AUTO
@@ -84,7 +84,8 @@ def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
     """Return the hit for a request, without an id.
 
     Raises:
-        Skipped: the request was not a page view. The reason is the first that applies: method, status, static.
+        Skipped: the request was not a page view. If several reasons apply, the first in the order method, status,
+            static is given.
     """
     if request.method != "GET":
         raise Skipped(SkipReason.METHOD)
@@ -115,7 +116,7 @@ def is_static(target: str) -> bool:
 def visitor_id(client: str, agent: str) -> str:
     r"""Return 32 hex digits that identify client and user agent together.
 
-    Both are joined by a line break, which cannot occur in a line.
+    The id is a digest over the client and the user agent, joined by a line break, which cannot occur in a log line.
     """
     return blake2b(f"{client}\n{agent}".encode(), digest_size=16).hexdigest()
 

@@ -41,7 +41,7 @@ def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
     """Parse texts `column=name` or `name=column`, and return the name in the file for each known column.
 
     Raises:
-        RefusedError: a text has another form, or neither side is a known column (INVALID_MAP).
+        RefusedError: one side of a text is empty, or neither side is a known column (INVALID_MAP).
     """
     found = {}
     for text in texts:
@@ -66,7 +66,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
         lines: the file's lines, from the first.
         known: the columns that are read if they are present.
         needed: the columns that must be present.
-        names: the name in the file, keyed by known column, for columns whose name in the file differs.
+        names: the columns that have a different name in the file; maps the known name to the name in the file.
 
     Raises:
         RefusedError: a needed or renamed column is missing (INVALID_FILE).

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import xxhash
 
-# Maximum length of a line in bytes. No supported format has longer lines, and the collector would refuse a hit from
-# such a line.
+# Maximum length of a line in bytes. No supported format has longer lines, and the collector would refuse a hit from a
+# longer line.
 MAX_LINE_BYTES: Final = 1 << 20
 # Maximum number of unparsable lines to show, and maximum number of characters to show per line.
 SHOWN_LINES: Final = 5
@@ -109,7 +109,7 @@ def too_long() -> Skipped:
 def read_lines(raw_lines: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
     r"""Yield the decoded lines without `\n`, `\r\n` and byte order mark; invalid UTF-8 is replaced.
 
-    If a line is longer than the limit, only the line's beginning is decoded, for messages.
+    If a line is longer than the limit, only the beginning of the line is decoded, so that messages can quote the line.
     """
     for number, raw in enumerate(raw_lines, start=1):
         if number == 1:
@@ -134,11 +134,12 @@ def hit_id(line: Line) -> str:
 class LineIds:
     """Ids for lines that may occur in several files.
 
-    An id has the line's hash, and the line's number among equal lines in the file.
+    An id consists of the line's hash and a counter, which numbers equal lines in a file.
 
     The id does not depend on the line's position. Each request is therefore counted once, even if a log is imported
-    while it is still growing, or in overlapping parts. Equal lines contain the same time, so they are close together.
-    It suffices to remember the numbers for at least the last `remembered` distinct lines.
+    while it is still growing, or in overlapping parts. Equal lines contain the same time, so equal lines are close
+    together. An instance therefore remembers the counters of only the most recent distinct lines, at least `remembered`
+    lines.
     """
 
     def __init__(self, remembered: int = 500_000) -> None:

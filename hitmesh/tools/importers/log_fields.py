@@ -96,7 +96,8 @@ class W3cReader:
 def read_alb(text: str) -> Request:
     """Read a line from an AWS load balancer.
 
-    Lines from a classic load balancer lack the type, which lines from an application load balancer have.
+    A line from an application load balancer begins with the connection's type, such as `https`. A line from a classic
+    load balancer has no type.
 
     Raises:
         Skipped: the line has another format.

@@ -1,7 +1,7 @@
 """The formats of access logs, keyed by name, and the detection of a log's format.
 
-The detected format is the format that can read the largest number of the first lines. If several formats can read the
-same number, the most specific of these is detected.
+The detected format is the format that can read more of the log's first lines than any other format. If several formats
+can read equally many lines, the most specific format is detected.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class LogFormat(StrEnum):
     ALB = "alb"
 
 
-# The formats that detection tries, ordered from specific to general. `common` and `nginx` are absent, because
-# `combined` reads their lines.
+# The formats that detection tries, ordered from specific to general. `common` and `nginx` are absent, because the
+# reader for `combined` also reads lines in these two formats.
 _TRIED: Final = (
     LogFormat.CADDY,
     LogFormat.JSON,
@@ -79,7 +79,7 @@ def found_format(
 ) -> tuple[LogFormat, Iterable[bytes]]:
     """Return a log's format and all lines of the log.
 
-    For an empty log, the format has no meaning.
+    If the log is empty, any format may be returned.
 
     Raises:
         RefusedError: no format reads any of the first lines (INVALID_FILE).

@@ -1,7 +1,7 @@
 """Parses access logs with a JSON object per line, such as logs from Caddy, and from nginx or Traefik in JSON format.
 
-The parser finds a value under any common name, in upper or lower case, with "-" or "_". A nested object's field is
-found under two names: its own name, and the object's name followed by its own name.
+The parser finds a value under any common name, in upper or lower case, with "-" or "_". The parser finds a field of a
+nested object under two names: the field's name, and the object's name joined with the field's name.
 """
 
 from __future__ import annotations
@@ -100,7 +100,11 @@ def _request(line: Mapping[str, Any]) -> Request:
 
 
 def _named(values: Mapping[str, Any], path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield each value with its name, and then with its prefixed name. Values in outer objects come first."""
+    """Yield each value with its name.
+
+    A value in a nested object is also yielded with the object's name in front of the value's name. Values in outer
+    objects come first.
+    """
     inner = []
     for name, value in values.items():
         name = name.lower().replace("-", "_").lstrip("@")

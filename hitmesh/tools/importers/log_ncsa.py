@@ -36,7 +36,7 @@ _LINE: Final = (
     r"(?P<front>\S.*?) \[{time}\] \"(?P<request>{request})\" (?P<status>[0-9]{{3}}) (?:[0-9]+|-)(?P<rest> .*)?"
 )
 _ESCAPED_LINE: Final = re.compile(_LINE.format(time=_TIME, request=_QUOTED), re.DOTALL)
-# Some servers escape no characters. In their logs, a backslash before a quote is an ordinary character.
+# In the logs of servers that escape no characters, a backslash before a quote is an ordinary character.
 _PLAIN_LINE: Final = re.compile(_LINE.format(time=_TIME, request='[^"]*'), re.DOTALL)
 _COMBINED: Final = re.compile(
     rf" \"(?P<referrer>{_QUOTED})\" \"(?P<agent>{_QUOTED})(?:\" \"(?P<forwarded>[0-9A-Fa-f:., ]+)\")?", re.DOTALL
@@ -77,7 +77,7 @@ def clock_us(text: str) -> int:
     """Return the UTC microseconds for `17/May/2015:10:05:03 +0200`.
 
     Raises:
-        Skipped: the text is not a time in this form.
+        Skipped: the text is not a time in the form `17/May/2015:10:05:03 +0200`.
     """
     found = _CLOCK.fullmatch(text.strip("[]"))
     if found is None:
@@ -95,7 +95,7 @@ def _found(text: str) -> re.Match[str]:
 def _names_vhost(front: list[str]) -> bool:
     """Return whether a line begins with a host before the client's address.
 
-    In such a line, the second field is an address instead of an identity.
+    If a line begins with a host, the second field is the client's address instead of an identity.
     """
     return front[1] not in MISSING and (_VHOST.fullmatch(front[0]) is not None or is_address(front[1]))
 

@@ -21,8 +21,8 @@ _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[?[0-9A-Fa-f]*:[0-
 _ADDRESS_AND_PORT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_799_000_000  # The end of 9999-12-31.
-# A pair (limit, factor) for each unit (s, ms, µs), in ascending order. A number below the limit is in this unit;
-# multiplied by the factor, it is in µs. A number above all limits is in ns.
+# A pair (limit, factor) for each of the units s, ms and µs. If a time is below the limit of a unit, the time is in this
+# unit, and `factor` converts the time to µs. A time above all limits is in ns.
 _UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 
 
@@ -139,7 +139,7 @@ def iso_us(text: str) -> int:
 
 
 def epoch_us(number: float) -> int:
-    """Convert a time in s, ms, µs or ns to microseconds. The number's magnitude determines the unit.
+    """Convert a time in s, ms, µs or ns to microseconds. The function derives the unit from the number's magnitude.
 
     Raises:
         Skipped: the number is not a time between 1970 and 9999.

@@ -1,9 +1,10 @@
 """Reads a shop's event export as CSV: rows become PRODUCT_VIEWs or CART_UPDATEs; purchases are joined into ORDERs.
 
-Purchases with the same session, user and second are one order. Purchases are grouped over the whole file, so orders
-come last, sorted by their first rows. Prices are rounded to micros. Times without an offset are UTC. A view without a
-product is unparsable, because a view has no other content. Carts and purchases need no product. The export's sessions
-separate orders. They do not define visits. A row may have no session.
+Purchases with the same session, user and second are one order, even if their rows are far apart. The whole file is
+therefore read before the first order is yielded. Orders are sorted by their first rows. Prices are rounded to micros.
+Times without an offset are UTC. A view without a product is unparsable, because a view has no other content. Carts and
+purchases need no product. The sessions in the export separate orders, but do not define visits. A row may have no
+session.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _EXACT: Final = Context(prec=2 * MAX_PRICE_CHARS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZONE: Final = re.compile(r"\s*(?:UTC|GMT|Z)$")
 _OFFSET: Final = re.compile(r"\s+(?=[+-]\d)")
-# A plain number, or a number with an exponent, because programs print floating-point numbers in this form.
+# Matches a number with or without an exponent. Programs print some floating-point numbers with an exponent.
 _PRICE: Final = re.compile(r"[0-9]{1,40}(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?")
 _DECIMAL_COMMA: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{3})+|[0-9]{1,40}),([0-9]+)")
 _VIEW: Final = "view"

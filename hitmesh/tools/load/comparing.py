@@ -1,6 +1,6 @@
 """Compare every site's report and ledger with the sent hits.
 
-This comparison is the last step of a run.
+The comparison is the last step of a load run.
 
 This module decides which days are compared, and waits for the ledger, which is updated shortly after the reports. The
 module `expected` computes the expected totals.
@@ -35,7 +35,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Record the totals of sites that have data before the run. Later, only the increase is compared."""
+        """Record the totals of sites that already have data, so that `compare` can compare only the increase."""
         self._show.phase("reading the totals before the run", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())

@@ -1,7 +1,7 @@
 """Encodes hits and frames as protobuf bytes. Parts are encoded once and then joined.
 
 A protobuf message is the concatenation of its fields in any order. A hit is therefore the concatenation of the bytes of
-payload, visitor, time and id. To join encoded parts takes 1 µs per hit. To encode the whole hit would take 10 µs.
+payload, visitor, time and id. Joining encoded parts takes 1 µs per hit; encoding a whole hit would take 10 µs.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _varint_bytes(number: int) -> int:
 def sequenced(batch_seq: int, content: bytes) -> bytes:
     """Return an encoded StreamHitsRequest with an encoded batch.
 
-    This request is the only part of a frame that is encoded when the frame is sent.
+    This function encodes only the request's head. The batch was encoded when the frame was generated.
     """
     inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))
     return b"".join((_STREAM_BATCH, varint(len(inner_head) + len(content)), inner_head, content))

@@ -39,7 +39,7 @@ class Counts(NamedTuple):
 class Copy(NamedTuple):
     """A hit that is sent again.
 
-    It has the frame, the number and the counts of the original hit.
+    The fields describe the original hit: the number of its frame, its number in the run, and its counts.
     """
 
     frame: int
@@ -48,7 +48,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """The amounts that a frame adds to totals: `fresh` is the sum over its original hits; `copies` has each copy."""
+    """The counts that a frame adds to totals: the sum over the original hits (`fresh`), and each copy (`copies`)."""
 
     frame: int
     site: int
@@ -83,7 +83,7 @@ class Expected:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame was sent. If not, the generator's visits do not match the sent hits."""
+        """Whether every frame was sent. If a frame was left out, the generator's visits do not match the sent hits."""
         return not self._left_out
 
     def leave_out(self, facts: FrameFacts) -> None:
@@ -91,7 +91,7 @@ class Expected:
         self._left_out.add(facts.frame)
 
     def send(self, facts: FrameFacts) -> None:
-        """Add a frame that is sent."""
+        """Add the totals of a frame that is sent."""
         self._add(facts.site, facts.fresh)
         for copy in facts.copies:
             if copy.frame in self._left_out and copy.hit not in self._stand_ins:
@@ -103,7 +103,7 @@ class Expected:
     def totals(self, visits: Mapping[int, VisitCounts]) -> dict[int, dict[str, int]]:
         """Return the expected totals by site and metric.
 
-        A site's visits are included only if they are known and every frame was sent.
+        The visits of a site are included only if the visits are known and every frame was sent.
         """
         return {site: self._totals_of(site, counts, visits) for site, counts in sorted(self._counts.items())}
 

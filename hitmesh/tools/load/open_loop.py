@@ -1,8 +1,8 @@
 """Open loop: sends each frame when it is due, even while the mesh has not answered earlier frames.
 
 This module decides the time and the stream for each frame. If too many bytes are queued, the module leaves the frame
-out. A closed loop would send fewer hits whenever the mesh is slow. This would hide the delays that real users have
-(coordinated omission).
+out. A closed loop, which waits for answers, would send fewer hits whenever the mesh is slow. The measured latencies
+would then lack the delays that real users have (coordinated omission).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class OpenLoop:
     def wait(self, timeout_s: float) -> bool:
         """Wait up to `timeout_s`, and return whether the thread has ended.
 
-        The thread ends when every frame was sent or left out, after `stop`, or with `failure`.
+        The thread ends in three cases: every frame was sent or left out, `stop` was called, or an error occurred
+        (`failure`).
         """
         self._thread.join(timeout_s)
         return not self._thread.is_alive()

@@ -94,7 +94,7 @@ class Outcome:
         """Hits per second: offered, acknowledged and visible.
 
         The acknowledged rate is the acknowledged hits divided by the time until the last acknowledgement. The visible
-        rate is the same number divided by the time until all hits are visible.
+        rate is the acknowledged hits divided by the time until reports show all hits.
         """
         sent = self.hits.acknowledged
         return {

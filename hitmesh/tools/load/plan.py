@@ -1,4 +1,4 @@
-"""The plan of a load run. It is a pure function of the options, and decides which hits are sent and when.
+"""The plan of a load run: which hits are sent, and when. The plan is a pure function of the options.
 
 The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. An open
 loop never waits for the mesh, so the plan does not depend on the mesh's speed or on the current time.
@@ -15,15 +15,15 @@ from typing import Final
 
 MERCHANT: Final = "merchants/demo"
 PROBE_SITE: Final = f"{MERCHANT}/sites/load-probe"
-# Maximum time span of the hits in a frame, in seconds. A longer wait for a full frame would delay hits by more than
-# larger frames save.
+# Maximum time span of the hits in a frame, in seconds. If a frame covered a longer time, hits would wait longer before
+# they are sent. Larger frames would save less time than the longer wait costs.
 MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
 WILD: Final = "wild"
 SHAPES: Final = ("shop", WILD)
 ALL_PERCENT: Final = 100.0
 WILD_DEFAULTS: Final = {"late_percent": 20.0, "duplicates_percent": 5.0, "bots_percent": 5.0}
-# Maximum hits per frame in the shape `wild`. These hits are large, and a batch is limited to 1 MiB.
+# Maximum hits per frame in the shape `wild`. Hits of the shape `wild` are large, and a batch is limited to 1 MiB.
 MAX_WILD_HITS: Final = 100
 
 
@@ -67,7 +67,7 @@ class LoadPlan:
     def offered_out_of_order_percent(self) -> float:
         """Percentage of hits that are sent up to 50 minutes after their event time.
 
-        For the shape `wild`, these are all hits that are not late.
+        In the shape `wild`, every hit that is not late is sent up to 50 minutes after its event time.
         """
         return ALL_PERCENT - self.late_percent if self.is_wild else self.out_of_order_percent
 
@@ -78,9 +78,9 @@ class LoadPlan:
 
     @property
     def frame_hits(self) -> int:
-        """Number of hits per frame: `max_frame_hits`, or the hits of MAX_FRAME_S seconds if this number is smaller.
+        """Number of hits per frame: the smaller of `max_frame_hits` and the number of hits in MAX_FRAME_S seconds.
 
-        The last frame may have fewer.
+        The last frame may have fewer hits.
         """
         most = min(self.max_frame_hits, MAX_WILD_HITS) if self.is_wild else self.max_frame_hits
         return max(1, min(most, int(self.rate * MAX_FRAME_S)))

@@ -1,8 +1,8 @@
 """Sends probe hits to a separate site, and measures how soon reports show them.
 
 The prober sends a hit with a unique page each second, and runs a report each second to find the pages. A probe is
-visible once a report that was requested after the probe's ack contains the probe's page. The prober measures the
-freshness that users see, not the freshness that the mesh reports.
+visible as soon as a report contains the probe's page. Only reports that were requested after the probe's
+acknowledgement count. The prober measures the freshness that users see, not the freshness that the mesh reports.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from hitmesh.tools.load.tally import Place, note_receipts
 PROBE_EVERY_S: Final = 1.0
 # Seconds between two reports. Reports cost CPU time too: five reports per second took 5 % of the CPU time of two cores.
 POLL_S: Final = 1.0
-# Reports cover the UTC days from LOOK_BACK_MS ago to now. Probes from earlier days are not searched for.
+# The prober's reports cover the UTC days from LOOK_BACK_MS ago to now. The reports do not contain probes that were sent
+# on earlier days.
 LOOK_BACK_MS: Final = 7_200_000
-# Maximum number of values in a filter, and therefore of probes that a report can search for.
+# The filter of a report has at most this many values, so a report can search for at most this many probes.
 MAX_PAGES: Final = 100
 
 

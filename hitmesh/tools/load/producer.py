@@ -1,8 +1,9 @@
 """Encodes a run's frames ahead of the sender, in a separate process, with bounded memory.
 
-The process pauses when a pipe and a buffer of AHEAD_BYTES are full of frames that the sender has not read. An encoding
-thread would hold the interpreter lock while the sender needs it to keep the schedule. Encoding therefore has a separate
-process. The parent passes keys on standard input, because every user on the machine could read arguments.
+The process pauses when a pipe and a buffer of AHEAD_BYTES are full of frames that the sender has not read. If a thread
+encoded the frames, the thread would hold the interpreter lock while the sender needs the lock to keep the schedule. A
+separate process therefore encodes the frames. The parent passes keys on standard input, because every user on the
+machine could read arguments.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sends requests to the mesh.
 
-Before a run, the requests create sites and keys. After the run, they read report totals and ledgers.
+Before a run, this module creates sites and keys. After the run, this module reads report totals and ledgers.
 
 The module `comparing` compares the answers.
 """
@@ -130,8 +130,8 @@ def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
 def lag_s(mesh: Mesh, site: str) -> float | None:
     """Return a site's lag in seconds.
 
-    The result is None if the reporter does not answer. The result is also None if the lag is unknown, because a
-    partition of a new mesh has no watermark yet.
+    The result is None if the reporter does not answer or does not know the lag. In a new mesh, the lag is unknown until
+    every partition has a watermark.
     """
     try:
         request = reporter_pb2.GetFreshnessRequest(site=site)

@@ -31,8 +31,8 @@ from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import LATE_MS
 from hitmesh.tools.load.visitors import MOST_TIMELINE
 
-# Time in seconds between the producer's "ready" and the first hit. Meanwhile the producer encodes the first frames, and
-# the run opens the streams.
+# Time in ms from the moment at which the producer is ready to the first hit. Before the first hit, the producer encodes
+# the first frames, and the run opens the streams.
 LEAD_MS: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
 
@@ -88,10 +88,10 @@ class _Run:
         visible_in_s = self._wait_visible(tally, watch) - start_s
         prober.stop(self._options.timeout_s)
         wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
-        # A failed probe may have been stored without an answer, so the probe hits cannot be compared.
+        # If a probe failed, the mesh may have stored the probe nevertheless, so the probe hits are not compared.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
-        # The comparison reads the series store. A report by page comes from another store, and may show a probe
-        # earlier.
+        # The comparison reads totals from the series store, which may show a probe later than the report by page that
+        # the prober reads. The comparison therefore also waits for the probes' offsets.
         offsets = {site_name(site): places for site, places in tally.offsets.items()} | {PROBE_SITE: prober.offsets}
         check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=self._omitted(producer))
         return Outcome(
@@ -116,7 +116,7 @@ class _Run:
             return {"visits": "some hits that belong to visits were shed (not sent)"}
         unknown = len(self._plan.used_sites) - len(producer.visits)
         reason = (
-            f"{unknown} sites have a visitor with over {MOST_TIMELINE:,} on-time hits, whose visits are not predicted"
+            f"not predicted for {unknown} sites, because each has a visitor with over {MOST_TIMELINE:,} on-time hits"
         )
         return {"visits": reason} if unknown else {}
 
@@ -164,7 +164,7 @@ class _Run:
     def _all_over(self, loop: OpenLoop, streams: list[FrameStream]) -> bool:
         """Wait briefly.
 
-        Then return whether every frame was sent or left out, and every sent frame was answered.
+        Returns whether every frame was either left out or sent and answered.
 
         Raises:
             Exception: the failure of a stream or of the schedule.
@@ -183,7 +183,7 @@ class _Run:
         return lag_s
 
     def _wait_visible(self, tally: Tally, watch: ProcessWatch) -> float:
-        """Wait until reports include every record; return the time of this event on the monotonic clock."""
+        """Wait until reports include every record; return the monotonic time at the end of the wait."""
         places = tally.last_of_partitions()
         self._show.phase("waiting for the reports", len(places))
         for done, (site, offsets) in enumerate(places.items(), 1):

@@ -25,7 +25,7 @@ class Show(Protocol):
         """Begin a phase with `total` units of work; None if the number is unknown."""
 
     def reached(self, done: int) -> None:
-        """Report the number of finished units in the phase."""
+        """Report how many units of the phase are finished."""
 
     def sending(self, live: Live) -> None:
         """Report the progress of sending."""

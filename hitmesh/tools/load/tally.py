@@ -22,7 +22,7 @@ MAX_REFUSALS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts of hits so far; offered = shed (left out) + acknowledged + rejected + in flight."""
+    """Counts of a run's hits so far; offered = shed (left out) + acknowledged + rejected + in flight."""
 
     offered: int
     shed: int
@@ -88,7 +88,7 @@ class Tally:
     def last_of_partitions(self) -> dict[int, dict[Place, int]]:
         """Return the highest offset in each partition, grouped by the site of the hit.
 
-        When the hits at these offsets are visible, all hits of the run are visible.
+        As soon as reports show the hits at the returned offsets, reports show all hits of the run.
         """
         with self._lock:
             best: dict[Place, tuple[int, int]] = {}

@@ -4,7 +4,7 @@ The module is pure, and random choices are seeded.
 
 A hit is a visitor's page view, event or order, or a copy of an earlier hit. A hit may be on time, out of order or late.
 The start time is an argument, and equal arguments give equal bytes. A hit's event time is the time at which the hit is
-sent. For late and out-of-order hits, the event time is earlier.
+sent. For late and out-of-order hits, the event time is earlier than the time of sending.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from hitmesh.tools.load.visitors import EVENT_SHARE, ORDER_SHARE, Crowd, Doings,
 from hitmesh.tools.load.visits import VisitCounts
 
 # Ranges, in ms, for the time between the event time and the sending of a hit. A hit is on time if it arrives within 60
-# minutes (rule T4). The ranges leave a margin for the transport.
+# minutes (rule T4). Late hits are at least 61 minutes old when they are sent. Other hits are at most 50 minutes old. A
+# slow transport therefore changes no hit's class.
 OUT_OF_ORDER_MS: Final = (1_000, 50 * 60_000)
 LATE_MS: Final = (61 * 60_000, 20 * 3_600_000)
 COPY_AFTER_MS: Final = (3_000, 60_000)
@@ -67,7 +68,7 @@ class _Again(NamedTuple):
 class Made(NamedTuple):
     """An encoded hit with its counts.
 
-    If `is_repeat` is true, no copy of the hit is sent, because its counts depend on earlier hits.
+    If `is_repeat` is true, no copy of the hit is sent, because the hit's counts depend on earlier hits.
     """
 
     content: bytes
@@ -87,13 +88,13 @@ class Site:
 class Traffic:
     """An iterable over the frames of a plan.
 
-    Iterate only once; afterwards, `visits` is complete.
+    Iterate only once. `visits` is complete when the iteration has ended.
 
     Args:
         plan: the traffic to send.
         keys: the ingest key for each site.
-        start_ms: start of the run in UTC ms. Every id contains this time, so that hits from different runs never have
-            equal ids.
+        start_ms: start of the run in UTC ms. Every id contains the start time, so that hits from different runs never
+            have equal ids.
     """
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:
@@ -111,7 +112,7 @@ class Traffic:
     def visits(self) -> dict[int, VisitCounts]:
         """Visits and bounces of each site whose visits are known, counted from on-time hits.
 
-        The counts are complete after the last frame.
+        The counts are complete when the iteration over the frames has ended.
         """
         crowds = {number: site.crowd for number, site in self._sites.items()}
         return {
@@ -156,7 +157,7 @@ class Traffic:
 
     def _copy(self, content: bytes, copy: Copy, at_ms: int) -> _Again:
         first, last = COPY_AFTER_MS
-        # The copy must be sent before the end of the run.
+        # The copy's due time is before the end of the run.
         left_ms = max(first, min(last, int(self._plan.duration_s * 1_000) - at_ms))
         due_ms = at_ms + first + int(self._random.random() * (left_ms - first))
         return _Again(due_ms, at_ms + last, content, copy)

@@ -1,7 +1,8 @@
 """A site's visitors: their arrivals, returns and departures, and the number of visits.
 
 This module chooses each visitor's next action. The module has no I/O and no clock, and the random source is an
-argument. A visitor who has left never sends again. The visitor's visits are then counted, and the visitor is dropped.
+argument. A visitor who has left never sends again. When a visitor leaves, this module counts the visitor's visits and
+forgets the visitor.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
 # Probability that a hit is an order; the first hit of a visit is never an order.
 ORDER_SHARE: Final = 0.025
-# The mean time between a visitor's hits: a number of seconds, or a fraction of the run's duration if the fraction is
-# smaller. The time is shorter than in real life, so that most visits end within the run.
+# The mean time between a visitor's hits is MAX_THINK_S seconds or THINK_PART of the run's duration, whichever is
+# shorter. The time is shorter than in real life, so that most visits end within the run.
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
-# Maximum number of on-time hits from a visitor whose visits are known. The mesh cuts a visit after 5,000 hits, and a
-# visitor's late hits must wait (docs/rules.md, S5 and S9). This limit is lower than 5,000, because the timeline does
-# not contain late hits and copies.
+# Maximum number of on-time hits from a visitor whose visits are known. The mesh cuts a visit after 5,000 hits
+# (docs/rules.md, S5). MOST_TIMELINE is lower than 5,000, because the mesh also counts late hits and copies, but
+# `Visitor.timeline` contains only on-time hits.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
@@ -66,7 +67,7 @@ class Visitor:
 class Crowd:
     """The visitors of a site.
 
-    If a visitor had too many hits, `is_countable` is False, because the visits are then unknown.
+    If a visitor had too many hits, the site's visits are unknown, and `is_countable` is False.
     """
 
     def __init__(self, random: Random, prefix: bytes, size: int, bots_percent: float) -> None:
@@ -93,7 +94,7 @@ class Crowd:
     def move_on(self, place: int, visitor: Visitor) -> None:
         """Decide whether a visitor stays, leaves, or returns through a campaign.
 
-        A return starts another visit (rule S3).
+        If the visitor returns, another visit starts (rule S3).
         """
         visitor.arriving = False
         if self._random.random() * MEAN_HITS >= 1:

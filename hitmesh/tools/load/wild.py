@@ -25,7 +25,7 @@ PRINTABLE: Final = (
     "e\u0301 é", "=1+1", "%00%2E%2e/..", "</script>", "\ufeff\u200b", "' OR 1=1 --", "\uff21\uff11", "𐍈",
 )  # fmt: skip
 TEXTS: Final = (*PRINTABLE, "tab\tline\nbreak\r\n", "\x1b[31m\x07\x01\x7f", "\u2028\u2029\x85")
-# Campaigns, of which some would be equal if their parts were joined with a separator.
+# Campaigns as tuples of parts. If a mesh joined the parts with a separator, some of these campaigns would become equal.
 CAMPAIGNS: Final = (
     ("a,b", "c", "x", ""),
     ("a", "b,c", "x", ""),

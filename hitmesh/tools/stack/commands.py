@@ -1,6 +1,7 @@
-"""Operations on a home's servers: fetch jars, start, stop, check and show logs.
+"""Operations on a home directory's servers: fetch jars, start, stop, check and show logs.
 
-This module reads the environment variables, because the command line, `hitmesh dev` and tests call these functions.
+This module reads the environment variables, because the command line, `hitmesh dev` and tests call the module's
+functions.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def fetch(say: Say) -> Path:
 
 
 def ensure_up(home: Path, say: Say) -> str:
-    """Start servers that are down, and return the store URL for a home's servers.
+    """Start servers that are down, and return the store URL for a home directory's servers.
 
     Missing programs are fetched first.
 
@@ -85,7 +86,7 @@ def ensure_up(home: Path, say: Say) -> str:
 
 
 def down(home: Path, say: Say) -> bool:
-    """Stop a home's servers in order, and keep the data.
+    """Stop a home directory's servers in order, and keep the data.
 
     Return whether any server was running.
     """
@@ -117,7 +118,7 @@ def status(home: Path) -> list[ServerStatus]:
 
 
 def url(home: Path) -> str | None:
-    """Return the store URL for a home's servers, or None if no server was ever started in this home."""
+    """Return the store URL for a home directory's servers, or None if no server was ever started in this home."""
     chosen = tcp_ports.read(StackHome(home.expanduser().resolve()).ports_file)
     return store_url(chosen) if set(chosen) == set(tcp_ports.NAMES) else None
 
@@ -126,7 +127,7 @@ def log_of(home: Path, name: str) -> Path:
     """Return the path of a server's log.
 
     Raises:
-        StackError: the server was never started in this home.
+        StackError: the server was never started in this home directory.
     """
     log = StackHome(home.expanduser().resolve()).log(name)
     if not log.exists():

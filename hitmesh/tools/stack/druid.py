@@ -24,10 +24,10 @@ from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.tools.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
-# Maximum size of the rows that a task holds in memory before it writes them to disk, in bytes (about 30,000 rows of
-# `traffic`). This limit applies regardless of the ingestion spec. With a third of this size, a task under load writes a
-# part per second, and must later merge all parts at once. With three times this size, rows outlive Java's young
-# generation, and reports must scan more rows in memory sequentially.
+# Maximum size in bytes of the rows that a task holds in memory (about 30,000 rows of `traffic`). A task with more rows
+# writes the rows to disk. The maximum applies whatever the ingestion spec says. With a third of the maximum, a task
+# under load writes a part per second, and must later merge all parts at once. With three times the maximum, rows
+# outlive Java's young generation, and reports must scan more rows in memory sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
 # Number of HTTP threads: enough for the supervisor's requests to every task, with some threads for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
@@ -36,8 +36,9 @@ _HEAPS: Final = {
     "coordinator": ("-Xms128m", "-Xmx512m"),
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
-    # The rows that tasks hold in memory survive one or two garbage collections. The young generation has room for these
-    # rows, so that collections are rare. Frequent collections took a quarter of the CPU time.
+    # The rows that tasks hold in memory survive one or two garbage collections. The young generation is large enough
+    # for the rows of all tasks, so that collections are rare. With a smaller young generation, collections took a
+    # quarter of the CPU time.
     "indexer": ("-Xms2g", "-Xmx3584m", "-Xmn1536m", "-XX:SurvivorRatio=4", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
@@ -46,8 +47,8 @@ _OPENS: Final = (
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
 # Only historical processes cache results, because published segments never change. Results about the parts of running
-# tasks must not be cached. After a failure, the replacement task reads the same rows and gives its parts the same
-# names, but may divide the rows among the parts differently.
+# tasks must not be cached. If a task fails, a replacement task reads the same rows and gives its parts the same names.
+# The replacement task may divide the rows among the parts differently.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """
@@ -90,9 +91,9 @@ autopurge.purgeInterval=1
 
 
 def coordinator(place: Place) -> Server:
-    """Return the coordinator. It is also the overlord, and hosts the metadata store."""
-    # With `true`, Druid would delete at its start the compaction rules of all data sources without segments. A new
-    # mesh's data sources have no segments.
+    """Return the coordinator, which is also the overlord and hosts the metadata store."""
+    # If this property were `true`, Druid would delete the compaction rules of data sources without segments at each
+    # start. The data sources of a new mesh have no segments.
     properties = """druid.coordinator.kill.compaction.on=false
 druid.coordinator.asOverlord.enabled=true
 druid.coordinator.asOverlord.overlordService=druid/overlord
@@ -139,9 +140,8 @@ def indexer(place: Place) -> Server:
 
     The indexer is healthy when the overlord lists it as a worker.
 
-    All tasks share the threads that write and merge parts. By default, Druid has half as many of these threads as
-    cores, whatever the number of tasks. With a single thread, all tasks waited while one task merged the rows of 15
-    minutes.
+    All tasks share the threads that write and merge parts. By default, Druid has half as many merge threads as cores,
+    whatever the number of tasks. With a single thread, all tasks waited while one task merged the rows of 15 minutes.
     """
     properties = f"""druid.worker.capacity={INDEXER_TASKS}
 druid.worker.numConcurrentMerges={INDEXER_TASKS}

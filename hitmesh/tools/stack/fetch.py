@@ -1,4 +1,4 @@
-"""Fetch the servers' jars into the cache shared by all homes.
+"""Fetch the servers' jars into the cache shared by all home directories.
 
 The last step writes a list of all files with their sizes. The cache is incomplete, and is fetched again, if the list is
 missing or the files differ from the list. After the list is written, Maven's own copies are deleted, so that each jar
@@ -42,7 +42,7 @@ def fetch(cache: Path, say: Say) -> Path:
 
 
 def is_complete(cache: Path) -> bool:
-    """Return whether every file in the list exists and has the size in the list."""
+    """Return whether the cache is complete: every file in the cache's list exists and has the listed size."""
     try:
         sizes = json.loads((cache / STAMP).read_bytes())
         return bool(sizes) and all((cache / name).stat().st_size == size for name, size in sizes.items())

@@ -1,8 +1,9 @@
-"""Start and stop a home's servers. The caller must hold the home's lock.
+"""Start and stop a home directory's servers. The caller must hold the home directory's lock.
 
-Before the launcher starts a server that is down, it waits until all servers that this server needs are healthy. The
-launcher restarts a server whose configuration is outdated, and does not touch other servers. A server that does not
-become healthy is stopped and reported. The other servers keep running, so that a second attempt takes less time.
+A server may need other servers. The launcher starts a server only after all servers that this server needs are healthy.
+The launcher restarts a server whose configuration is outdated, and does not touch other servers. If a server does not
+become healthy, the launcher stops and reports this server. All other servers keep running, so that a second attempt
+takes less time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _LET_GO_S: Final = 10.0
 _REPORT_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
-# Limits malloc's memory arenas. Java has many threads, so malloc would otherwise reserve more arenas.
+# Limits the number of malloc's memory arenas. Without the limit, malloc would reserve many arenas, because Java has
+# many threads.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
 # Pairs (text in a log, remedy) for problems that the machine causes.
 _CURES: Final = (
@@ -51,7 +53,7 @@ _CURES: Final = (
 
 @dataclass(slots=True)
 class Launcher:
-    """Starts and stops a home's servers, and reports progress through `say`."""
+    """Starts and stops a home directory's servers, and reports progress through `say`."""
 
     home: StackHome
     jars: Path
@@ -189,8 +191,8 @@ class Launcher:
 def obituary(name: str, state: str, home: StackHome) -> str:
     """Return a message that names the server and the failure, quotes the end of the log and proposes a remedy."""
     log = home.log(name)
-    # Stack frames are left out. Java prints the cause above the stack frames, so without the frames the cause is among
-    # the last lines.
+    # Java prints the cause of an error above the stack frames. The quoted lines leave out stack frames, so that the
+    # cause is among the last lines.
     lines = [line for line in last_lines(log, _SEARCHED_LINES) if not line.startswith(_FRAMES)][-LAST_LINES:]
     text = "\n".join(lines)
     cure = next(
@@ -217,7 +219,8 @@ def _kept_in(name: str) -> str:
 def _is_free(port: int, deadline: float) -> bool:
     """Return whether a port is free.
 
-    After a kill, for example, a port may be busy although no process holds the port. In this case the function waits.
+    After a process was killed, its port may be busy although no process holds the port. The function waits until the
+    port is free or `deadline` has passed.
     """
     while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)

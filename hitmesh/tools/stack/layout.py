@@ -1,6 +1,6 @@
 """The file layout of the servers.
 
-Data, logs and configuration are below a home; jars are in a cache that all homes share.
+Data, logs and configuration are below a home directory; jars are in a cache that all home directories share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class StackHome:
-    """Paths below the directory `stack/` in a home."""
+    """Paths below the directory `stack/` in a home directory."""
 
     root: Path
 
@@ -74,7 +74,7 @@ class StackHome:
 
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
-        """Hold the lock of this home, so that only one process at a time starts or stops servers."""
+        """Hold the lock of this home directory, so that only one process at a time starts or stops servers."""
         self.prepare()
         with held(self.base / "lock", say):
             yield
@@ -99,7 +99,10 @@ def held(file: Path, say: Say) -> Iterator[None]:
 
 
 def stack_home(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return the servers' home: the option's value, else HITMESH_STACK_HOME, else the default home of a mesh."""
+    """Return the servers' home directory.
+
+    The directory is the option's value, else HITMESH_STACK_HOME, else a mesh's default home directory.
+    """
     from_environment = environment.get(HOME_VARIABLE)
     if option is None and from_environment:
         return Path(from_environment).expanduser().absolute()
@@ -107,5 +110,5 @@ def stack_home(option: Path | None, environment: Mapping[str, str]) -> Path:
 
 
 def cache_dir() -> Path:
-    """Return the folder for the jars of these versions, which all homes share."""
+    """Return the folder for the jars of these versions, which all home directories share."""
     return xdg().user_cache_path / f"servers-{digest()}"

@@ -53,10 +53,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, fol
 
 
 def note(pid: int, digest: str) -> Note:
-    """Return a note about a process that was just spawned.
-
-    The note serves to recognise the process later.
-    """
+    """Return a note about a process that was just spawned. Later, the process can be recognised by the note."""
     try:
         started_tick = _started_tick(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -72,7 +69,7 @@ def write(file: Path, noted: Note) -> None:
 
 
 def read(file: Path) -> Note | None:
-    """Return the note in a file, or None if the noted process no longer runs."""
+    """Return the note in a file, or None if the process in the note no longer runs."""
     try:
         noted = Note(**json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -81,7 +78,7 @@ def read(file: Path) -> Note | None:
 
 
 def is_alive(noted: Note) -> bool:
-    """Return whether the noted process still runs.
+    """Return whether the process in the note still runs.
 
     If the process is a child that has ended, the function reaps the child first.
     """
@@ -141,8 +138,8 @@ def _signal(noted: Note, number: signal.Signals) -> None:
 def _started_tick(process: psutil.Process) -> int:
     """Return the start time of a process in clock ticks since the boot.
 
-    psutil's start time includes the time of the boot, which changes when the clock is set. The ticks since the boot
-    never change.
+    psutil's start time includes the time of the boot, which changes when the clock is set. A process's start time in
+    ticks since the boot never changes.
     """
     booted_s = psutil.boot_time()
     return round((process.create_time() - booted_s) * _TICKS_A_SECOND)

@@ -1,4 +1,4 @@
-"""Finds the programs that the servers need: Java 17, and Maven for the jars.
+"""Finds Java 17, which the servers need, and Maven, which downloads the servers' jars.
 
 If the user is root, missing programs are installed with apt-get.
 
@@ -84,7 +84,7 @@ def _version_of(path: str) -> int | None:
 
 
 def _install(program: str, name: str, say: Say) -> None:
-    """Install a missing program. Only root on a machine with apt-get can do this."""
+    """Install a missing program with apt-get, which needs root."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise StackError(f"{name} is missing: {_cure(program)}")

@@ -12,11 +12,12 @@ from hitmesh.tools.stack.kafka import kafka
 from hitmesh.tools.stack.layout import StackHome
 from hitmesh.tools.stack.server import Place, Server
 
-# The server with the slowest start comes first. Each function has the server's name in hitmesh.tools.stack.tcp_ports.
+# The server with the slowest start comes first. The name of each function is the server's name in
+# hitmesh.tools.stack.tcp_ports.
 _ALL: Final = (cassandra, zookeeper, kafka, coordinator, broker, historical, indexer)
 NAMES: Final = tuple(maker.__name__ for maker in _ALL)
-# A server stops before the servers that it needs. For example, the indexer's tasks hand off their rows when they stop,
-# and need the other servers for this.
+# A server stops before the servers that it needs. For example, the tasks of the indexer need the other servers to hand
+# off their rows before the tasks stop.
 STOP_WAVES: Final = (("indexer",), ("historical", "broker"), ("coordinator",), ("zookeeper", "cassandra", "kafka"))
 
 

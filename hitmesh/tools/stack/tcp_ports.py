@@ -1,7 +1,7 @@
 """Allocates TCP ports for the servers. A server keeps its port unless another program takes the port.
 
-Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home begins its search at a
-different number, so that two homes seldom collide.
+Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home directory begins its
+search at a different number, so that two home directories seldom collide.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from hitmesh.tools.stack.errors import StackError
 
-# Names of each server's ports; the client port comes first.
+# For each server, the names of its ports. The port for clients comes first.
 PORTS: Final = {
     "kafka": ("kafka", "kafka-controller"),
     "cassandra": ("cassandra", "cassandra-storage", "cassandra-storage-tls", "cassandra-jmx"),
@@ -57,7 +57,7 @@ def choose(
 
 
 def first_port(home: Path) -> int:
-    """Return the number at which the port search of a home starts."""
+    """Return the port number from which a home directory searches for free ports."""
     number = int.from_bytes(hashlib.sha256(str(home).encode()).digest()[:4])
     return FIRST + number % ((LAST - FIRST) // _STEP) * _STEP
 

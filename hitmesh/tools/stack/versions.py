@@ -1,4 +1,4 @@
-"""The servers' Maven artifacts and versions, and a digest that identifies the set."""
+"""The Maven artifacts of the servers with their versions, and a digest over all artifacts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Builds visits as columns (journey step 5). The input is many timelines' hits and the visits open before these hits.
+"""Builds visits as columns (journey step 5). The input is the hits and open visits of many timelines.
 
 Decides how the results of `rules.visits` are stored: numbers for dimensions, exit page, order flag and deadline. The
-function `build` serves both paths. The fast path continues from the current open visit; the slow path continues from
-the visit that was open at the horizon. `build` is also used when the horizon moves.
+fast path and the slow path (`timelines_step`) both call `build`. The fast path continues from the current open visit;
+the slow path continues from the visit that was open at the horizon. When the horizon moves, `horizon` also calls
+`build`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Built:
     """The visits that were built for some timelines. Carried-in visits are included.
 
     Attributes:
-        visits: (m,) grouped by their sites' rules. In a group, visits are ordered by timeline and start.
+        visits: (m,) grouped by their sites' rules. The visits under the same rules are sorted by timeline and start.
         visit_of: (hits,) each hit's visit as an index into `visits`; −1 for an orphan.
         carried: (m,) index of each visit among the carried-in visits; −1 for a new visit.
     """
@@ -61,7 +62,7 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
         return _of_one_group(hits, carried, groups[0][0], sites, interned)
     parts: list[tuple[Built, I64Array, I64Array]] = []
     for rules, mask in groups:
-        assert mask is not None  # only a single group can have no mask
+        assert mask is not None  # if there are several groups, each group has a mask
         rows, places = np.flatnonzero(mask[: len(of_hits)]), np.flatnonzero(mask[len(of_hits) :])
         parts.append((_of_one_group(hits[rows], carried.take(places), rules, sites, interned), rows, places))
     return _together(parts, hits.height)
@@ -70,14 +71,14 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
 def own_dimensions(hits: pl.DataFrame, interned: Interned) -> I32Array:
     """Return each hit's own CARRIED_DIMENSIONS tuple, as if the hit were a visit.
 
-    Orphans and late hits get the returned tuple.
+    An orphan or a late hit has no visit, so its rows have these dimensions.
     """
     page = pl.when(pl.col("hit_type").is_in(VIEW_TYPES)).then(pl.col("page_path")).otherwise(None)
     return interned.numbers(hits.with_columns(page.cast(pl.String).alias("landing_page")))
 
 
 def dimensions_of(hits: pl.DataFrame, built: Built, interned: Interned) -> I32Array:
-    """Return the dimension tuple of each hit's visit. An orphan has its own dimensions."""
+    """Return the dimension tuple of each hit's visit. For an orphan, return the hit's own dimensions."""
     dims = np.zeros(hits.height, np.int32)
     inside = built.visit_of >= 0
     dims[inside] = built.visits.dims[built.visit_of[inside]]
@@ -139,7 +140,7 @@ def _fill_pages(
     visits.exit[is_carried] = before.exit
     visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
     visits.dims[is_carried] = before.dims
-    # If a visit was carried in without a view, its landing page is the page of its first view among these hits.
+    # If a carried-in visit had no view yet, its first view among the given hits determines its landing page.
     late_landing = np.flatnonzero(is_carried & viewed)
     late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
     if len(late_landing):

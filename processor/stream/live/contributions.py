@@ -1,7 +1,7 @@
-"""Collects a step's contributions before they are folded. Collects the cells that a redo must overwrite (step 5, A6).
+"""Collects a step's contributions before they are folded. Collects the cells that must be overwritten (step 5, A6).
 
-Decides which stored values a redo must overwrite even if the redo adds nothing to these values. Also decides in which
-cells visitors may have moved to another row.
+If records are applied again, this module decides which stored values must be overwritten, even if nothing is added to a
+value. This module also decides in which cells visitors may have moved to another row.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ class Contributions:
     """A step's contributions from hits and visits. The contributions are not folded into rows yet.
 
     Attributes:
-        is_redo: whether the records have been applied before. The steps may have been divided differently.
-        rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt. In a redo, also hits whose visits smaller steps may have
-            rebuilt when the records were first applied.
+        is_redo: whether the records have been applied before, perhaps divided into other steps.
+        rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt. If `is_redo` is true, the first run may have divided the
+            records into smaller steps. `rebuilt` then also contains the hits whose visits a smaller step may have
+            rebuilt.
     """
 
     is_redo: bool = False
@@ -40,17 +41,18 @@ class Contributions:
         """Return every cell to which these records may add a value, however the records are divided into steps.
 
         The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`. `moved_visitors` is 1
-        where visitors may have moved to another row. A smaller step may have added a value that a later step retracted.
-        For example, the smaller step counted the end of a visit, and a later hit then continued the visit. Or the
-        smaller step counted a visit in a cell, and an earlier hit then moved the visit's start. This step may add
-        nothing to such a cell. If the smaller step's value was stored, the value must be overwritten.
+        where visitors may have moved to another row. If the records are applied in smaller steps, a step may add a
+        value that a later step retracts. For example, a step counts the end of a visit, and a hit in the next step
+        continues the visit. In another example, a step counts a visit in a cell, and a hit in the next step moves the
+        visit's start to an earlier cell. A single large step may add nothing to a cell to which smaller steps added
+        values. The values that smaller steps have stored must nevertheless be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
             hits.select("site", cell, "excluded", pl.col("currency").fill_null(""), _visitors(moved=1))
             for hits in self.rebuilt
         ]
-        # Data-quality measures also count excluded hits. The rows of these measures are not marked as excluded.
+        # Data-quality measures also count excluded hits. Rows with data-quality measures are never marked as excluded.
         quality = [
             part.filter("excluded").with_columns(pl.lit(value=False).alias("excluded"), _visitors(moved=0))
             for part in moved
@@ -69,9 +71,9 @@ def _visitors(*, moved: int) -> pl.Expr:
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
     """Return the hits of timelines that smaller steps may have rebuilt.
 
-    When smaller steps rebuilt a timeline, they moved the timeline's hits to other rows. This is possible if a hit comes
-    in a later record than another hit of its timeline, but is not later in event time. It is also possible if a visit's
-    first view comes in a later record than the visit's first hit.
+    A step that rebuilds a timeline may move the timeline's hits to other rows. Smaller steps rebuild a timeline in two
+    cases. First, a hit comes in a later record than another hit of its timeline, but is not later in event time.
+    Second, a visit's first view comes in a later record than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(
@@ -80,7 +82,7 @@ def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
         "event_time",
         pl.Series("visit", built.visit_of),
         pl.col("hit_type").is_in(VIEW_TYPES).alias("is_view"),
-        # An orphan's visit has the index −1. This index selects the last element, which is appended for this purpose.
+        # An orphan's visit has the index −1. The index −1 selects the last element, so False is appended for orphans.
         pl.Series("is_new", np.append(built.carried < 0, False)[built.visit_of]),
     )
     spans = records.group_by("key", "offset").agg(

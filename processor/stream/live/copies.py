@@ -1,9 +1,9 @@
 """Finds the copies among a step's hits (journey step 5, rules D1 and D2 as the stream applies them).
 
-A hit is a copy if an earlier hit in log order has the same (site, visitor, hit id). The two event times must be at most
-two hours apart, and the earlier log time must be at most 90 minutes earlier. The earlier hit may itself be a copy. For
-nearly all hits, a Bloom filter proves that the id is new. If the filter does not prove this, the hit's id is compared
-as text with the ids of the kept hits (rule D0).
+A hit is a copy if an earlier hit in log order has the same (site, visitor, hit id). The event times of both hits must
+be at most two hours apart, and their log times at most 90 minutes apart. The earlier hit may itself be a copy. For
+nearly all hits, a Bloom filter proves that the id is new. If the filter reports an id as perhaps seen, the id is
+compared as text with the ids of the kept hits (rule D0).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def find_stream_copies(
 
 
 def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
-    """Return the kept hits with these ids.
+    """Return the kept hits whose id hash is in `ids`.
 
     A visitor may have a million other hits. The kept hits are therefore filtered by id before they are copied in
     memory.
@@ -114,7 +114,7 @@ def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
     original = np.full(len(first), -1, np.int64)
     # A copy's content must be compared with the earliest original. The loop therefore goes from near hits to distant
-    # hits. An earlier hit then replaces a later hit in `original`.
+    # hits. In `original`, the earliest original therefore replaces later originals.
     for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)
         before = later - shift

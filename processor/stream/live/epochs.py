@@ -1,7 +1,7 @@
 """Sums a partition's contributions per epoch, by cell and for the ledger (journey step 6, A6, rule D5).
 
-Emitted rows and counted hits are added up per epoch. A redo overwrites the totals (architecture A6). An epoch is 15
-minutes of log time. When an epoch is over, its values are final.
+Emitted rows and counted hits are added up per epoch. If records are applied again, the stored totals are overwritten
+(architecture A6). An epoch is 15 minutes of log time. When an epoch is over, its values are final.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ _MEASURES: Final = {
     RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
     RowSource.VISITS: VISITS_MEASURES,
 }
-# These empty frames are made once, because making a frame with so many columns takes longer than processing a small
-# window.
+# Empty frames are made once, because making a frame with so many columns takes longer than processing a small window.
 _NO_CELLS: Final = pl.DataFrame(schema={**SERIES_COLUMNS, _CHANGED: pl.Boolean()})
 _NO_COUNTS: Final = pl.DataFrame(schema={**LEDGER_SUMS, _CHANGED: pl.Boolean()})
 _NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
@@ -97,10 +96,11 @@ class EpochSums:
     def touch(self, cells: pl.DataFrame) -> None:
         """Mark cells (site, day, cell, excluded, currency, moved_visitors) as changed, even if nothing was added.
 
-        A stored value is overwritten only by a value with the same key. A redo may divide the records into other steps
-        than the first run. It must therefore write every key that the first run may have stored. Each cell is also
-        marked without a currency. An earlier step may have counted a visit in this cell, and visits have no currency.
-        Values from before sums were split by currency have no currency either.
+        A stored value is overwritten only by a value with the same key. When records are applied again, they may be
+        divided into other steps than in the first run. Every key that may have been stored in the first run of the
+        records must therefore be written again. For each cell, the key without a currency is also marked as changed.
+        The first run of the records may have counted a visit in the cell, and visits have no currency. Older releases
+        stored all values without a currency, because they did not split sums by currency.
         """
         known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
         of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
@@ -116,7 +116,7 @@ class EpochSums:
             self.counts = _summed_counts(pl.concat([self.counts, *parts]))
 
     def take(self, partition: PartitionId, written: int) -> DueValues:
-        """Return the values that have changed since the last call. Their write timestamp is `written`."""
+        """Return the values that have changed since the last call, with `written` as the write timestamp."""
         if not self.has_changed:
             return DueValues(_NO_PARTIALS.clone(), _NO_LEDGER.clone())
         cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)
@@ -153,7 +153,7 @@ class EpochSums:
 
 
 def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
-    """Return emitted rows in the form of SERIES_COLUMNS. No rows are summed."""
+    """Return emitted rows in the form of SERIES_COLUMNS, without adding up rows that have equal keys."""
     there = {*_MEASURES[source], *_KEY}
     currency = pl.col("currency").fill_null("") if source == RowSource.TRAFFIC else pl.lit("").alias("currency")
     return signed.rows.with_columns(currency, pl.Series("digest", signed.digests)).select(
@@ -168,7 +168,7 @@ def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
 
 
 def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
-    """Return one row per key. Sums are added. Digests are added modulo 2⁶⁴. Sketches are united."""
+    """Return one row per key: sums are added, digests are added modulo 2⁶⁴, and sketches are united."""
     together = pl.concat(parts, rechunk=True)
     summed = together.group_by(_KEY).agg(
         *exact_sums(PARTIAL_SUMS),
@@ -180,7 +180,7 @@ def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
 
 
 def _united(lists: pl.Series, lg_k: int) -> pl.Series:
-    """Unite the sketches in each list. The result of an empty list is null."""
+    """Return the union of the sketches in each list, or null for an empty list."""
     counts = lists.list.len().to_numpy()
     several = np.flatnonzero(counts > 1)
     united = lists.list.first()

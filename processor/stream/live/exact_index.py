@@ -1,8 +1,8 @@
 """Assigns a number to each distinct value.
 
-A hash finds a candidate. A comparison then decides whether two values are equal (rule D0). Equal values get the same
-number. Different values never share a number, whatever their hashes are. If another value occupies a value's table
-entry, the value takes the next entry in its probe sequence.
+The hash of a value finds a known value that may be equal. A comparison then decides whether the two values are equal
+(rule D0). Equal values get the same number. Different values never share a number, whatever their hashes are. If
+another value occupies a value's table entry, the value takes the next entry in its probe sequence.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class ExactIndex:
 
         Args:
             hashes: each value's hash; equal values must have equal hashes.
-            are_equal: returns whether the values at the given places are equal to the values with the given numbers.
-                None stands for all n places.
-            new: assigns numbers to the new values at the given places, and returns these numbers. The places are
+            are_equal: returns whether the values at the given places in `hashes` are equal to the values with the given
+                numbers. If the places are None, all n values are compared.
+            new: assigns numbers to the new values at the given places, and returns these numbers. The given places are
                 distinct and ascending.
         """
         found = np.empty(len(hashes), np.int64)
@@ -84,8 +84,8 @@ class ExactIndex:
 def seed() -> int:
     """Return a random seed for hashes. The hashes are valid only within a single index.
 
-    Each index has its own random seed. A sender therefore cannot choose texts that collide. Long probe sequences are
-    therefore rare.
+    Each index has its own random seed. A sender therefore cannot choose texts whose hashes collide, and probe sequences
+    stay short.
     """
     return randbits(64)
 

@@ -1,11 +1,12 @@
 """Folds a site's distinct texts beyond an hourly limit into `(other)` (journey step 5, rule S10).
 
-Decides which texts are kept. A hit's weight is the maximum number of texts that the hit can contain. The weights of a
-site's hits in an hour of log time are added up. No text is inspected while the sum is at most the limit. The first
-inspected hit is the hit with which the sum exceeds the limit. From the first inspected hit onwards, the first distinct
-texts in log order are kept, up to the limit. Every other text is folded. A text is kept or folded for the whole hour
-and in every column. The result therefore does not depend on how records are divided into steps. If hits are read again,
-they are folded in the same way. Texts are compared directly, never by hash.
+Decides which texts of a site are kept, and which texts become `(other)`. A hit's weight is the maximum number of texts
+that the hit can contain. The weights of a site's hits in an hour of log time are added up. While the sum of the weights
+is at most the limit, no text is inspected. The first inspected hit is the hit with which the sum exceeds the limit.
+From the first inspected hit onwards, the first distinct texts in log order are kept, up to the limit. Every further
+text becomes `(other)`. A text is kept or folded for the whole hour and in every column. The result therefore does not
+depend on how records are divided into steps. If hits are read again, they are folded in the same way. Texts are
+compared directly, never by hash.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class _Known:
 
 
 class FoldedTexts:
-    """The texts that are not folded. Each site and hour of log time has its own texts.
+    """The texts that are kept, and not folded into `(other)`, for each site and hour of log time.
 
     Args:
         limits: `texts_per_hour` is the maximum number of distinct texts per site.
@@ -75,7 +76,7 @@ class FoldedTexts:
         self._known: dict[tuple[int, int], _Known] = {}
 
     def take(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Return the hits. Texts beyond the limit are folded.
+        """Return the hits, with `(other)` in place of texts beyond the limit.
 
         Args:
             rows: hits (KEPT_COLUMNS) from one hour, in log order. Each hit may be given only once (see `again`).
@@ -97,14 +98,11 @@ class FoldedTexts:
         return self._folded(rows, hour)
 
     def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Fold hits that were already given to `take`. The result is the same as that of `take`.
-
-        The arguments are those of `take`.
-        """
+        """Fold hits that were already given to `take`, with the same arguments and the same result as `take`."""
         return rows if rows.is_empty() else self._folded(rows, _hour_of(log_time))
 
     def forget_before(self, log_time: int) -> None:
-        """Drop everything before the hour that contains `log_time`."""
+        """Drop the weights and texts of all hours before the hour that contains `log_time`."""
         first = _hour_of(log_time)
         self._weights = {hour: sums for hour, sums in self._weights.items() if hour >= first}
         self._known = {key: known for key, known in self._known.items() if key[0] >= first}
@@ -183,9 +181,9 @@ def _distinct(rows: pl.DataFrame) -> pl.Series:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.Series:
-    """Return the hits' distinct texts in log order. A hit's texts are in the order of the columns.
+    """Return the hits' distinct texts in log order. A hit's own texts are in the order of the columns.
 
-    In a column, they are in the order of the items.
+    The texts of the hit's items come last, in the order of the items.
     """
     found: dict[str | None, None] = {}
     for *texts, items in rows.select(*FOLDED_COLUMNS, "items").iter_rows():

@@ -1,8 +1,8 @@
 """Maps 64-bit keys to slot numbers, for millions of keys at a time (journey step 5).
 
 The index is an open-addressing hash table in two NumPy arrays. A whole batch is looked up at once. The index takes 12
-bytes per table entry. A dictionary would take 130 bytes per key. Keys must be hashes. Their upper bits select the table
-entry.
+bytes per table entry. A dictionary would take 130 bytes per key. Keys must be hashes, because the upper bits of a key
+select its table entry.
 """
 
 from __future__ import annotations
@@ -63,8 +63,7 @@ class HashIndex:
             at = places[waiting]
             free = self._slots[at] < 0
             taking, wanted = waiting[free], at[free]
-            # If several keys want the same table entry, NumPy stores the last of these keys. This holds for both
-            # arrays.
+            # If several keys want the same table entry, both assignments keep only the last of these keys and its slot.
             self._keys[wanted] = keys[taking]
             self._slots[wanted] = slots[taking]
             placed = np.zeros(len(waiting), np.bool_)

@@ -1,8 +1,8 @@
 """Applies the progress of log time (A5, rules S7, L1). Ends visits, and prunes state that no hit can change any more.
 
 Decides which visits have ended and where the horizon is in each epoch. Decides which visit of a timeline was open at
-the horizon. Also decides which timelines, hits and ids are dropped. The decisions depend only on log times. How records
-are divided into steps does not matter.
+the horizon. This module also decides which timelines, hits and ids are dropped. The decisions depend only on log times,
+and not on how records are divided into steps.
 """
 
 from __future__ import annotations
@@ -46,9 +46,12 @@ def move_horizon(state: LiveState, epoch: int) -> None:
 
 
 def _move_bases(state: LiveState, old: int, new: int) -> None:
-    """Replace the bases by the visits that are open at the new horizon. Pin the hits of bases that have no view."""
+    """Replace `state.timelines.bases` by the visits that are open at the new horizon.
+
+    If a visit that is open at the new horizon has no view yet, its hits are kept in `state.pinned`.
+    """
     timelines = state.timelines
-    waiting = timelines.seen < new  # their latest visit, `now`, is the base
+    waiting = timelines.seen < new  # if a timeline has no newer hits, its latest visit (`now`) serves as the base
     wanted = ~waiting | (timelines.now.views == 0)
     passed = _passed_hits(state, old, new, wanted)
     with_base = np.flatnonzero((timelines.base >= 0) & wanted)
@@ -64,7 +67,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
 
 
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
-    """Return the kept hits that form visits, are between the two horizons and belong to wanted slots."""
+    """Return the kept hits that form visits, lie between the old and the new horizon, and belong to wanted slots."""
     time = pl.col("event_time")
     formed = forms_visits() & (time >= old) & (time < new)
 
@@ -78,11 +81,11 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 
 
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
-    """Pin the hits of visits that are open at the new horizon but have no view yet.
+    """Keep in `state.pinned` the hits of visits that are open at the new horizon but have no view yet.
 
-    Hits that pass the horizon now are pinned. Pinned hits are dropped when their visit has ended or has a view.
-    `built.visit_of` decides which hits belong to a visit. Even a hit between a visit's first and last hit may be an
-    orphan (rule S2).
+    The newly pinned hits lie between the old and the new horizon. A pinned hit is dropped when its visit has ended or
+    has a view. `built.visit_of` decides which hits belong to a visit. Even a hit between a visit's first and last hit
+    may be an orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)
@@ -104,10 +107,10 @@ def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
 
 
 def tidy(state: LiveState) -> None:
-    """Drop texts and tuples that no visit uses. This is done when most texts or tuples are unused.
+    """If most texts or tuples are unused, drop the texts and tuples that no visit uses.
 
-    The remaining texts and tuples get new numbers. Old numbers must therefore not exist outside the state. A step
-    therefore calls this function last. At that time, its rows contain names and no numbers.
+    The remaining texts and tuples get new numbers. No caller may therefore keep an old number outside the state. A step
+    calls this function last, when the step's rows contain names and no numbers.
     """
     timelines, interned, limits = state.timelines, state.interned, state.limits
     used = max(2 * len(timelines) + len(state.closing), state.tidied)

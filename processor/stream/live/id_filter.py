@@ -68,7 +68,7 @@ class IdFilter:
         self._blocks = [block for block in self._blocks if block.epoch >= epoch]
 
     def _with_room(self, epoch: int) -> _Block:
-        """Return the epoch's newest filter if it has room. Otherwise, return a new filter.
+        """Return the epoch's newest filter if it has room; otherwise, return a new filter.
 
         If the newest filter is full, the new filter is twice as large.
         """
@@ -94,9 +94,9 @@ def _places(ids: U64Array, block: _Block) -> I64Array:
 
 
 def _bits(ids: U64Array) -> tuple[U64Array, U64Array]:
-    """Return four bits per id for each of the block's two words.
+    """Return, for each id, four bits of the block's first word and four bits of its second word.
 
-    The four bits do not depend on the bits of the id that select the block.
+    Other bits of the id select the block.
     """
     mixed = ids * _SPREAD
     mixed ^= mixed >> np.uint64(32)

@@ -1,8 +1,8 @@
-"""Maps texts and tuples of texts to numbers (journey step 5). Open visits thus contain no strings.
+"""Maps texts and tuples of texts to numbers (journey step 5). Open visits therefore contain only numbers.
 
 Equal texts get the same code. Equal tuples get the same number. The code 0 stands for null. Codes and numbers are valid
-within one state only. A hash finds candidates. Texts are equal if their bytes are equal. Tuples are equal if their
-codes are equal (rule D0).
+within one state only. A hash finds known texts that may be equal. Texts are equal if their bytes are equal. Tuples are
+equal if their codes are equal (rule D0).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processor.stream.live.exact_index import HASH_BITS, ExactIndex, seed
 
 NULL: Final = 0
 FEW_ROWS: Final = 256
-"""Up to this number of rows, every text is compared. This costs less than the fixed cost of a comparison per column."""
+"""Up to this number of rows, all texts are compared at once, which costs less than a comparison per column."""
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
@@ -106,7 +106,7 @@ class Tuples:
     """Numbered tuples of `width` text codes. Number 0 is the tuple that contains only nulls.
 
     Args:
-        codes: (n, width) tuples for numbers 0, 1, …, distinct, the first all NULL.
+        codes: (n, width) the distinct tuples with the numbers 0 to n − 1. The first tuple contains only NULL.
         hash_bits: as for ExactIndex.
     """
 
@@ -136,7 +136,7 @@ class Tuples:
         return found.astype(np.int32)
 
     def codes(self, numbers: npt.NDArray[np.integer]) -> I32Array:
-        """Return the tuples with these numbers, as codes (n, width)."""
+        """Return the tuples with the given numbers, as codes (n, width)."""
         found: I32Array = self._codes[numbers]
         return found
 
@@ -160,13 +160,13 @@ class Tuples:
 
 
 def _column_by_column(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Return all rows' texts as a single series: first the texts in the first column, then those in the second, …."""
+    """Return all rows' texts as a single series, column by column, beginning with all texts in the first column."""
     return pl.concat([rows[name] for name in columns])
 
 
 def are_all_equal(texts: pl.Series, others: pl.Series) -> bool:
     """Return whether the two texts of each pair are equal (n,). Null equals null."""
-    equal = texts == others  # null if either text is null
+    equal = texts == others  # `==` gives null if either text is null
     return texts.null_count() == others.null_count() == equal.null_count() and equal.all()
 
 
@@ -226,7 +226,7 @@ class Interned:
         self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows whose tuple already has a number
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
-        """Return for each row whether its tuple's number is at the same place in `numbers` (n,), n > 0.
+        """Return whether each row equals the tuple that its entry in `numbers` selects (n,), n > 0.
 
         If all rows have the same text (or null) in a column, only one text of the column is compared.
         """
@@ -246,7 +246,7 @@ class Interned:
         return same
 
     def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
-        """Yield two lists of texts for each column: the texts for the codes (n, width), and the texts in the rows.
+        """Yield two lists of texts per column: the texts that `codes` (n, width) represent, and the texts in `rows`.
 
         If all rows have the same value in a column, yield only the first text of each list.
         """
@@ -270,7 +270,7 @@ class Interned:
         return names, {name: self.texts.name_hashes(of_column) for name, of_column in of_columns.items()}
 
     def keep_only(self, numbers: I32Array, codes: I32Array) -> tuple[I32Array, I32Array]:
-        """Keep only the tuples with these numbers, the texts of these tuples, and the texts with these codes.
+        """Keep only the tuples with the given numbers, the texts of these tuples, and the texts with the given codes.
 
         Return a new number for each given number, and a new code for each given code.
         """

@@ -1,7 +1,7 @@
-"""Keeps the hits that a later step may need again (journey step 5, architecture A5). Pieces are sorted by timeline.
+"""Keeps the hits that a later step may need again (journey step 5, architecture A5). The hits are stored in pieces.
 
-A lookup is a binary search in each piece. Large pieces are passed to a function. The function may move the rows from
-memory to a file (processor.stream.spilled).
+Each piece is sorted by timeline, so a lookup is a binary search in each piece. A function that the caller gives
+(`Spill`) may move a large piece from memory to a file (processor.stream.spilled).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from processor.stream.live.limits import PRODUCTION, Limits
 
 _NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
 
-# A kept hit has the columns from which visits and rows are built. It also has the stream's keys, and its offset and row
-# in the log.
+# A kept hit has the columns from which visits and rows are built, the stream's keys, and the hit's offset and row in
+# the log.
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "key": pl.UInt64(),  # timeline key; the lowest bit is 1 for excluded hits
     "site": pl.Int32(),
@@ -38,7 +38,10 @@ _NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
 
 
 Spill = Callable[[pl.DataFrame], pl.DataFrame]
-"""A function that takes sorted rows and returns the same rows. The returned rows may be mapped from a file."""
+"""A function that may move sorted rows to a file.
+
+The returned rows are the same rows, in memory or mapped from the file.
+"""
 
 
 def forms_visits() -> pl.Expr:
@@ -91,7 +94,7 @@ class _Chunk:
         return counts
 
     def columns(self, names: tuple[str, ...]) -> pl.DataFrame:
-        """Return the rows with only these columns."""
+        """Return the rows with only the given columns."""
         if names not in self.selected:
             self.selected[names] = self.rows.select(names)
         return self.selected[names]
@@ -158,7 +161,8 @@ class KeptHits:
         Args:
             keys: the visitors' keys: sorted, distinct, with lowest bit 0.
             columns: the columns to return.
-            chosen: a filter that is applied before hits are copied in memory. A visitor may have a million other hits.
+            chosen: a filter for the hits. The filter is applied before any hit is copied in memory, because a visitor
+                may have a million hits that are not wanted.
         """
         parts = []
         for chunk in self._chunks():
@@ -182,7 +186,7 @@ class KeptHits:
         return pl.concat(parts)
 
     def columns(self, *names: str) -> Iterator[pl.DataFrame]:
-        """Yield all kept hits piece by piece, with only these columns."""
+        """Yield all kept hits piece by piece, with only the given columns."""
         return (chunk.rows.select(names) for chunk in self._chunks())
 
     def forget_before(self, log_time: int) -> None:
@@ -210,7 +214,7 @@ class KeptHits:
             self._tail[-fan_in:] = [_chunk(_joined(last))]
 
     def _close_epoch(self) -> None:
-        """Begin a new last piece. A piece with hits from several epochs could not be dropped epoch by epoch."""
+        """Begin a new piece for the next epoch, because `forget_before` drops hits by whole pieces."""
         if self._tail:
             merged = _joined(self._tail)
             self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))

@@ -1,8 +1,8 @@
 """Counts the outcome of each hit for the ledger (journey step 5, rule D5).
 
 In the cell of its collect time, each hit is entered as received and as accepted. On the UTC day of its event time, each
-hit is entered as accepted. It is also entered in one of the classes counted, duplicate, excluded, pending or erased.
-Refusals are entered only in the cell of their collect time.
+hit is entered as accepted, and in one of the classes counted, duplicate, excluded, pending or erased. Refusals are
+entered only in the cell of their collect time.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
     """Return LEDGER_SUMS for blank rows.
 
-    Blank rows count as received and accepted, like the hits that they replace. The outcome of a blank row is erased,
-    whatever the hit's outcome was. A replay must overwrite the entries that the hits had before the erasure. Each other
-    outcome therefore gets an entry with the count 0.
+    Blank rows count as received and accepted, like the hits that they replace. The outcome of a blank row is ERASED,
+    whatever the outcome of the replaced hit was. A replay must overwrite the entries that the hits had before the
+    erasure. The outcomes COUNTED, DUPLICATE, EXCLUDED and PENDING therefore get entries with the count 0.
 
     Args:
         hits: site, event_time, collect_time, hit_hash of the blank rows.

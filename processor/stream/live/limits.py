@@ -1,8 +1,8 @@
 """Limits of the live stream that matter only at scale (journey step 5), and the values that a processor uses.
 
-The emitted rows do not depend on these values. Exceptions are rules S9 and S10, and the size of visitor sketches. Tests
-use the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. A cell's
-sketch with 31 or more visitors is a sample.
+The limits for rules S9 and S10 and for the size of visitor sketches change the emitted rows; all other limits do not.
+Tests use the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. With
+the smallest sketch size, a cell's sketch with 31 or more visitors is a sample.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Limits:
             visits may use.
         spill_rows: if this many kept hits are in memory, they are written to a file.
         file_rows: when an epoch ends, kept hits are written to a file if there are at least this many.
-        fan_in: the number of pieces of kept hits with similar sizes that are merged at once. A hit is thus copied only
-            a few times.
+        fan_in: the number of pieces of kept hits with similar sizes that are merged at once. Merging several pieces at
+            once limits how often a hit is copied.
         filter_ids: the number of ids that the smallest id filter can contain.
         index_bits: the smallest timeline index has 2**index_bits entries.
         compared_copies: up to this many hits with the same id are compared in bulk. Further hits with this id are
@@ -38,8 +38,8 @@ class Limits:
         texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are
             `(other)` until their day is settled. Emitted rows depend on this value.
         lg_k: a cell's sketch that is a sample keeps 2**lg_k visitors. A row's sketch becomes a sample beyond
-            `unions.exact_limit` visitors. Emitted rows depend on this value. It determines which visitor counts are
-            estimates, and how precise the estimates are. The settler must use the same value.
+            `unions.exact_limit` visitors. Emitted rows depend on `lg_k`. `lg_k` decides which visitor counts are
+            estimates, and how precise the estimates are. The settler must use the same `lg_k`.
     """
 
     tidy_from: int = 10_000

@@ -1,8 +1,9 @@
 """Folds the contributions of hits and visits into signed rows of many sites and days (journey step 5, S7 and S8).
 
-Decides when a visit's measures count. Visits, bounces, entries and visits with an order count immediately. Duration,
-views and exits count when the visit has ended. Before a visit ends, its row has no exit page. Also decides which
-contributions are retracted when a hit's visit changes. Contributions with the same row key are summed.
+Decides when a visit's measures count. Visits, bounces, entries and visits with an order count while the visit is still
+open. Duration, views and exits count when the visit has ended. Before a visit ends, its row has no exit page. This
+module also decides which contributions are retracted when a hit's visit changes. Contributions with the same row key
+are summed.
 """
 
 from __future__ import annotations
@@ -61,16 +62,17 @@ def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
     Args:
         hits: KEPT_COLUMNS, no copies (n,).
-        dims: each hit's dimension tuple, as a number (n,). It is the tuple of the hit's visit; an orphan has its own
-            tuple.
+        dims: each hit's dimension tuple, as a number (n,). A hit in a visit has the visit's tuple; an orphan has a
+            tuple with the orphan's own dimensions.
     """
     return hit_contributions(hits.with_columns(pl.Series("dims", dims)), _DIMENSIONS)
 
 
 def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
-    """Return the negated contributions of hits. They retract contributions that were added before.
+    """Return the negated contributions of hits, which retract the contributions that `added` returned before.
 
-    A visitor cannot be removed from a sketch. The visitor is therefore counted as moved (rule S8).
+    A visitor cannot be removed from a sketch. The retracting contribution therefore has `moved_visitors` = 1 and no
+    visitor (rule S8).
     """
     parts = []
     for part in added(hits, dims):
@@ -149,7 +151,7 @@ def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interne
 def of_refusals(hits_by_cell: pl.DataFrame, digest: RowDigest) -> SignedRows:
     """Return the rows of refused hits.
 
-    The input has the columns `site`, `cell` (of the collect time) and `rejected_hits`.
+    `hits_by_cell` has the columns `site`, `cell` (the cell of the collect time) and `rejected_hits`.
     """
     rows = hits_by_cell.with_columns(pl.lit(value=False).alias("excluded"), _day())
     return _signed(rows, digest, RowSource.TRAFFIC, {})
@@ -158,7 +160,7 @@ def of_refusals(hits_by_cell: pl.DataFrame, digest: RowDigest) -> SignedRows:
 def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
     """Return cells with site names in place of site numbers, and with each cell's day.
 
-    Currencies are spelled as in rows.
+    Reserved words in currencies are escaped, as in rows.
     """
     return with_escaped_names(cells).with_columns(
         sites.texts(cells["site"].to_numpy()).alias("site"), _day().cast(pl.Int32)
@@ -200,10 +202,11 @@ def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]
 
 
 def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -> pl.DataFrame:
-    """Return one row per row key. A row has sums, visitors, and the index of its first contribution as `at`.
+    """Return one row per row key.
 
-    Grouping by a number is cheap; grouping by eight texts is expensive. Contributions are therefore grouped by a hash
-    of their row key. If different row keys share a hash, contributions are grouped by the row key itself (rule D0).
+    The columns are the sums, the visitors, and `at`, the index of the row's first contribution. Grouping by a number is
+    cheap; grouping by eight texts is expensive. Contributions are therefore grouped by a hash of their row key. If
+    different row keys share a hash, contributions are grouped by the row key itself (rule D0).
     """
     texts = [name for name in _TEXTS if contributions[name].null_count() < contributions.height]
     keys = _keys(contributions, texts) & np.uint64((1 << hash_bits) - 1)
@@ -238,7 +241,7 @@ def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
 
 
 def _have_distinct_keys(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
-    """Return whether each contribution has the same row key as the contribution at the index in `first`."""
+    """Return whether each contribution has the row key of the contribution to which `first` points."""
     for name in _NUMBERS:
         values = contributions[name].to_numpy()
         if (values[first] != values).any():

@@ -1,7 +1,7 @@
 """Assigns numbers to a partition's sites. Keeps the sites' rules that a step needs (journey step 5).
 
-The caller reads the policies from the site directory. A policy is fixed before it takes effect (rules §4). A replay
-therefore sees the same policies.
+The caller reads the policies from the site directory. After a policy takes effect, it no longer changes (rules §4). A
+replay therefore uses the same policies as the first run.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Sites:
         self.add(dict.fromkeys(names, DEFAULT_RULES))
 
     def add(self, rules: Mapping[str, SiteRules]) -> None:
-        """Add sites that are new. Update the rules of all other sites."""
+        """Add the new sites in `rules`. For sites that are already known, replace the rules."""
         fresh = self.unknown(list(rules))
         for name in fresh:
             self._numbers[name] = len(self.names)
@@ -116,11 +116,12 @@ class Sites:
     def by_rules(self, numbers: I32Array, first: int, last: int) -> list[tuple[BuildingRules, BoolArray | None]]:
         """Return the distinct rules for visits that begin in [first, last] (UTC ms).
 
-        Each comes with a mask of its sites. Sites share their rules if their policies differ only outside this time.
-        The number of groups therefore does not grow with the number of sites.
+        If two sites' policies are equal from `first` to `last`, the sites share a BuildingRules value. The number of
+        returned values therefore does not grow with the number of sites.
 
         Returns:
-            The rules and the mask (n,). If all sites share the rules, the mask is None.
+            The BuildingRules values, each with a mask (n,) that is true for the sites with this value. If a single
+            value applies to all sites, the mask is None.
         """
         rules_of = self._rules_of[numbers]
         groups: dict[BuildingRules, list[int]] = {}

@@ -1,8 +1,9 @@
 """Converts a partition's state to bytes and back (journey step 6, architecture A5).
 
-A snapshot contains the whole state except the kept hits and their ids. These are read from the log again. About the
-kept hits, a snapshot states only which hits are copies and which wait for settlement. Each logic version has its own
-snapshots. A snapshot in an unknown format is ignored. The state can be rebuilt from the log.
+A snapshot contains the whole state except the kept hits and their ids, which are read from the log again. For kept
+hits, a snapshot states only which hits are copies and which hits wait for settlement. A snapshot of hits is used only
+under the logic version that built the state. A snapshot in an unknown format is ignored, because the state can be
+rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from processor.stream.live.sites import Sites
 from processor.stream.live.state import LiveState
 from processor.stream.live.visit_table import VisitColumns
 
-_FORMAT: Final = b"HMS3"  # format 2 added sums by currency, format 3 row digests with a secret
+_FORMAT: Final = b"HMS3"  # format 2 added sums by currency; format 3 added row digests that are keyed with a secret
 _READ: Final = (_FORMAT, b"HMS2")
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
@@ -168,7 +169,7 @@ def joined(chunks: Sequence[bytes]) -> bytes:
 def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
     """Return the log time of the first record with kept hits.
 
-    If an older snapshot does not contain this time, return 0.
+    If the snapshot is too old to contain this log time, return 0.
     """
     numbers = tables["numbers"]
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
@@ -182,7 +183,7 @@ def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
 def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
     """Return the kept hits that wait for settlement: the row numbers, keyed by record offset.
 
-    Older snapshots list no such hits.
+    Snapshots of older versions do not list waiting hits.
     """
     return _by_offset(tables["waiting"]) if "waiting" in tables else {}
 
@@ -208,7 +209,8 @@ def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
     """Return the epoch's sums.
 
-    Digests in format 2 were computed without the secret. Such digests are marked, because they cannot confirm a day.
+    In format 2, row digests were computed without the mesh secret. Digests without the secret are marked, because
+    settlement can confirm a day only with keyed digests.
     """
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:

@@ -53,14 +53,15 @@ class LiveState:
         log_time: the last record's log time in ms.
         ended_through: all visits that ended before this log time (ms) have been counted as ended.
         written: the last record's write timestamp in µs (architecture A6).
-        horizon: an event time in ms. Hits at or after the horizon are kept individually. The bases represent earlier
-            hits. No on-time hit is earlier than the horizon.
+        horizon: an event time in ms. Hits at or after the horizon are kept individually. Before the horizon, only the
+            `pinned` hits and the visits that were open at the horizon (`Timelines.bases`) are kept. No on-time hit is
+            earlier than the horizon.
         sites: the sites with their numbers and rules.
         interned: the numbers of texts and dimension tuples.
         timelines: the timelines whose visits can still change.
         closing: visits that have not ended yet although another visit follows in their timeline.
-        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view. The first view will change the
-            hits' landing page.
+        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view. When a visit gets its first view,
+            the landing page of the visit's pinned hits changes.
         ids: a filter that contains the kept hits' ids.
         kept: the kept hits.
         texts: the texts in kept hits that are not folded into `(other)`.

@@ -1,9 +1,10 @@
 """Applies steps. A step turns a partition's records into signed rows (journey step 5, A5 to A8, rules S7, T4, D5).
 
 `prepare` decides whether hits are history hits, copies, late hits or on-time hits. `prepare` assigns numbers to new
-sites. It changes nothing else in the state. `apply` changes the state and returns the rows to emit. Between the two
-calls, the caller must determine which claims on orders and refunds win (rule D3). All records of a step must belong to
-the same epoch. How an epoch's records are divided into steps changes neither the state nor the net sum of the rows.
+sites, but changes nothing else in the state. `apply` changes the state and returns the rows to emit. Between `prepare`
+and `apply`, the caller must determine which claims on orders and refunds win (rule D3). All records of a step must
+belong to the same epoch. How an epoch's records are divided into steps changes neither the state nor the net sum of the
+rows.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Prepared:
 
     @property
     def claiming(self) -> BoolArray:
-        """Whether each row claims an order or a refund (n,). False for every copy."""
+        """Whether each row claims an order or a refund (n,). A copy never claims an order or a refund."""
         is_order = (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null()
         claims = (is_order | claims_refund()) & ~pl.col("is_copy")
         claiming: BoolArray = self.rows.select(claims).to_series().to_numpy()
@@ -85,7 +86,7 @@ class Stepped:
     """The result of a step.
 
     Attributes:
-        rows: the signed rows. They must be committed together with the partition's position.
+        rows: the signed rows, which must be committed together with the partition's position.
         due: the final values of the previous epoch; None if no epoch ended.
         counts: the number of hits that took each path.
         waiting: the ledger entries (LEDGER_COLUMNS) for the epoch's hits that wait for settlement; None if the step
@@ -99,11 +100,11 @@ class Stepped:
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify the records' hits. New sites get numbers. Nothing else in the state changes.
+    """Classify the records' hits and assign numbers to new sites, without any other change to the state.
 
     Args:
         state: the state after all earlier records.
-        records: the step's records. Their epoch must not be before the state's epoch.
+        records: the step's records, whose epoch must not be before the state's epoch.
         rules: the rules of every site that is new to the state. Rules of further sites may be included.
     """
     known = placed(state, records, rules)
@@ -145,10 +146,10 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     """Apply the records to the state. Return the rows and values to emit.
 
     Args:
-        state: the state. It must not have changed since `prepare`.
+        state: the state, which must not have changed since `prepare`.
         prepared: the result of `prepare`.
         wins: whether each row's claim on an order or a refund wins (n,).
-        is_redo: whether the records have been applied before. The steps may have been divided differently.
+        is_redo: whether the records have been applied before, perhaps divided into other steps.
     """
     due = _enter_epoch(state, prepared.records)
     _move_position(state, prepared.records.ends)
@@ -176,7 +177,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
 
 
 def _enter_epoch(state: LiveState, records: RecordsOf) -> DueValues | None:
-    """If the records begin a new epoch, begin the epoch. Return the previous epoch's final values.
+    """If the records begin a new epoch, begin this epoch and return the final values of the previous epoch.
 
     Otherwise return None.
     """

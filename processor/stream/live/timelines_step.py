@@ -1,9 +1,10 @@
 """Updates visits with new on-time hits. Each timeline takes a fast or a slow path (journey step 5, architecture A7).
 
-A timeline takes the fast path if all its new hits are later than all hits that were processed before. The current visit
-is then enough to continue. On the slow path, the timeline's kept hits are read. The timeline's visits are built twice:
-with and without the new hits. Building starts from the visit that was open at the horizon. The difference is emitted.
-This module decides which timelines take which path.
+A timeline takes the fast path if all its new hits are later than all hits that were processed before. On the fast path,
+only the timeline's current visit is needed. On the slow path, the timeline's kept hits are read. The timeline's visits
+are built twice: with and without the new hits. The horizon is the earliest event time that an on-time hit can have.
+Building starts from the visit that was open at the horizon. The step emits the difference between the visits with and
+without the new hits. This module decides which timelines take which path.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions
 
     Args:
         state: the partition's state. The caller has already set the state's log time to the step's log time.
-        hits: KEPT_COLUMNS: on time, not offline, no copies.
+        hits: the new hits, with KEPT_COLUMNS. All hits are on time, and none is offline or a copy.
         contributions: receives the contributions of the hits and of their visits.
     """
     if hits.is_empty():
@@ -59,8 +60,8 @@ class _Touched:
         slots: the timelines' slots; new timelines already have slots.
         latest: the event time of each timeline's latest new hit.
         slow: whether each timeline takes the slow path.
-        lands_only: whether each timeline takes the slow path for one reason only: the first view of its visit arrives.
-        is_first_after_horizon: whether all earlier on-time hits of each timeline are before the horizon.
+        lands_only: whether each timeline takes the slow path only because the first view of its visit arrives.
+        is_first_after_horizon: whether each timeline gets its first hit at or after the horizon in this step.
         timeline_of: (n,) index of each hit's timeline in `keys`.
     """
 
@@ -103,7 +104,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
 
 
 def _keep_bases(state: LiveState, touched: _Touched) -> None:
-    """If a timeline gets its first hit after the horizon now, save the timeline's open visit as its base."""
+    """For each timeline that gets its first hit after the horizon in this step, save the open visit as the base."""
     now = state.timelines.now
     slots = touched.slots[touched.is_first_after_horizon]
     slots = slots[(now.hits[slots] > 0) & (now.deadline[slots] >= state.horizon)]
@@ -151,18 +152,20 @@ def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """The first hit from which each timeline is rebuilt (k,). The timelines are sorted by key.
+    """For each timeline, the first hit from which the timeline is rebuilt.
 
-    A timeline may take the slow path only because a visit's first view arrives. Its new hits are then later than all
-    processed hits, and no other visit changes. If only a first view arrives, rebuilding starts at this visit. The
-    visitor may have a million earlier hits.
+    Each array has the shape (k,), and is sorted by timeline key.
+
+    If a timeline takes the slow path only because a visit's first view arrives, all its new hits are later than its
+    processed hits. Only the visit with the new view changes, so rebuilding starts at this visit. The visitor may have a
+    million hits in earlier visits.
 
     Attributes:
         keys: timeline keys, in ascending order.
         slots: timeline slots.
-        since: the event time of the first hit that is needed; at least the horizon.
-        first_hash: the hit_hash of the first hit that is needed. Hits at the same time with a smaller hash belong to
-            the previous visit.
+        since: the event time of the first hit from which the timeline is rebuilt; never before the horizon.
+        first_hash: the hit_hash of the first hit from which the timeline is rebuilt. If a hit has the event time
+            `since` but a smaller hash, the hit belongs to the previous visit.
     """
 
     keys: U64Array
@@ -192,10 +195,10 @@ def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
 
 
 def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
-    """Return whether each closing visit was rebuilt.
+    """Return whether each visit in `state.closing` was rebuilt.
 
-    If a timeline was rebuilt from the horizon, its base was rebuilt. Every visit whose last hit is at or after the
-    horizon was rebuilt too.
+    If a timeline was rebuilt from the horizon, two kinds of visits were rebuilt: the visit that was open at the
+    horizon, and every visit whose last hit is at or after the horizon.
     """
     closing = state.closing
     since = closing.last >= state.horizon
@@ -205,7 +208,7 @@ def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolAr
 
 
 def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
-    """Return the kept hits from which these timelines are rebuilt."""
+    """Return the kept hits from which the timelines in `begin` are rebuilt."""
 
     def are_late_enough(keys: U64Array, times: I64Array) -> BoolArray:
         return begin.are_needed(keys, times, np.full(len(keys), np.iinfo(np.uint64).max))
@@ -217,13 +220,13 @@ def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
 
 
 def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
-    """Return the bases in these slots: the visits that were open at the horizon."""
+    """Return the bases of the timelines in `slots`: the visits that were open at the horizon."""
     places = state.timelines.base[slots]
     return state.timelines.bases.take(places[places >= 0].astype(np.int64))
 
 
 def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contributions) -> None:
-    """Retract the contributions of hits whose dimensions changed. Add these contributions under the new dimensions."""
+    """Move the contributions of hits whose dimensions changed from the old dimensions to the new dimensions."""
     moved = np.flatnonzero(old != new)
     if len(moved):
         contributions.of_hits += taken_back(hits[moved], old[moved])
@@ -231,7 +234,7 @@ def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contr
 
 
 def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
-    """Return the pinned hits in these open visits. Also return the index in `bases` of each hit's visit."""
+    """Return the pinned hits of the visits `bases`, and for each hit, the index in `bases` of the hit's visit."""
     order = np.argsort(bases.key)
     keys = state.pinned["key"].to_numpy()
     found = np.searchsorted(bases.key[order], keys)
@@ -249,7 +252,7 @@ def _dims_of_bases(built: Built, of_base: I64Array) -> I32Array:
 
 
 def _keep_now(state: LiveState, built: Built) -> None:
-    """Store each timeline's latest visit. Also store earlier visits that have not ended yet."""
+    """Store each timeline's latest visit, and all earlier visits that have not ended yet."""
     last = built.is_last()
     newest = built.visits.take(last)
     state.timelines.now.put(state.timelines.find(newest.key), newest)

@@ -44,9 +44,9 @@ class VisitColumns:
         start: the first hit's event time in ms.
         first_hash: the first hit's hit_hash.
         last: the last hit's event time, ms.
-        deadline: `last` + the gap in the site's policy, in ms. The visit has ended when the log time is greater than
-            the deadline.
-        hits: the number of hits. 0 means that there is no visit: the timeline has only orphans.
+        deadline: the sum of `last` and the gap in the site's policy, in ms. The visit has ended when the log time is
+            greater than `deadline`.
+        hits: the visit's number of hits; 0 if the timeline has only orphans and no visit.
         acts: the number of interactive hits.
         views: the number of page and screen views.
         campaign: the hash of the visit's current campaign; 0 = none.
@@ -92,7 +92,7 @@ class VisitColumns:
         return VisitColumns(**{name: getattr(self, name)[places] for name in _TYPES})
 
     def put(self, places: I64Array, visits: VisitColumns) -> None:
-        """Replace the visits at these places. The places must be distinct."""
+        """Replace the visits at the given places, which must be distinct."""
         for name in _TYPES:
             getattr(self, name)[places] = getattr(visits, name)
 
@@ -115,9 +115,10 @@ class Timelines:
 
     Attributes:
         now: each slot's latest visit.
-        seen: the latest event time in ms of each slot's on-time hits. Orphans are included.
-        base: for each slot, the index in `bases` of the visit that was open at the horizon. The index is −1 if there is
-            no such visit. It is also −1 if `seen` is before the horizon; `now` is then the base.
+        seen: the latest event time in ms of each slot's on-time hits, including orphans.
+        base: for each slot, the index in `bases` of the visit that was open at the horizon. If no visit was open at the
+            horizon, the index is −1. If `seen` is before the horizon, the index is also −1, and the visit in `now`
+            takes the place of a base.
         bases: the visits that were open at the horizon, in their state at the horizon.
     """
 
@@ -135,7 +136,7 @@ class Timelines:
 
     @property
     def now(self) -> VisitColumns:
-        """The latest visit in each slot, as views of the columns. Writing to a view changes the visit."""
+        """The latest visit in each slot. The arrays are NumPy views: writing to an array changes the visits."""
         return VisitColumns(
             **{field.name: getattr(self._now, field.name)[: self._count] for field in fields(VisitColumns)}
         )
@@ -147,7 +148,7 @@ class Timelines:
 
     @property
     def base(self) -> I32Array:
-        """Each slot's index in `bases`, −1 for none. Callers may change the array."""
+        """Each slot's index in `bases`; −1 if the slot has no base. Callers may change the array."""
         return self._base[: self._count]
 
     def find(self, keys: U64Array) -> I64Array:
@@ -173,7 +174,7 @@ class Timelines:
         self.bases = VisitColumns.concat(self.bases, bases)
 
     def keep_only(self, alive: BoolArray) -> None:
-        """Drop all slots that are not `alive`. Drop bases that no slot uses."""
+        """Drop all slots that are not `alive`. Also drop each visit in `bases` to which no slot refers."""
         now, seen, base = self.now.take(alive), self.seen[alive], self.base[alive]
         with_base = np.flatnonzero(base >= 0)
         self.bases = self.bases.take(base[with_base].astype(np.int64))

@@ -1,9 +1,9 @@
-"""Decides which hits of a step wait for settlement (journey step 5, rule S9). This bounds the work per visitor.
+"""Bounds the work per visitor: decides which hits of a step wait for settlement (journey step 5, rule S9).
 
 A hit takes the slow path if an earlier record contains a hit of the same timeline at the same time or later. The cost
 of the slow path grows with the visitor's kept hits. If a visitor has too many kept hits, further hits that would take
-the slow path wait for settlement. Until settlement, a waiting hit counts in hit metrics but belongs to no visit. The
-decision depends only on the records in log order. The same hits therefore wait, however records are divided into steps.
+the slow path wait for settlement. Until settlement, a waiting hit counts in hit metrics but belongs to no visit. Which
+hits wait depends only on the records in log order, and not on how records are divided into steps.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
 
 
 def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int) -> BoolArray:
-    """Return which hits wait.
+    """Return whether each hit waits for settlement (n,). A hit waits if `forms` is true and two conditions hold.
 
-    A hit that forms visits waits if two conditions hold. First, an earlier record contains a hit of the same timeline
-    at the same time or later. Second, the hit's visitor already has at least `limit` kept hits.
+    First, an earlier record contains a hit of the same timeline at the same time or later. Second, the hit's visitor
+    already has at least `limit` kept hits.
 
     Args:
         hits: the hits in log order, with the columns key, offset, event_time, visitor and forms (n,).
@@ -80,7 +80,7 @@ def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int
 
 
 def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Array:
-    """Return the timelines with a hit that is not later than an earlier hit in the log, in the state or in the step."""
+    """Return the timelines in which a new hit is not later than every hit that precedes it in the log."""
     order = np.argsort(keys, kind="stable")
     ordered, ordered_times = keys[order], times[order]
     is_first = np.ones(len(order), np.bool_)

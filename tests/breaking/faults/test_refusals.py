@@ -28,9 +28,9 @@ REFUSED_S: Final = 20.0
 HITS_PER_S: Final = 2_000
 WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
-"""From this time after the first refusal, memory must stay flat.
+"""Time from the first refusal until memory must be flat.
 
-By then, memory includes the decoded current window.
+At the end of this time, memory already contains the decoded current window.
 """
 GROWTH_BYTES: Final = 64 << 20
 """Maximum growth of a process after `SETTLES_S`. A process that kept all later hits in memory would grow far more."""

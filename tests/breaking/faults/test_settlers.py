@@ -65,7 +65,7 @@ def test_settlers_share_the_site_days_and_the_sites_of_a_dead_settler_are_taken_
 
 
 def one_site_of_each_bucket() -> Iterator[str]:
-    """Yield one site per bucket. Settlers with equally many buckets therefore have equally many sites."""
+    """Yield one site per bucket, so that settlers with equally many buckets have equally many sites."""
     found = set[int]()
     for site in (f"merchants/demo/sites/shared-{number}" for number in count()):
         if len(found) == SITE_BUCKETS:

@@ -7,9 +7,10 @@ The tests cover these failures:
   that the setting FAIL_AT kills the process at the named step.
 - `test_random`: processor, collector or both die at random under load.
 - `test_doubt`: a commit is aborted, or its outcome is unknown.
-- `test_zombies`: a processor is suspended after a step of its commit, and another processor takes over. The other
-  processor is in the same process or in a second process.
-- `test_partials`: a run writes partials and crashes. The redo then groups the epoch's records in another way.
+- `test_zombies`: a processor is suspended after a step of its commit, and another processor takes over. The second
+  processor runs in the same operating-system process as the first processor, or in another.
+- `test_partials`: a run writes partials and crashes. After the crash, a new run divides the epoch's records into other
+  steps.
 
 After each failure, `tests/support/kill_checks.py` checks three facts: the ledger is exact, every acknowledged hit is
 counted once, and the rows equal the rows of the reference.

@@ -13,8 +13,8 @@ from tests.support.servers import Meshes
 STEP_OF_EVERY_RUN = (CommitStep.TRANSACTION,)
 """The steps after which `make test` kills a processor on real servers.
 
-After these steps, only the partials are missing. On files, `make test` kills the processor after each step in turn.
-Only the long tests kill a processor on servers after other steps.
+If the processor dies after one of these steps, only the partials are missing. On files, `make test` kills the processor
+after each step in turn. On servers, only the long tests kill the processor after the other steps.
 """
 
 
@@ -22,7 +22,10 @@ LONG_ON_SERVERS = frozenset({"test_random.py", "test_zombies.py"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark kills after any other step as `long`. On real servers, also mark random kills and the tests with zombies."""
+    """Mark a test as `long` if the test kills the processor after other steps than `make test`.
+
+    On real servers, also mark random kills and the tests with zombies.
+    """
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         on_servers = parameters.get("store_url") == "servers"

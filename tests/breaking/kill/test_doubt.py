@@ -64,8 +64,7 @@ def assert_recovers(mesh: LiveMesh, fuse: Fuse, chances: int, error: type[Hitmes
         mesh.runner.step(0.0)
     committed = mesh.stores.outbox.committed()
     assert (committed != before) == (chances == AFTER)
-    # The input may cross the end of an epoch. In this case, only the records before the end of the epoch were
-    # processed.
+    # If the input crosses the end of an epoch, the step has processed only the records before the end of the epoch.
     ends = log_ends(mesh.stores)
     unread = sum(ends[partition] - at.next_offset for partition, at in committed.items())
     assert sum(iter(lambda: mesh.runner.step(0.0), 0)) == unread

@@ -57,10 +57,7 @@ def a_view(minute: float, origin: Origin = DIRECT) -> RefHit:
 
 
 def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tmp_path: Path) -> None:
-    """The redo processes both records in a single step.
-
-    In this step, the visit never ends and the cell does not change.
-    """
+    """The redo processes both records in a single step, so the visit never ends and the cell does not change."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.append([a_view(0), a_view(1)], 0)
         mesh.step()
@@ -77,7 +74,10 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
 
 
 def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_moved(tmp_path: Path) -> None:
-    """The hit in the middle moves from the newsletter's visit to the advert's visit and back. A redo sees no move."""
+    """The hit in the middle moves from the newsletter's visit to the advert's visit and back.
+
+    If all hits are processed in a single step, the hit does not move.
+    """
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.advance_to(NOON + 20 * MINUTE)
         mesh.append([a_view(0, NEWSLETTER), a_view(10)], 0)

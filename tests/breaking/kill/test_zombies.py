@@ -52,7 +52,7 @@ Visible = tuple[
 
 
 class Sleeper:
-    """Suspend the runner when it first completes the given step. Run other actions before the runner continues."""
+    """Suspend the runner when it first completes the given step, and call `meanwhile` before the runner continues."""
 
     def __init__(self, step: CommitStep, meanwhile: Callable[[], None]) -> None:
         self._step = step
@@ -124,8 +124,8 @@ def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
 def visible(mesh: LiveMesh) -> Visible:
     """Return all state that a writer could have changed.
 
-    The number of visitors who left a cell is omitted. This number depends on how records are divided into steps.
-    Readers only check whether the number is 0.
+    The number of visitors who left a cell is omitted, because it depends on how records are divided into steps. Readers
+    of the partials only check whether the number is 0.
     """
     stores = mesh.stores
     partials = [
@@ -156,7 +156,8 @@ def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(store_
     with Cluster(tmp_path, store_url, heartbeat_s=600.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         cluster.collector.start()
         zombie, successor = cluster.processor, cluster.a_processor("second", node="first")
-        # Suspend the process while it gathers a window. The process then has the hits in memory and holds no lock.
+        # Suspend the process while it gathers a window. While the process gathers a window, it has the hits in memory
+        # and holds no lock.
         zombie.start(WINDOW_MS="4000", MAX_HITS="10000")
         senders.give(first)
         senders.wait_acknowledged()

@@ -1,6 +1,6 @@
 """A power cut kills every service and every server at the same moment, while hits arrive.
 
-Every service and every server is then restarted.
+After the power cut, every service and every server is restarted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Kafka is down for twenty minutes of simulated time.
 
 The edges buffer hits during the outage. After the outage, every hit counts on time. The clock of the collector and the
-edges is in the past. A record's log time is therefore its collect time + 10 minutes (rule L1). The clock of the readers
-must therefore be 10 minutes ahead of the clock of collector and edges.
+edges is in the past, so a record's log time is its collect time + 10 minutes (rule L1). The clock of the readers must
+be 10 minutes ahead of the clock of collector and edges, to agree with the log times.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class FastMesh:
         return all(edge.is_done for edge in self.edges.values())
 
     def run_until(self, instant: int) -> None:
-        """Advance by `minutes`, and let all sent hits be acknowledged in each minute."""
+        """Advance minute by minute to `instant`. In each minute, wait until all sent hits are acknowledged."""
         while self.clock.now() < instant:
             self.minute()
             eventually(self.pump, "edges have nothing left", DONE_S)

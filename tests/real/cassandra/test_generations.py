@@ -1,4 +1,4 @@
-"""Test Generations on Cassandra beyond the port's contract: unknown outcomes, stored carries, and cached reads."""
+"""Test how Cassandra stores generations: unknown outcomes of writes, stored carries, and cached reads."""
 
 from __future__ import annotations
 

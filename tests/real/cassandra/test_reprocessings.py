@@ -1,4 +1,4 @@
-"""Test reprocessings on Cassandra beyond the port: pieces, interrupted writes, clocks, and unknown outcomes."""
+"""Test how Cassandra stores reprocessings in pieces, with interrupted writes, wrong clocks and unknown outcomes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ from tests.support.waiting import eventually
 
 SITE, DAY, DAY_MS, CELL_MS = "merchants/m/sites/shop", 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS
-LARGE = 30_000  # so many visitors that their sketch is an estimate
+LARGE = 30_000  # with this number of visitors, a sketch is an estimate
 
 
 def a_sketch(first: int, count: int) -> bytes:
@@ -217,7 +217,10 @@ def stored_rows(client: DruidClient, source: str, site: str) -> int:
 
 
 def merge(client: DruidClient, servers: Servers) -> None:
-    """Hand off the rows of all tasks, and merge segments as Druid does after two days. Block until both are done."""
+    """Hand off the rows of all tasks, then merge segments as Druid does after two days.
+
+    Block until the segments are merged.
+    """
     source, spec = servers.data_source(RowSource.TRAFFIC), compaction(servers, RowSource.TRAFFIC)
     supervisor = f"/druid/indexer/v1/supervisor/{source}"
     reading = client.coordinator("GET", f"{supervisor}/status")["payload"]["activeTasks"]

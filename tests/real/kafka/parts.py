@@ -98,7 +98,7 @@ class Parts:
         ]
 
     def hits(self) -> int:
-        """Return the number of hits that the committed rows in the rollups topic add up to."""
+        """Return the sum of `hits` over all committed rows in the rollups topic."""
         return sum(line.get("hits", 0) for partition_lines in self.lines(RowSource.TRAFFIC) for line in partition_lines)
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def hears_of_a_move(reader: KafkaLogReader) -> bool:
 
 
 def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
-    """Let the member `beside` take part in a rebalance. `joining` waits for this rebalance.
+    """Let the group member `beside` take part in the rebalance for which `joining` waits.
 
     Return whether the joining member has joined. Kafka may inform either member first.
     """
@@ -164,7 +164,7 @@ def test_reader_without_partitions_waits_for_some(parts: Parts) -> None:
 
 
 def test_reader_that_sends_heartbeats_keeps_its_partitions_and_a_silent_reader_loses_them(parts: Parts) -> None:
-    """Rebuilding a state with tens of millions of hits takes minutes. During this time, the reader polls nothing."""
+    """Rebuilding a state with tens of millions of hits takes minutes, in which the reader polls nothing."""
     parts.append(0, b"1", b"2", b"3")
     living = parts.reader("a", group="living", max_silence_s=15.0)
     silent = parts.reader("b", group="silent", max_silence_s=15.0)

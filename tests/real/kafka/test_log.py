@@ -63,7 +63,7 @@ def test_offset_is_found_in_kafkas_own_index_of_times(parts: Parts) -> None:
 
 
 def test_log_time_in_the_middle_of_a_log_is_that_of_a_reader_from_its_start(parts: Parts) -> None:
-    # The collect times of these records decrease. Log time does not decrease, because it is a running maximum.
+    # The collect times of the test's records decrease. Log time does not decrease, because it is a running maximum.
     records = [a_record(b"v", collected=NOON - number) for number in range(30)]
     for record in records:
         parts.log.append(Topic.HITS, 0, record)

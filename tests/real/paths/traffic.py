@@ -39,7 +39,7 @@ AWAKE: Final = tuple(
 )
 """The ranges [start, end) in which hits happen and arrive.
 
-The ranges are short, because streaming each quarter-hour takes time.
+The ranges are short, because the stream needs time for each quarter-hour with hits.
 """
 CLOSED: Final = START + DAY_MS + CLOSED_AFTER_MS
 HISTORY_SHARE: Final = 0.02

@@ -1,8 +1,8 @@
-"""A mesh on servers and a mesh in memory. Both append the same hits at the same log times to the same partitions.
+"""A mesh on servers and a mesh in memory.
 
-The collect times of the hits lie far in the past. In Kafka, a hit's log time is therefore its collect time + 10 minutes
-(rule L1). In memory, log time is the time of the mesh's clock. The clock of the mesh in memory is therefore 10 minutes
-ahead.
+Both meshes append the same hits to the same partitions at the same log times. The collect times of the hits lie far in
+the past, so in Kafka a hit's log time is its collect time + 10 minutes (rule L1). In memory, log time is the time of
+the mesh's clock, so the clock of the mesh in memory is 10 minutes ahead.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
 """Time span per record.
 
-The span is so short that hits are on time. Shuffling and the log may each delay a hit by ten minutes.
+The span is short, so that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
 """
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
 
 
 class Twin(LiveMesh):
-    """One of the two meshes.
+    """Either the mesh on servers or the mesh in memory.
 
     A step of a mesh ends when all appended records are committed. A commit takes some time on servers.
     """

@@ -193,9 +193,9 @@ class SendHitsResponse(_message.Message):
     ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
     REJECTED_COUNT_FIELD_NUMBER: _builtins.int
     accepted_count: _builtins.int
-    """Hits that are durable in the log."""
+    """Number of hits that are durable in the log."""
     rejected_count: _builtins.int
-    """Hits that were refused permanently."""
+    """Number of hits that were refused permanently."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitIssue]:
         """Hits with the outcome WARNED, REJECTED or RETRY."""
@@ -410,7 +410,7 @@ class Ack(_message.Message):
     acked_through: _builtins.int
     """Every batch up to this number is acknowledged: each hit is durable or was listed in `issues`."""
     accepted_count: _builtins.int
-    """Hits that this message acknowledges as durable."""
+    """Number of hits that this message acknowledges as durable."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitIssue]:
         """Hits with the outcome WARNED, REJECTED or RETRY."""
@@ -460,7 +460,7 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 @_typing.final
 class GoAway(_message.Message):
     """Announces the end of the stream. The client should send no new batch and wait for the outstanding acknowledgements.
-    Then the client should open a new stream, which may reach another collector.
+    After the last acknowledgement, the client should open a new stream, which may reach another collector.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -502,8 +502,8 @@ class HitIssue(_message.Message):
     RETRY_DELAY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Number of the batch on the stream. The field is not set in responses to unary calls, because such a call has a
-    single batch.
+    """Number of the batch on the stream. The field is not set in responses to unary calls, because a unary call has
+    a single batch.
     """
     index: _builtins.int
     """Index of the hit in the batch. If not set, the issue concerns the whole batch."""
@@ -569,8 +569,8 @@ class Receipt(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     LOG_TIME_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Number of the batch on the stream. The field is not set in responses to unary calls, because such a call has a
-    single batch.
+    """Number of the batch on the stream. The field is not set in responses to unary calls, because a unary call has
+    a single batch.
     """
     topic: _builtins.str
     """The topic."""

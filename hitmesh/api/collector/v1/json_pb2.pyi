@@ -30,9 +30,9 @@ class SendJsonHitsResponse(_message.Message):
     ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
     REJECTED_COUNT_FIELD_NUMBER: _builtins.int
     accepted_count: _builtins.int
-    """Hits that are durable in the log."""
+    """Number of hits that are durable in the log."""
     rejected_count: _builtins.int
-    """Hits that were refused permanently."""
+    """Number of hits that were refused permanently."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[_collector_pb2.HitIssue]:
         """Hits with the outcome WARNED, REJECTED or RETRY."""

@@ -49,8 +49,8 @@ class JsonCollectorServiceServicer:
 
     def SendJsonHits(self, request, context):
         """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
-        message Hit, only this hit is refused. `issues` then contains the hit's index. With a merchant-wide key, metadata
-        `hitmesh-site` must name the site.
+        message Hit, only this hit is refused. `issues` contains the index of the refused hit. With a merchant-wide key,
+        metadata `hitmesh-site` must name the site.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

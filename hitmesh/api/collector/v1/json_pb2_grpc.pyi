@@ -36,8 +36,8 @@ class JsonCollectorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JsonCollectorServiceAsyncStub: ...
     SendJsonHits: _grpc.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _json_pb2.SendJsonHitsResponse]
     """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
-    message Hit, only this hit is refused. `issues` then contains the hit's index. With a merchant-wide key, metadata
-    `hitmesh-site` must name the site.
+    message Hit, only this hit is refused. `issues` contains the index of the refused hit. With a merchant-wide key,
+    metadata `hitmesh-site` must name the site.
     """
 
 @_typing.type_check_only
@@ -47,8 +47,8 @@ class JsonCollectorServiceAsyncStub(JsonCollectorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendJsonHits: _aio.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _json_pb2.SendJsonHitsResponse]  # type: ignore[assignment]
     """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
-    message Hit, only this hit is refused. `issues` then contains the hit's index. With a merchant-wide key, metadata
-    `hitmesh-site` must name the site.
+    message Hit, only this hit is refused. `issues` contains the index of the refused hit. With a merchant-wide key,
+    metadata `hitmesh-site` must name the site.
     """
 
 class JsonCollectorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -61,8 +61,8 @@ class JsonCollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_json_pb2.SendJsonHitsResponse, _abc.Awaitable[_json_pb2.SendJsonHitsResponse]]:
         """Accepts a HitBatch as JSON, at most 1 MiB, and responds like SendHits. If the JSON of a hit does not match the
-        message Hit, only this hit is refused. `issues` then contains the hit's index. With a merchant-wide key, metadata
-        `hitmesh-site` must name the site.
+        message Hit, only this hit is refused. `issues` contains the index of the refused hit. With a merchant-wide key,
+        metadata `hitmesh-site` must name the site.
         """
 
 def add_JsonCollectorServiceServicer_to_server(servicer: JsonCollectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -120,7 +120,7 @@ class AdminServiceServicer:
     def ScheduleVisitPolicy(self, request, context):
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
         call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
-        of the later change applies from the first day of the later change on. The call is idempotent and never changes
+        of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
         settled days. The caller needs a server key for all sites of the merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

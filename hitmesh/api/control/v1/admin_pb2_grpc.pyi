@@ -46,7 +46,7 @@ class AdminServiceStub:
     ScheduleVisitPolicy: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
     call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
-    of the later change applies from the first day of the later change on. The call is idempotent and never changes
+    of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
     settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
@@ -83,7 +83,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ScheduleVisitPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.ScheduleVisitPolicyRequest, _admin_pb2.ScheduleVisitPolicyResponse]  # type: ignore[assignment]
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
     call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
-    of the later change applies from the first day of the later change on. The call is idempotent and never changes
+    of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
     settled days. The caller needs a server key for all sites of the merchant.
     """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
@@ -141,7 +141,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ScheduleVisitPolicyResponse, _abc.Awaitable[_admin_pb2.ScheduleVisitPolicyResponse]]:
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
         call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
-        of the later change applies from the first day of the later change on. The call is idempotent and never changes
+        of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
         settled days. The caller needs a server key for all sites of the merchant.
         """
 

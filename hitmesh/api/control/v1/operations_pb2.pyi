@@ -67,8 +67,8 @@ class LedgerTotals(_message.Message):
     IMBALANCE_FIELD_NUMBER: _builtins.int
     imbalance: _builtins.int
     """The imbalance is 0 if received = rejected + accepted in every 15-minute cell of collect time, and if accepted =
-    accepted_by_day over all time. Otherwise the imbalance is the number of missing or surplus hits, plus 1 for each
-    checksum that differs.
+    accepted_by_day over all time. If an equation does not hold, the imbalance is the number of missing or surplus
+    hits, plus 1 for each checksum that differs.
     """
     @_builtins.property
     def received(self) -> Global___LedgerCount:
@@ -135,11 +135,13 @@ class LedgerDay(_message.Message):
     excluded: _builtins.int
     """Hits excluded by default (bots, referrer spam, exclusion rules)."""
     imbalance: _builtins.int
-    """The imbalance is 0 if accepted = counted + duplicate + excluded + erased + pending. Otherwise the imbalance is the
-    number of missing or surplus hits, plus 1 for each checksum that differs.
+    """The imbalance is 0 if accepted = counted + duplicate + excluded + erased + pending. If the equation does not hold,
+    the imbalance is the number of missing or surplus hits, plus 1 for each checksum that differs.
     """
     erased: _builtins.int
-    """Hits of erased visitors. The content of these hits is removed; their number and checksums remain."""
+    """Hits of erased visitors. The content of erased hits is removed, but the number and the checksums of erased hits
+    remain.
+    """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -154,7 +156,7 @@ class LedgerDay(_message.Message):
 
     @_builtins.property
     def pending(self) -> Global___LedgerCount:
-        """Hits that are stored, but do not count before the day's next settlement."""
+        """Hits that are stored, but count only after the day's next settlement."""
 
     def __init__(
         self,
@@ -234,7 +236,7 @@ class GetLedgerResponse(_message.Message):
     site: _builtins.str
     """The site."""
     omitted_days: _builtins.int
-    """Number of days that have hits but are not in `days`. `imbalance` includes these days."""
+    """Number of days that have hits but are not in `days`. `imbalance` also includes the days that are not in `days`."""
     imbalance: _builtins.int
     """Sum of the imbalances of the totals and of all days; 0 means that every hit is accounted for. The imbalance may
     briefly differ from 0 while hits are in transit between stores.
@@ -242,10 +244,10 @@ class GetLedgerResponse(_message.Message):
     data_version: _builtins.str
     """Version of the site's metric values, as in reports."""
     pending_hits: _builtins.int
-    """Number of hits, over all days, that are stored but do not count before the next settlement."""
+    """Number of hits, over all days, that are stored but count only after the next settlement."""
     unread_hits: _builtins.int
-    """Number of the site's acknowledged hits that the live stream has not read yet. No other field of this message counts
-    these hits.
+    """Number of the site's acknowledged hits that the live stream has not read yet. The other fields of this message do
+    not count unread hits.
     """
     unread_more: _builtins.bool
     """Whether some unread records were not examined because there are too many. If true, `unread_hits` is a lower bound."""
@@ -259,8 +261,8 @@ class GetLedgerResponse(_message.Message):
 
     @_builtins.property
     def unread_since(self) -> _timestamp_pb2.Timestamp:
-        """Log time of the earliest record with hits that the live stream has not read yet. This record may have only hits of
-        other sites. If not set, the live stream has read every record with hits.
+        """Log time of the earliest record with hits that the live stream has not read yet. All hits in the record may belong
+        to other sites. If not set, the live stream has read every record with hits.
         """
 
     def __init__(
@@ -416,12 +418,12 @@ class DriftDay(_message.Message):
     ROW_MEASURES_FIELD_NUMBER: _builtins.int
     FULL_REFUNDS_FIELD_NUMBER: _builtins.int
     confirmed: _builtins.bool
-    """Whether the live stream's rows were published unchanged."""
+    """Whether settlement published the live stream's rows unchanged."""
     rows_differ: _builtins.bool
-    """Whether any settled row differs from the live stream's row; the digests over all rows are compared."""
+    """Whether the digests over all rows show that any settled row differs from the live stream's row."""
     sketch_provisional: _builtins.bool
-    """Whether the dimension values of a visit changed and a sketch in the live stream still counted the visitor under the
-    earlier values (rule S8).
+    """Whether a sketch in the live stream still counted a visitor under dimension values that the visit no longer has
+    (rule S8).
     """
     full_refunds: _builtins.int
     """Sum in micros, over all currencies, of refunds that were sent without an amount. The live stream counts a refund
@@ -440,7 +442,8 @@ class DriftDay(_message.Message):
     @_builtins.property
     def row_measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """For each stored measure that differs, the value in the metric store minus the live stream's value. A difference
-        means that the metric store lost or doubled rows of the live stream. Settlement then published new rows.
+        means that the metric store lost or doubled rows of the live stream. If any measure differs, settlement published
+        new rows.
         """
 
     def __init__(

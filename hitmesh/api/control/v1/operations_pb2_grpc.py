@@ -64,8 +64,8 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSitelessLedger(self, request, context):
-        """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
-        unless the mesh has open reads.
+        """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
+        operator, unless the mesh has open reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

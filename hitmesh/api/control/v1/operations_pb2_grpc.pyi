@@ -38,8 +38,8 @@ class OperationsServiceStub:
     GetLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]
-    """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
-    unless the mesh has open reads.
+    """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
+    operator, unless the mesh has open reads.
     """
     GetDrift: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]
     """Returns the differences between a site's settled days and the live stream's results for these days."""
@@ -52,8 +52,8 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     GetLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]  # type: ignore[assignment]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]  # type: ignore[assignment]
-    """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
-    unless the mesh has open reads.
+    """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
+    operator, unless the mesh has open reads.
     """
     GetDrift: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]  # type: ignore[assignment]
     """Returns the differences between a site's settled days and the live stream's results for these days."""
@@ -75,8 +75,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.GetSitelessLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetSitelessLedgerResponse, _abc.Awaitable[_operations_pb2.GetSitelessLedgerResponse]]:
-        """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
-        unless the mesh has open reads.
+        """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
+        operator, unless the mesh has open reads.
         """
 
     @_abc_1.abstractmethod

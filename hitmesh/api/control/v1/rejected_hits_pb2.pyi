@@ -99,7 +99,7 @@ class RejectedHit(_message.Message):
     """The hit's id as sent; empty if unknown."""
     hits: _builtins.int
     """Number of refused hits. The number is 1 for a single hit, and 0 for an id collision. If a batch was refused as a
-    whole, it is the number of hits in the batch.
+    whole, the number counts all hits in the batch.
     """
     original: _builtins.bytes
     """The kept bytes, at most 4 KiB. Bytes are kept only for a sample of the refusals, by default for 30 days."""
@@ -133,7 +133,9 @@ class RejectedHit(_message.Message):
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """Time at which the trusted edge received the hit. Without an edge, the time at which the collector received the hit."""
+        """Time at which the trusted edge received the hit. If no edge forwarded the hit, this field has the time at which the
+        collector received the hit.
+        """
 
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:
@@ -244,8 +246,8 @@ class ListRejectedHitsResponse(_message.Message):
     """Token for the next page; empty on the last page."""
     @_builtins.property
     def rejected_hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedHit]:
-        """The refusals. A call reads at most 10,000 refusals. A page may therefore have fewer refusals than `page_size`, or
-        no refusal, although further pages follow.
+        """The refusals. A call reads at most 10,000 refusals, so a page may have fewer refusals than `page_size`, or no
+        refusal, although further pages follow.
         """
 
     def __init__(

@@ -29,8 +29,8 @@ class RejectedHitServiceStub:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
-    report shows.
+    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
+    shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -63,16 +63,17 @@ class RejectedHitServiceServicer:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
-    report shows.
+    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
+    shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
     """
 
     def ListRejectedHits(self, request, context):
-        """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-        time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
+        """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+        sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+        time, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,8 +124,8 @@ class RejectedHitService:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
-    report shows.
+    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
+    shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.

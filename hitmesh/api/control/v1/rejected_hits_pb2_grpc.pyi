@@ -30,8 +30,8 @@ class RejectedHitServiceStub:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
-    report shows.
+    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
+    shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -42,8 +42,9 @@ class RejectedHitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RejectedHitServiceAsyncStub: ...
     ListRejectedHits: _grpc.UnaryUnaryMultiCallable[_rejected_hits_pb2.ListRejectedHitsRequest, _rejected_hits_pb2.ListRejectedHitsResponse]
-    """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-    time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
+    """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+    sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+    time, newest first.
     """
     GetRejectedHit: _grpc.UnaryUnaryMultiCallable[_rejected_hits_pb2.GetRejectedHitRequest, _rejected_hits_pb2.GetRejectedHitResponse]
     """Returns a refusal."""
@@ -57,8 +58,8 @@ class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
-    report shows.
+    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
+    shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -66,8 +67,9 @@ class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListRejectedHits: _aio.UnaryUnaryMultiCallable[_rejected_hits_pb2.ListRejectedHitsRequest, _rejected_hits_pb2.ListRejectedHitsResponse]  # type: ignore[assignment]
-    """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-    time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
+    """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+    sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+    time, newest first.
     """
     GetRejectedHit: _aio.UnaryUnaryMultiCallable[_rejected_hits_pb2.GetRejectedHitRequest, _rejected_hits_pb2.GetRejectedHitResponse]  # type: ignore[assignment]
     """Returns a refusal."""
@@ -80,8 +82,8 @@ class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads. The reason is that the kept bytes contain data about visitors that no
-    report shows.
+    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
+    shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -93,8 +95,9 @@ class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rejected_hits_pb2.ListRejectedHitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rejected_hits_pb2.ListRejectedHitsResponse, _abc.Awaitable[_rejected_hits_pb2.ListRejectedHitsResponse]]:
-        """Lists refusals, sorted by the 15-minute cell of their collect time (newest first), then by site, then by collect
-        time (newest first). Refusals of a single site are therefore listed by collect time, newest first.
+        """Lists refusals by the 15-minute cell of their collect time, the newest cell first. Within a cell, refusals are
+        sorted by site, and then by collect time, newest first. If a request names a site, refusals are sorted by collect
+        time, newest first.
         """
 
     @_abc_1.abstractmethod

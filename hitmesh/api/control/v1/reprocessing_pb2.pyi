@@ -86,8 +86,8 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     REPROCESSING_STATE_CANCELLED: _ReprocessingState.ValueType  # 6
     """The reprocessing is over: no report ever read the new generations, and their rows are removed."""
     REPROCESSING_STATE_FAILED: _ReprocessingState.ValueType  # 7
-    """The work failed with `Reprocessing.error`. The caller may request the failed work again, or undo it: with Cancel
-    after RECOMPUTE, with Rollback after PUBLISH, or with Publish after ROLL_BACK.
+    """The work failed; `Reprocessing.error` states the cause. The caller may request the failed work again, or undo it:
+    with Cancel after RECOMPUTE, with Rollback after PUBLISH, or with Publish after ROLL_BACK.
     """
     REPROCESSING_STATE_EXPIRED: _ReprocessingState.ValueType  # 8
     """The reprocessing is over: the plan was not run before `Reprocessing.expire_time`."""
@@ -114,8 +114,8 @@ REPROCESSING_STATE_ROLLED_BACK: ReprocessingState.ValueType  # 5
 REPROCESSING_STATE_CANCELLED: ReprocessingState.ValueType  # 6
 """The reprocessing is over: no report ever read the new generations, and their rows are removed."""
 REPROCESSING_STATE_FAILED: ReprocessingState.ValueType  # 7
-"""The work failed with `Reprocessing.error`. The caller may request the failed work again, or undo it: with Cancel
-after RECOMPUTE, with Rollback after PUBLISH, or with Publish after ROLL_BACK.
+"""The work failed; `Reprocessing.error` states the cause. The caller may request the failed work again, or undo it:
+with Cancel after RECOMPUTE, with Rollback after PUBLISH, or with Publish after ROLL_BACK.
 """
 REPROCESSING_STATE_EXPIRED: ReprocessingState.ValueType  # 8
 """The reprocessing is over: the plan was not run before `Reprocessing.expire_time`."""
@@ -134,13 +134,13 @@ class _ReprocessingWorkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     REPROCESSING_WORK_UNSPECIFIED: _ReprocessingWork.ValueType  # 0
     """No work is requested."""
     REPROCESSING_WORK_RECOMPUTE: _ReprocessingWork.ValueType  # 1
-    """Recompute every site-day, with the days in ascending order. Run requests this work."""
+    """Recompute every site-day, with the days in ascending order. A Run call requests this work."""
     REPROCESSING_WORK_PUBLISH: _ReprocessingWork.ValueType  # 2
-    """Make the new generations current, so that reports read them. Publish requests this work."""
+    """Make the new generations current, so that reports read them. A Publish call requests this work."""
     REPROCESSING_WORK_ROLL_BACK: _ReprocessingWork.ValueType  # 3
-    """Make the old generations current again. Rollback requests this work."""
+    """Make the old generations current again. A Rollback call requests this work."""
     REPROCESSING_WORK_CANCEL: _ReprocessingWork.ValueType  # 4
-    """Remove the new generations. Cancel requests this work."""
+    """Remove the new generations. A Cancel call requests this work."""
 
 class ReprocessingWork(_ReprocessingWork, metaclass=_ReprocessingWorkEnumTypeWrapper):
     """The work that the settler performs for a reprocessing."""
@@ -148,13 +148,13 @@ class ReprocessingWork(_ReprocessingWork, metaclass=_ReprocessingWorkEnumTypeWra
 REPROCESSING_WORK_UNSPECIFIED: ReprocessingWork.ValueType  # 0
 """No work is requested."""
 REPROCESSING_WORK_RECOMPUTE: ReprocessingWork.ValueType  # 1
-"""Recompute every site-day, with the days in ascending order. Run requests this work."""
+"""Recompute every site-day, with the days in ascending order. A Run call requests this work."""
 REPROCESSING_WORK_PUBLISH: ReprocessingWork.ValueType  # 2
-"""Make the new generations current, so that reports read them. Publish requests this work."""
+"""Make the new generations current, so that reports read them. A Publish call requests this work."""
 REPROCESSING_WORK_ROLL_BACK: ReprocessingWork.ValueType  # 3
-"""Make the old generations current again. Rollback requests this work."""
+"""Make the old generations current again. A Rollback call requests this work."""
 REPROCESSING_WORK_CANCEL: ReprocessingWork.ValueType  # 4
-"""Remove the new generations. Cancel requests this work."""
+"""Remove the new generations. A Cancel call requests this work."""
 Global___ReprocessingWork: _TypeAlias = ReprocessingWork  # noqa: Y015
 
 class _CheckedStore:
@@ -239,10 +239,10 @@ class Reprocessing(_message.Message):
     """Why history is recomputed."""
     logic: _builtins.str
     """Logic version, for example "v1". If a request with kind LOGIC does not set this field, the current version is used.
-    With other kinds, each site-day keeps its version, and neither a request nor a response sets this field.
+    With every other kind, each site-day keeps its logic version, and this field is never set.
     """
     site_count: _builtins.int
-    """Number of sites. If a site is selected only by a name with `-` and has no settled day in the range, it is not
+    """Number of sites. If a site is selected only by a name with `-` and has no settled day in the range, the site is not
     counted.
     """
     state: Global___ReprocessingState.ValueType
@@ -250,28 +250,28 @@ class Reprocessing(_message.Message):
     work: Global___ReprocessingWork.ValueType
     """The requested work in state RUNNING, and the failed work in state FAILED. In other states, the field is not set."""
     error: _builtins.str
-    """In state FAILED, the cause of the failure. In states PUBLISHED and ROLLED_BACK, the reason why the settler did not
-    begin the last requested work. In all other cases, the field is empty.
+    """In state FAILED, this field states the cause of the failure. In state PUBLISHED or ROLLED_BACK, this field states
+    why the settler did not begin the last requested work. The field is empty if the settler reported no problem.
     """
     site_days: _builtins.int
     """Number of settled site-days that the plan covered when it was made, at most 20,000."""
     hits: _builtins.int
-    """Number of accepted hits that these site-days had when the plan was made."""
+    """Number of accepted hits that the plan's site-days had when the plan was made."""
     done_site_days: _builtins.int
     """Number of site-days for which the current work is finished. The publication of an erasure covers only site-days
-    with hits from the visitor, so this number may never reach `site_days`.
+    with hits from the visitor, so `done_site_days` may stay below `site_days`.
     """
     rules_version: _builtins.int
     """With kind RULES and a single site, the version of the site's exclusion rules when the plan was made."""
     following_site_days: _builtins.int
     """Number of following site-days. A following site-day is a settled site-day after `last_utc_date` that Run recomputes
-    because a changed visit continues on it. Following site-days are compared, published and rolled back together with
-    the plan's site-days. Following site-days are recomputed under the logic version and exclusion rules that they
-    already have.
+    because a changed visit continues on it. The difference, the publication and the rollback include following
+    site-days. A following site-day keeps its logic version and its exclusion rules.
     """
     open_hits: _builtins.int
     """With kind ERASE, the number of the visitor's hits that Run found on days that are not settled yet. The visitor's
-    hits on settled days are not included. The difference shows the hits on settled days as an increase of `erased`.
+    hits on settled days are not included. GetReprocessingDiff shows the visitor's hits on settled days as an increase
+    of `LedgerOutcome.erased`.
     """
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -304,19 +304,19 @@ class Reprocessing(_message.Message):
 
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStage]:
-        """All stages of the plan in execution order. A stage without work is included."""
+        """All stages of the plan in execution order. The list includes stages that have no work."""
 
     @_builtins.property
     def estimated_duration(self) -> _duration_pb2.Duration:
         """Estimated time from Run until the difference can be read. The estimate uses the last measured speed of a
-        reprocessing. If no speed was measured yet, it uses a default speed.
+        reprocessing. If no speed was measured yet, the estimate uses a default speed.
         """
 
     @_builtins.property
     def visitor(self) -> Global___ErasedVisitor:
         """The visitor whose hits are erased. The field is required with kind ERASE. The visitor is never stored and never
-        returned. With kind ERASE, `sites` must name a single site in full. Both dates must be left out, because all days
-        are searched.
+        returned. With kind ERASE, `sites` must name a single site in full. With kind ERASE, `first_utc_date` and
+        `last_utc_date` must be left out, because all days are searched.
         """
 
     @_builtins.property
@@ -337,7 +337,7 @@ class Reprocessing(_message.Message):
 
     @_builtins.property
     def last_following_utc_date(self) -> _date_pb2.Date:
-        """The last UTC day among the site-days that `following_site_days` counts. If not set, there are no such site-days."""
+        """The last UTC day among the site-days that `following_site_days` counts. If not set, `following_site_days` is 0."""
 
     def __init__(
         self,
@@ -399,8 +399,8 @@ class ErasedVisitor(_message.Message):
 
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """User ids as sent in `Hit.user_id`, 1 to 128 bytes each. Allowed only for a site that identifies visitors by user
-        id.
+        """User ids as sent in `Hit.user_id`, 1 to 128 bytes each. User ids are allowed only if the site identifies visitors
+        by user id.
         """
 
     @_builtins.property
@@ -467,20 +467,20 @@ class ErasureReceipt(_message.Message):
     SCANNED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
-    """Number of hits that were replaced by blank rows. A blank row keeps only the site, the UTC day, the collect time's
-    15-minute cell, and the hit id's hash64.
+    """Number of hits that were replaced by blank rows. A blank row keeps only the site, the UTC day, the 15-minute cell
+    of the collect time, and the hash64 of the hit id.
     """
     raw_records: _builtins.int
     """Number of raw records that were rewritten without the visitor's hits."""
     log_records: _builtins.int
     """Number of log records that were rewritten without the visitor's hits; 0 if the log cannot change a record."""
     claims: _builtins.int
-    """Number of claims on orders and refunds that were removed."""
+    """Number of claims on order ids and refund ids that were removed."""
     refusals: _builtins.int
     """Number of refused hits whose bytes, message and hit id were removed."""
     carries: _builtins.int
-    """Number of site-days from whose carries the visitor's open visits were removed. Only site-days that a reprocessing
-    has recomputed are counted.
+    """Number of site-days from whose carry the visitor's visits were removed. A carry contains the visits that are open
+    at a day's end. Only site-days that a reprocessing has recomputed are counted.
     """
     site_days: _builtins.int
     """Number of site-days that were published without the visitor's hits."""
@@ -504,12 +504,14 @@ class ErasureReceipt(_message.Message):
 
     @_builtins.property
     def log_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Time until which the log may still contain the hits' bytes. If not set, the log no longer contains these bytes."""
+        """Time until which the log may still contain the hits' bytes. If not set, the log no longer contains bytes of the
+        hits.
+        """
 
     @_builtins.property
     def proven_time(self) -> _timestamp_pb2.Timestamp:
-        """Time at which a scan of all stores ended without finding a value of the visitor. If not set, no scan has ended in
-        this way yet.
+        """Time at which a scan of all stores ended without finding a value of the visitor. If not set, no scan has proved yet
+        that all values of the visitor are removed.
         """
 
     @_builtins.property
@@ -597,8 +599,8 @@ class LostHits(_message.Message):
     site: _builtins.str
     """The site."""
     hits: _builtins.int
-    """Number of lost hits. If 0, hits on the previous or next UTC day are lost or damaged; the recomputation also reads
-    these hits.
+    """Number of lost hits on the site-day. If the number is 0, hits on the previous or next UTC day are lost or damaged.
+    The recomputation of a site-day also reads the hits on the previous and the next UTC day.
     """
     kept: _builtins.bool
     """Whether the repair left the site-day unchanged, because hits that its recomputation needs are lost."""
@@ -636,8 +638,8 @@ class ReprocessingWarning(_message.Message):
     without a truncated IP address.
     """
     hits: _builtins.int
-    """Number of hits that the warning concerns. A plan counts all hits on days that began before the site stored
-    addresses. A difference counts exactly the hits without an address.
+    """Number of hits that the warning concerns. In a plan, the number includes all hits on days that began before the
+    site stored addresses. In a difference, the number includes only hits without an address.
     """
     message: _builtins.str
     """The warning as a message for people."""
@@ -685,7 +687,7 @@ class PlanStage(_message.Message):
 
     @_builtins.property
     def retire(self) -> Global___RetireStage:
-        """Keep the replaced rows for some days, so that a rollback is possible. After these days, remove the rows."""
+        """Keep the replaced rows for some days, so that a rollback is possible, and then remove the rows."""
 
     def __init__(
         self,
@@ -816,7 +818,7 @@ Global___PublishStage: _TypeAlias = PublishStage  # noqa: Y015
 
 @_typing.final
 class RetireStage(_message.Message):
-    """Keep the replaced rows for some days, so that a rollback is possible. After these days, remove the rows."""
+    """Keep the replaced rows for some days, so that a rollback is possible, and then remove the rows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -845,7 +847,7 @@ class CreateReprocessingRequest(_message.Message):
     REPROCESSING_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
-    """If true, the plan is returned but not stored. The returned reprocessing then has no name. Default false."""
+    """If true, the plan is returned without a name, and is not stored. Default false."""
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
         """The reprocessing, with kind, logic, sites, dates and visitor; other fields are ignored."""
@@ -1202,8 +1204,8 @@ class GetReprocessingDiffRequest(_message.Message):
     """The only site to compare. If not set, all sites of the reprocessing are compared."""
     dimension: _builtins.str
     """Dimension, for example "channel", "page_path" or "landing_page". If set, the response lists the values of this
-    dimension whose sums changed most. At most 2,000 site-days are then compared, and the rows of both generations must
-    still be stored.
+    dimension whose sums changed most. If this field is set, at most 2,000 site-days are compared, and the rows of both
+    generations must still be stored.
     """
     order_by: _builtins.str
     """Metric whose absolute difference determines the order of sites, values and cells, for example "visits". If not set,
@@ -1289,8 +1291,9 @@ class MetricDifference(_message.Message):
     percent: _builtins.float
     """100 × difference / |old|. If not set, `old` is 0."""
     absolute_difference: _builtins.int
-    """Sum of |new − old| over the site-days. The sum is larger than |difference| if increases and decreases cancel each
-    other out. For a value of a dimension, this field equals |difference|. If not set, the value is beyond int64.
+    """Sum of |new − old| over the site-days. If increases and decreases cancel each other out, `absolute_difference` is
+    larger than |difference|. For a value of a dimension, `absolute_difference` equals |difference|. If not set, the
+    value is beyond int64.
     """
     absolute_percent: _builtins.float
     """100 × absolute_difference / |old|. If not set, `old` is 0."""
@@ -1379,11 +1382,11 @@ Global___LedgerOutcome: _TypeAlias = LedgerOutcome  # noqa: Y015
 
 @_typing.final
 class ChangeReasons(_message.Message):
-    """The reasons for which the changed site-days differ. Each reason is a number of visits that reports count, or a number
-    of hits with an event time on the UTC day. The old generations are the old side. The new generations are the new
-    side. A place is a hit that belongs to a visit on both sides. A place begins a visit if it is the visit's first
-    place, and the visit began on the UTC day or later. The counts satisfy new visits − old visits = split_visits −
-    merged_visits + added_visits − removed_visits.
+    """The reasons for which the changed site-days differ. Each reason is a number of visits in reports, or a number of hits
+    whose event time is on the UTC day. A shared hit is a hit that belongs to a visit in the old generations and to a
+    visit in the new generations. A shared hit begins a visit if the visit has no earlier shared hit, and the visit began
+    on the UTC day or later. The counts satisfy new visits − old visits = split_visits − merged_visits + added_visits −
+    removed_visits.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1401,33 +1404,39 @@ class ChangeReasons(_message.Message):
     JOINED_HITS_FIELD_NUMBER: _builtins.int
     explained_site_days: _builtins.int
     """Number of changed site-days whose reasons are known. The reasons for a site-day are not known if hits were erased
-    or a store lost numbers or raw hits. The reasons are also not known if the site-day has more than 2,000,000 hits,
-    or more than 250,000 hits of a single visitor.
+    or a store lost numbers or raw hits. If a site-day has more than 2,000,000 hits, or more than 250,000 hits of a
+    single visitor, the reasons for the site-day are also unknown.
     """
     merged_visits: _builtins.int
-    """Places that begin a visit on the old side and continue a visit on the new side. The visit on the new side may have
-    begun on an earlier day.
+    """Shared hits that begin a visit in the old generations and continue a visit in the new generations. The visit in the
+    new generations may have begun on an earlier day.
     """
     split_visits: _builtins.int
-    """Places that begin a visit on the new side and continue a visit on the old side."""
+    """Shared hits that begin a visit in the new generations and continue a visit in the old generations."""
     moved_visits: _builtins.int
-    """Visits that begin at the same place on both sides, but start in different cells or on different UTC days."""
+    """Visits that begin with the same shared hit in the old and the new generations, but start in different cells or on
+    different UTC days.
+    """
     added_visits: _builtins.int
-    """Visits on the new side that have no place, or whose first place begins a visit of another UTC day on the old side."""
+    """Visits that the UTC day has only in the new generations: visits without a shared hit, and visits whose first shared
+    hit begins a visit of another UTC day in the old generations.
+    """
     removed_visits: _builtins.int
-    """Visits on the old side that have no place, or whose first place begins a visit of another UTC day on the new side."""
+    """Visits that the UTC day has only in the old generations: visits without a shared hit, and visits whose first shared
+    hit begins a visit of another UTC day in the new generations.
+    """
     newly_excluded_hits: _builtins.int
-    """Hits that are counted on the old side, and excluded on the new side."""
+    """Hits that are counted in the old generations, and excluded in the new generations."""
     no_longer_excluded_hits: _builtins.int
-    """Hits that are excluded on the old side, and counted on the new side."""
+    """Hits that are excluded in the old generations, and counted in the new generations."""
     newly_duplicate_hits: _builtins.int
-    """Hits that are duplicates only on the new side."""
+    """Hits that are duplicates only in the new generations."""
     no_longer_duplicate_hits: _builtins.int
-    """Hits that are duplicates only on the old side."""
+    """Hits that are duplicates only in the old generations."""
     joined_hits: _builtins.int
     """The number of hits that only the new generations have read (for example late hits), minus the number of hits that
     only the old generations have read. The number is negative only if a rollback recomputed the old generations and
-    read more hits for them.
+    read more hits than the new generations had read.
     """
     def __init__(
         self,
@@ -1454,7 +1463,7 @@ Global___ChangeReasons: _TypeAlias = ChangeReasons  # noqa: Y015
 
 @_typing.final
 class DayDifference(_message.Message):
-    """A UTC day in the old and in the new generations."""
+    """The difference of a UTC day between the old and the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1512,7 +1521,7 @@ Global___DayDifference: _TypeAlias = DayDifference  # noqa: Y015
 
 @_typing.final
 class SiteDifference(_message.Message):
-    """A site in the old and in the new generations."""
+    """The difference of a site between the old and the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1544,7 +1553,7 @@ Global___SiteDifference: _TypeAlias = SiteDifference  # noqa: Y015
 
 @_typing.final
 class ValueDifference(_message.Message):
-    """A dimension's value in the old and in the new generations."""
+    """The difference of a dimension's value between the old and the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1572,7 +1581,7 @@ Global___ValueDifference: _TypeAlias = ValueDifference  # noqa: Y015
 
 @_typing.final
 class CellDifference(_message.Message):
-    """A cell (15 minutes of a site) in the old and in the new generations."""
+    """The difference of a cell (15 minutes of a site) between the old and the new generations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1647,7 +1656,7 @@ class GetReprocessingDiffResponse(_message.Message):
     """Number of the dimension's values that have a difference."""
     settled_again_site_days: _builtins.int
     """Number of site-days that are missing from `values` and `cells` because they were settled again after Run. Publish
-    recomputes these site-days.
+    recomputes the site-days that were settled again.
     """
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
@@ -1656,12 +1665,12 @@ class GetReprocessingDiffResponse(_message.Message):
     changed_cells: _builtins.int
     """Number of cells that have a difference."""
     disturbed_site_days: _builtins.int
-    """Number of settled site-days outside the comparison that will be settled again after the publication. The reason is
-    an order, a copy of a hit or a visit that depends on the compared site-days.
+    """Number of settled site-days outside the comparison that will be settled again after the publication. A site-day is
+    settled again if an order, a copy of a hit or a visit of the site-day depends on the compared site-days.
     """
     lost_site_days: _builtins.int
-    """Number of site-days that are missing from `values` and `cells` because the metric store lost their rows. If rows of
-    the old generation are lost, Publish replaces these rows.
+    """Number of site-days that are missing from `values` and `cells` because the metric store lost their rows. If the old
+    generation lost rows, Publish replaces the lost rows.
     """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
@@ -1786,7 +1795,8 @@ class CheckHistoryRequest(_message.Message):
     page_size: _builtins.int
     """Maximum number of site-days on the page; default 100. Values above 500 are treated as 500. A page also ends after
     2,000,000 raw hits, after 1,000 sites, or after 10 s, so a page can be empty. If a page ends before the check of a
-    site-day is complete, the next page continues this check. The page that completes the check lists the site-day.
+    site-day is complete, the next page continues the check of the site-day. The site-day appears only on the page that
+    completes the check.
     """
     page_token: _builtins.str
     """`next_page_token` from the previous response to the same request."""
@@ -1823,7 +1833,7 @@ Global___CheckHistoryRequest: _TypeAlias = CheckHistoryRequest  # noqa: Y015
 
 @_typing.final
 class HistoryFinding(_message.Message):
-    """A stored value that does not add up."""
+    """A stored value that is not readable, or differs from the expected value."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1841,8 +1851,8 @@ class HistoryFinding(_message.Message):
     expected: _builtins.int
     """The expected sum. If not set, the sum is beyond int64, or the value is not readable."""
     damage: _builtins.str
-    """If the value cannot be read, the reason. If the sums are equal but the value is wrong, a description of the
-    difference. In all other cases, the field is empty.
+    """If the value cannot be read, this field states the reason. If the sums are equal but the value is wrong, this field
+    describes the difference. If only the sums differ, this field is empty.
     """
     def __init__(
         self,
@@ -1889,8 +1899,8 @@ class HistoryProblem(_message.Message):
     reads at most 2,000 log records. A repair reads all log records that it needs.
     """
     lost_hits: _builtins.int
-    """Number of missing hits that cannot be restored, because neither the raw store nor the log has them. If not set, the
-    number is unknown for the same reason as `log_hits`.
+    """Number of missing hits that cannot be restored, because neither the raw store nor the log has them. If `log_hits`
+    is not set, this field is not set either.
     """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
@@ -1898,7 +1908,7 @@ class HistoryProblem(_message.Message):
 
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryFinding]:
-        """Each value that does not add up."""
+        """Each stored value that is not readable, or differs from the expected value."""
 
     def __init__(
         self,
@@ -1939,7 +1949,7 @@ class CheckHistoryResponse(_message.Message):
     site_days: _builtins.int
     """Number of site-days that were checked for this page."""
     hits: _builtins.int
-    """Number of accepted hits in the ledger entries of these site-days."""
+    """Number of accepted hits in the ledger entries of the checked site-days."""
     next_page_token: _builtins.str
     """Token for the next page; empty on the last page."""
     raw_hits: _builtins.int

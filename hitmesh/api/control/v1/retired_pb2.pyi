@@ -32,7 +32,7 @@ class _RetiredReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Retired
     RETIRED_REASON_UNSPECIFIED: _RetiredReason.ValueType  # 0
     """Not set."""
     RETIRED_REASON_DUE: _RetiredReason.ValueType  # 1
-    """No reason to keep the rows remains. The settler removes the rows within minutes."""
+    """There is no longer a reason to keep the rows, so the settler removes the rows within minutes."""
     RETIRED_REASON_REPROCESSING: _RetiredReason.ValueType  # 2
     """A reprocessing can make the generation current again: by Rollback, or by Publish after a Rollback."""
     RETIRED_REASON_DATA_VERSION: _RetiredReason.ValueType  # 3
@@ -44,7 +44,7 @@ class RetiredReason(_RetiredReason, metaclass=_RetiredReasonEnumTypeWrapper):
 RETIRED_REASON_UNSPECIFIED: RetiredReason.ValueType  # 0
 """Not set."""
 RETIRED_REASON_DUE: RetiredReason.ValueType  # 1
-"""No reason to keep the rows remains. The settler removes the rows within minutes."""
+"""There is no longer a reason to keep the rows, so the settler removes the rows within minutes."""
 RETIRED_REASON_REPROCESSING: RetiredReason.ValueType  # 2
 """A reprocessing can make the generation current again: by Rollback, or by Publish after a Rollback."""
 RETIRED_REASON_DATA_VERSION: RetiredReason.ValueType  # 3

@@ -72,8 +72,8 @@ class ShadowStream(_message.Message):
     live_logic: _builtins.str
     """The live stream's logic version. The field is empty if the processor has not started the shadow stream yet."""
     caught_up: _builtins.bool
-    """Whether the shadow stream has caught up with the live stream. Publish is possible only if this field is true. The
-    same applies to Stop in state PUBLISHED.
+    """Whether the shadow stream has caught up with the live stream. Publish, and Stop in state PUBLISHED, are possible
+    only if this field is true.
     """
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
@@ -185,7 +185,7 @@ class GetShadowStreamResponse(_message.Message):
     SHADOW_STREAM_FIELD_NUMBER: _builtins.int
     REMOVED_STREAMS_FIELD_NUMBER: _builtins.int
     removed_streams: _builtins.int
-    """Number of earlier streams that no report reads. The processor removes their values within minutes."""
+    """Number of earlier streams that no report reads, and whose values the processor removes within minutes."""
     @_builtins.property
     def shadow_stream(self) -> Global___ShadowStream:
         """The shadow stream."""
@@ -253,7 +253,7 @@ class GetShadowStreamDiffResponse(_message.Message):
     """Number of compared site-days that have a difference."""
     settled_site_days: _builtins.int
     """Number of site-days on or after the shadow stream's first day that are already settled. A publication of the shadow
-    stream does not change their numbers. Use a reprocessing to correct these site-days.
+    stream does not change the numbers of settled site-days. To correct settled site-days, use a reprocessing.
     """
     truncated: _builtins.bool
     """Whether some sites were not compared, because there are too many."""

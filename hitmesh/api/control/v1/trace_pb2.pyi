@@ -34,7 +34,7 @@ class _HitVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitVerdict
     HIT_VERDICT_DUPLICATE: _HitVerdict.ValueType  # 2
     """The copy is a duplicate of an earlier copy."""
     HIT_VERDICT_EXCLUDED: _HitVerdict.ValueType  # 3
-    """The copy counts among the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
+    """The copy is excluded by default (bots, referrer spam, exclusion rules)."""
     HIT_VERDICT_PENDING: _HitVerdict.ValueType  # 4
     """The copy is stored, and counts only when the day is settled."""
 
@@ -48,7 +48,7 @@ HIT_VERDICT_COUNTED: HitVerdict.ValueType  # 1
 HIT_VERDICT_DUPLICATE: HitVerdict.ValueType  # 2
 """The copy is a duplicate of an earlier copy."""
 HIT_VERDICT_EXCLUDED: HitVerdict.ValueType  # 3
-"""The copy counts among the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
+"""The copy is excluded by default (bots, referrer spam, exclusion rules)."""
 HIT_VERDICT_PENDING: HitVerdict.ValueType  # 4
 """The copy is stored, and counts only when the day is settled."""
 Global___HitVerdict: _TypeAlias = HitVerdict  # noqa: Y015
@@ -96,7 +96,7 @@ class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOut
     ORDER_OUTCOME_WON: _OrderOutcome.ValueType  # 1
     """The hit was the first to claim the id, so its amounts count."""
     ORDER_OUTCOME_REPEAT: _OrderOutcome.ValueType  # 2
-    """An earlier hit claimed the id. This hit counts, but its amounts do not count."""
+    """An earlier hit claimed the id. The later hit counts, but the amounts of the later hit do not count."""
 
 class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
     """Whether the amounts of an order, or of a refund with an id, count (rule D3)."""
@@ -106,7 +106,7 @@ ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
 ORDER_OUTCOME_WON: OrderOutcome.ValueType  # 1
 """The hit was the first to claim the id, so its amounts count."""
 ORDER_OUTCOME_REPEAT: OrderOutcome.ValueType  # 2
-"""An earlier hit claimed the id. This hit counts, but its amounts do not count."""
+"""An earlier hit claimed the id. The later hit counts, but the amounts of the later hit do not count."""
 Global___OrderOutcome: _TypeAlias = OrderOutcome  # noqa: Y015
 
 @_typing.final
@@ -310,8 +310,8 @@ class TracedRefusal(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Reason, for example "MISSING_FIELD". A hit with the reason "ID_COLLISION" was not refused. The collector accepted
-    the hit, and it counts as a duplicate. The list contains the hit for inspection.
+    """Reason, for example "MISSING_FIELD". A hit with the reason "ID_COLLISION" is a duplicate that the collector
+    accepted, and that is listed only for inspection.
     """
     field: _builtins.str
     """Path of the invalid field. If not set, the refusal is not about a single field."""

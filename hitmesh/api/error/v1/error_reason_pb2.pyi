@@ -200,7 +200,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_DATA_VERSION_MISMATCH: _ErrorReason.ValueType  # 97
     """`data_version` is not the version of a pinnable response, or belongs to other sites or days. Use the `data_version`
-    of a response about the same sites in which `pinnable` is true. Metadata: first, last, site, value.
+    of a response that is about the same sites and in which `pinnable` is true. Metadata: first, last, site, value.
     """
     ERROR_REASON_DATA_VERSION_EXPIRED: _ErrorReason.ValueType  # 98
     """The numbers of `data_version` are no longer stored. Replaced numbers are kept for 30 days, but at most the last 8
@@ -488,7 +488,7 @@ published. First finish, cancel or roll back the other reprocessing. Metadata: r
 """
 ERROR_REASON_DATA_VERSION_MISMATCH: ErrorReason.ValueType  # 97
 """`data_version` is not the version of a pinnable response, or belongs to other sites or days. Use the `data_version`
-of a response about the same sites in which `pinnable` is true. Metadata: first, last, site, value.
+of a response that is about the same sites and in which `pinnable` is true. Metadata: first, last, site, value.
 """
 ERROR_REASON_DATA_VERSION_EXPIRED: ErrorReason.ValueType  # 98
 """The numbers of `data_version` are no longer stored. Replaced numbers are kept for 30 days, but at most the last 8

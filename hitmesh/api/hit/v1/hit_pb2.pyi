@@ -196,7 +196,7 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def default_context(self) -> Global___Context:
-        """Default context. A hit gets the value of a field from this context if the hit's context does not set the field."""
+        """Default context. If a hit's context does not set a field, the hit gets the field's value from the default context."""
 
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
@@ -346,8 +346,8 @@ class Hit(_message.Message):
     client_visit_id: _builtins.str
     """Visit id assigned by the client. The id does not determine visits. At most 64 bytes."""
     sequence: _builtins.int
-    """A counter that the client increases by 1 with each hit. A gap therefore shows lost hits. If not set, the client has
-    no counter.
+    """A counter that the client increases by 1 with each hit, so that a missing number shows a lost hit. If not set, the
+    client has no counter.
     """
     offline: _builtins.bool
     """Whether the hit happened in the visitor's absence, for example in a payment webhook. Only a server key may set this
@@ -804,13 +804,13 @@ class Order(_message.Message):
     TOTAL_MICROS_FIELD_NUMBER: _builtins.int
     COUPON_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
-    """Order id, unique per site, 1 to 255 bytes. A second order with the same id is a repeat. The amounts of a repeat do
+    """Order id, unique per site, 1 to 255 bytes. If a second order has the same id, the amounts of the second order do
     not count.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
     subtotal_micros: _builtins.int
-    """Total of the items in micros. As for every amount, the absolute value is at most 10^18."""
+    """Total of the items in micros. The absolute value of every amount is at most 10^18."""
     shipping_micros: _builtins.int
     """Shipping in micros."""
     tax_micros: _builtins.int
@@ -860,15 +860,16 @@ class Refund(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
-    """Refund id, unique per site, at most 255 bytes. A second refund with the same id is a repeat. The amount of a repeat
+    """Refund id, unique per site, at most 255 bytes. If a second refund has the same id, the amount of the second refund
     does not count.
     """
     order_id: _builtins.str
     """Refunded order's id, 1 to 255 bytes."""
     amount_micros: _builtins.int
-    """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. The refund is then accepted with a
-    warning and counts as 0 until the day is settled. At settlement, the refund gets the order's total as its amount.
-    Two such refunds with different refund_ids both get the total. An amount of 0 is treated as omitted.
+    """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. A refund without an amount is accepted
+    with a warning, and counts as 0 until the day is settled. At settlement, a refund without an amount gets the
+    order's total as its amount. If two refunds of an order omit the amount and have different refund_ids, both refunds
+    get the order's total. An amount of 0 is treated as omitted.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
@@ -1051,9 +1052,10 @@ class Item(_message.Message):
     quantity: _builtins.int
     """Quantity, -1,000,000 to 1,000,000; negative for returned items. If not set, the quantity is 1."""
     quantity_exact: _builtins.float
-    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. If set, `quantity` is ignored. The entry then
-    counts as 1 item, whose amount is price times this quantity, rounded half-even to micros. A negative quantity (a
-    return) counts as -1 item. A quantity of 0 counts as no item. In JSON, `"quantity": 1.5` has the same meaning.
+    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. If set, `quantity` is ignored, and the entry
+    counts as 1 item. The item's amount is price times `quantity_exact`, rounded half-even to micros. A negative
+    quantity (a return) counts as -1 item. A quantity of 0 counts as no item. In JSON, `"quantity": 1.5` has the same
+    meaning.
     """
     @_builtins.property
     def category(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

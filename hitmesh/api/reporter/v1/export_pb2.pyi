@@ -71,15 +71,16 @@ class ExportReportRequest(_message.Message):
     """Format of the file: csv, json or ndjson; default csv."""
     gap_fill: _builtins.str
     """Treatment of empty buckets: none, zero or null; default zero. If filling needs more than 100,000 rows, a request
-    that sets zero or null is refused. If filling needs more than 100,000 rows and gap_fill is not set, a csv or ndjson
-    export without a limit is also refused. Every other export then leaves out empty buckets and has a warning.
+    that sets zero or null is refused. If filling needs more than 100,000 rows, a csv or ndjson export that sets
+    neither gap_fill nor limit is also refused. If filling needs more than 100,000 rows and gap_fill is not set, a json
+    export, or an export with limit, leaves out empty buckets and has a warning.
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""
     data_version: _builtins.str
-    """`data_version` of an earlier answer, as in RunReportRequest. The file then has the numbers of that version. For
-    equal requests with the same version, csv and ndjson files are equal byte for byte. A json file also contains the
-    time and cost of the response, so two json files differ.
+    """`data_version` of an earlier answer, as in RunReportRequest. If this field is set, the file has the numbers of the
+    given version. For equal requests with the same version, csv and ndjson files are equal byte for byte. A json file
+    also contains the time and cost of the response, so two json files differ.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

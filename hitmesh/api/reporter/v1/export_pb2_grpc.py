@@ -49,13 +49,13 @@ class ExportServiceServicer:
 
     def ExportReport(self, request, context):
         """Runs a report and formats the result as a file. The response is a stream of messages with at most 1 MiB of data
-        each. The file is the concatenated data of all messages. Every message has the content type. The reporter computes
-        the whole file before it sends the first message, so a refused request gets no message. If the call ends with a
-        status other than OK, the file must not be used. Envoy ends the call after 60 s. A client may set a shorter
+        each. The file is the concatenated data of all messages. Every message repeats the content type. The reporter
+        computes the whole file before it sends the first message, so a refused request gets no message. If the call ends
+        with a status other than OK, the file must not be used. Envoy ends the call after 60 s. A client may set a shorter
         deadline. The response metadata has an entry `x-hitmesh-warning` for each warning. The entry
         `x-hitmesh-complete-through` is a time: every hit that was acknowledged before this time is in the file. The entry
-        `x-hitmesh-partial` lists, separated by commas, the times of the buckets that are shorter than the grain because
-        the range or a clock change cuts them.
+        `x-hitmesh-partial` lists the times of incomplete buckets, separated by commas. A bucket is incomplete if the range
+        or a clock change makes the bucket shorter than the grain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -194,13 +194,13 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     the visitor under the earlier values. When the days are settled, the exactness becomes SKETCH.
     """
     EXACTNESS_TEXTS_FOLDED: _Exactness.ValueType  # 5
-    """A site sent more distinct dimension values within an hour than the live stream counts separately. Further values
-    may therefore be counted under "(other)". Totals are exact. Rows become exact when the days are settled.
+    """A site sent more distinct dimension values within an hour than the live stream counts separately. The live stream
+    may have counted further values under "(other)". Totals are exact. Rows become exact when the days are settled.
     """
     EXACTNESS_VISITS_PROVISIONAL: _Exactness.ValueType  # 6
-    """A visitor sent more than 5,000 hits within 90 minutes. Further hits of this visitor that arrived out of order
-    belong to no visit yet (rule S9). Hit metrics already count these hits. Visit metrics and visit dimensions become
-    exact when the days are settled.
+    """A visitor sent more than 5,000 hits within 90 minutes. If further hits of the visitor arrived out of order, these
+    hits count in hit metrics, but belong to no visit yet (rule S9). Visit metrics and visit dimensions become exact
+    when the days are settled.
     """
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
@@ -219,13 +219,13 @@ EXACTNESS_SKETCH_PROVISIONAL: Exactness.ValueType  # 4
 the visitor under the earlier values. When the days are settled, the exactness becomes SKETCH.
 """
 EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
-"""A site sent more distinct dimension values within an hour than the live stream counts separately. Further values
-may therefore be counted under "(other)". Totals are exact. Rows become exact when the days are settled.
+"""A site sent more distinct dimension values within an hour than the live stream counts separately. The live stream
+may have counted further values under "(other)". Totals are exact. Rows become exact when the days are settled.
 """
 EXACTNESS_VISITS_PROVISIONAL: Exactness.ValueType  # 6
-"""A visitor sent more than 5,000 hits within 90 minutes. Further hits of this visitor that arrived out of order
-belong to no visit yet (rule S9). Hit metrics already count these hits. Visit metrics and visit dimensions become
-exact when the days are settled.
+"""A visitor sent more than 5,000 hits within 90 minutes. If further hits of the visitor arrived out of order, these
+hits count in hit metrics, but belong to no visit yet (rule S9). Visit metrics and visit dimensions become exact
+when the days are settled.
 """
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
 
@@ -297,7 +297,7 @@ class _FreshnessStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Freshn
     """Metric values are more than 60 minutes behind the present."""
 
 class FreshnessState(_FreshnessState, metaclass=_FreshnessStateEnumTypeWrapper):
-    """The lag of the metric values behind the present."""
+    """How far metric values are behind the present."""
 
 FRESHNESS_STATE_UNSPECIFIED: FreshnessState.ValueType  # 0
 """Not set."""
@@ -621,18 +621,19 @@ class RunReportRequest(_message.Message):
     gap_fill: Global___GapFill.ValueType
     """Treatment of empty buckets; default ZERO. In a report with dimensions, each combination of dimension values that
     occurs gets a row in every bucket. If filling needs more than 100,000 rows, a request that sets ZERO or NULL is
-    refused. If the field is not set in this case, the response leaves out empty buckets and has a warning.
+    refused. If filling needs more than 100,000 rows and this field is not set, the response leaves out empty buckets
+    and has a warning.
     """
     include_excluded: _builtins.bool
     """Whether to include the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
     data_version: _builtins.str
     """`ReportMeta.data_version` of an earlier response in which `pinnable` is true. The earlier response must be about
-    the same sites, and must include all UTC days of this request. The response then has the numbers of that version,
-    even if days were settled, published or rolled back since. For equal requests, headers, rows and totals are equal
-    byte for byte. Replaced numbers are kept for 30 days, but at most the last 8 versions of each site-day. If the
-    numbers of the version are no longer kept, the request fails with DATA_VERSION_EXPIRED. If the numbers were removed
-    because a visitor was erased, the request fails with DATA_VERSION_ERASED. If not set, the response has the current
-    numbers.
+    the same sites, and must include all UTC days of this request. If this field is set, the response has the numbers
+    of the given version, even if days were settled, published or rolled back since. Equal requests with a
+    `data_version` get headers, rows and totals that are equal byte for byte. Replaced numbers are kept for 30 days,
+    but at most the last 8 versions of each site-day. If the numbers of the version are no longer kept, the request
+    fails with DATA_VERSION_EXPIRED. If the numbers were removed because a visitor was erased, the request fails with
+    DATA_VERSION_ERASED. If not set, the response has the current numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -771,7 +772,7 @@ Global___TimeBucket: _TypeAlias = TimeBucket  # noqa: Y015
 
 @_typing.final
 class Ratio(_message.Message):
-    """A quotient with numerator and denominator."""
+    """A quotient, with its numerator and denominator."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -779,7 +780,7 @@ class Ratio(_message.Message):
     DENOMINATOR_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     numerator: _builtins.int
-    """Numerator: a sum of money in micros, of durations in milliseconds, or a count."""
+    """Numerator: a sum of money in micros, a sum of durations in milliseconds, or a count."""
     denominator: _builtins.int
     """Denominator."""
     value: _builtins.float
@@ -940,10 +941,10 @@ Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 
 @_typing.final
 class PartitionAhead(_message.Message):
-    """A partition whose log time is later than the present, because a collector's clock was fast or the reporter's clock is
-    slow. The partition's log time does not advance until the present has reached this log time. All hits count in hit
-    metrics at once. Hits with event times before `visits_wait_until` are treated as late: they belong to no visit until
-    their day is settled.
+    """A partition whose log time is later than the present. The log time is later than the present if a collector's clock
+    was fast or the reporter's clock is slow. Until the present has reached the log time, the log time does not advance.
+    All hits count in hit metrics at once. A hit with an event time before `visits_wait_until` is treated as late: the
+    hit belongs to no visit until its day is settled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -999,8 +1000,8 @@ class Freshness(_message.Message):
     AHEAD_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
-    """LIVE, DELAYED or DEGRADED. If the log time of a partition is more than 15 minutes ahead of the present, the
-    partition is treated as if it were behind by the same duration.
+    """LIVE, DELAYED or DEGRADED. If a partition's log time is more than 15 minutes ahead of the present, the lead counts
+    as a lag of the same duration.
     """
     cause: _builtins.str
     """If `state` is DEGRADED because the lag is unknown, a message for people that states the cause; otherwise empty."""
@@ -1108,9 +1109,8 @@ class ReportMeta(_message.Message):
     PINNABLE_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
     """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows. If
-    `pinnable` is true, a later request can set `data_version` to this version. The response to the later request has
-    the same version. A pinnable version has at most 64 characters, and changes only if a settled day in the range
-    changes.
+    `pinnable` is true, a later request can set `data_version` to this version, and gets a response with the same
+    version. A pinnable version has at most 64 characters, and changes only if a settled day in the range changes.
     """
     metric_version: _builtins.str
     """Version of the metric definitions."""
@@ -1146,8 +1146,8 @@ class ReportMeta(_message.Message):
     """
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Freshness. If the request sets `data_version`, the freshness does not depend on the present. `complete_through` is
-        then the time at which the version's last day closed, the lag is 0, and the state is LIVE.
+        """Freshness. If the request sets `data_version`, `complete_through` is the time at which the version's last day
+        closed, the lag is 0, and the state is LIVE.
         """
 
     @_builtins.property
@@ -1160,7 +1160,9 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def missing_currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Currencies of amounts in the range that are not in `currency`. Money columns do not include these amounts."""
+        """Currencies other than `currency` in which the range has amounts. Money columns leave out amounts in the listed
+        currencies.
+        """
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1310,7 +1312,7 @@ class PlannedRead(_message.Message):
     source: _builtins.str
     """Source of the read: `series`, or the kind of rows (`traffic` or `visits`)."""
     site_days: _builtins.int
-    """Number of site-days to read. All other site-days in the range have no rows."""
+    """Number of site-days to read. Site-days in the range that have no rows are not counted."""
     requests: _builtins.int
     """Number of requests to the store."""
     native_query: _builtins.str

@@ -41,16 +41,14 @@ class RefusalOrigin(_message.Message):
     size: _builtins.int
     """Number of bytes that were sent."""
     complete: _builtins.bool
-    """True if all sent bytes are stored. The ingest key and the edge data of a batch are never stored and do not count
-    here.
-    """
+    """True if all sent bytes are stored, apart from a batch's ingest key and edge data, which are never stored."""
     json: _builtins.bool
     """True if the kept bytes are the byte 0x07 followed by JSON."""
     default_context: _builtins.bytes
-    """As in HitBatch; empty for a batch that was refused as a whole."""
+    """The batch's default context, as in HitBatch; empty for a batch that was refused as a whole."""
     receive_time_ms: _builtins.int
-    """Time, in UTC ms, at which the edge received the batch. Without an edge, the time at which the collector received
-    the batch.
+    """Time, in UTC ms, at which the edge received the batch. If no edge forwarded the batch, this field has the time at
+    which the collector received the batch.
     """
     send_time_ms: _builtins.int
     """Time by the device's clock at the send attempt, in UTC ms. The value is 0 if the sender did not set the time."""
