@@ -1,11 +1,11 @@
-"""Fill the empty log of a mesh on servers with hits of the last MINUTES minutes, and commit the log's offsets.
+"""Fill the empty log of a mesh on servers with hits of the last minutes, and commit the log's offsets.
 
-The next processor rebuilds its state from the hits in the log, as after MINUTES of load. Run `python -m
-tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes of load.
-The hits of FROM are copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh init` and
-has never run. The mesh TO stores counts of the copied hits in its series, but no raw records and no rows. `hitmesh
-load` on TO therefore compares only the hits of its own run. The comparison is possible only for sites that an earlier
-load on TO used.
+The next processor rebuilds its state from the hits in the log, as after minutes of real load. Run `python -m
+tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. The mesh FROM ran some minutes of load. The
+program copies the hits of the mesh FROM, with new visitors and times, until the copies fill the given number of
+minutes. `hitmesh init` created the mesh TO, which has never run. The mesh TO stores counts of the copied hits in its
+series, but no raw records and no rows. `hitmesh load` on the mesh TO therefore compares only the hits of its own run.
+`hitmesh load` can compare only sites that an earlier load on the mesh TO used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""This process measures the processor's core. The core turns a partition's records into signed rows, without a store.
+"""This process measures the processor's core. The core turns a partition's records into rows with positive and negative
+amounts, without a store.
 
 The arguments are the minutes of log time before the measurement, a directory on disk, and the hits per window. The
 minutes before the measurement only fill the state. Records come on stdin. The records to measure are buffered on disk

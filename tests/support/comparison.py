@@ -40,7 +40,7 @@ class Question:
 class Model:
     """The answers of the reference model for some hits. All hits are history, and therefore late.
 
-    If `counted` is given, the model uses `counted` and does not settle the hits.
+    If `counted` is given, the model answers from `counted` instead of settling the hits.
     """
 
     def __init__(self, hits: Sequence[RefHit], counted: Settled | None = None) -> None:

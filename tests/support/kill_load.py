@@ -29,7 +29,7 @@ SITES = tuple(shop.site for shop in SHOPS)
 SLACK_MS = 10 * MINUTE
 """Maximum time from the first hit to the last comparison of a test.
 
-The generated traffic contains no visit that would end within this time.
+No generated visit ends within this time.
 """
 BATCH_HITS = 40
 HISTORY_MS = 5 * DAY

@@ -54,7 +54,7 @@ class TwoPartitions:
 
 @dataclass(frozen=True)
 class NotIngested:
-    """The stores of a mesh. Reports cannot read all rows of the shadow stream in one partition yet."""
+    """The stores of a mesh. In the partition `late`, reports cannot read all rows of the shadow stream yet."""
 
     stores: Stores
     late: PartitionId
