@@ -1,5 +1,6 @@
-"""This process measures the processor's core. The core turns a partition's records into rows with positive and negative
-amounts, without a store.
+"""This process measures the processor's core.
+
+The core turns a partition's records into rows with positive and negative amounts, without a store.
 
 The arguments are the minutes of log time before the measurement, a directory on disk, and the hits per window. The
 minutes before the measurement only fill the state. Records come on stdin. The records to measure are buffered on disk
@@ -211,7 +212,7 @@ def _checks(core: Core, sent: int) -> dict[str, Any]:
 
 
 def _memory() -> dict[str, int]:
-    """Return this process's resident memory in bytes, by kind. For example, mapped files are a separate kind."""
+    """Return this process's resident memory in bytes, by kind: anonymous memory, mapped files and shared memory."""
     gc.collect()
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1_024 for words in lines if words[0].startswith("Rss")}

@@ -136,8 +136,8 @@ def kill(mesh: Mesh, node: str) -> None:
 def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
     """Begin the adoption, and kill the first processor.
 
-    At the kill, the first processor has stopped its partitions, but the second processor has not stopped its
-    partitions.
+    At the time of the kill, the first processor has stopped the live stream in its partitions. The second processor has
+    not.
     """
     other = processor(mesh, "processor-1")
     assert other is not None
@@ -158,7 +158,7 @@ def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
 
 
 def take_over_although_a_processor_hangs(mesh: Mesh) -> None:
-    """Suspend a processor, so that its partitions cannot stop until another processor replaces it."""
+    """Suspend a processor, so that its partitions of the live stream stop only when another processor replaces it."""
     hanging = processor(mesh, "processor-1")
     assert hanging is not None
     hanging.suspend()

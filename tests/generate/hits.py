@@ -2,8 +2,8 @@
 
 The first file covers eight days. The second file, which is imported later, has hits before and within these eight days.
 The same seed always gives the same hits. Both files are shuffled. The positions of the hits lie in a single log
-partition, in sending order. Only the same visitor repeats an order, so the holder of an order does not depend on a race
-between partitions.
+partition, in sending order. If an order is repeated, both hits belong to the same visitor and partition. A race between
+partitions therefore never decides which hit holds the order.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_the_installed_command_starts_a_mesh_that_answers_and_stops(installed: P
 
 
 def _when_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: Path) -> dict[str, object]:
-    """Block until the mesh has written its addresses. Fail if the mesh ends without addresses."""
+    """Block until the mesh has written its addresses. Fail if the mesh ends before."""
     deadline = time.monotonic() + patient(READY_TIMEOUT_S)
     while not ready_file.exists():
         assert time.monotonic() < deadline, f"not ready in {READY_TIMEOUT_S} s:\n{output.read_text()}"

@@ -266,8 +266,8 @@ def test_excluded_and_included_hits_add_up_to_all(hits: list[RefHit]) -> None:
         for key, row in settled([hit for hit in hits if hit.excluded == excluded]).rows().items():
             for name, value in row.items():
                 parts[key][name] += value
-    # Visitors and late hits of the parts do not add up. A visitor may occur in both parts. A hit that is late in one
-    # mesh may be on time in another mesh.
+    # Two numbers cannot be added over the parts: visitors and late hits. A visitor may occur in both parts. A hit that
+    # is late in one mesh may be on time in another mesh.
     apart = ("visitors", "late_hits")
     both, added = settled(hits).rows(), {key: dict(row) for key, row in parts.items()}
     assert with_excluded(without(added, *apart)) == with_excluded(without(both, *apart))

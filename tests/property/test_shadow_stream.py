@@ -1,4 +1,4 @@
-"""The shadow stream must equal the reference while it runs, after its publication, and as the live stream."""
+"""The shadow stream must equal the reference before publication, after publication, and as the live stream."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class TwoStreams(Mesh):
                 pass
             shadow.flush()
             shadow.snapshot()
-        self.shadow = None  # this runner has a used fuse, so the next use needs a new runner
+        self.shadow = None  # the failing runner is dropped, so the next use creates a new runner
         return fuse.blown
 
     def take_over(self) -> None:

@@ -136,7 +136,7 @@ class Stream(LiveMesh):
                 self.step()
 
     def step_and_fail(self, dice: Random) -> str:
-        """Let a new runner take over, stream and save until a write fails.
+        """Let a new runner take over the stream, process the log, and save snapshots until a write fails.
 
         Return the failed write, or "" if none failed.
         """
@@ -382,7 +382,8 @@ def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit]
 def check_complete(mesh: Stream, name: str) -> None:
     """Check that a live answer contains every committed hit (P15).
 
-    The reads are in the order of an answer: first progress, then pending and awaited days, then rows.
+    Read the stores in the order in which the reporter reads them for an answer: progress, then pending and awaited
+    days, then rows.
     """
     stores = mesh.stores
     progress = stores.progress.progress(Topic.HITS)

@@ -92,9 +92,9 @@ def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
 
 
 def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_are_known: bool) -> None:
-    """Of several refunds with the same site and refund id, let only the first deduct its amount (D3).
+    """If several refunds have the same site and refund id, deduct only the amount of the first refund (D3).
 
-    If `orders_are_known`, an amount of 0 means the total of the order.
+    If `orders_are_known` is true, a refund of 0 deducts the total of the order.
     """
     is_pending = {id(hit) for hit in pending}
     orders = {(hit.site, hit.order_id, hit.excluded): hit for hit in settled.winners}
@@ -171,7 +171,7 @@ def _entries_of_one(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator
 
 
 def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int]) -> Entry:
-    """Return an entry of a data quality metric. The entry is marked as not excluded.
+    """Return an entry of a data quality metric. The entry has `excluded` = false, even for an excluded hit.
 
     Data quality metrics count excluded hits in every report.
     """

@@ -1,9 +1,9 @@
 """Send whole files through collector, stream and settler on a simulated clock, and compare with the reference.
 
-Each file is sent once per arrival plan (in order, shuffled, delayed, late, resent). Each plan has separate sites, and
-all plans are sent concurrently. The stream is compared before settlement, first with open visits, then after all visits
-have ended. After the comparisons with the stream, every day closes and is settled. Each day's drift must equal exactly
-the effect of late hits.
+Each file is sent once per arrival plan (in order, shuffled, delayed, late, resent). Each arrival plan has separate
+sites. The hits of all plans are sent concurrently. The stream is compared before settlement, first with open visits,
+then after all visits have ended. After the comparisons with the stream, every day closes and is settled. Each day's
+drift must equal exactly the effect of late hits.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tests.support.small_mesh import expected_rows, folded_rows
 REAL_FILES = Path(__file__).parents[2] / ".." / "shared" / "data"
 VISITS_END_MS = 31 * MINUTE
 ENOUGH_HITS = {"whole": 1_000, "part": 5}
-"""Minimum number of hits that must take each path through the stream. The test then covers all paths."""
+"""Minimum number of hits that must take each path through the stream, so that the test covers all paths."""
 
 SITES_OF_PLAN = {
     "access-log": {IN_ORDER: 1, SHUFFLED: 2, DELAYED: 2, FAR_DELAYED: 8, RESENT: 1, FAR_RESENT: 1, EVERYTHING: 7},

@@ -1,5 +1,4 @@
-"""Test every kind of native query that is sent to Druid: questions, searches for progress marks, and queries of a
-settlement.
+"""Test every kind of native query that is sent to Druid: questions, searches for progress marks, and settlements.
 
 `tests/golden/druid_queries.jsonl` has a line with the name and the JSON of each query. The code reads Druid's answers
 by position, so a changed query changes behaviour. `write_golden` writes the file again after an intended change.

@@ -88,7 +88,7 @@ def test_the_first_collisions_of_a_day_are_kept_whatever_the_ranges(monkeypatch:
 
 
 def days_under(version: int) -> DayRules:
-    """Return rules that exclude different pages in versions 1 and 2. Version 2 also excludes a network."""
+    """Return exclusion rules in two versions, which exclude different pages. Only version 2 also excludes a network."""
     rules = [
         ExclusionRule("1", RuleKind.PAGE, "^/5$", since=1, created_at=0, until=2),
         ExclusionRule("2", RuleKind.PAGE, "^/30|/100$", since=2, created_at=0),

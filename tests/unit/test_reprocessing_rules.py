@@ -89,7 +89,8 @@ def test_late_hits_are_settled_under_the_rules_of_their_day_whatever_the_rules_a
     remove_rule(mesh.stores.directory, SITE, id_)
     arrive(mesh, admin(40, "late"), admin(1_520, "late"))
     mesh.settle()
-    # On the first day, the reprocessing's rules still apply. On later days, the collector's decisions still apply.
+    # On the first day, the rules that the reprocessing applied decide about a late hit. On later days, the collector's
+    # decision counts.
     assert versions(mesh) == [1, AS_COLLECTED, AS_COLLECTED]
     assert (
         differences(

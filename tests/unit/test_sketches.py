@@ -1,6 +1,7 @@
 """Test theta sketches.
 
-Sketches and unions have the same bytes as those of the DataSketches library. Bytes that are no such sketch are refused.
+Sketches and unions have the same bytes as those of the DataSketches library. Bytes that are not a valid theta sketch
+are refused.
 """
 
 import base64
