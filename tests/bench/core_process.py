@@ -191,7 +191,7 @@ def _measure(
 
 
 def _array_bytes(value: object) -> int:
-    """Return the size in bytes of all NumPy arrays in an object of the live stream. Nested arrays count too."""
+    """Return the total size in bytes of the NumPy arrays in an object of the live stream, including nested arrays."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, list):

@@ -16,7 +16,7 @@ from tests.bench.measured import Child, Result, progress
 SPARE_MIB: Final = 256
 """Permitted growth of memory during the second half of the hits.
 
-In the second half, a window of records and a growing hash table may still need this much more memory.
+A window of records and a growing hash table may need additional memory even in the second half.
 """
 
 

@@ -141,7 +141,7 @@ def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
     """
     other = processor(mesh, "processor-1")
     assert other is not None
-    other.suspend()  # shorter than the time-out after which the group reassigns the partitions
+    other.suspend()  # the group reassigns partitions only after a longer time
     try:
         assert shadow(mesh, "stop")["state"] == "ADOPTING"
 

@@ -40,8 +40,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a virtual environment with the wheel and this environment's regular (not editable) packages.
 
-    A line in a .pth file makes this environment's packages importable. Python ignores the .pth files of a directory
-    that was added in this way. Because an editable installation needs a .pth file, the source tree is not importable.
+    A line in a .pth file makes this environment's packages importable. In this environment's package directory, Python
+    then ignores .pth files. An editable installation needs a .pth file, so the source tree is not importable.
     """
     home = tmp_path_factory.mktemp("installed")
     venv.create(home, with_pip=False, symlinks=True)

@@ -80,7 +80,7 @@ class TwoStreams(Mesh):
         assert self.stores.streams.replace(table)
 
     def start(self) -> Stream:
-        """Start the shadow stream in the same steps as control and the processor."""
+        """Start the shadow stream in the same steps as the control service and the processor."""
         books = bookkeeping_of(self.stores)
         self.change(self.table.started(new_stream(books, self.table, V1), self.clock.now()))
         self.change(self.table.replacing(V0.name))

@@ -68,7 +68,11 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits. Only the same visitor repeats an order or refund, because partitions race (P1)."""
+    """Draw small sets of hits.
+
+    Repeats of an order or refund have the same visitor, because the order of hits in different partitions is random
+    (P1).
+    """
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(

@@ -76,7 +76,8 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay |
 
 
 def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
-    """Let the first claim on (site, order id) in log order win. Excluded hits have separate claims (D3).
+    """If several hits claim the same (site, order id), the first hit in log order gets the order. Excluded hits have
+    separate claims (D3).
 
     Hits in `pending` also claim orders, but do not count.
     """

@@ -173,7 +173,7 @@ def check_paths(mesh: LiveMesh, streamed: Streamed, enough: int) -> None:
 
 
 def check_ledger(mesh: LiveMesh) -> None:
-    """Check that the ledger counts every hit with its hash (P12), in the class that the reference gives."""
+    """Check that the ledger counts every hit, with the hit's hash, in the class that the reference determines (P12)."""
     mesh.runner.flush()
     entries = mesh.stores.ledger.read(None)
     assert ledger_faults(entries) == []

@@ -1,8 +1,8 @@
 """Generate traffic for kill tests from a seed: recent hits of three sites, with all difficult cases of counting.
 
 This module decides when hits happen and which hits are sent twice. `HitMaker` decides the content of the hits. About
-half of the hits are on time. All other hits are late or history. The traffic contains bots, copies, repeated orders and
-hits out of order.
+half of the hits are on time. All other hits are late, or arrive after their day has closed. The traffic contains bots,
+copies, repeated orders and hits out of order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A damaged carry or series does not prevent its replacement by a settlement or a repair."""
+"""If a stored carry or series is damaged, a settlement or a repair can still replace the damaged value."""
 
 from __future__ import annotations
 

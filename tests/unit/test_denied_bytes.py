@@ -1,6 +1,6 @@
 """If a visitor denied consent, no bytes of the visitor's hits are kept (rule I4).
 
-If the hit of a visitor who denied consent does not decode, the hit's bytes are also dropped.
+If a hit does not decode, the hit's bytes are dropped if the visitor may have denied consent.
 """
 
 from __future__ import annotations

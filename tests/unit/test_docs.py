@@ -25,7 +25,7 @@ PACKAGES = ("hitmesh", "collector", "processor", "reporter", "control", "tests",
 TOP = "|".join((*PACKAGES, "envoy", "proto", "docs", "k8s", "requirements"))
 
 # A path in backticks that begins in the repository's root. After the path, `:name` may name a definition in the file.
-# `*` and `**` are as in globs.
+# `*` and `**` match as in shell globs.
 PATH = re.compile(rf"`((?:{TOP})/[\w./*-]*)(?::([A-Za-z_][\w.]*))?`")
 # A Python file in backticks, with only the end of its path, such as `cli/exits.py`.
 PYTHON_FILE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)(?::[\w.]+)?`")

@@ -29,7 +29,7 @@ KINDS = {
 }
 # Arguments that every error class accepts. No argument in this set is a variable of the message.
 STANDARD = {"field", "reason", "retry_after_s"}
-# Names whose value is a fixed text, or one of several fixed texts.
+# Names whose values are fixed texts.
 FIXED = {"cure", "hint", "rule"}
 # Names whose values need no variable: parameters that contain a whole text, and lists of all known names.
 WORDS = FIXED | {"complaint", "held", "why", "what", "message", "data", "METRICS", "DIMENSIONS", "READY_FILE"}

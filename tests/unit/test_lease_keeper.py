@@ -22,8 +22,8 @@ HALF = SITE_BUCKETS // 2
 class Settlers:
     """Lease keepers that share a store of leases.
 
-    Each lease keeper belongs to a settler that has no work. After its lease keeper has renewed or acquired leases (a
-    turn), each settler begins a pass.
+    Each lease keeper belongs to a settler that has no work. The lease keeper of each settler first renews and acquires
+    leases. Then the settler begins a pass.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Test the pure parts of `hitmesh load`: the schedule, content and expected counts of hits.
 
-The generator reports the counts that it expects for its bytes. The tests decode the bytes and count the hits again. The
+The generator returns encoded hits and their expected counts. The tests decode the hits and count them again. The
 reference model builds the visits.
 """
 

@@ -245,7 +245,7 @@ class BehindAtFirst:
 
 
 class Panic(pl.exceptions.PanicException):
-    """A panic such as Polars raises."""
+    """A simulated panic of Polars."""
 
 
 class BrokenFor:

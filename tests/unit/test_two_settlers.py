@@ -1,4 +1,4 @@
-"""Test that no hit is lost if another settler overtakes a settler."""
+"""Test that no hit is lost if two settlers settle a site-day and the later settler finishes first."""
 
 from __future__ import annotations
 
