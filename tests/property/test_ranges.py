@@ -88,7 +88,7 @@ def ruled(window: Window, dice: Random) -> Window:
 def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
     """Return the inputs of a settlement after the exclusion rules changed from version 1 to version 2.
 
-    The change decides the claims and the exclusions under the earlier rules.
+    The change affects two inputs: the claims on orders and refunds, and the hits that version 1 excluded.
     """
     before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
     claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)

@@ -43,7 +43,8 @@ CURE = edits_of([], ["visitor=visitorId"], [])
 class Wanted(NamedTuple):
     """The random choices for a hit.
 
-    `minutes` counts back from noon. If `is_refused` is true, the sender first sends the hit with an error.
+    `minutes` counts back from noon. If `is_refused` is true, the sender first sends the hit in a form that admission
+    refuses.
     """
 
     visitor: int

@@ -195,9 +195,9 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
 
 @given(stores())
 def test_excluded_hits_only_add(store: RowsStore) -> None:
-    """If a report includes excluded hits, no number is lower.
+    """Including excluded hits never lowers a number of a report.
 
-    This is the part of invariant P14 that reports can show.
+    Invariant P14 has further parts, which reports cannot show.
     """
     until = until_of("2015-05-17")
     default = sums(ask(store, a_question("hits,visits,orders", until=until)))

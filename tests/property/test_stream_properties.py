@@ -70,8 +70,8 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
     """Draw small sets of hits.
 
-    Repeats of an order or refund have the same visitor, because the order of hits in different partitions is random
-    (P1).
+    If an order or refund is repeated, both hits belong to the same visitor, because partitions are processed in random
+    sequence (P1).
     """
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [

@@ -76,8 +76,9 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay |
 
 
 def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
-    """If several hits claim the same (site, order id), the first hit in log order gets the order. Excluded hits have
-    separate claims (D3).
+    """Assign each order to the first hit in log order that claims the order's site and id.
+
+    Excluded hits have separate claims (D3).
 
     Hits in `pending` also claim orders, but do not count.
     """

@@ -61,7 +61,7 @@ def test_repair_replaces_a_damaged_carry_and_a_damaged_series(days: tuple[int, i
     done(mesh, Work.RECOMPUTE)
     changes = {each.site_day: each.changes["hits"] for each in rebuilt(mesh)}
     assert changes.get(TODAY) == (Change(0, 2) if days[0] == DAY else None)
-    # The first day's carry contains the visits that are open at midnight. This carry is damaged, so the second day is
+    # The carry, which is the visits that are open at the end of the first day, is damaged. Therefore the second day is
     # recomputed too.
     assert changes[TOMORROW] == Change(3, 3)
     done(mesh, Work.PUBLISH)

@@ -1,6 +1,6 @@
 """If a visitor denied consent, no bytes of the visitor's hits are kept (rule I4).
 
-If a hit does not decode, the hit's bytes are dropped if the visitor may have denied consent.
+The bytes of a hit that does not decode are kept only if the visitor cannot have denied consent.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class TestAmounts:
 
     @pytest.mark.parametrize("values", [AMOUNTS, [10**18] * 40, [-(10**18)] * 40, [2**62 - 1, -(2**62)] * 9])
     def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
-        """Older rows store an amount in a single column. Even then, the sum over many rows is exact.
+        """Older rows store an amount in a single column. The sum over many older rows is exact.
 
         Druid's int64 sum of a single column may overflow. A sum of doubles shows how often the int64 sum overflowed.
         """

@@ -27,7 +27,7 @@ KINDS = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, HitmeshError)
 }
-# Arguments that every error class accepts. No argument in this set is a variable of the message.
+# Arguments that every error class accepts. The arguments in STANDARD are not variables of a message.
 STANDARD = {"field", "reason", "retry_after_s"}
 # Names whose values are fixed texts.
 FIXED = {"cure", "hint", "rule"}
@@ -41,8 +41,7 @@ WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 class Raised(NamedTuple):
     """A call that creates an error.
 
-    The call may name a function that creates the error. In this case, `made` is the call of the error class inside the
-    named function.
+    If the call names a function that creates the error, `made` is the call of the error class inside that function.
     """
 
     place: str

@@ -1,6 +1,6 @@
 """Test JSON batches, which are parsed hit by hit.
 
-A hit that does not parse is refused. The other hits of the batch are accepted.
+A hit that does not parse is refused. All good hits of the batch are accepted.
 """
 
 from __future__ import annotations

@@ -216,8 +216,8 @@ def test_orphan_waits_for_a_visit_that_begins_before_it(stream: Stream) -> None:
 def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
     for minute in range(600, 900, 5):
         stream.at(minute, a_hit(minute, visitor=f"v{minute}"))
-    # The state keeps a timeline for at most 105 minutes: 60 minutes until hits are late, 30 minutes for the gap, and an
-    # epoch.
+    # The state keeps a timeline for at most 105 minutes: 60 minutes until hits are late, 30 minutes for the gap, and 15
+    # minutes for an epoch.
     assert len(stream.state.timelines) <= 21
     assert len(stream.state.kept) <= 24
     stream.at(1_200)

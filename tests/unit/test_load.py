@@ -140,8 +140,8 @@ def test_hits_are_on_time_out_of_order_or_late_and_never_in_between(mixed: Decod
     assert all(LATE_MS[0] <= age <= LATE_MS[1] for age in late)
     assert len(late) / len(ages) == pytest.approx(0.04, abs=0.01)
     assert len(early) / len(ages) == pytest.approx(0.06, abs=0.01)
-    # A hit that is not made late or early normally keeps its time. If the visitor already has a hit at this time, the
-    # new hit's time is changed by a few ms.
+    # Most hits keep their time. If the visitor already has a hit at the same time, the time of the new hit is changed
+    # by a few ms. Only the hits that are late or early on purpose are moved further.
     assert all(-50 < age <= 0 for age in set(ages) - set(late) - set(early))
 
 

@@ -1,6 +1,6 @@
 """Test the parts of `hitmesh load` that send nothing.
 
-The parts are the process that encodes hits, the resource usage of the mesh's processes, and the check of the target.
+The tests cover the process that encodes hits, the resource usage of the mesh's processes, and the check of the target.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ FAILED = "the server failed: report this to the operator; the cause is in the se
 
 
 class Panic(BaseException):
-    """A simulated panic of a Rust library. Like such panics, the class does not derive from Exception."""
+    """A simulated panic of a Rust library. A panic does not derive from Exception."""
 
 
 def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcError]:

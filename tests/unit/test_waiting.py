@@ -1,6 +1,6 @@
 """Test hits that wait for settlement (rule S9).
 
-The ledger notes waiting hits. Settlement does not confirm the stream's rows of a day next to a waiting hit.
+The ledger notes waiting hits. If a hit waits, settlement does not confirm the stream's rows of the adjacent days.
 """
 
 from __future__ import annotations

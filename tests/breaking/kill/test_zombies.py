@@ -124,8 +124,8 @@ def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
 def visible(mesh: LiveMesh) -> Visible:
     """Return all state that a writer could have changed.
 
-    The number of visitors who left a cell is omitted, because it depends on how records are divided into steps. For
-    readers of the partials, only one fact matters: whether this number is 0.
+    The number of visitors who left a cell is omitted, because it depends on how records are divided into steps. Readers
+    of the partials only check whether any visitor has left the cell.
     """
     stores = mesh.stores
     partials = [

@@ -37,7 +37,7 @@ DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
-"""The length of time whose hits form one log record.
+"""Each log record contains the hits of this length of time.
 
 The time is so short that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
 """
