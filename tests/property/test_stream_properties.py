@@ -68,11 +68,7 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits.
-
-    If an order or refund is repeated, both hits belong to the same visitor, because partitions are processed in random
-    sequence (P1).
-    """
+    """Draw small sets of hits. No two visitors share an order or refund, because the partitions race (P1)."""
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(
@@ -386,8 +382,7 @@ def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit]
 def check_complete(mesh: Stream, name: str) -> None:
     """Check that a live answer contains every committed hit (P15).
 
-    Read the stores in the order in which the reporter reads them for an answer: progress, then pending and awaited
-    days, then rows.
+    The check reads the stores in the reporter's order: progress, then pending and awaited days, then rows.
     """
     stores = mesh.stores
     progress = stores.progress.progress(Topic.HITS)

@@ -107,7 +107,7 @@ def test_snapshot_of_another_version_of_the_logic_is_not_loaded(tmp_path: Path) 
     assert visits == {"v0": [1, 1, 1], "v1": [10, 10, 10]}
     found = recovered(stream_stores(mesh.stores), tmp_path, V1)
     assert found.changes_logic
-    assert found.replayed > HITS  # the whole log is replayed under V1, and the records since the snapshot under V0
+    assert found.replayed > HITS  # under V1 the whole log is replayed, but under V0 only the records since the snapshot
     assert not recovered(stream_stores(mesh.stores), tmp_path, V0).changes_logic
 
 

@@ -1,4 +1,7 @@
-"""Test exclusion rules that are applied to settled days, compared, published, rolled back and removed."""
+"""Test reprocessings that apply exclusion rules to settled days.
+
+The tests compare, publish and roll back the reprocessings, and remove the rules.
+"""
 
 from __future__ import annotations
 
