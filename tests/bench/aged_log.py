@@ -48,7 +48,10 @@ _LEADER_S: Final = 60.0
 
 
 def age(source_url: str, target_url: str, minutes: int) -> int:
-    """Copy the hits and return the number of written hits. The log time of the last hit is about the present."""
+    """Copy the hits and return the number of written hits.
+
+    The log time of the last hit is close to the present time.
+    """
     source, target = open_stores(source_url, SystemClock()), open_stores(target_url, SystemClock())
     with closing(source), closing(target):
         servers = parse_servers(target_url)
@@ -102,8 +105,8 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
     copies = -(-minutes * MINUTE_MS // period)
     producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 50, "queue.buffering.max.kbytes": 128 << 10})
     written = 0
-    # The last copy ends at the present. Log times never decrease, so the log times of all copies are chosen before the
-    # first write.
+    # The last copy ends at the present time. Log times never decrease, so the log times of all copies are chosen before
+    # the first write.
     begin = int(time.time() * 1_000) - copies * period
     last = [0] * len(originals)
     for copy in range(copies):

@@ -67,7 +67,7 @@ class ManySites:
 
 
 def site_name(number: int, sites_of_merchant: int = 4) -> str:
-    """Return the name of the site with this number. Names sort like their numbers."""
+    """Return the name of the site with this number. Site names sort in the order of site numbers."""
     merchant, of_merchant = divmod(number, sites_of_merchant)
     return f"merchants/m{merchant:08d}/sites/s{of_merchant:02d}"
 

@@ -1,4 +1,4 @@
-"""Invariants of reports over random settled rows (rules §10): P3, P4, P5, P7, P8, P14 and filters."""
+"""Test filters and the invariants P3, P4, P5, P7, P8 and P14 (rules §10) on reports over random settled rows."""
 
 from __future__ import annotations
 

@@ -175,7 +175,10 @@ def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
 def test_visits_follow_the_version_of_the_day_on_which_they_begin(
     hits: list[RefHit], policy: RefPolicy, cut: int, versions: tuple[Logic, Logic], seed: int
 ) -> None:
-    """A new version settles only new days. A settled day is settled again under its first version."""
+    """A new version of the logic settles only days that were never settled before.
+
+    A settled day is settled again under its first version.
+    """
     first, second = versions
     mesh, dice = SmallMesh(NOW, policy, SITES, first), Random(seed)
     send(mesh, hits[:cut], dice)

@@ -181,7 +181,7 @@ def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int])
 
 
 def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
-    """Yield the entries of a visit, all at its start.
+    """Yield the entries of a visit. Each entry has the start time of the visit.
 
     The exit is a separate entry, because its `page_path` is the exit page (§9).
     """

@@ -284,7 +284,7 @@ def an_edge_frame(sent_at: int, jitter_ms: int, now: int) -> Frame:
 
 
 def totals_of(mesh: LiveMesh) -> dict[str, int]:
-    """Return the sums of the vector's metrics over the site's rows, without zeros."""
+    """Return the sums of the test vector's metrics over the site's rows, without zeros."""
     rows = mesh.seen(SITE, NOON // DAY_MS).rows
     sums = {
         name: sum(row.get(name, 0) for key, row in rows.items() if not key[1])

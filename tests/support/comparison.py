@@ -167,7 +167,7 @@ def questions(
 
 
 def by_zone(question: Question, grain: str) -> Iterator[Question]:
-    """Yield the question in each of the four zones."""
+    """Yield the question in each of the four time zones."""
     return (replace(question, zone=zone, grain=grain) for zone in ZONES)
 
 

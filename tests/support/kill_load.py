@@ -78,7 +78,7 @@ def messages_of(
 def arrivals_of(hits: Sequence[RefHit], now: int, seed: int) -> list[Arrival]:
     """Return the arrivals of the hits.
 
-    A tenth of the hits is more than an hour late. History arrives at random times.
+    A tenth of the hits is more than an hour late. Hits of closed days arrive at random times.
     """
     dice = Random(seed)
     sent = [Arrival(_arrival_ms(hit, now, dice), hit) for hit in hits]

@@ -132,7 +132,7 @@ class StreamClient:
             self.next()
 
     def finish(self) -> Reported:
-        """Half-close the stream and read to its end, which must be OK."""
+        """Half-close the stream and read to its end. The status must be OK."""
         self._outgoing.put(None)
         for _ in self.answers():
             pass

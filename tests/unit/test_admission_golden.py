@@ -102,7 +102,7 @@ def test_the_same_bytes_are_admitted_as_they_were_in_version_1() -> None:
         assert {name: value for name, value in row.items() if name not in CLASSIFIED} == {
             name: value for name, value in then.items() if name not in CLASSIFIED
         }
-    # The texts of messages may change.
+    # The texts of error messages may change.
     columns = [name for name in REJECTED_COLUMNS if name not in ("message", "origin")]
     assert plain(rejected.select(columns)) == [{name: row[name] for name in columns} for row in expected("rejected_v1")]
 

@@ -1,4 +1,4 @@
-"""Test when the live stream continues as the shadow stream.
+"""Test when the shadow stream becomes the live stream.
 
 Several processes share the partitions, and no hits arrive.
 """

@@ -67,8 +67,8 @@ class Meanwhile:
 class Scene:
     """The stores of a site, and a reporter that reads these stores.
 
-    Methods change the stores as stream and settlement do. The reporter answers on a single serving path. Partials are
-    stored immediately after a commit.
+    The methods of Scene change the stores as the stream and the settlement do. The reporter answers on a single serving
+    path. Partials are stored immediately after a commit.
     """
 
     def __init__(self, path: Path) -> None:

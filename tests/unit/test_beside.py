@@ -61,7 +61,7 @@ def changed(stores: Stores, *tables: StreamTable) -> None:
 def looked(stores: Stores, clock: ManualClock, pace: BesidePace = PACE, *tables: StreamTable) -> Looking:
     """Run the shadow stream until it has checked whether it must stop.
 
-    Before the check, another process stores the given stream tables.
+    Another process stores the given stream tables just before the stream checks.
     """
     runner = Looking(lambda: changed(stores, *tables))
     Beside(stores, lambda _: cast("Runner", runner), "v0", clock, pace).run_once(threading.Event())

@@ -176,7 +176,7 @@ def test_deadline_for_readable_rows_follows_their_number(
 def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
     """Recompute a mesh's days within memory limits.
 
-    `id_` decides what changes: "r" changes to logic v0, "e" erases visitor a, and "rules" applies exclusion rules.
+    The reprocessing `id_` is "r" (changes to logic v0), "e" (erases visitor a) or "rules" (applies exclusion rules).
     """
     mesh = a_mesh("memory:", DEFAULT_MEMORY)
     mesh.send([a_hit(31, "b"), a_hit(2, "d")])
