@@ -1,4 +1,4 @@
-"""Settings for all tests: Hypothesis profiles, and meshes on real servers that tests share.
+"""Configure all tests with Hypothesis profiles, and with meshes on real servers that tests share.
 
 Profile `ci` tries the same examples in every run, so that a failure is reproducible. The environment variable CI or
 HYPOTHESIS_PROFILE=ci selects the profile `ci`. Profile `dev` tries new examples. Both profiles try the same number of

@@ -1,8 +1,8 @@
 """`make bench` runs all benchmarks and prints one JSON document on stdout. Progress goes to stderr.
 
-Each measured number is printed with its aim and its floor. `ok` tells whether the number reaches the floor. The exit
-code is 1 only if stored data differs from sent data. A low number does not change the exit code. With `--small`, each
-benchmark runs just long enough to check its results, so the printed rates are meaningless.
+Each measured number is printed with its target (`aim`) and its minimum (`floor`). `ok` tells whether the number reaches
+the minimum. The exit code is 1 only if stored data differs from sent data. A low number does not change the exit code.
+With `--small`, each benchmark runs just long enough to check its results, so the printed rates are meaningless.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _cpu_name() -> str:
 
 
 def _oks(results: object) -> Iterator[bool]:
-    """Yield every value of the key `ok` in a result. Nested values are included."""
+    """Yield every value of the key `ok` in a result and in the nested results."""
     if isinstance(results, dict):
         if isinstance(results.get("ok"), bool):
             yield results["ok"]

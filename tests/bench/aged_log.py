@@ -1,11 +1,11 @@
-"""Fill the empty log of a mesh on servers with hits of the last MINUTES minutes, and commit the log's offsets.
+"""Fill the empty log of a mesh on servers with hits of the last minutes, and commit the log's offsets.
 
-The next processor rebuilds its state from the hits in the log, as after MINUTES of load. Run `python -m
-tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. FROM is a mesh that ran some minutes of load.
-The hits of FROM are copied with new visitors and times until the copies fill MINUTES. TO was made by `hitmesh init` and
-has never run. The mesh TO stores counts of the copied hits in its series, but no raw records and no rows. `hitmesh
-load` on TO therefore compares only the hits of its own run. The comparison is possible only for sites that an earlier
-load on TO used.
+The next processor rebuilds its state from the hits in the log, as after minutes of real load. Run `python -m
+tests.bench.aged_log FROM TO MINUTES` with the store URLs of two meshes. The mesh FROM ran some minutes of load. The
+program copies the hits of the mesh FROM, with new visitors and times, until the copies fill the given number of
+minutes. `hitmesh init` created the mesh TO, which has never run. The mesh TO stores counts of the copied hits in its
+series, but no raw records and no rows. `hitmesh load` on the mesh TO therefore compares only the hits of its own run.
+`hitmesh load` can compare only sites that an earlier load on the mesh TO used.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ _LEADER_S: Final = 60.0
 
 
 def age(source_url: str, target_url: str, minutes: int) -> int:
-    """Copy the hits and return the number of written hits. The log time of the last hit is about the present."""
+    """Copy the hits and return the number of written hits.
+
+    The log time of the last hit is close to the present time.
+    """
     source, target = open_stores(source_url, SystemClock()), open_stores(target_url, SystemClock())
     with closing(source), closing(target):
         servers = parse_servers(target_url)
@@ -102,8 +105,8 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
     copies = -(-minutes * MINUTE_MS // period)
     producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 50, "queue.buffering.max.kbytes": 128 << 10})
     written = 0
-    # The last copy ends at the present. Log times never decrease, so the log times of all copies are chosen before the
-    # first write.
+    # The last copy ends at the present time. Log times never decrease, so the log times of all copies are chosen before
+    # the first write.
     begin = int(time.time() * 1_000) - copies * period
     last = [0] * len(originals)
     for copy in range(copies):

@@ -82,7 +82,7 @@ def _await_settled(stores: Stores, site_days: Sequence[SiteDay]) -> None:
 
 
 def _generations(stores: Stores, site_days: Sequence[SiteDay]) -> int:
-    """Return the sum of the site-days' generation numbers. Each settlement increases the sum by 1."""
+    """Return the sum of the site-days' generation numbers. Each settlement of a site-day adds 1 to the sum."""
     return sum(_of_site_day(stores, site_day)[site_day.day].generation for site_day in site_days)
 
 

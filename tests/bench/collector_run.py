@@ -25,8 +25,8 @@ def run_collector(traffic: Traffic, scale: Scale) -> Result:
     Also return whether the written hits equal the sent hits.
 
     Raises:
-        ValueError: there are too few batches. A stream would resend a batch that the collector still remembers, and the
-            collector would not write this batch again (rule D4).
+        ValueError: there are too few batches. If a stream resent a batch that the collector still remembers, the
+        collector would not write the batch again (rule D4).
     """
     run_s, count = scale.collector_s, scale.collector_batches
     if count <= REMEMBERED_BATCHES:

@@ -1,8 +1,8 @@
 """Run the production collector for a measurement, on a real port. The collector's log discards records.
 
 Each line on stdin is a command. The process answers with a JSON line on stdout. `mark` returns the counters so far.
-`keep DIR` writes the sampled records to DIR. `renew` starts a new collector and returns the new port. The new collector
-remembers no senders. The end of stdin stops the process.
+`keep DIR` writes the sampled records to DIR. `renew` starts a new collector and returns the new port. The collector
+that `renew` starts remembers no senders. The end of stdin stops the process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STAGES = (
 def main() -> None:
     """Serve until stdin ends."""
     configure("error", "bench", "bench-0")
-    sys.setswitchinterval(SWITCH_INTERVAL_S)  # The collector's `__main__` sets the same switch interval.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # The production collector sets the same switch interval.
     timer = StageTimer()
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)

@@ -1,4 +1,6 @@
-"""This process measures the processor's core. The core turns a partition's records into signed rows, without a store.
+"""This process measures the processor's core.
+
+The core turns a partition's records into rows with positive and negative amounts, without a store.
 
 The arguments are the minutes of log time before the measurement, a directory on disk, and the hits per window. The
 minutes before the measurement only fill the state. Records come on stdin. The records to measure are buffered on disk
@@ -189,7 +191,7 @@ def _measure(
 
 
 def _array_bytes(value: object) -> int:
-    """Return the size in bytes of all NumPy arrays in an object of the live stream. Nested arrays count too."""
+    """Return the total size in bytes of the NumPy arrays in an object of the live stream, including nested arrays."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, list):
@@ -210,7 +212,7 @@ def _checks(core: Core, sent: int) -> dict[str, Any]:
 
 
 def _memory() -> dict[str, int]:
-    """Return this process's resident memory in bytes, by kind. For example, mapped files are a separate kind."""
+    """Return this process's resident memory in bytes, by kind: anonymous memory, mapped files and shared memory."""
     gc.collect()
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1_024 for words in lines if words[0].startswith("Rss")}

@@ -36,8 +36,9 @@ from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
 
 START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # an epoch begins at START_MS
 MINUTE_MS: Final = 60_000
-# The state keeps a visit until the horizon is more than the gap (30 minutes) after the visit's last hit. The horizon
-# advances once per epoch, so the state keeps a visit for 90 to 105 minutes, on average 98.
+# A visit leaves the state when more than 30 minutes, the length of a gap, lie between the visit's last hit and the
+# horizon. The horizon advances once per epoch. The state therefore keeps a visit for 90 to 105 minutes after its last
+# hit, on average 98.
 HELD_MS: Final = 98 * MINUTE_MS
 HITS_A_VISIT: Final = 5.0
 GAP_MS: Final = 45_000  # mean gap between two hits of a visit
@@ -86,7 +87,7 @@ class Arrivals:
 
     @classmethod
     def concat(cls, *parts: Arrivals) -> Arrivals:
-        """Return the hits of all parts, part by part."""
+        """Return the arrivals of all parts as one object, in the order of the parts."""
         return cls(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__}
         )

@@ -1,4 +1,6 @@
-"""Measure the processor's core with many open visits. The core turns a partition's records into signed rows.
+"""Measure the processor's core with many open visits.
+
+The core turns a partition's records into rows with positive and negative amounts.
 
 Standalone: `python -m tests.bench.core_run 10000000 107 15` prints the result as JSON. The arguments are the number of
 open visits and the minutes of log time before and during the measurement.

@@ -33,8 +33,8 @@ OUTCOME_TIMEOUT_S = 60.0
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-# Number of batches that a collector under load holds at a time. For each partition, the collector writes the
-# partition's hits from all held batches to a single log record.
+# Number of batches that a collector under load admits together. The collector writes a single log record per partition,
+# with the partition's hits from all these batches.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250
 
@@ -58,7 +58,7 @@ def main() -> None:
 def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_once: int) -> int:
     """Admit serialised batches into the log, and return the number of accepted hits.
 
-    A record has the hits of `batches_at_once` batches.
+    Each log record contains hits from `batches_at_once` batches.
 
     Raises:
         RuntimeError: a hit was not accepted.

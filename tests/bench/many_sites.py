@@ -1,8 +1,9 @@
 """Fill a store with many sites and keys, with awaited site-days and with dirty site-days.
 
 An awaited site-day waits until its day closes. Records, dirty marks, awaited site-days, ledger entries and positions
-are written through the ports. Only sites and keys are written to the tables directly. The port would need a separate
-durable write for each site. `bulk_is_like_ports` checks that these direct writes store the same rows as the port.
+are written through the product's interfaces (ports). Sites and keys are written directly to the tables, because the
+directory port needs a durable write for each site. `bulk_is_like_ports` checks that the direct writes store the same
+rows as the directory port.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class ManySites:
 
 
 def site_name(number: int, sites_of_merchant: int = 4) -> str:
-    """Return the name of the site with this number. Names sort like their numbers."""
+    """Return the name of the site with this number. Site names sort in the order of site numbers."""
     merchant, of_merchant = divmod(number, sites_of_merchant)
     return f"merchants/m{merchant:08d}/sites/s{of_merchant:02d}"
 

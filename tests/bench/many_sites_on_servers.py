@@ -1,4 +1,4 @@
-"""Write many sites and keys, and the stream's positions, to Cassandra without the ports."""
+"""Write many sites and keys, and the stream's positions, directly to Cassandra's tables."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ Answer = dict[str, Any]
 
 
 class Part:
-    """A part of the measurement, on stores that are already open."""
+    """The measured kinds of work, one method per kind, on stores that are already open."""
 
     def __init__(self, url: str, stores: Stores, size: ManySites, count: int) -> None:
         self.url = url

@@ -83,7 +83,7 @@ def _measured(url: str, size: ManySites, settled: int, *, is_small: bool) -> Res
 def answers_of(url: str, size: ManySites, parts: Mapping[str, int]) -> Result:
     """Run parts of the measurement in a separate process, and return the results of all parts.
 
-    `parts` maps the name of a part to its count.
+    `parts` maps the name of each part to the argument COUNT of this part.
     """
     arguments = (f"{part}:{count}" for part, count in parts.items())
     answers: Result = json.loads(

@@ -13,7 +13,7 @@ from typing import IO, Any
 from hitmesh.runtime.reused_memory import REUSED_MEMORY
 
 ROOT = Path(__file__).resolve().parents[2]
-# A service runs as one process per core. A second Polars thread would only compete for this core.
+# A service runs as one process per core. Two Polars threads in a process would compete for the process's core.
 ONE_CORE = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Result = dict[str, Any]
@@ -26,7 +26,10 @@ def progress(text: str) -> None:
 
 
 def judged(value: float, aim: float, floor: float, unit: str) -> Result:
-    """Return a measured number with its aim, its floor and `ok`. `ok` tells whether the number reaches the floor."""
+    """Return a measured number with its target (`aim`) and its minimum (`floor`).
+
+    `ok` tells whether the number reaches the minimum.
+    """
     return {"value": round(value), "unit": unit, "aim": aim, "floor": floor, "ok": value >= floor}
 
 
@@ -47,7 +50,7 @@ def run(module: str, *arguments: str) -> None:
 class Child:
     """A process under measurement. The process answers each line on stdin with a JSON line on stdout.
 
-    With `settles`, the process gets the same memory settings as a settler of `hitmesh dev`.
+    If `settles` is true, the process gets the same memory settings as a settler of `hitmesh dev`.
     """
 
     def __init__(self, module: str, *arguments: str, settles: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""Measure the whole mesh: `hitmesh load` sends hits to `hitmesh dev`, with all processes on this machine.
+"""Measure the whole mesh while `hitmesh load` sends hits to `hitmesh dev`, with all processes on this machine.
 
-The mesh runs on embedded stores with fsync, behind Envoy. A rate counts as sustained if all of the following is true.
-No hit is shed. 99 % of the hits are acknowledged within two seconds. The last acknowledgement comes within two seconds
-after the end of sending. Reports show all hits within six seconds after the end of sending. The ledger and the totals
-are correct.
+The mesh runs on embedded stores with fsync, behind Envoy. A rate counts as sustained if all of the following statements
+are true. No hit is shed. 99 % of the hits are acknowledged within two seconds. The last acknowledgement comes within
+two seconds after the end of sending. Reports show all hits within six seconds after the end of sending. The ledger and
+the totals are correct.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ The arguments are the shop's number of hits, the shop's number of visitors, the 
 directory on disk. The answer is one JSON line.
 
 The shop's hits resemble those of a tag that sends the same visitor id for all people. Every other record is ten minutes
-late. All hits in late records are out of order. A hundredth of the hits are sent twice. Every tenth hit is an event, so
-that visits begin without a page view.
+late. All hits in the late records arrive out of order. A hundredth of the hits are sent twice. Every tenth hit is an
+event, so that visits begin without a page view.
 """
 
 from __future__ import annotations

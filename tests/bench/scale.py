@@ -53,13 +53,13 @@ class Scale:
     """Sizes for all parts.
 
     Attributes:
-        warm_up_s, collector_s: seconds of load on the collector, before and during the measurement.
-        refused_s: seconds for each pair of a kind of refused bytes and a kind of sender.
-        refused_clients: concurrent clients that send refused bytes. Each client sends at least one message.
-        collector_batches: distinct batches of 100 hits, which are sent repeatedly. A stream remembers fewer batches.
-        core, core_many: sizes for the processor's core, with the open visits of a large shop and with many more.
-        pages, texts_per_hour: distinct pages on a site, and the limit on distinct texts per hour.
-        one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the limit on kept hits. Hits beyond the
+        warm_up_s, collector_s: seconds of load on the collector, before and during the measurement. refused_s: seconds
+        for each pair of a kind of refused bytes and a kind of sender. refused_clients: concurrent clients that send
+        refused bytes. Each client sends at least one message. collector_batches: distinct batches of 100 hits, which
+        are sent repeatedly. A stream remembers fewer batches than `collector_batches`. core, core_many: sizes for the
+        processor's core, with the open visits of a large shop and with many more. pages, texts_per_hour: distinct pages
+        on a site, and the limit on distinct texts per hour. one_visitor_hits, kept_of_visitor: hits with a single
+        visitor id, and the limit on kept hits. Hits beyond the
             limit wait for settlement.
         big_hits: hits on the settled day.
         huge_hits, huge_range_hits: hits on the day that is settled in ranges of visitors, and hits in each range.

@@ -1,6 +1,6 @@
 """The sites of the benchmarks.
 
-Sender and receiver import this definition, so that both can compute the hits to be stored.
+The sending process and the checking process both import the sites, so that both compute the same expected hits.
 """
 
 from __future__ import annotations

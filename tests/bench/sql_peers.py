@@ -7,9 +7,9 @@ SQL writes no file. The SQL also ignores copies, refunds, items, caps, campaigns
 hits, row digests and the carry.
 
 `python -m tests.bench.sql_peers export STORE FILE` writes the hits of the settled site-day to FILE. `python -m
-tests.bench.sql_peers duckdb FILE six` prints one JSON line. The line contains the hits, the rows, and the CPU seconds
-of the fastest of three runs. If the engine was skipped, the line contains the reason. The engines are installed with
-the extra `bench`.
+tests.bench.sql_peers duckdb FILE six` prints one JSON line. The line contains the number of hits, the number of rows,
+and the CPU seconds of the fastest of three runs. If the engine was skipped, the line contains the reason. The engines
+are installed with the extra `bench`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.bench.filled_store import BIG_DAY
 
 ENGINES: Final = ("duckdb", "chdb")
 _RUNS: Final = 3
-# Each set contains the dimensions of hits, then the dimensions of visits.
+# Each value has two tuples: first the dimensions of hits, then the dimensions of visits.
 DIMENSIONS: Final = {
     "six": (
         ("page_path", "hostname", "channel", "source", "device_type", "browser"),

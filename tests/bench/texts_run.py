@@ -16,7 +16,7 @@ from tests.bench.measured import Child, Result, progress
 SPARE_MIB: Final = 256
 """Permitted growth of memory during the second half of the hits.
 
-Memory still grows by a window of records and by the growth of a hash table.
+A window of records and a growing hash table may need additional memory even in the second half.
 """
 
 

@@ -74,7 +74,7 @@ def _is_plain_view(hit: RefHit) -> bool:
 
 
 def frames(traffic: Traffic, keys: Sequence[str], count: int, day: int = DAY) -> list[bytes]:
-    """Return `count` serialised HitBatches of FRAME_HITS hits. The batches use the keys in turn."""
+    """Return `count` serialised HitBatches of FRAME_HITS hits. Each batch uses the next key of `keys`, in a cycle."""
     hits = traffic.hits(count * FRAME_HITS, day)
     return [_batch(f"bench-{day}-{number}", keys[number % len(keys)], hits, day) for number in range(count)]
 

@@ -26,9 +26,10 @@ PAUSE_S = 0.05
 
 
 def run_two_settlers(days: int, hits_of_day: int) -> Result:
-    """Return the ratio of the times, each settler's share of the site-days, and whether every hit is settled.
+    """Return the time ratio, each settler's share of the site-days, and whether every hit is settled.
 
-    On a machine with a single core, the ratio is meaningless.
+    The ratio is the time of two settlers divided by the time of a single settler. On a machine with a single core, the
+    ratio is meaningless.
     """
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as parent:
         stores = [Path(parent, name) for name in ("alone", "shared")]
@@ -56,7 +57,7 @@ def run_two_settlers(days: int, hits_of_day: int) -> Result:
 def _settle(store: Path, names: list[str]) -> list[Result]:
     """Start a settler process for each name, let the processes settle the store, and return their measurements.
 
-    The processes divide the buckets first.
+    Before the processes settle, they divide the buckets of sites among themselves.
     """
     processes = [Child("tests.bench.settler_process", str(store), name, settles=True) for name in names]
     try:

@@ -16,7 +16,7 @@ from tests.support.opened import NOON, Opener
 from tests.support.servers import Meshes
 
 SERVERS = "servers"
-# Modules that need Druid, whose tasks take seconds to start.
+# Modules that need Druid. Druid's tasks take seconds to start.
 WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")
 SERVERS_TIMEOUT_S = 180
 LONG_ON_SERVERS = frozenset({"test_many_small_transactions_answer_as_one_large[servers-400]"})

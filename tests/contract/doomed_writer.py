@@ -1,7 +1,7 @@
 """Write to an embedded store until the process is killed. The process prints each acknowledged write.
 
-Run as `python -m tests.contract.doomed_writer DIRECTORY`. Each line names a write. The line is printed after the write
-has returned. The line of an append is printed after the append's future has resolved.
+Run as `python -m tests.contract.doomed_writer DIRECTORY`. Each printed line names a write, and is printed after the
+write has returned. The line of an append is printed after the append's future has resolved.
 """
 
 from __future__ import annotations

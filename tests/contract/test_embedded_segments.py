@@ -124,7 +124,10 @@ class TestSegments:
         database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
 
         class MergedMeanwhile(Segments):
-            """Segments whose files are all merged right after each of the first two reads of the manifest."""
+            """Segments for a test of concurrent merges.
+
+            Right after each of the first two reads of the manifest, all files are merged.
+            """
 
             merges = 2
 

@@ -1,4 +1,4 @@
-"""Contract tests for the port Outbox, and for the progress of rows from their commit into answers.
+"""Contract tests for the port Outbox, and for the way from the commit of rows to answers with these rows.
 
 A store may take seconds until its answers contain committed rows. Tests that read rows therefore write them with
 `commit`, which waits until answers contain the rows.

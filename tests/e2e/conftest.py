@@ -49,7 +49,7 @@ LOADS_ON_SERVERS = frozenset(
         "test_wild_hits_are_counted_as_they_were_sent",
     }
 )
-"""Tests of `hitmesh load` that `make test` runs on servers. In all, the tests run the command only twice.
+"""Tests of `hitmesh load` that `make test` runs on servers. Together, these tests run `hitmesh load` only twice.
 
 The other tests of `hitmesh load` run on servers only with the long tests.
 """

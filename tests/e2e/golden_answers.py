@@ -1,6 +1,6 @@
 """Compare the answers of an earlier release with today's answers.
 
-The earlier answers are tables beside the release's data.
+The answers of the earlier release are CSV tables in the same folder as the data of the earlier release.
 """
 
 from __future__ import annotations

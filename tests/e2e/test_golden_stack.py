@@ -1,4 +1,4 @@
-"""Servers start with the data of an earlier release, and the mesh migrates the data. All numbers stay the same.
+"""Servers start with the data of an earlier release, and the mesh migrates the data. Reports keep their numbers.
 
 The test starts separate servers, because the servers' stored data is under test.
 """

@@ -232,7 +232,7 @@ def lose_rows_series_and_raw_records(mesh: Mesh) -> None:
 def found_in_three_stores(mesh: Mesh, check: tuple[str, ...]) -> dict[str, Any]:
     """Wait until the check finds damage in three stores.
 
-    The mesh caches for 1 s which rows are dropped. Return the findings.
+    For up to 1 s, the mesh may still answer from the dropped rows. Return the findings.
     """
     expected, stores = {"raw", "series", "metrics"}, set[str]()
 

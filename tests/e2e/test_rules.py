@@ -1,6 +1,6 @@
 """An exclusion rule excludes new hits and is applied to history.
 
-The change of history is then rolled back, and the rule is removed.
+The reprocessing that changed history is then rolled back, and the rule is removed.
 """
 
 from __future__ import annotations

@@ -136,12 +136,12 @@ def kill(mesh: Mesh, node: str) -> None:
 def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
     """Begin the adoption, and kill the first processor.
 
-    At the kill, the first processor has stopped its partitions, but the second processor has not stopped its
-    partitions.
+    At the time of the kill, the first processor has stopped the live stream in its partitions, but the second processor
+    has not stopped its part yet.
     """
     other = processor(mesh, "processor-1")
     assert other is not None
-    other.suspend()  # shorter than the time-out after which the group reassigns the partitions
+    other.suspend()  # the group reassigns partitions only after a longer time
     try:
         assert shadow(mesh, "stop")["state"] == "ADOPTING"
 
@@ -158,7 +158,10 @@ def kill_while_both_should_stand_still(mesh: Mesh, senders: Senders) -> None:
 
 
 def take_over_although_a_processor_hangs(mesh: Mesh) -> None:
-    """Suspend a processor, so that its partitions cannot stop until another processor replaces it."""
+    """Suspend a processor.
+
+    The live stream in the processor's partitions can stop only when another processor takes over the partitions.
+    """
     hanging = processor(mesh, "processor-1")
     assert hanging is not None
     hanging.suspend()

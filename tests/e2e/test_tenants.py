@@ -35,7 +35,7 @@ RIVAL_SITE = "merchants/rival/sites/theirs"
 
 @dataclass(frozen=True)
 class Tenants:
-    """The two merchants of the mesh, demo and rival. `demo_site` belongs to demo."""
+    """The mesh's two merchants, demo and rival, with a site and a key of merchant demo."""
 
     mesh: Mesh
     demo_site: str

@@ -2,8 +2,8 @@
 
 The first file covers eight days. The second file, which is imported later, has hits before and within these eight days.
 The same seed always gives the same hits. Both files are shuffled. The positions of the hits lie in a single log
-partition, in sending order. Only the same visitor repeats an order, so the holder of an order does not depend on a race
-between partitions.
+partition, in sending order. If an order is repeated, both hits belong to the same visitor and partition. A race between
+partitions therefore never decides which hit holds the order.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
 def second_file(first: Sequence[RefHit], seed: int = 2) -> list[RefHit]:
     """Return further hits, on the days of `first` and on the two preceding days.
 
-    `first` is a result of `generate_hits`. The hits join, split and extend visits. A visit may be extended at either
-    end. Some hits change visits that continue over midnight (S-k, S-l), and some copy hits of `first`. The positions of
-    the hits follow the positions of `first`.
+    `first` is a result of `generate_hits`. The hits join, split and extend visits. A hit may extend a visit at the
+    visit's start or end. Some hits change visits that continue over midnight (S-k, S-l), and some copy hits of `first`.
+    The positions of the hits follow the positions of `first`.
     """
     maker = HitMaker("b", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=True)]

@@ -1,7 +1,7 @@
 """Hypothesis strategies that draw small sets of hits close to the limits of the rules.
 
 A visitor's first hit is near midnight, in UTC or in another zone. The times between hits are mostly at the limits of
-gap, copy window and cap. The same time between hits may occur up to 50 times in a row, which is enough to reach the cap
+gap, copy window and cap. Up to 50 hits in a row may have the same distance in time, so that a visit can reach the cap
 of 24 hours.
 """
 

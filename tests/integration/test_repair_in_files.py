@@ -64,9 +64,10 @@ HITS = [a_hit(0), a_hit(10), an_order(20), a_hit(700, "w"), *map(a_hit, (1_430, 
 
 @pytest.fixture(scope="module")
 def settled_homes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Path, int, list[RefHit]]]:
-    """For each kind of mesh, return the home with the settled stores, the time of the clock, and the hits.
+    """For each kind of mesh, return the directory of the settled stores, the mesh's current time, and the hits.
 
-    In the kind "history" all hits arrive as history. In the kind "confirmed" settlement confirms the stream's rows.
+    In the mesh "history", all hits arrive after their day has closed. In the mesh "confirmed", settlement confirms the
+    stream's rows.
     """
     homes = {}
     for kind, start in (("history", (DAY + 5) * DAY_MS), ("confirmed", DAY * DAY_MS)):

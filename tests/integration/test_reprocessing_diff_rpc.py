@@ -235,7 +235,7 @@ def test_a_dimension_has_a_limit_of_site_days(bounded: Mesh) -> None:
 def test_a_dimension_is_refused_once_the_replaced_rows_of_a_compared_day_may_be_removed(
     mesh: Mesh, state: State
 ) -> None:
-    with_rows(mesh, state, updated_at=NOW + 9 * DAY)  # 9 days later, the last site-day was published or rolled back
+    with_rows(mesh, state, updated_at=NOW + 9 * DAY)  # the last site-day was published or rolled back after 9 days
     mesh.clock.advance(30 * DAY - 1)
     assert diff(mesh, dimension="channel").changed_values == 1
     mesh.clock.advance(1)

@@ -1,6 +1,6 @@
 """Test over gRPC that a reprocessing that was published later prevents work on an earlier reprocessing.
 
-Also test the message with which the work is refused.
+The error message must name the later reprocessing.
 """
 
 from __future__ import annotations

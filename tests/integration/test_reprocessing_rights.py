@@ -1,4 +1,7 @@
-"""Test which keys may call which RPC of a reprocessing, with closed and with open reads."""
+"""Test which keys may call each RPC of ReprocessingService.
+
+Reads need a key on one mesh, and no key on another mesh.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Test a shadow stream beside the live stream, in files.
 
 The shadow stream is started, compared, published and rolled back, and takes over. The processor runs in threads. The
-functions of control and reporter are called without a network. At any time, every report has the numbers of a single
-stream.
+functions of control and reporter are called without a network. At any time, a report has only numbers of the live
+stream or only numbers of the shadow stream.
 """
 
 from __future__ import annotations

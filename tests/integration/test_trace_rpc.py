@@ -1,4 +1,4 @@
-"""Test traces of hits over gRPC, on in-memory stores, and the permissions that they need."""
+"""Test traces of hits over gRPC, on in-memory stores, and the permissions that a trace needs."""
 
 from __future__ import annotations
 

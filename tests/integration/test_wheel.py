@@ -40,8 +40,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a virtual environment with the wheel and this environment's regular (not editable) packages.
 
-    A line in a .pth file makes this environment's packages importable. Python ignores the .pth files of a directory
-    that was added in this way. Because an editable installation needs a .pth file, the source tree is not importable.
+    A line in a .pth file makes this environment's packages importable. Python ignores .pth files inside a directory
+    that a .pth file added. An editable installation needs a .pth file, so the source tree is not importable.
     """
     home = tmp_path_factory.mktemp("installed")
     venv.create(home, with_pip=False, symlinks=True)
@@ -120,7 +120,7 @@ def test_the_installed_command_starts_a_mesh_that_answers_and_stops(installed: P
 
 
 def _when_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: Path) -> dict[str, object]:
-    """Block until the mesh has written its addresses. Fail if the mesh ends without addresses."""
+    """Block until the mesh has written its addresses. Fail if the mesh ends before it writes addresses."""
     deadline = time.monotonic() + patient(READY_TIMEOUT_S)
     while not ready_file.exists():
         assert time.monotonic() < deadline, f"not ready in {READY_TIMEOUT_S} s:\n{output.read_text()}"

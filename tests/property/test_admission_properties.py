@@ -82,7 +82,7 @@ payloads = st.one_of(
 
 @st.composite
 def sound_hits(draw: st.DrawFn) -> hit_pb2.Hit:
-    """Draw a hit that is valid protobuf. Admission may accept or refuse it."""
+    """Draw a hit that is valid protobuf. Admission may accept or refuse the hit."""
     hit = a_hit(
         draw(st.sampled_from(["h1", "h2", "long" * 20])),
         at=draw(st.none() | times),

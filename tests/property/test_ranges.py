@@ -86,9 +86,9 @@ def ruled(window: Window, dice: Random) -> Window:
 
 
 def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
-    """Return the inputs with the claims and earlier exclusions that follow from a change of the rules.
+    """Return the inputs of a settlement after the exclusion rules changed from version 1 to version 2.
 
-    The change is from version 1 to version 2.
+    The change affects two inputs: the claims on orders and refunds, and the hits that version 1 excluded.
     """
     before, after = (DayRules(versions={inputs.owner.day: version}) for version in (1, 2))
     claims, excluded_before = decided_claims(inputs.claims, inputs.window, inputs.owner.day, before, after, raw)
@@ -96,7 +96,7 @@ def under_rules(inputs: DayInputs, raw: RawStore) -> DayInputs:
 
 
 def claims_of(window: Window) -> list[OrderClaim]:
-    """Return the claims that the stream's intake stores for the window's hits."""
+    """Return the claims on orders and refunds that the stream stores for the window's hits."""
     claims = []
     for hit in window.rows.iter_rows(named=True):
         kind, claimed = ClaimKind.ORDER, hit["order_id"]
@@ -132,9 +132,9 @@ def on_disk(window: Window, memory: SettleMemory) -> SpilledWindow:
 
 
 def check_days(hits: Sequence[RefHit], policy: RefPolicy, seed: int, memory: SettleMemory) -> None:
-    """Settle each of three days as a whole, then in ranges. Compare the two results.
+    """Check that three days get the same result when settled as a whole and when settled in ranges.
 
-    A day is settled with or without the carry from the previous day. Logic and rules are random.
+    A day may start with the carry, which is the open visits of the previous day. Logic and rules are random.
     """
     dice = Random(seed)
     window, logic = a_window(hits, dice), dice.choice(LOGICS)

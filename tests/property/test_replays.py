@@ -43,7 +43,8 @@ CURE = edits_of([], ["visitor=visitorId"], [])
 class Wanted(NamedTuple):
     """The random choices for a hit.
 
-    `minutes` counts back from noon. A hit with `is_refused` is wrong when it is first sent.
+    `minutes` counts back from noon. If `is_refused` is true, the sender first sends the hit in a form that admission
+    refuses.
     """
 
     visitor: int
@@ -100,7 +101,7 @@ class Doors(NamedTuple):
         return replay(self.mesh(key), made)
 
     def reports(self, site: str) -> Rows:
-        """Return a site's rows. Counts that depend on the times or the number of a hit's arrivals are left out."""
+        """Return a site's rows without the counts that depend on when, or how often, a hit arrives."""
         found: Rows = {}
         for (source, excluded, of_site, cell, dimensions), values in self.small.rows().items():
             kept = {name: value for name, value in values.items() if name not in OF_ARRIVALS}

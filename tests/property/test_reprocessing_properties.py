@@ -1,4 +1,4 @@
-"""Reprocessing against the reference, while hits of the same days arrive (rules.md §10: P10, P11, P12)."""
+"""Compare reprocessings with the reference while hits of the same days arrive (P10, P11 and P12 in rules.md §10)."""
 
 from __future__ import annotations
 

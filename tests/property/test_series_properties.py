@@ -1,4 +1,4 @@
-"""Invariants of reports over random settled rows (rules §10): P3, P4, P5, P7, P8, P14 and filters."""
+"""Test filters and the invariants P3, P4, P5, P7, P8 and P14 (rules §10) on reports over random settled rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.settled_rows import RowsStore, a_question, ask, sketch_of, ta
 # Tests in this file are slow, because every example draws a random store and asks several questions.
 pytestmark = pytest.mark.timeout(120)
 
-# For each zone, the start of a fortnight that contains a special day. The special day has 23, 24, 24.5 or 25 hours, or
+# For each zone, the start of a fortnight to test. Most fortnights contain a day that has 23, 24.5 or 25 hours, or that
 # begins at 01:00.
 ZONES = {
     "Europe/Berlin": "2026-03-20",
@@ -39,7 +39,10 @@ RANGE_DAYS = 14
 
 @st.composite
 def stores(draw: st.DrawFn, since: str = "2015-05-17") -> RowsStore:
-    """Draw a store with up to 12 rows per source. The rows are in the fortnight from `since`, or at most a day away."""
+    """Draw a store with up to 12 rows per source.
+
+    The times of the rows lie in the fortnight from `since`, or at most a day before or after this fortnight.
+    """
     start = int(dt.datetime.fromisoformat(f"{since}T00:00:00+00:00").timestamp()) * 1_000
     cells = st.integers(-96, (RANGE_DAYS + 1) * 96).map(lambda index: start + index * CELL_MS)
     amounts = st.integers(0, 9)
@@ -192,7 +195,10 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
 
 @given(stores())
 def test_excluded_hits_only_add(store: RowsStore) -> None:
-    """Including excluded hits never lowers a number. Reports can show only this part of invariant P14."""
+    """Including excluded hits never lowers a number of a report.
+
+    P14 is an equation over excluded and other hits. No report has only excluded hits, so the test checks an inequality.
+    """
     until = until_of("2015-05-17")
     default = sums(ask(store, a_question("hits,visits,orders", until=until)))
     everything = sums(ask(store, a_question("hits,visits,orders", until=until, include_excluded=True)))

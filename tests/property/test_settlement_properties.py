@@ -175,7 +175,10 @@ def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
 def test_visits_follow_the_version_of_the_day_on_which_they_begin(
     hits: list[RefHit], policy: RefPolicy, cut: int, versions: tuple[Logic, Logic], seed: int
 ) -> None:
-    """A new version settles only new days. A settled day is settled again under its first version."""
+    """A new version of the logic settles only days that were never settled before.
+
+    A settled day is settled again under its first version.
+    """
     first, second = versions
     mesh, dice = SmallMesh(NOW, policy, SITES, first), Random(seed)
     send(mesh, hits[:cut], dice)
@@ -266,8 +269,8 @@ def test_excluded_and_included_hits_add_up_to_all(hits: list[RefHit]) -> None:
         for key, row in settled([hit for hit in hits if hit.excluded == excluded]).rows().items():
             for name, value in row.items():
                 parts[key][name] += value
-    # Visitors and late hits of the parts do not add up. A visitor may occur in both parts. A hit that is late in one
-    # mesh may be on time in another mesh.
+    # Two numbers cannot be added over the parts: visitors and late hits. A visitor may occur in both parts. A hit that
+    # is late in one mesh may be on time in another mesh.
     apart = ("visitors", "late_hits")
     both, added = settled(hits).rows(), {key: dict(row) for key, row in parts.items()}
     assert with_excluded(without(added, *apart)) == with_excluded(without(both, *apart))

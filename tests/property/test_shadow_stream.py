@@ -1,4 +1,4 @@
-"""The shadow stream must equal the reference while it runs, after its publication, and as the live stream."""
+"""The shadow stream must equal the reference before publication, after publication, and as the live stream."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TwoStreams(Mesh):
         assert self.stores.streams.replace(table)
 
     def start(self) -> Stream:
-        """Start the shadow stream in the same steps as control and the processor."""
+        """Start the shadow stream in the same steps as the control service and the processor."""
         books = bookkeeping_of(self.stores)
         self.change(self.table.started(new_stream(books, self.table, V1), self.clock.now()))
         self.change(self.table.replacing(V0.name))
@@ -113,7 +113,7 @@ class TwoStreams(Mesh):
                 pass
             shadow.flush()
             shadow.snapshot()
-        self.shadow = None  # this runner has a used fuse, so the next use needs a new runner
+        self.shadow = None  # the failing runner is dropped, so the next use creates a new runner
         return fuse.blown
 
     def take_over(self) -> None:

@@ -1,6 +1,6 @@
 """Test visitor counts beyond the capacity of a sketch.
 
-The sketches are so small that a row of 31 visitors is a sample.
+The sketches are so small that the sketch of a row with 31 visitors contains only a sample of the visitors.
 
 The content of a sample depends on how hits are divided into windows, so an estimate has several correct values. Every
 sample contains exactly those visitors of the row whose hashes are below the threshold of the sample. A sample has at

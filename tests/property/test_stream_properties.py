@@ -68,7 +68,7 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits. Only the same visitor repeats an order or refund, because partitions race (P1)."""
+    """Draw small sets of hits. No two visitors share an order or refund, because the partitions race (P1)."""
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(
@@ -136,7 +136,7 @@ class Stream(LiveMesh):
                 self.step()
 
     def step_and_fail(self, dice: Random) -> str:
-        """Let a new runner take over, stream and save until a write fails.
+        """Let a new runner take over the stream, process the log, and save snapshots until a write fails.
 
         Return the failed write, or "" if none failed.
         """
@@ -382,7 +382,7 @@ def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit]
 def check_complete(mesh: Stream, name: str) -> None:
     """Check that a live answer contains every committed hit (P15).
 
-    The reads are in the order of an answer: first progress, then pending and awaited days, then rows.
+    The check reads the stores in the reporter's order: progress, then pending and awaited days, then rows.
     """
     stores = mesh.stores
     progress = stores.progress.progress(Topic.HITS)

@@ -1,6 +1,7 @@
 """Properties of the time axis in every zone.
 
-Buckets cover the time without overlap. Finer grains divide coarser grains (P3). All times equal those of zoneinfo.
+Buckets cover the time without overlap. Finer grains divide coarser grains (P3). All local times equal the local times
+that zoneinfo computes.
 """
 
 import datetime as dt

@@ -52,7 +52,7 @@ def a_fixed_question(dice: Random, days: Sequence[dt.date]) -> Question:
 
 
 def days_around(hits: Sequence[RefHit]) -> list[dt.date]:
-    """Return the UTC dates of the hits. Each date comes with the previous date and the next date."""
+    """Return the UTC dates of the hits, together with the date before and the date after each of these dates."""
     dates = {dt.datetime.fromtimestamp(hit.event_time / 1_000, dt.UTC).date() for hit in hits}
     around = {date + dt.timedelta(days=shift) for date in dates for shift in (-1, 0, 1)}
     return sorted(around or {dt.date(2026, 3, 5)})

@@ -43,9 +43,9 @@ def day_start(day: date, zone: ZoneInfo) -> int:
 def bucket_starts(grain: str, zone_name: str, first: date, last: date) -> tuple[int, ...]:
     """Return the starts of the buckets in UTC ms.
 
-    The buckets cover the civil dates from `first` to `last`, both included. The last number is the end of the last
-    bucket. The grain NONE gives a single bucket. Weeks start on Monday. The first week and month are cut at the range's
-    start.
+    The buckets cover the civil dates from `first` to `last`, both included. The returned tuple also contains the end of
+    the last bucket, as its last number. The grain NONE gives a single bucket. Weeks start on Monday. If the range
+    starts within a week or month, the first bucket starts at the range's start.
     """
     zone = ZoneInfo(zone_name)
     days = [first + timedelta(days=index) for index in range((last - first).days + 1)]

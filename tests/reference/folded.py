@@ -1,8 +1,8 @@
 """The folding of texts in the stream (rule S10), hit by hit.
 
 The limit applies per site, partition and hour of log time. No text is folded while the arrived hits are too few to
-exceed the limit. If there are more hits, the first distinct texts in log order are kept, up to the limit, and all other
-texts are folded.
+exceed the limit. Once more hits have arrived, the first distinct texts in log order are kept, up to the limit. All
+other texts are folded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TEXTS_OF_AN_ITEM = 3
 MARK = "\0"
 """Prefix that marks a text as folded.
 
-The whole text follows the prefix, so that campaigns with different folded names still differ.
+The original text follows the prefix. Two campaigns with different folded names therefore stay different.
 """
 _FIRST = ("hostname", "page_path")
 _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category", "brand")

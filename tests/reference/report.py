@@ -74,11 +74,11 @@ def report(
 ) -> Report:
     """Return a report's rows, keyed by (bucket label, dimension values...).
 
-    Rows in which every value is 0 are left out. Both dates are civil dates in the zone, and both are included. The
-    label is the local start of the bucket with its offset, or "" for grain NONE. `keep` is the filter. `keep` gets the
-    values of all dimensions of an entry, as reports show these values. Amounts, and the orders in ratios of amounts,
-    count only in `currency`. A ratio is a pair (numerator, denominator). `visitors` is the exact number of distinct
-    visitors.
+    Rows in which every value is 0 are left out. The report covers the civil dates of the zone from `first_date` to
+    `last_date`, both included. The label is the local start of the bucket with its offset, or "" for grain NONE. `keep`
+    is the filter. `keep` gets the values of all dimensions of an entry, as reports show these values. Amounts, and the
+    orders in ratios of amounts, count only in `currency`. A ratio is a pair (numerator, denominator). `visitors` is the
+    exact number of distinct visitors.
     """
     starts = bucket_starts(grain, zone, first_date, last_date)
     sums: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))

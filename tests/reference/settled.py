@@ -76,7 +76,9 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1, by_day: PolicyByDay |
 
 
 def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
-    """Let the first claim on (site, order id) in log order win. Excluded hits have separate claims (D3).
+    """Assign each order to the first hit in log order that claims the order's site and id.
+
+    Excluded hits have separate claims (D3).
 
     Hits in `pending` also claim orders, but do not count.
     """
@@ -92,9 +94,9 @@ def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
 
 
 def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_are_known: bool) -> None:
-    """Of several refunds with the same site and refund id, let only the first deduct its amount (D3).
+    """If several refunds have the same site and refund id, deduct only the amount of the first refund (D3).
 
-    If `orders_are_known`, an amount of 0 means the total of the order.
+    If `orders_are_known` is true, a refund of 0 deducts the total of the order.
     """
     is_pending = {id(hit) for hit in pending}
     orders = {(hit.site, hit.order_id, hit.excluded): hit for hit in settled.winners}
@@ -171,7 +173,7 @@ def _entries_of_one(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator
 
 
 def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int]) -> Entry:
-    """Return an entry of a data quality metric. The entry is marked as not excluded.
+    """Return an entry of a data quality metric. The entry has `excluded` = false, even for an excluded hit.
 
     Data quality metrics count excluded hits in every report.
     """
@@ -179,7 +181,7 @@ def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int])
 
 
 def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
-    """Yield the entries of a visit, all at its start.
+    """Yield the entries of a visit. Each entry has the start time of the visit.
 
     The exit is a separate entry, because its `page_path` is the exit page (§9).
     """

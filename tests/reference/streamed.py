@@ -55,7 +55,7 @@ def stream(
 ) -> Streamed:
     """Return the result for all sites after all records up to `log_time`.
 
-    If `log_time` is None, return the result at the end. At the end, all visits have ended.
+    If `log_time` is None, return the result after all records and after the end of every visit.
 
     The order of `hits` is irrelevant, because `position` gives the time and order of arrival. Hits that were logged
     after `log_time` are ignored. Texts beyond `texts_per_hour` are folded (S10). If `texts_per_hour` is None, no text
@@ -93,9 +93,9 @@ def _as_logged(hit: RefHit) -> RefHit:
 def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
     """Return the copies that the stream recognises among hits that are not history, in log order (D1, D2).
 
-    A hit is a copy of an earlier hit in log order under three conditions. Both hits have the same site, visitor and hit
-    id. The event times differ by at most two hours. The log times differ by at most 90 minutes. The earlier hit may
-    itself be a copy.
+    A hit is a copy of an earlier hit in log order under three conditions. The copy and the earlier hit have the same
+    site, visitor and hit id. The event times differ by at most two hours. The log times differ by at most 90 minutes.
+    The earlier hit may itself be a copy.
     """
     seen: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
     copies = []
@@ -114,10 +114,10 @@ def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
 def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor: int) -> list[RefHit]:
     """Return the hits that belong to no visit until settlement (S9).
 
-    `known` must be in log order, without history hits. A hit can wait only if it is on time, no copy and not offline. A
-    hit waits if two conditions hold. First, an earlier record contains another hit of the same timeline that can wait,
-    and its event time is the same or later. Second, earlier records in the epochs of the last 90 minutes contain at
-    least `kept_of_visitor` hits of the visitor.
+    `known` must be in log order, without history hits. Only hits that form visits can wait: hits that are on time, no
+    copies and not offline. A hit waits if two conditions hold. First, an earlier record contains a visit-forming hit of
+    the same timeline, with the same or a later event time. Second, the earlier records in the epochs of the last 90
+    minutes contain at least `kept_of_visitor` hits of the visitor.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}

@@ -100,8 +100,8 @@ class RefVisit:
 def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
     """Return the copies (D1, D2), in log order.
 
-    A hit is a copy of an earlier hit in log order under two conditions. Both hits have the same site, visitor and hit
-    id. The event times differ by at most two hours. The earlier hit may itself be a copy.
+    A hit is a copy of an earlier hit in log order under two conditions. The copy and the earlier hit have the same
+    site, visitor and hit id. The event times differ by at most two hours. The earlier hit may itself be a copy.
     """
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     copies = []

@@ -1,9 +1,9 @@
 """Send whole files through collector, stream and settler on a simulated clock, and compare with the reference.
 
-Each file is sent once per arrival plan (in order, shuffled, delayed, late, resent). Each plan has separate sites, and
-all plans are sent concurrently. The stream is compared before settlement, first with open visits, then after all visits
-have ended. After the comparisons with the stream, every day closes and is settled. Each day's drift must equal exactly
-the effect of late hits.
+Each file is sent once per arrival plan (in order, shuffled, delayed, late, resent). Each arrival plan has separate
+sites. The hits of all plans are sent concurrently. The stream is compared before settlement, first with open visits,
+then after all visits have ended. After the comparisons with the stream, every day closes and is settled. Each day's
+drift must equal exactly the effect of late hits.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tests.support.small_mesh import expected_rows, folded_rows
 REAL_FILES = Path(__file__).parents[2] / ".." / "shared" / "data"
 VISITS_END_MS = 31 * MINUTE
 ENOUGH_HITS = {"whole": 1_000, "part": 5}
-"""Minimum number of hits that must take each path through the stream. The test then covers all paths."""
+"""Minimum number of hits that must take each path through the stream, so that the test covers all paths."""
 
 SITES_OF_PLAN = {
     "access-log": {IN_ORDER: 1, SHUFFLED: 2, DELAYED: 2, FAR_DELAYED: 8, RESENT: 1, FAR_RESENT: 1, EVERYTHING: 7},
@@ -173,7 +173,7 @@ def check_paths(mesh: LiveMesh, streamed: Streamed, enough: int) -> None:
 
 
 def check_ledger(mesh: LiveMesh) -> None:
-    """Check that the ledger counts every hit with its hash (P12), in the class that the reference gives."""
+    """Check that the ledger counts every hit, with the hit's hash, in the class that the reference determines (P12)."""
     mesh.runner.flush()
     entries = mesh.stores.ledger.read(None)
     assert ledger_faults(entries) == []
@@ -284,7 +284,7 @@ def an_edge_frame(sent_at: int, jitter_ms: int, now: int) -> Frame:
 
 
 def totals_of(mesh: LiveMesh) -> dict[str, int]:
-    """Return the sums of the vector's metrics over the site's rows, without zeros."""
+    """Return the sums of the test vector's metrics over the site's rows, without zeros."""
     rows = mesh.seen(SITE, NOON // DAY_MS).rows
     sums = {
         name: sum(row.get(name, 0) for key, row in rows.items() if not key[1])

@@ -40,7 +40,7 @@ class Question:
 class Model:
     """The answers of the reference model for some hits. All hits are history, and therefore late.
 
-    If `counted` is given, the model uses `counted` and does not settle the hits.
+    If `counted` is given, the model answers from `counted` instead of settling the hits.
     """
 
     def __init__(self, hits: Sequence[RefHit], counted: Settled | None = None) -> None:
@@ -167,7 +167,7 @@ def questions(
 
 
 def by_zone(question: Question, grain: str) -> Iterator[Question]:
-    """Yield the question in each of the four zones."""
+    """Yield the question in each of the four time zones."""
     return (replace(question, zone=zone, grain=grain) for zone in ZONES)
 
 

@@ -77,7 +77,7 @@ LOSSES: Mapping[str, Callable[[Path, SiteDay], None]] = {
     "stream series": _stream_series_lost,
     "a bit of a carry": lambda home, of: flip(home / "settled.db", "generations", "carry", _OF_DAY, of),
 }
-"""Functions that lose or damage values of a settled site-day, by name.
+"""Functions that delete or damage values of a settled site-day, by name.
 
-The functions that lose the stream's rows need a day on which settlement has confirmed these rows.
+The functions that delete the stream's rows need a day on which settlement has confirmed these rows.
 """

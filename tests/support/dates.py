@@ -1,4 +1,4 @@
-"""Convert dates like 2026-11-01 to the forms in which requests contain them, and to buckets."""
+"""Convert dates like 2026-11-01 to the formats of gRPC and REST requests, and to buckets."""
 
 from __future__ import annotations
 

@@ -11,7 +11,10 @@ from hypothesis import settings
 
 TIMES = float(os.environ.get("EXAMPLES") or 1)
 FEWEST = 2
-"""Hypothesis first tries the simplest example, which shows little. Every property therefore needs two examples."""
+"""The first example of Hypothesis is the simplest, which shows little.
+
+Every property therefore needs at least two examples.
+"""
 
 
 def examples(count: int) -> settings:

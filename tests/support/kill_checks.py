@@ -76,8 +76,8 @@ def check_acknowledged(sent: Sequence[RefHit], logged: Logged, resent: int) -> i
     At most `resent` additional copies are allowed in all.
 
     Returns:
-        The number of additional copies. An additional copy comes from a batch that was sent again, because its
-        acknowledgement was lost.
+        The number of additional copies in the log. An additional copy comes from a batch that was sent again, because
+        its acknowledgement was lost.
     """
     taken = Counter(key_of(hit) for hits in logged.values() for hit in hits)
     wanted = Counter(map(key_of, sent))

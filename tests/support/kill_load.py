@@ -1,8 +1,8 @@
 """Generate traffic for kill tests from a seed: recent hits of three sites, with all difficult cases of counting.
 
 This module decides when hits happen and which hits are sent twice. `HitMaker` decides the content of the hits. About
-half of the hits are on time. All other hits are late or history. The traffic contains bots, copies, repeated orders and
-hits out of order.
+half of the hits are on time. All other hits are late, or arrive after their day has closed. The traffic contains bots,
+copies, repeated orders and hits out of order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SITES = tuple(shop.site for shop in SHOPS)
 SLACK_MS = 10 * MINUTE
 """Maximum time from the first hit to the last comparison of a test.
 
-The generated traffic contains no visit that would end within this time.
+No generated visit ends within this time.
 """
 BATCH_HITS = 40
 HISTORY_MS = 5 * DAY
@@ -78,7 +78,7 @@ def messages_of(
 def arrivals_of(hits: Sequence[RefHit], now: int, seed: int) -> list[Arrival]:
     """Return the arrivals of the hits.
 
-    A tenth of the hits is more than an hour late. History arrives at random times.
+    A tenth of the hits is more than an hour late. Hits of closed days arrive at random times.
     """
     dice = Random(seed)
     sent = [Arrival(_arrival_ms(hit, now, dice), hit) for hit in hits]

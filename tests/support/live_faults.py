@@ -41,10 +41,9 @@ class Fuse:
     """A countdown that raises an error once, when it ends. Each write counts twice: before and after it takes effect.
 
     Attributes:
-        chances: number of counts left before the failure.
-        error: creates the exception to raise.
-        only: names of the write methods that count. If `only` is empty, all write methods count.
-        blown: "before" or "after" with the name of the write that failed. The text is empty before the failure.
+        chances: number of counts left before the failure. error: creates the exception to raise. only: names of the
+        write methods that count. If `only` is empty, all write methods count. blown: "before" or "after" with the name
+        of the write that failed. Before the failure, `blown` is empty.
     """
 
     chances: int

@@ -60,11 +60,11 @@ RECORD_MS = 8 * MINUTE
 The time is so short that a hit with a delay of 50 minutes is still on time.
 """
 CLOSES_AFTER_MS = 51 * HOUR
-CLOSING_BEAT_MS = 17 * HOUR  # with this pause, every heartbeat is a separate window
 """Time from a hit until its day is certainly closed.
 
-The day ends within 24 h, and closes 26 h later. 1 h is reserve.
+The day ends within 24 h, and closes 26 h later. The last hour is a margin.
 """
+CLOSING_BEAT_MS = 17 * HOUR  # with this pause, every heartbeat is a separate window
 OUTCOME_S = 60.0
 SMALLEST = Limits(
     tidy_from=1,
@@ -81,7 +81,7 @@ SMALLEST = Limits(
 )
 """Limits so small that a few hits already cause the maintenance work of large partitions."""
 FOLDING = replace(SMALLEST, texts_per_hour=3)
-"""SMALLEST with a limit on texts, so that texts are folded (rule S10)."""
+"""The limits of SMALLEST, and a limit on texts that is so small that texts are folded (rule S10)."""
 _PACE = StreamPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # intervals are long, because the clock is simulated
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 

@@ -97,7 +97,7 @@ def seen(stores: Stores, site: str, days: Iterable[int], stream: int | None = No
 def _rows_of_source(
     stores: Stores, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool
 ) -> Seen:
-    """Return every row of a source, like a report by cell and all dimensions, with visitors as numbers."""
+    """Return every row of a source, like a report by cell and all dimensions. Sketches become numbers of visitors."""
     site = next(iter(generations)).site
     start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS
     dimensions, measures = _DIMENSIONS[source], STREAM_MEASURES[source]
@@ -186,7 +186,7 @@ def classes_by_day(entries: pl.DataFrame, site: str) -> Counter[tuple[int, str]]
 
 
 def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
-    """Return the ledger's number of a site's hits that wait for settlement (rule S9), by event day."""
+    """Return how many hits of a site wait for settlement (rule S9), by event day, according to the ledger."""
     waiting = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.WAITS) & (pl.col("hits") != 0))
     found: Counter[int] = Counter()
     for at, hits in waiting.select("at", "hits").iter_rows():

@@ -1,4 +1,7 @@
-"""A real mesh under test: `hitmesh dev` as a separate process, used only through Envoy and the command line."""
+"""A real mesh under test, which tests use only through Envoy and the command line.
+
+`hitmesh dev` runs as a separate process.
+"""
 
 from __future__ import annotations
 

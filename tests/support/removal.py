@@ -36,7 +36,7 @@ def remove_sources(servers: Servers) -> None:
     """Terminate the mesh's supervisors and delete its rows. The retention rule KEEP_NOTHING remains.
 
     A Druid task ends when its segments are handed off, or when no server will load these segments. The rule
-    KEEP_NOTHING must therefore be set before the supervisors are terminated. Without the rule, a task would wait
+    KEEP_NOTHING must therefore be set before the supervisors are terminated. Without KEEP_NOTHING, a task would wait
     forever for the handoff of deleted segments.
     """
     with closing(DruidClient(servers)) as client:

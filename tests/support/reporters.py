@@ -172,7 +172,7 @@ def numbered_tokens() -> Iterator[str]:
 def control_backend(
     stores: Stores, clock: Clock, *, open_reads: bool, limits: ReprocessingLimits = PRODUCTION
 ) -> ControlBackend:
-    """Return the backend of a control service on the given stores. The tokens of the backend are numbered."""
+    """Return the backend of a control service on the given stores. The backend's tokens are numbered, not random."""
     tokens = numbered_tokens()
     return ControlBackend(
         directory=stores.directory,

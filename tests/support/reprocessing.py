@@ -17,7 +17,7 @@ from tests.support.small_mesh import SmallMesh, settler_stores
 
 MAX_PORTIONS = 200
 SMALL_PORTIONS = ReprocessPace(portion_ms=-1, page_site_days=1, wave_site_days=1, unavailable_ms=0)
-"""A pace with one site-day per portion, page and wave.
+"""A pace at which each portion of work, each page and each wave of publications has one site-day.
 
 If a store is unavailable, the reprocessor tries again without a delay.
 """

@@ -16,8 +16,8 @@ from hitmesh.client.patience import Patience
 from hitmesh.client.sender import HitSender, SendTotals
 from tests.support.patience import patient
 
-# The clients retry for ten minutes. A collector may take 30 s to restart on a busy machine, and other waits of a test
-# fail earlier.
+# The clients retry for ten minutes. Ten minutes are enough, because a collector restarts within 30 s even on a busy
+# machine. If a collector stays down, another wait of the test fails first.
 PATIENCE = Patience(attempts=3_000, first_s=0.05, max_s=0.2, stall_s=20.0)
 DRAINED_S = 60.0
 

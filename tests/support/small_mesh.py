@@ -128,7 +128,7 @@ class SmallMesh:
         self._sort_site_days = sort_site_days
         self.clock = ManualClock(now)
         self.stores = open_stores(url, self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
-        # The directory is never created, because a test has so few hits that all stay in memory.
+        # The runner never creates this directory, because the few hits of a test stay in memory.
         self._home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
         self.runner = runner_over(self.stores, self._home, self.clock, logic)
         self.settler = self._a_settler(logic)
@@ -279,7 +279,7 @@ def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
 
 
 def policy_under(logic: Logic, policy: RefPolicy = V1) -> RefPolicy:
-    """Return the policy that the reference must use for a site with `policy` under a version of the logic."""
+    """Return `policy` as the reference must apply it under a version of the logic."""
     return replace(policy, gap_ms=REF_V0.gap_ms) if logic.number == V0.number else policy
 
 

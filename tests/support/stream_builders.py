@@ -1,4 +1,4 @@
-"""Build the data that the stream stores: signed rows, partials, ledger entries and snapshots.
+"""Build the data that the stream stores: rows, partials, ledger entries and snapshots.
 
 A store may take seconds until answers contain committed rows. `commit` blocks until answers contain the rows;
 `transact` does not block.

@@ -29,7 +29,7 @@ def end_requests_with(call: grpc.RpcContext, outgoing: queue.SimpleQueue[bytes |
 
 @dataclass
 class Reported:
-    """The sum of all messages that the collector has sent to the stream's client so far."""
+    """The content of all messages that the collector has sent to the stream's client so far, added up."""
 
     acked_through: int = 0
     accepted: int = 0
@@ -132,7 +132,7 @@ class StreamClient:
             self.next()
 
     def finish(self) -> Reported:
-        """Half-close the stream and read to its end, which must be OK."""
+        """Half-close the stream and read to its end. The status must be OK."""
         self._outgoing.put(None)
         for _ in self.answers():
             pass

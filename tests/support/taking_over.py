@@ -84,7 +84,7 @@ def take_over(mesh: Mesh, folder: Path) -> None:
 def compared(mesh: Mesh, *arguments: str) -> tuple[int, int, int]:
     """Return the visits of both streams, and the difference between their hits.
 
-    For some seconds, only one stream may have a hit.
+    The difference may be non-zero for some seconds, because one stream may process a hit earlier than the other.
     """
     totals = shadow(mesh, "diff", *arguments)["totals"]
     return totals["visits"]["old"], totals["visits"]["new"], totals["hits"]["difference"]

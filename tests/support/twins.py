@@ -31,6 +31,6 @@ TEXTS: Final = ("page_path", "hostname", "source", "referrer_host", "event_name"
 
 
 def with_twins(hit: RefHit, dice: Random, names: Sequence[str] = TEXTS) -> RefHit:
-    """Return the hit with a random text of TWINS in each of the named fields that is present."""
+    """Return a copy of the hit. In each named field that the hit has, a random text of TWINS replaces the value."""
     fields = {name: dice.choice(dice.choice(TWINS)) for name in names if getattr(hit, name) is not None}
     return replace(hit, **fields)  # type: ignore[arg-type]  # fields of RefHit

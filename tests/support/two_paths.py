@@ -49,7 +49,7 @@ class Silent:
 
 @dataclass
 class Faulty:
-    """A reporter on stores. A test can make each store raise Unavailable."""
+    """A reporter. A test can let each of the reporter's stores raise Unavailable."""
 
     stores: Stores
     clock: Clock

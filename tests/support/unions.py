@@ -1,4 +1,4 @@
-"""Unite sketches to a single sketch, and estimate its distinct count.
+"""Unite sketches into a single sketch, and estimate the distinct count of the union.
 
 The product's function unites many groups at once.
 """

@@ -29,7 +29,7 @@ def entries(mesh: SmallMesh) -> dict[int, GenerationEntry]:
 
 
 def logics(mesh: SmallMesh) -> list[int]:
-    """Return the number of the logic of each current entry, in the order of days."""
+    """Return the logic number that each current entry stores, in the order of days."""
     return [entry.logic_version for entry in entries(mesh).values()]
 
 

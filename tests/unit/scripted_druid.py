@@ -19,7 +19,10 @@ Script = Callable[[str, str, Any], Answer]
 
 @contextmanager
 def a_druid(script: Script) -> Iterator[Servers]:
-    """Run a server that answers according to the script, and yield the servers of a mesh with this Druid."""
+    """Run an HTTP server that answers as the script says.
+
+    Yield the addresses with which a mesh uses this server as Druid.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -15,7 +15,7 @@ PORTS = {name: 20_000 + number for number, name in enumerate(NAMES)}
 def rendered(root: Path = Path("/srv/mesh"), **ports: int) -> dict[str, Server]:
     """Return all servers that belong to the home `root`.
 
-    An argument in `ports` has the name of a server, with `_` for `-`.
+    Each keyword in `ports` is the name of a server. In a keyword, `_` stands for the `-` in the server's name.
     """
     chosen = {**PORTS, **{name.replace("_", "-"): port for name, port in ports.items()}}
     return all_servers(StackHome(root), Path("/cache/servers"), "/usr/bin/java", chosen)

@@ -19,7 +19,8 @@ from tests.support.admitting import EDGE, FIREFOX, NOW, a_batch, a_hit, admitted
 from tests.unit.test_admission_payloads import ONE_OF_EACH
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-# Columns that are derived from lists and may change with the lists. No other column may change.
+# Admission derives these columns from lists of user agents, referrers and campaigns. The values may change when a list
+# changes. No other column may change.
 CLASSIFIED = ("device_type", "browser", "os", "channel", "source", "medium", "referrer_host")
 
 
@@ -101,7 +102,7 @@ def test_the_same_bytes_are_admitted_as_they_were_in_version_1() -> None:
         assert {name: value for name, value in row.items() if name not in CLASSIFIED} == {
             name: value for name, value in then.items() if name not in CLASSIFIED
         }
-    # The texts of messages may change.
+    # The texts of error messages may change.
     columns = [name for name in REJECTED_COLUMNS if name not in ("message", "origin")]
     assert plain(rejected.select(columns)) == [{name: row[name] for name in columns} for row in expected("rejected_v1")]
 

@@ -1,6 +1,7 @@
 """Test exclusion rules in admission.
 
-The stored row of a hit contains the decision of the rules. The network of a hit is stored only if the site allows it.
+Each stored hit records whether an exclusion rule excludes the hit. The network of a hit is stored only if the site
+allows it.
 """
 
 from __future__ import annotations

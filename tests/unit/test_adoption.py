@@ -1,4 +1,4 @@
-"""Test when the live stream continues as the shadow stream.
+"""Test when the shadow stream becomes the live stream.
 
 Several processes share the partitions, and no hits arrive.
 """
@@ -54,7 +54,7 @@ class TwoPartitions:
 
 @dataclass(frozen=True)
 class NotIngested:
-    """The stores of a mesh. Reports cannot read all rows of the shadow stream in one partition yet."""
+    """The stores of a mesh. In the partition `late`, reports cannot read all rows of the shadow stream yet."""
 
     stores: Stores
     late: PartitionId

@@ -43,7 +43,7 @@ CONFIRMED = Drift(confirmed=True, rows_differ=False, sketch_provisional=False, m
 
 
 class Meanwhile:
-    """A store that runs one of the actions after each of its first reads."""
+    """A store that runs the next action after each read, as long as actions are left."""
 
     def __init__(self, store: object, reads: str, actions: list[Callable[[], None]]) -> None:
         self._store = store
@@ -67,8 +67,8 @@ class Meanwhile:
 class Scene:
     """The stores of a site, and a reporter that reads these stores.
 
-    Methods change the stores as stream and settlement do. The reporter answers on a single serving path. Partials are
-    stored immediately after a commit.
+    The methods of Scene change the stores as the stream and the settlement do. The reporter answers on a single serving
+    path. Partials are stored immediately after a commit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
     scene.stream(3)
 
     class Waiting:
-        """Dirty marks of a store. After each read of the marks, a settlement is published and clears the marks."""
+        """A store of dirty marks. After a read of the awaited days, a settlement is published and clears the marks."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(scene.stores.dirty, name)
@@ -320,9 +320,10 @@ def test_visits_are_provisional_while_the_ledger_is_unavailable(scene: Scene) ->
 
 
 def of_hits(scene: Scene) -> Exactness:
-    """Return the exactness of `hits` while hits wait.
+    """Return the exactness of the metric `hits` while some hits wait for settlement.
 
-    The total is exact, but numbers per channel of the visit are provisional.
+    The total number of hits is exact. The numbers of hits per channel are provisional, because settlement may change a
+    hit's visit.
     """
     return Exactness.VISITS_PROVISIONAL if scene.path is Path.METRICS else Exactness.EXACT
 

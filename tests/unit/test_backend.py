@@ -1,4 +1,4 @@
-"""Test that a home keeps its first back end. `hitmesh init` has the schema's defaults."""
+"""Test that a home directory keeps its first back end, and that `hitmesh init` has the schema's default sizes."""
 
 from __future__ import annotations
 

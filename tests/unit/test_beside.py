@@ -34,7 +34,10 @@ STARTED = StreamTable().started(STREAM, NOON)
 
 
 class Looking:
-    """A runner that checks once whether it must stop. Before the check, another process changes the stream table."""
+    """A runner that reads the stream table once, to decide whether to stop.
+
+    Another process changes the table just before the read.
+    """
 
     def __init__(self, change: Callable[[], object] = lambda: None) -> None:
         self._change = change
@@ -58,7 +61,7 @@ def changed(stores: Stores, *tables: StreamTable) -> None:
 def looked(stores: Stores, clock: ManualClock, pace: BesidePace = PACE, *tables: StreamTable) -> Looking:
     """Run the shadow stream until it has checked whether it must stop.
 
-    Before the check, another process stores the given stream tables.
+    Another process stores the given stream tables just before the stream checks.
     """
     runner = Looking(lambda: changed(stores, *tables))
     Beside(stores, lambda _: cast("Runner", runner), "v0", clock, pace).run_once(threading.Event())
@@ -105,7 +108,7 @@ def test_a_store_that_is_unavailable_does_not_end_the_runner() -> None:
 def test_a_shadow_that_nobody_changes_is_stopped_or_adopted_after_its_time(state: ShadowState) -> None:
     clock, pace = ManualClock(NOON), replace(PACE, keep_shadow_ms=1_000)
     stores = open_stores("memory:", clock)
-    clock.advance(5_000)  # the time that a shadow is kept counts from the last change of its state
+    clock.advance(5_000)  # a shadow stream is kept for a time that begins at the last change of its state
     changed(stores, STARTED, table := STARTED.moved(state, NOON + 5_000))
     clock.advance(1_000)
     looked(stores, clock, pace)

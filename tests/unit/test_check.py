@@ -1,4 +1,7 @@
-"""Test the check of a question: names, pairs, limits and ranges. Every refusal names value, rule and cure."""
+"""Test how questions are validated: names, pairs, limits and ranges.
+
+Every refusal states the wrong value, the rule, and how to correct the question.
+"""
 
 from __future__ import annotations
 

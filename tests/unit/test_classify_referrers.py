@@ -235,7 +235,7 @@ CHANNEL_VECTORS: list[tuple[str, dict[str, str]]] = [
     ("search", {"source": "bing"}),
     ("search", {"source": "google.co.uk", "medium": "referral"}),
     ("search", {"click": "search"}),
-    # an AI assistant as source takes precedence over the medium organic
+    # if the source is an AI assistant, the channel is `ai_assistant`, even with the medium `organic`
     ("ai_assistant", {"source": "chatgpt.com"}),
     ("ai_assistant", {"source": "chatgpt.com", "medium": "organic"}),
     ("ai_assistant", {"source": "perplexity", "referrer_kind": "site"}),

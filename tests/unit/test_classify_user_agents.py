@@ -1,4 +1,4 @@
-"""Test that bots are recognised exactly as in the published list. Also test the recognition of device types."""
+"""Test that bots are recognised exactly as in the published list, and that device types are recognised."""
 
 # ruff: noqa: E501  # user agents are as long as they are
 

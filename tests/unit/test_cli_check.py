@@ -157,7 +157,7 @@ def test_plans_leave_out_only_the_days_on_which_a_repair_changes_nothing() -> No
         lacking("2015-05-01", 5, 0),  # none of the missing hits can be restored
         lacking("2015-05-03", 5, 3),  # some of the missing hits can be restored
         lacking("2015-05-05", 5, 4),  # all missing hits can be restored
-        lacking("2015-05-07", 5, 0, settled=5),  # the settled numbers do not contain the lost hits either
+        lacking("2015-05-07", 5, 0, settled=5),  # the settled numbers lack the lost hits too
         problem(SITE, "2015-05-09"),
     ]
     assert [is_beyond_repair(each) for each in problems] == [True, False, False, False, False]

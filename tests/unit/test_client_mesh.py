@@ -169,13 +169,13 @@ def test_hits_are_not_final_while_the_lag_is_unknown_and_a_day_waits() -> None:
 
 def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
     watch = Watch({(LOG, 0): 4})
-    # At time 10,000 the stream has read the hits. A day has waited for settlement since 9,000, perhaps because of the
-    # same hits.
+    # At time 10,000 the stream has read the hits. A day has waited for settlement since time 9,000, perhaps because of
+    # the hits of this client.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
-    # The day was settled, and another client's hit marked it dirty again at 9,900. The awaited hits may still be
-    # pending.
+    # The day was settled, and another client's hit marked the day dirty again at time 9,900. The hits of this client
+    # may still wait for settlement.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_900, lag_ms=600, p0=7)) is not None
-    # Every hit that waited at 10,000 is settled, because the pending hits came later.
+    # Only hits that came after time 10,000 are pending, so the hits of this client are settled.
     assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_700, lag_ms=50, p0=9)) is None
 
 

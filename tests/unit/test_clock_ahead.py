@@ -1,6 +1,6 @@
-"""Test a clock that was ahead for a while: log times and freshness.
+"""Test log times and freshness after a collector's clock was ahead for a while.
 
-Hits with correct times are in visits once their day is settled, if not earlier.
+A hit with a correct time belongs to a visit at the latest when the hit's day is settled.
 """
 
 from __future__ import annotations

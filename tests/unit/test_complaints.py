@@ -1,6 +1,6 @@
 """Test log lines about refused calls.
 
-The number of log lines per time is limited. A single later line replaces all lines beyond the limit.
+The number of log lines per time is limited. Calls beyond the limit are summed up in a single later line.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ FILES = [
 ]
 DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date", "open_utc_dates"}
 DATE_NAMES |= {"last_following_utc_date"}
-# These two dates are texts, because people write them into URLs.
+# The dates of an export are texts, because people write the dates into URLs.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(
     r"\{(?:parent|name|site|site\.name)="

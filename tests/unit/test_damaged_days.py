@@ -1,4 +1,4 @@
-"""A damaged carry or series does not prevent its replacement by a settlement or a repair."""
+"""If a stored carry or series is damaged, a settlement or a repair can still replace the damaged value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def a_mesh_with_a_visit_at_midnight() -> SmallMesh:
 
 
 def damage_carry(mesh: SmallMesh) -> None:
-    """Damage the carry in the current generation of TODAY. Later generations are intact."""
+    """Damage the carry that the current generation of TODAY stores. Later generations are intact."""
     damaged, carry = entry(mesh), mesh.stores.generations.carry
 
     def rotten(site_day: SiteDay) -> bytes | None:
@@ -33,7 +33,7 @@ def damage_carry(mesh: SmallMesh) -> None:
 
 
 def damage_series(mesh: SmallMesh) -> None:
-    """Damage the series of the current generation of TODAY."""
+    """Damage the series that the current generation of TODAY stores."""
     damaged, read = entry(mesh), mesh.stores.series.read
     assert damaged is not None
 
@@ -61,7 +61,8 @@ def test_repair_replaces_a_damaged_carry_and_a_damaged_series(days: tuple[int, i
     done(mesh, Work.RECOMPUTE)
     changes = {each.site_day: each.changes["hits"] for each in rebuilt(mesh)}
     assert changes.get(TODAY) == (Change(0, 2) if days[0] == DAY else None)
-    # The first day's carry (the visits that are open at its end) is damaged, so the second day is recomputed too.
+    # The carry, which is the visits that are open at the end of the first day, is damaged. Therefore the second day is
+    # recomputed too.
     assert changes[TOMORROW] == Change(3, 3)
     done(mesh, Work.PUBLISH)
     mesh.settle()

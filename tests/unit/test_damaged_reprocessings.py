@@ -1,4 +1,7 @@
-"""If a stored reprocessing does not decode, the error names it. All other reprocessings still work."""
+"""If a stored reprocessing does not decode, the error names the reprocessing.
+
+The damage does not affect other reprocessings.
+"""
 
 from __future__ import annotations
 

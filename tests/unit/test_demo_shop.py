@@ -1,4 +1,7 @@
-"""Test the generated shop. The shop depends only on seed and time, has the documented size, and keeps the contract."""
+"""Test the generated shop.
+
+The shop depends only on seed and time, and has the documented size. Its hits conform to the public API's contract.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """If a visitor denied consent, no bytes of the visitor's hits are kept (rule I4).
 
-If a hit does not decode, its bytes are not kept either.
+The bytes of a hit that does not decode are kept only if the visitor cannot have denied consent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REVOKED: dict[tuple[str, str], Grant | Refusal] = {(SERVER, ""): Refusal("KEY_RE
 
 
 def kept(batch: bytes | Frame, to: dict[tuple[str, str], Grant | Refusal] | None = None) -> bytes:
-    """Admit a batch of which a part is refused, and return the bytes that are kept."""
+    """Admit a batch with at least one refused hit, and return the kept bytes of the refused hits."""
     rejected = admitted(batch, to=REVOKED if to is None else to).rejected
     assert rejected["hits"].sum() > 0
     return b"".join(rejected["original"].to_list())

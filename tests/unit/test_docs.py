@@ -1,7 +1,7 @@
 """Test that documents name only paths, functions, links, targets, commands and tables that exist.
 
-Documents name no machine. The tests import only the command line and the tables of the stores. All other code is
-parsed, but not imported.
+Documents contain no paths that exist only on a developer's machine. The tests import only the command line and the
+tables of the stores. All other code is parsed, but not imported.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 PACKAGES = ("hitmesh", "collector", "processor", "reporter", "control", "tests", "dev")
 TOP = "|".join((*PACKAGES, "envoy", "proto", "docs", "k8s", "requirements"))
 
-# A path in backticks that begins in the repository's root. `:name` names a definition in the file. `*` and `**` are as
-# in globs.
+# A path in backticks that begins in the repository's root. After the path, `:name` may name a definition in the file.
+# `*` and `**` match as in shell globs.
 PATH = re.compile(rf"`((?:{TOP})/[\w./*-]*)(?::([A-Za-z_][\w.]*))?`")
 # A Python file in backticks, with only the end of its path, such as `cli/exits.py`.
 PYTHON_FILE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)(?::[\w.]+)?`")
@@ -33,7 +33,7 @@ MODULE = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
-# Each pattern is written in pieces, so that the pattern does not match its own line.
+# Each pattern is written in pieces, because an unbroken pattern would match this file's own source.
 MACHINES = re.compile("/" + r"(?:work|root|Users|mnt|home/\w+|tmp/w)/")
 REGISTRIES = re.compile(r"pypi[.]org|python[h]osted|proxy[.]golang|repo1?[.]maven|registry[.]npm|index-url[ =]+http")
 SOURCES = {".md", ".py", ".pyi", ".proto", ".toml", ".yaml", ".tmpl", ".txt", ".in", ".sh", ".json", ""}

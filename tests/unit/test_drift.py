@@ -22,7 +22,8 @@ ROWS = SettledRows.in_memory(TRAFFIC, VISITS)
 def streamed(**added: int) -> pl.DataFrame:
     """Return the stream's series.
 
-    The first cell has `added` more than the settlement. All other cells equal the settlement.
+    In the first cell, the stream's measures exceed the settled measures by `added`. In all other cells, the stream's
+    measures equal the settled measures.
     """
     cells = settled_series(ROWS)
     first = pl.int_range(pl.len()) == 0

@@ -1,4 +1,7 @@
-"""Test Druid's answers over HTTP. The tests cover reading, valid marks, and whether sent rows have arrived."""
+"""Test Druid's answers over HTTP.
+
+The tests cover how answers are read, when progress marks are valid, and whether sent rows have arrived.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ class TestRefusal:
             (500, error(error="Unknown exception", errorClass="com.fasterxml.jackson.databind.X"), FatalError),
             (502, b"<html>bad gateway</html>", Unavailable),
             (400, error(error="Json parse failed"), FatalError),
-            # A user's value in this message contains words of other errors. These words must have no effect.
+            # A user's value in this message contains words of other errors. The words in the user's value must not
+            # change the kind of error.
             (400, error(error="druidException", errorMessage="no column 'timeout capacity'"), FatalError),
             (400, error(error="Resource limit exceeded"), RefusedError),
             (404, b"", FatalError),
@@ -146,7 +150,7 @@ class Declared:
 
 
 class Shown:
-    """A simulated Druid. Each of its two data sources contains the progress marks that a test sets."""
+    """A simulated Druid with two data sources. Each data source contains the progress marks that a test sets."""
 
     def __init__(self) -> None:
         self.marks: dict[str, list[tuple[str, int, int]]] = {"mesh_traffic": [], "mesh_visits": []}
@@ -290,7 +294,7 @@ class TestSink:
             there["mesh_visits"] = [["a", 1, 1]]
             assert sink.ingested(SiteDay("a", DAY), 1)
             there["mesh_traffic"] = []
-            assert sink.ingested(SiteDay("b", DAY), 2)  # the earlier check of day a also found the rows of day b
+            assert sink.ingested(SiteDay("b", DAY), 2)  # the check of site a had already found the rows of site b
 
     def test_rows_that_this_sink_never_sent_are_not_waited_for(self) -> None:
         kept = Kept()

@@ -1,4 +1,4 @@
-"""Test marks within a question: the query with marks, and answers that are refused."""
+"""Test queries that ask for progress marks together with rows, and the refusal of answers without current marks."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class OneServer:
         self.queries: list[Mapping[str, Any]] = []
 
     def __call__(self, method: str, path: str, body: Any) -> Answer:
-        # A query that only reads marks always finds the data server. All other queries may miss the server.
+        # A query that reads only progress marks always reaches the data server. All other queries reach the server only
+        # if `lacks_it` is false.
         if body["dimensions"] == ["mark"]:
             return 200, orjson.dumps([[f"hits.x/{number}", 7, START] for number in range(2)])
         self.queries.append(body)

@@ -1,4 +1,4 @@
-"""Test every kind of native query that is sent to Druid: for questions, searches for marks, and settlements.
+"""Test every kind of native query that is sent to Druid: questions, searches for progress marks, and settlements.
 
 `tests/golden/druid_queries.jsonl` has a line with the name and the JSON of each query. The code reads Druid's answers
 by position, so a changed query changes behaviour. `write_golden` writes the file again after an intended change.
@@ -84,7 +84,10 @@ def planned() -> Iterator[tuple[str, MetricQuery]]:
 
 
 def native() -> Iterator[tuple[str, Native]]:
-    """Yield the native queries. Some are also yielded with the marks that prove that an answer is complete."""
+    """Yield the native queries.
+
+    Some queries are yielded a second time, with the progress marks that prove a complete answer.
+    """
     for name, query in planned():
         yield f"{name}: rows", rows_query(query, SOURCE, a_match)
         if name.startswith(("in total", "tree, leg 0", "days, ")) and not name.endswith("folded"):

@@ -231,14 +231,17 @@ class TestFilters:
 
 
 def bucket_of(starts: Sequence[int], cells: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
-    """Return the buckets that Druid computes for a question. Integer divisions are evaluated with Python's //."""
+    """Return the buckets that Druid computes for a question.
+
+    The test evaluates Druid's integer divisions with Python's //.
+    """
     question = a_question(start=starts[0], bucket_starts=tuple(starts), end=int(cells[-1]) + CELL_MS)
     (column,) = rows_query(question, "mesh_traffic", no_pattern).json()["virtualColumns"]
     expression = column["expression"].replace("/", "//")
     assert re.fullmatch(r"[\d\w\s()+\-/<,]+", expression)
     return [
         eval(expression, {"case_searched": first_that_holds, "__time": int(cell)}) for cell in cells
-    ]  # the assertion above allows only names, numbers and operators, and eval has only these two names
+    ]  # safe: the assertion above allows only names, numbers and operators, and eval knows only two names
 
 
 def first_that_holds(*cases: int) -> int:
@@ -277,7 +280,7 @@ class TestBuckets:
     )
     def test_every_cell_falls_into_the_bucket_that_holds_it(self, starts: list[int]) -> None:
         cells = np.arange(starts[0], starts[-1] + 2 * DAY_MS, CELL_MS)
-        # Check every cell within 3 hours of an edge, and every 29th of all other cells.
+        # Check every cell within 3 hours of a bucket's start, and one in 29 of all other cells.
         to_edge = np.abs(cells[:, None] - np.array(starts)).min(axis=1)
         cells = cells[(to_edge <= 12 * CELL_MS) | (np.arange(len(cells)) % 29 == 0)]
         expected = np.searchsorted(np.array(starts), cells, side="right") - 1

@@ -1,4 +1,4 @@
-"""Test how rows and marks are sent to Druid. Also test how Druid's answers are read."""
+"""Test how rows and progress marks are sent to Druid, and how Druid's answers are read."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class TestAmounts:
 
     @pytest.mark.parametrize("values", [AMOUNTS, [10**18] * 40, [-(10**18)] * 40, [2**62 - 1, -(2**62)] * 9])
     def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
-        """Older rows have a single column for an amount. The sums of older rows are exact too.
+        """Older rows store an amount in a single column. The sum over many older rows is exact.
 
         Druid's int64 sum of a single column may overflow. A sum of doubles shows how often the int64 sum overflowed.
         """

@@ -72,7 +72,7 @@ class TestSpecs:
         merged = compaction(SERVERS, RowSource.TRAFFIC)
         assert merged["granularitySpec"]["segmentGranularity"] == "DAY"
         assert merged["taskContext"] == {"useConcurrentLocks": True}
-        # Rows of a day arrive until 26 h after the day's end. The segments of the newest day end with that day.
+        # Rows of a day arrive until 26 h after the day's end, and a segment covers the whole day.
         assert merged["skipOffsetFromLatest"] == "P3D"
 
     @BOTH
@@ -85,7 +85,7 @@ class TestSpecs:
             *names(taken_in["metricsSpec"]),
         }
         assert set(sums) == {*MEASURES[source], *sketches(source), PRESENCE, SENT, MARK_OFFSET, MARK_LOG_TIME}
-        # A merged column contains sketches. The column no longer contains sketches as text.
+        # Rows that are merged already contain sketches. Only new rows contain sketches as text.
         assert not any("isInputThetaSketch" in metric for metric in merged["metricsSpec"])
 
     def test_rows_are_kept_forever_by_default(self) -> None:

@@ -79,9 +79,9 @@ def test_no_hits_have_no_copies() -> None:
 def nearest(times: list[int], window_ms: int) -> list[int]:
     """For each hit, return the row of which the hit is a copy. Return −1 for a hit that is no copy.
 
-    Two rows with lower numbers may be the original. The first is the row with the next earlier time. The second is the
-    row with the same or the next later time. If both are within the window, the row with the lower number is the
-    original.
+    Only a row with a lower number can be the original. There are two candidates: the row with the next earlier time,
+    and the row with the same or the next later time. If both candidates are within the window, the candidate with the
+    lower row number is the original.
     """
     found = []
     for row, time in enumerate(times):

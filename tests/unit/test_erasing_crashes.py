@@ -21,7 +21,7 @@ from tests.unit.settling import NOON, SITE, a_hit, an_order
 from tests.unit.test_reprocessing_crashes import Crash, Failing
 
 ERASING = ("put", "mark", "remove", "replace", "publish", "set_duplicates", "erase_texts")
-"""Methods whose calls change a store, except the methods that every search of the stores calls again."""
+"""Methods that change a store. Methods that an erasure calls again in every search are left out."""
 MANY = 60
 PORTIONS = 25
 STEP = 6

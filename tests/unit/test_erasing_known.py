@@ -22,7 +22,7 @@ OPEN_DAY = 5 * 1_440
 def known(mesh: SmallMesh, visitor: str, pace: ReprocessPace | None = None) -> tuple[int, int]:
     """Plan and recompute an erasure.
 
-    Return two numbers: the visitor's hits on settled days, and the visitor's hits on other days.
+    Return the number of the visitor's hits on settled days, and the number of the visitor's hits on other days.
     """
     plan_erasure(mesh, SITE, visitor, visitor)
     ready = done(mesh, Work.RECOMPUTE, visitor, pace=pace)

@@ -39,7 +39,10 @@ ORIGIN = Origin("b", 0, "", 1, True, False, b"context", NOON, 0, True)
 
 
 class Suspended:
-    """A port whose process seems suspended: before the first `put` writes, other processes work."""
+    """A port of a process that is suspended just before its first `put`.
+
+    During the suspension, other processes work.
+    """
 
     def __init__(self, port: Any, meanwhile: Callable[[], None]) -> None:
         self._port = port

@@ -1,6 +1,6 @@
 """Erasures remove texts of refused hits.
 
-When the log is read again, refused hits without texts keep their share of the ledger.
+If the log is read again after an erasure, the ledger still counts the refused hits whose texts were removed.
 """
 
 from __future__ import annotations

@@ -22,13 +22,14 @@ from tests.unit.settling import NOON, a_hit
 ERASED_SITES = tuple(f"merchants/m/sites/s{number}" for number in range(3))
 OTHER = "merchants/m/sites/other"
 WAITING = replace(PACE, marks_known_ms=60_000, proof_wait_ms=5_000)
-"""A pace at which an erasure's wait for its marks is longer than all other stages of all erasures together."""
+"""A pace at which waiting for one erasure's marks takes longer than all other stages of all erasures together."""
 
 
 def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:
-    """Return a mesh with requested work.
+    """Return a mesh in which erasures and a recomputation are requested.
 
-    For each of `sites`, an erasure is to be published. Another site, which has `days` days, is to be recomputed.
+    For each site in `sites`, the publication of an erasure is requested. For the site OTHER, the recomputation of
+    `days` days is requested.
     """
     mesh = SmallMesh(NOON, sites=[*sites, OTHER])
     mesh.send([replace(hit, site=site, hit_id=f"{site}-{hit.hit_id}") for site in (*sites, OTHER) for hit in hits()])
@@ -68,7 +69,7 @@ def ends(mesh: SmallMesh, reprocessors: Sequence[Reprocessor], ids: Sequence[str
 
     Return the ids of the reprocessings in the order in which they end.
 
-    `r` is the id of the recomputation of the other site.
+    The reprocessing `r` recomputes the site OTHER.
     """
     settler = a_settler(mesh)
     ended: list[str] = []

@@ -27,9 +27,9 @@ KINDS = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, HitmeshError)
 }
-# Arguments of error classes that are not variables of a message.
+# Arguments that every error class accepts. The arguments in STANDARD are not variables of a message.
 STANDARD = {"field", "reason", "retry_after_s"}
-# Names whose value is a fixed text, or one of several fixed texts.
+# Names whose values are fixed texts.
 FIXED = {"cure", "hint", "rule"}
 # Names whose values need no variable: parameters that contain a whole text, and lists of all known names.
 WORDS = FIXED | {"complaint", "held", "why", "what", "message", "data", "METRICS", "DIMENSIONS", "READY_FILE"}
@@ -41,7 +41,7 @@ WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 class Raised(NamedTuple):
     """A call that creates an error.
 
-    If the called function creates the error, `made` is the call of the error class inside this function.
+    If the call names a function that creates the error, `made` is the call of the error class inside that function.
     """
 
     place: str
@@ -156,7 +156,7 @@ def test_every_variable_part_of_a_message_is_a_variable(package: str) -> None:
 
 
 def missing_in(each: Raised) -> set[str]:
-    """Return the names in a message whose values no variable contains."""
+    """Return the names in a message that have no matching variable in the error's metadata."""
     passed = [keyword.value for keyword in each.call.keywords]
     # If a call has a positional argument after the message, the argument is the path of a field.
     passed += [argument for argument in each.call.args if argument is not each.message]
@@ -167,7 +167,8 @@ def missing_in(each: Raised) -> set[str]:
 def names_in(node: ast.AST) -> set[str]:
     """Return the names in an expression that stand for values.
 
-    Of a dotted name, only the last part is returned. Of a call, only the names in the arguments are returned.
+    If the expression contains a dotted name, only the last part is returned. If the expression contains a call, only
+    the names in the call's arguments are returned.
     """
     called = {id(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
     owners = {id(each.value) for each in ast.walk(node) if isinstance(each, ast.Attribute) and id(each) not in called}

@@ -1,4 +1,4 @@
-"""Test that every public function and method of the vocabulary has an example that `make check` runs."""
+"""Test that every public function and method of `hitmesh/model` has an example that `make check` runs."""
 
 from __future__ import annotations
 

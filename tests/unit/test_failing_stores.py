@@ -47,7 +47,7 @@ class Shop(Faulty):
     def stream(self, hits: int, *, is_flushed: bool = True) -> None:
         """Commit hits of the current hour.
 
-        The metric store counts the hits. With `is_flushed`, the series store counts the hits too.
+        The metric store counts the hits. If `is_flushed` is true, the series store counts the hits too.
         """
         self.offset += 1
         self.stores.dirty.await_close([SITE_DAY])

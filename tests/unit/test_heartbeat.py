@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 
 class FailingLog:
-    """A log with two partitions, whose first calls fail."""
+    """A log with two partitions. The first calls of the log's methods fail."""
 
     def __init__(self, *failures: Exception) -> None:
         self._failures = list(failures)

@@ -1,6 +1,6 @@
 """Test orders and refunds that arrive after their day has closed.
 
-A later hit with the same order is a repeat at once (rule D3).
+A second hit with the same order counts as a repeat at once, even before the day of the first hit is settled (rule D3).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test that files are read line by line in bounded pieces. A damaged gzip file gives an error with a cure."""
+"""Test that files are read line by line in bounded pieces. If a gzip file is damaged, the error states the remedy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Test a hit's trace: verdicts on copies, visits, orders, and limits of reads.
 
-If a copy's day is settled, the verdict follows settlement's rules. Otherwise, the verdict follows the live stream's
-rules.
+If the day of a copy is settled, the verdict on the copy follows settlement's rules. If the day is not settled, the
+verdict follows the live stream's rules.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def test_other_hits_and_copies_claim_nothing() -> None:
     assert inspected(records, streamed(claims=[a_claim(4)]), "h2")[0].wins_order is None
 
 
-# ---- how much is read
+# ---- how many records a trace reads
 
 
 def stored(*records: RawRecord) -> MemoryRawStore:

@@ -1,6 +1,6 @@
 """Test JSON batches, which are parsed hit by hit.
 
-A hit that does not parse is refused. No other hit is lost.
+A hit that does not parse is refused. All good hits of the batch are accepted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.errors import RefusedError
 from tests.support.admitting import SERVER, a_frame, admitted
 
 GOOD = {"hitId": "good", "type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "/"}}
-# Hits that parse, because the parser ignores unknown names and values, but that admission refuses.
+# The parser ignores unknown names and values, so these hits parse. Admission then refuses the hits.
 EMPTIED_HITS = [{**GOOD, "type": "HIT_TYPE_FOO"}, {**GOOD, "pageView": "a text"}]
 BAD_HITS = [
     {**GOOD, "screenView": {"screenName": "two payloads"}},

@@ -88,7 +88,7 @@ def test_the_first_collisions_of_a_day_are_kept_whatever_the_ranges(monkeypatch:
 
 
 def days_under(version: int) -> DayRules:
-    """Return rules that exclude different pages in versions 1 and 2. Version 2 also excludes a network."""
+    """Return exclusion rules in two versions, which exclude different pages. Only version 2 also excludes a network."""
     rules = [
         ExclusionRule("1", RuleKind.PAGE, "^/5$", since=1, created_at=0, until=2),
         ExclusionRule("2", RuleKind.PAGE, "^/30|/100$", since=2, created_at=0),
@@ -176,7 +176,7 @@ def test_deadline_for_readable_rows_follows_their_number(
 def recomputed(memory: SettleMemory, id_: str) -> list[Rebuilt]:
     """Recompute a mesh's days within memory limits.
 
-    `id_` decides what changes: "r" changes to logic v0, "e" erases visitor a, and "rules" applies exclusion rules.
+    The reprocessing `id_` is "r" (changes to logic v0), "e" (erases visitor a) or "rules" (applies exclusion rules).
     """
     mesh = a_mesh("memory:", DEFAULT_MEMORY)
     mesh.send([a_hit(31, "b"), a_hit(2, "d")])

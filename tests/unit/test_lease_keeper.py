@@ -22,8 +22,8 @@ HALF = SITE_BUCKETS // 2
 class Settlers:
     """Lease keepers that share a store of leases.
 
-    Each lease keeper belongs to a settler that has no work. After each turn of its lease keeper, a settler begins a
-    pass.
+    Each lease keeper belongs to a settler that has no work. The lease keeper of each settler first renews and acquires
+    leases. Then the settler begins a pass.
     """
 
     def __init__(self) -> None:

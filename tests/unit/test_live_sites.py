@@ -19,7 +19,7 @@ def sites_with(*changes: tuple[PolicyChange, ...]) -> Sites:
 
 
 def groups(sites: Sites, first_day: int, end_day: int) -> list[list[int]]:
-    """Return the numbers of the sites in each group, for visits that begin on days in [first_day, end_day)."""
+    """Return groups of sites, each as a list of site numbers, for visits that begin on days in [first_day, end_day)."""
     numbers = np.arange(len(sites.names), dtype=np.int32)
     found = sites.by_rules(numbers, first_day * DAY_MS, end_day * DAY_MS - 1)
     return [numbers.tolist() if mask is None else numbers[mask].tolist() for _, mask in found]

@@ -116,7 +116,7 @@ def test_hit_between_two_visits_merges_them(stream: Stream) -> None:
 
 
 def test_earlier_hit_becomes_the_first_and_its_dimensions_go_to_all(stream: Stream) -> None:
-    """Vector S-d. The visitor cannot be removed from the sketch of the previous row (rule S8)."""
+    """Vector S-d. The visitor moves to another row, but cannot be removed from the previous row's sketch (rule S8)."""
     stream.at(610, a_hit(610))
     changed = stream.at(611, a_hit(600))
     assert changed == {"hits": 1, "pageviews": 1, "bounces": -1, MOVED_VISITORS: 1}
@@ -141,9 +141,9 @@ def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream
 
 @pytest.mark.parametrize("orphan_first", [False, True])
 def test_first_view_moves_no_orphan_that_lies_inside_the_visit(stream: Stream, orphan_first: bool) -> None:
-    """A non-interactive hit with another campaign stays outside the visit.
+    """A non-interactive hit with another campaign does not join the visit.
 
-    The hit stays outside even if it lies between the visit's hits (S2).
+    The hit does not join the visit even if the hit's time is between the times of the visit's hits (S2).
     """
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     quiet: dict[str, Any] = {"type": "ENGAGEMENT", "interactive": False, "page_path": None}
@@ -175,8 +175,8 @@ def test_day_is_closed_26_hours_after_its_end_and_not_a_millisecond_sooner(strea
 def test_copy_is_found_for_90_minutes_of_log_time_and_two_hours_of_event_time(stream: Stream) -> None:
     stream.at(600, a_hit(600, "same"))
     assert stream.at(690, a_hit(690, "same", page_path="/600")) == {"duplicate_hits": 1, "visit_views": 1, "exits": 1}
-    # The hit comes 180 minutes after the first hit, but only 90 minutes after the copy. The hit is therefore a copy
-    # only because it is close to the copy.
+    # The third hit comes 180 minutes after the first hit, but only 90 minutes after the second hit. The third hit is a
+    # copy only because the second hit, itself a copy, is close enough.
     assert stream.at(780, a_hit(719, "same")) == {"duplicate_hits": 1}
     assert stream.at(870.001, a_hit(840, "same"))["hits"] == 1
     assert stream.counts.copies == 2
@@ -216,7 +216,8 @@ def test_orphan_waits_for_a_visit_that_begins_before_it(stream: Stream) -> None:
 def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
     for minute in range(600, 900, 5):
         stream.at(minute, a_hit(minute, visitor=f"v{minute}"))
-    # The state keeps timelines for 60 minutes (late hits), plus 30 minutes (the gap), plus at most one epoch.
+    # The state keeps a timeline for at most 105 minutes: 60 minutes until hits are late, 30 minutes for the gap, and 15
+    # minutes for an epoch.
     assert len(stream.state.timelines) <= 21
     assert len(stream.state.kept) <= 24
     stream.at(1_200)
@@ -226,7 +227,7 @@ def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
 def test_visit_that_ends_as_an_epoch_begins_keeps_its_pages_whatever_is_tidied(tmp_path: Path) -> None:
     """Unused page numbers are released while a visit ends.
 
-    The numbers of the visit's own pages are still in use then.
+    The page numbers of the ending visit itself must not be released.
     """
     stream = Stream(tmp_path, Limits(tidy_from=1, tidy_ratio=0))
     stream.at(600, *(a_hit(600, visitor=f"v{number}", page_path=f"/gone/{number}") for number in range(5)))
@@ -274,7 +275,8 @@ def test_hit_out_of_order_waits_where_its_visitor_has_too_many_kept_hits(tmp_pat
     ("later", "waiting"),
     [
         ([[a_hit(601, "same time")]], 1),
-        # The last hit is later than the hit of the previous record, but earlier than the hit at 601.
+        # The last hit (minute 600.5) is later than the hit of the previous record, but earlier than the hit of minute
+        # 601.
         ([[a_hit(600)], [a_hit(600.5)]], 2),
         ([[a_hit(602)], [a_hit(601.5)], [a_hit(602.5)]], 1),
     ],

@@ -1,6 +1,6 @@
 """Test the pure parts of `hitmesh load`: the schedule, content and expected counts of hits.
 
-The generator reports the counts that it expects for its bytes. The tests decode the bytes and count the hits again. The
+The generator returns encoded hits and their expected counts. The tests decode the hits and count them again. The
 reference model builds the visits.
 """
 
@@ -140,8 +140,8 @@ def test_hits_are_on_time_out_of_order_or_late_and_never_in_between(mixed: Decod
     assert all(LATE_MS[0] <= age <= LATE_MS[1] for age in late)
     assert len(late) / len(ages) == pytest.approx(0.04, abs=0.01)
     assert len(early) / len(ages) == pytest.approx(0.06, abs=0.01)
-    # If the visitor already has a hit at the same time, the time of the new hit is changed by a few ms. All other hits
-    # that are neither late nor early keep their time.
+    # Most hits keep their time. If the visitor already has a hit at the same time, the time of the new hit is changed
+    # by a few ms. Only the hits that are late or early on purpose are moved further.
     assert all(-50 < age <= 0 for age in set(ages) - set(late) - set(early))
 
 

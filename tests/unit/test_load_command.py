@@ -1,4 +1,7 @@
-"""Test `hitmesh load` except sending: the process that encodes, the watched processes, and the target."""
+"""Test the parts of `hitmesh load` that send nothing.
+
+The tests cover the process that encodes hits, the resource usage of the mesh's processes, and the check of the target.
+"""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_unknown_site_is_settled_under_the_version_too() -> None:
     assert totals(mesh) == (2, 0, 2)
 
 
-# ---- the stream's rows of another version
+# ---- days that the stream counted under another version
 
 
 def test_day_that_the_stream_counted_under_another_version_gets_settled_rows_and_shows_the_drift() -> None:

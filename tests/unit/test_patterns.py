@@ -1,6 +1,6 @@
 """Test a filter's patterns.
 
-Matching all patterns together gives the same result as matching each pattern alone. The work is bounded.
+Matching all patterns together gives the same result as matching each pattern alone. The work per filter is bounded.
 """
 
 from __future__ import annotations

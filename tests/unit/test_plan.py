@@ -74,7 +74,8 @@ def test_buckets_become_starts_and_the_range_its_end() -> None:
 
 
 def test_an_empty_range_needs_no_query() -> None:
-    # A range may be empty. For example, Samoa skipped 30 December 2011.
+    # A range may be empty. For example, a range that contains only 30 December 2011 is empty in Samoa, which skipped
+    # this date.
     question = a_question("hits", grain=Grain.NONE)
     empty = type(question)(question.metrics, question.buckets, start=question.start, end=question.start)
     assert legs(empty, GENERATIONS) == ()

@@ -1,6 +1,7 @@
 """Test how a state is recovered after a start.
 
-If there is a usable snapshot, recovery begins with the snapshot. If not, recovery reads the whole log.
+If there is a usable snapshot, recovery begins with the snapshot. If there is no usable snapshot, recovery reads the
+whole log.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def test_snapshot_of_another_version_of_the_logic_is_not_loaded(tmp_path: Path) 
     assert visits == {"v0": [1, 1, 1], "v1": [10, 10, 10]}
     found = recovered(stream_stores(mesh.stores), tmp_path, V1)
     assert found.changes_logic
-    assert found.replayed > HITS  # the whole log is replayed under V1, and the records since the snapshot under V0
+    assert found.replayed > HITS  # under V1 the whole log is replayed, but under V0 only the records since the snapshot
     assert not recovered(stream_stores(mesh.stores), tmp_path, V0).changes_logic
 
 
@@ -140,7 +141,7 @@ def test_series_and_rows_agree_before_and_after_a_change_of_the_logic(tmp_path: 
 def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
     """Continue with a new runner under the given version of the logic.
 
-    After the change, hits arrive in the same epoch and in a later epoch. At the end, all visits end.
+    After the change, hits arrive in the same epoch and in a later epoch. Then every visit ends.
     """
     mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home, logic=logic)
     for minute in (0, 1, 20, 60):
@@ -158,9 +159,9 @@ def after_a_change(mesh: SmallMesh, home: Path, logic: Logic) -> None:
 
 
 def test_values_that_were_not_flushed_before_a_change_of_the_logic_are_stored(tmp_path: Path) -> None:
-    """The runner with the other version has died after a commit in the next epoch.
+    """A runner with logic v0 commits hits in two epochs and dies. A new runner has logic v1.
 
-    The runner had not flushed this commit.
+    The first runner has flushed none of its commits.
     """
     mesh = SmallMesh(NOON - 1_000, sites=[SITE], logic=V0)
     mesh.runner.snapshot()
@@ -246,9 +247,9 @@ class PutPartials(MemorySeriesStore):
         super().put_partials(partials)
 
     def without_currencies(self) -> pl.DataFrame:
-        """Return the partials as an earlier program without currencies would have written them.
+        """Return the partials in an older form, which has no currencies.
 
-        The partials have no sketches.
+        The older form also has no sketches.
         """
         partials = newest(pl.concat(self.put), PARTIAL_COLUMNS)
         key = [
@@ -300,9 +301,9 @@ MOVING: Mapping[str, Sequence[RefHit]] = {
 
 @pytest.mark.parametrize("what", MOVING)
 def test_redo_in_larger_steps_knows_where_hits_were_moved(what: str, tmp_path: Path) -> None:
-    """If a visit has moved to another row, the sketch of the emitted earlier row still contains the visitor.
+    """If a visit has moved from an emitted row to another row, the emitted row's sketch still contains the visitor.
 
-    Rule S8 forbids that settlement confirms the earlier row.
+    Rule S8 therefore forbids that settlement confirms the emitted row.
     """
     mesh = SmallMesh(NOON, sites=[SITE])
     for hit in MOVING[what]:
@@ -344,9 +345,9 @@ def test_recovery_sends_heartbeats_and_ends_when_partitions_moved(tmp_path: Path
 
 @pytest.mark.parametrize("with_snapshot", [True, False])
 def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot: bool) -> None:
-    """After the start, the first step must remove unused entries from the tables while visits end.
+    """After a start, the first step must remove unused entries from full tables while visits end.
 
-    If this step failed, it would fail again after every start.
+    If the first step failed, the first step after every later start would fail too.
     """
     with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "kept", NOON, [SITE]) as mesh:
         mesh.append([a_view(mesh, f"v{number}", f"/product/{number}") for number in range(50)], 0)

@@ -1,4 +1,7 @@
-"""Test repairs, which restore raw records from the log and recompute: portions, restarts, log times, claims."""
+"""Test repairs, which restore raw records from the log and then recompute days.
+
+The tests cover portions, restarts, log times and claims.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test pure functions of reprocessings: changes, the state of a site-day, results for later days, and the next work."""
+"""Test the pure functions of reprocessings.
+
+The functions compare generations, tell the state of a site-day, hand results to later days, and choose the next work.
+"""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_diff_of_unchanged_logic_is_empty() -> None:
 
 
 def test_repair_uses_the_logic_of_each_day_and_brings_back_a_lost_series() -> None:
-    # The visit that is open at midnight continues under v0, because its first day has v0.
+    # The visit that is open at midnight began on a day under v0, so the visit continues under v0.
     mesh = a_settled_mesh(a_hit(1_439, "x"), a_hit(1_441, "x"), a_hit(1_450, "x"))
     plan(mesh, [SITE], (DAY, DAY + 1), id_="first")
     done(mesh, Work.RECOMPUTE, "first")

@@ -38,9 +38,9 @@ THEN: dict[Work, list[Work]] = {
     Work.PUBLISH: [Work.ROLL_BACK],
     Work.ROLL_BACK: [Work.PUBLISH],
 }
-"""For each kind of work, the work that a test requests next.
+"""For each kind of work, the requests that a test makes after the work is complete.
 
-The requests show that both generations can still be published.
+The later requests show that both generations can still be published.
 """
 
 
@@ -129,8 +129,8 @@ def work_with_error(mesh: SmallMesh, reprocessor: Reprocessor) -> bool:
 class Variant:
     """A way in which work on a reprocessing fails.
 
-    `after` tells whether the error comes after the effect. With `settles`, the settler settles all dirty days after the
-    error.
+    `after` tells whether the error comes after the effect. If `settles` is true, the settler settles all dirty days
+    after the error.
     """
 
     error: Error
@@ -198,7 +198,7 @@ def test_disturbed_days_are_marked_again_after_an_error_between_publication_and_
     done(mesh, Work.RECOMPUTE)
     mesh.stores.raw.scan = scan  # type: ignore[method-assign]  # the records are restored
     request(mesh, Work.PUBLISH)
-    # The crash comes before `put`, after the effects replace, mark and publish.
+    # The calls `replace`, `mark` and `publish` take effect. The crash comes before the call `put`.
     reprocessor = failing(mesh, 3, Crash, after=False)
     assert work_with_error(mesh, reprocessor)
     (marked,) = mesh.stores.dirty.take(9, 10**6)

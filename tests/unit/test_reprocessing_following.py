@@ -75,7 +75,8 @@ def test_no_day_follows_where_the_visits_handed_on_stay_the_same() -> None:
 
 
 def test_as_many_days_follow_as_hand_on_other_visits() -> None:
-    # Visits end at the cap of 24 hours. The late hit moves the ends of the visits on three days.
+    # The visitor never pauses, so each visit ends at the cap of 24 hours. The late hit moves the start of the first
+    # visit, and therefore the ends of the visits on three days.
     hits = [a_hit(minute) for minute in range(20, 4 * 1_440, 20)]
     mesh = a_mesh(*hits)
     mesh.settle()

@@ -29,7 +29,10 @@ from tests.unit.settling import DAY, MIDNIGHT, MINUTE, SITE, a_hit, a_mesh
 
 
 def reasons(mesh: SmallMesh, logic: str = "", pace: ReprocessPace | None = None) -> dict[int, ChangeReasons | None]:
-    """Recompute all days under `logic`, and return the reasons by day. If `logic` is empty, repair the days instead."""
+    """Recompute all days under `logic`, and return the reasons for changes by day.
+
+    If `logic` is empty, repair the days under their present logic.
+    """
     plan(mesh, [SITE], kind=Kind.LOGIC if logic else Kind.REPAIR, logic=logic)
     done(mesh, Work.RECOMPUTE, pace=pace)
     return {each.site_day.day: each.reasons for each in rebuilt(mesh)}
@@ -134,7 +137,7 @@ def a_side(mesh: SmallMesh | None = None) -> tuple[DayInputs, Side]:
 
 
 def rows_of(inputs: DayInputs) -> pl.DataFrame:
-    """Return the hits of a settlement's window, which must be in memory."""
+    """Return the hits that a settlement has read. The hits must be in memory."""
     assert isinstance(inputs.window, Window)
     return inputs.window.rows
 

@@ -1,4 +1,7 @@
-"""Test exclusion rules that are applied to settled days, compared, published, rolled back and removed."""
+"""Test reprocessings that apply exclusion rules to settled days.
+
+The tests compare, publish and roll back the reprocessings, and remove the rules.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,8 @@ def test_late_hits_are_settled_under_the_rules_of_their_day_whatever_the_rules_a
     remove_rule(mesh.stores.directory, SITE, id_)
     arrive(mesh, admin(40, "late"), admin(1_520, "late"))
     mesh.settle()
-    # On the first day, the reprocessing's rules still apply. On later days, the collector's decisions still apply.
+    # On the first day, the rules that the reprocessing applied decide about a late hit. On later days, the collector's
+    # decision counts.
     assert versions(mesh) == [1, AS_COLLECTED, AS_COLLECTED]
     assert (
         differences(

@@ -1,4 +1,4 @@
-"""Test the table of roles, and the functions by which services read it."""
+"""Test the table of roles, and the functions with which services look up rights in this table."""
 
 from __future__ import annotations
 

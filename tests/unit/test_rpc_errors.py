@@ -18,7 +18,7 @@ FAILED = "the server failed: report this to the operator; the cause is in the se
 
 
 class Panic(BaseException):
-    """A panic such as Rust libraries raise. The class does not derive from Exception."""
+    """A simulated panic of a Rust library. A panic does not derive from Exception."""
 
 
 def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcError]:

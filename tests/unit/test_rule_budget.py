@@ -1,6 +1,6 @@
 """Test the budget of steps for a site's exclusion rules.
 
-Hits beyond the budget must be sent again. Other sites do not wait.
+Hits beyond a site's budget must be sent again. The hits of other sites do not wait.
 """
 
 from __future__ import annotations

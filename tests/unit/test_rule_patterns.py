@@ -66,7 +66,7 @@ def test_patterns_have_a_limit_of_instructions_alone_and_together() -> None:
 def test_patterns_see_the_first_bytes_of_a_value() -> None:
     patterns = RulePatterns(("ä$", "b"))
     assert patterns("ä" * MATCHED_BYTES + "x")
-    assert not patterns("x" + "ä" * MATCHED_BYTES)  # the end of the matched bytes divides a character
+    assert not patterns("x" + "ä" * MATCHED_BYTES)  # the limit of MATCHED_BYTES falls inside a character
     assert not patterns("x" * MATCHED_BYTES + "b")
     assert patterns("x" * (MATCHED_BYTES - 1) + "b")
 

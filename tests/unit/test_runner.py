@@ -1,4 +1,7 @@
-"""Test the content of the stores after a window of the log. Also test a runner whose stores do not answer."""
+"""Test the content of the stores after a runner has processed a window of the log.
+
+Further tests use a runner whose stores do not answer.
+"""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_original_from_a_partition_that_was_behind_makes_a_hit_of_a_settled_day_
     mesh.send([a_hit(30, hit_id="same")], partition=1)
     mesh.settle()
     assert totals(mesh, DAY, "hits", "duplicate_hits") == (1, 0)
-    # The early collect time gives the next record an early log time. In log order, the record therefore precedes the
+    # The next record has an early collect time, and therefore an early log time. In log order, this record precedes the
     # hit in the other partition.
     mesh.send([a_hit(-60, hit_id="same")], partition=0, collected_at=later - 60 * MINUTE)
     mesh.settle()

@@ -1,4 +1,4 @@
-"""Test when a site-day is settled. Also test which dirty marks are cleared."""
+"""Test when a site-day is settled, and which dirty marks a settlement clears."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ class BehindAtFirst:
 
 
 class Panic(pl.exceptions.PanicException):
-    """A panic such as Polars raises."""
+    """A simulated panic of Polars."""
 
 
 class BrokenFor:

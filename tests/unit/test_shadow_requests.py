@@ -53,7 +53,7 @@ class Mesh:
         self.books = bookkeeping_of(self.stores)
 
     def began(self) -> StreamTable:
-        """Start a shadow, as control and the processor do."""
+        """Start a shadow stream, as the control service and the processor do."""
         table = StreamTable().started(Stream(-1, DAY, logic="v1"), self.clock.now())
         assert self.stores.streams.replace(table)
         assert self.stores.streams.replace(table.replacing("v0"))

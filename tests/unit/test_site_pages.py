@@ -1,4 +1,4 @@
-"""Test that pages of several sorted sources give the first site-days of all sources. Few rows must be read."""
+"""Test that pages over several sorted sources give the first site-days of all sources, and read few rows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Test theta sketches.
 
-Sketches and unions have the same bytes as those of the DataSketches library. Bytes that are no such sketch are refused.
+Sketches and unions have the same bytes as those of the DataSketches library. Bytes that are not a valid theta sketch
+are refused.
 """
 
 import base64
@@ -27,7 +28,10 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "theta_sketches.json"
 
 
 def keys_from(first: int, n: int) -> Keys:
-    """Return `n` keys of a fixed sequence, from number `first`. The keys differ and are spread over all 64 bits."""
+    """Return `n` consecutive keys of a fixed sequence, beginning with key number `first`.
+
+    The keys differ and are spread over all 64 bits.
+    """
     return np.arange(first, first + n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -68,7 +68,7 @@ def test_a_stream_counts_under_the_key_that_it_shows_later() -> None:
 
 def test_streams_of_browser_keys_leave_slots_to_secret_keys() -> None:
     slots = the_slots(total=8, reserved=3)
-    for number in range(6):  # browser keys may use 6 of the 8 slots, because at most a quarter is reserved
+    for number in range(6):  # at most a quarter of the slots is reserved for secret keys
         prove(slots, f"browser {number}", public(f"key {number}"))
     with pytest.raises(RetryError, match="6 open streams of browser keys"):
         prove(slots, "one more", public("another"))

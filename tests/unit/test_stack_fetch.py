@@ -1,4 +1,4 @@
-"""Test that the cache of jars is complete or fetched again. Programs are found by their version."""
+"""Test that the cache of jars is complete or fetched again, and that Java's version is read from Java's output."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Test the reporter's cache of sites' settlement states.
 
-The cache is bounded, and returns the newest entry that covers the days.
+The cache is bounded, and returns the newest entry that covers the queried days.
 """
 
 from __future__ import annotations

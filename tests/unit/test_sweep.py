@@ -29,7 +29,7 @@ def test_processes_of_a_run_are_ended_even_if_they_ignore_the_request_and_others
 
 
 def started(run: str, code: str) -> subprocess.Popen[str]:
-    """Start a process in a separate session, and return it when it runs."""
+    """Start a process in a separate session, and return the process once it runs."""
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "RUN_OF_TESTS": run},

@@ -154,7 +154,7 @@ def test_every_reason_for_which_a_store_fails_is_known(kind: type[HitmeshError])
         return mine.union(*map(below, error.__subclasses__()))
 
     assert issubclass(DiskFull, RetryError)
-    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # no store raises an error with one of these reasons
+    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # reasons of errors that no store raises
     assert below(kind) - of_others <= set(STORE_REASONS)
 
 

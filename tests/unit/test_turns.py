@@ -19,7 +19,10 @@ EVERY_MS = 180_000
 
 
 def saved_at(every_ms: int, took_ms: int, until_ms: int, step_ms: int = 500) -> list[tuple[int, PartitionId]]:
-    """Return the times at which states are saved. Turns are checked every `step_ms`, and a save takes `took_ms`."""
+    """Return the times at which states are saved.
+
+    Every `step_ms`, all partitions whose turn has come are saved. A save takes `took_ms`.
+    """
     turns, now, saved = Turns(every_ms), 0, []
     turns.begin(PARTITIONS, now)
     while now < until_ms:

@@ -1,6 +1,6 @@
 """Test different texts with the same hash64 (rule D0).
 
-From the log to settled rows, the product must never take one text for the other.
+From the log to settled rows, the product must never confuse the two texts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Test that no hit is lost if another settler overtakes a settler."""
+"""Test two settlers that settle the same site-day.
+
+No hit may be lost if the settler that began later finishes first.
+"""
 
 from __future__ import annotations
 

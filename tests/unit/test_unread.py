@@ -1,4 +1,4 @@
-"""Test acknowledged hits that the stream has not read. The ledger balances, although it does not contain these hits."""
+"""Test acknowledged hits that the stream has not read. The ledger balances without the unread hits."""
 
 from __future__ import annotations
 

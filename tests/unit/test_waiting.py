@@ -1,4 +1,7 @@
-"""Test hits that wait for settlement (rule S9): waiting hits are noted, and adjacent days are not confirmed."""
+"""Test hits that wait for settlement (rule S9).
+
+The ledger notes waiting hits. If a hit waits, settlement does not confirm the stream's rows of the adjacent days.
+"""
 
 from __future__ import annotations
 

@@ -66,6 +66,6 @@ def poison(servers: Servers, now: int) -> None:
 
 
 def is_behind(position: tuple[int, str, int, int, int], offsets: dict[int, int]) -> bool:
-    """Return whether a position lies beyond the offset that `offsets` gives for its partition."""
+    """Return whether a position's offset exceeds the offset that `offsets` has for the position's partition."""
     _, _, partition, offset, _ = position
     return offset > offsets[partition]

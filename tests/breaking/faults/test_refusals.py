@@ -30,10 +30,13 @@ WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
 """Time from the first refusal until memory must be flat.
 
-At the end of this time, memory already contains the decoded current window.
+Before this time has passed, memory may grow, because the processor decodes its current window of records.
 """
 GROWTH_BYTES: Final = 64 << 20
-"""Maximum growth of a process after `SETTLES_S`. A process that kept all later hits in memory would grow far more."""
+"""Maximum growth of a process's memory once `SETTLES_S` has passed.
+
+If a process kept all later hits in memory, its memory would grow far more.
+"""
 ON_THEIR_WAY_RECORDS: Final = 8
 """Maximum number of records that are read before the refusals begin: a heartbeat and a record per partition."""
 COUNTED_S: Final = 120.0

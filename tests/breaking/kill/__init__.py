@@ -7,8 +7,8 @@ The tests cover these failures:
   that the setting FAIL_AT kills the process at the named step.
 - `test_random`: processor, collector or both die at random under load.
 - `test_doubt`: a commit is aborted, or its outcome is unknown.
-- `test_zombies`: a processor is suspended after a step of its commit, and another processor takes over. The second
-  processor runs in the same operating-system process as the first processor, or in another.
+- `test_zombies`: a processor is suspended after a step of its commit, and another processor takes over. Both processors
+may run in a single operating-system process, or in two.
 - `test_partials`: a run writes partials and crashes. After the crash, a new run divides the epoch's records into other
   steps.
 

@@ -13,8 +13,9 @@ from tests.support.servers import Meshes
 STEP_OF_EVERY_RUN = (CommitStep.TRANSACTION,)
 """The steps after which `make test` kills a processor on real servers.
 
-If the processor dies after one of these steps, only the partials are missing. On files, `make test` kills the processor
-after each step in turn. On servers, only the long tests kill the processor after the other steps.
+If the processor dies after the transaction, the rows are stored, but the partials are missing. On files, `make test`
+kills the processor after each step in turn. On real servers, the long tests kill the processor after each of the other
+steps.
 """
 
 
@@ -22,9 +23,10 @@ LONG_ON_SERVERS = frozenset({"test_random.py", "test_zombies.py"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark a test as `long` if the test kills the processor after other steps than `make test`.
+    """Mark a test as `long` if the test kills the processor after a step that `make test` skips.
 
-    On real servers, also mark random kills and the tests with zombies.
+    On real servers, also mark the tests that kill processes at random, and the tests with suspended processors
+    (zombies).
     """
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})

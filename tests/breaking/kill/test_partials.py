@@ -1,4 +1,7 @@
-"""A redo overwrites all earlier partials, however the redo divides the records into steps."""
+"""After a crash, the same records are processed again, possibly in other steps.
+
+The second run must overwrite all partials of the first run.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def a_view(minute: float, origin: Origin = DIRECT) -> RefHit:
 
 
 def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tmp_path: Path) -> None:
-    """The redo processes both records in a single step, so the visit never ends and the cell does not change."""
+    """The second run has a single step for both records, so the visit never ends and the cell does not change."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.append([a_view(0), a_view(1)], 0)
         mesh.step()
@@ -74,9 +77,9 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
 
 
 def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_moved(tmp_path: Path) -> None:
-    """The hit in the middle moves from the newsletter's visit to the advert's visit and back.
+    """Two out-of-order hits move a later hit from the newsletter's visit to the advert's visit and back.
 
-    If all hits are processed in a single step, the hit does not move.
+    If all records are processed in a single step, no hit moves.
     """
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.advance_to(NOON + 20 * MINUTE)

@@ -1,4 +1,4 @@
-"""Under load, the processor is killed right after each step of a commit. A new processor continues."""
+"""Under load, the processor is killed right after each step of a commit. A new processor continues the stream."""
 
 from __future__ import annotations
 

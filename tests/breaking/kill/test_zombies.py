@@ -125,7 +125,7 @@ def visible(mesh: LiveMesh) -> Visible:
     """Return all state that a writer could have changed.
 
     The number of visitors who left a cell is omitted, because it depends on how records are divided into steps. Readers
-    of the partials only check whether the number is 0.
+    of the partials only check whether any visitor has left the cell.
     """
     stores = mesh.stores
     partials = [

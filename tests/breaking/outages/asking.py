@@ -12,8 +12,8 @@ from tests.support.waiting import eventually
 def check_counted_when_answered(cluster: Cluster, logged: Logged, timeout_s: float) -> None:
     """Check that the log's hits are counted once, as in the reference model. The ledger must balance.
 
-    Half a minute after an indexer dies, ZooKeeper expires the indexer's session. After the expiry, Druid does not see
-    the new indexer for a moment and refuses questions.
+    Half a minute after an indexer of Druid dies, ZooKeeper expires the indexer's session. For a moment after the
+    expiry, Druid does not see the new indexer, so Druid refuses questions.
     """
 
     def is_right() -> bool:

@@ -48,7 +48,7 @@ class Edge:
         while self.window and self.window[0][1].done():
             size, pending = self.window.popleft()
             outcome = pending.result()
-            refused = [issue for issue in outcome.issues if issue.outcome != "WARNED"]  # warnings refuse no hit
+            refused = [issue for issue in outcome.issues if issue.outcome != "WARNED"]  # a warning is no refusal
             assert not refused, refused[:3]
             assert outcome.accepted == size
             self.acknowledged += size

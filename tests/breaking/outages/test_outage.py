@@ -1,8 +1,8 @@
 """Kafka is down for twenty minutes of simulated time.
 
-The edges buffer hits during the outage. After the outage, every hit counts on time. The clock of the collector and the
-edges is in the past, so a record's log time is its collect time + 10 minutes (rule L1). The clock of the readers must
-be 10 minutes ahead of the clock of collector and edges, to agree with the log times.
+The edges buffer hits during the outage. After the outage, every hit counts as on time. Collector and edges use a clock
+that is far in the past, so a record's log time is the record's collect time + 10 minutes (rule L1). To agree with the
+log times, the clock of the readers is 10 minutes ahead of the clock of collector and edges.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class FastMesh:
         return all(edge.is_done for edge in self.edges.values())
 
     def run_until(self, instant: int) -> None:
-        """Advance minute by minute to `instant`. In each minute, wait until all sent hits are acknowledged."""
+        """Advance the clock minute by minute to `instant`.
+
+        In each minute, wait until all sent hits are acknowledged.
+        """
         while self.clock.now() < instant:
             self.minute()
             eventually(self.pump, "edges have nothing left", DONE_S)

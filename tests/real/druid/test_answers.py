@@ -61,7 +61,8 @@ def a_row(cell: int, **values: Any) -> Mapping[str, Any]:
 def written(stores: Stores) -> pl.DataFrame:
     """Write stream rows and wait until answers include them.
 
-    The page /left has a visitor who moved to another row. The page /large has many visitors.
+    In the row of page /left, `moved_visitors` is 1, because a visitor moved to another row. The page /large has many
+    visitors.
     """
     rows = [
         a_row(n % 7, page_path=f"/{n}", channel=("ads", None, "")[n % 3], hits=n + 1, visitors=a_sketch(n, n % 4 + 1))

@@ -36,7 +36,7 @@ def hears_of_a_move(reader: KafkaLogReader) -> bool:
 def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
     """Let the group member `beside` take part in the rebalance for which `joining` waits.
 
-    Return whether the joining member has joined. Kafka may inform either member first.
+    Return whether `joining` has joined the group. Kafka may inform either member first.
     """
     hears_of_a_move(beside)
     return joining.done()

@@ -72,7 +72,7 @@ class Dice:
         self._patterns = {name: _matching(set(values)) for name, values in self._values.items()}
 
     def fixed(self) -> SiteQuestion:
-        """Return a random question of fixed shape, about one site without dimensions or a filter."""
+        """Return a random question of fixed shape about one site. The question has no dimensions and no filter."""
         return self._question((self._dice.choice(self._sites),), KNOWN_METRICS, (), None)
 
     def ad_hoc(self) -> SiteQuestion:

@@ -31,7 +31,7 @@ FIRST_DAY: Final = START // DAY_MS
 END: Final = START + 2 * DAY_MS + 3 * HOUR
 """The end of the traffic, an hour after the first day has closed.
 
-At that time, the second and the third day are live.
+At the end of the traffic, the second and the third day are not settled yet.
 """
 AWAKE: Final = tuple(
     (START + round(begins * HOUR), START + round(ends * HOUR))
@@ -39,7 +39,7 @@ AWAKE: Final = tuple(
 )
 """The ranges [start, end) in which hits happen and arrive.
 
-The ranges are short, because the stream needs time for each quarter-hour with hits.
+The ranges are short to limit the test's duration, because the stream needs time for each quarter-hour with hits.
 """
 CLOSED: Final = START + DAY_MS + CLOSED_AFTER_MS
 HISTORY_SHARE: Final = 0.02
@@ -78,7 +78,7 @@ def _is_awake(hit: RefHit) -> bool:
 def _arrives(arrival: Arrival, dice: Random) -> int:
     """Return the time at which a hit arrives.
 
-    Hits arrive in the ranges AWAKE. A few hits of the first day arrive after that day has closed.
+    Most hits arrive in the time ranges of AWAKE. A few hits of the first day arrive after the first day has closed.
     """
     if arrival.hit.event_time < START + DAY_MS and dice.random() < HISTORY_SHARE:
         return dice.randrange(CLOSED, END)

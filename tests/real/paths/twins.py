@@ -1,8 +1,9 @@
 """A mesh on servers and a mesh in memory.
 
 Both meshes append the same hits to the same partitions at the same log times. The collect times of the hits lie far in
-the past, so in Kafka a hit's log time is its collect time + 10 minutes (rule L1). In memory, log time is the time of
-the mesh's clock, so the clock of the mesh in memory is 10 minutes ahead.
+the past, so in Kafka a hit's log time is its collect time + 10 minutes (rule L1). In memory, a hit's log time is the
+time of the mesh's clock. To get equal log times, the clock of the mesh in memory is 10 minutes ahead of the collect
+times.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
-"""Time span per record.
+"""Each log record contains the hits of this length of time.
 
-The span is short, so that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
+The time is so short that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
 """
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
