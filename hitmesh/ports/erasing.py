@@ -35,9 +35,9 @@ class LogEraser(Protocol):
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
         """Replace a retained record's value and event times durably; keep its position, log time and other headers.
 
-        Only the header with the latest collect time changes: the new time is the start of the 15-minute cell. The blank
-        row of an erased hit has the same reduced time. The exact time would show when an erased hit arrived. The ledger
-        needs only the 15-minute cell.
+        Only the header with the latest collect time changes: the new time is the start of the 15-minute cell. The
+        blank row of an erased hit has this start as its collect time, because the exact time would show when the hit
+        arrived. The ledger needs only the 15-minute cell.
 
         Returns False if the log cannot change records, if the log no longer retains the record, or if `seen` is given
         and differs from the stored value.

@@ -14,7 +14,7 @@ AIM, FLOOR = 300_000, 150_000
 def run_settlement(process: Child, runs: int, hits_of_day: int) -> Result:
     """Return hits per second and core, and the time per stage. The first run is a warm-up and does not count.
 
-    Before the call, `process` must have settled its filled store, and must be waiting for a line on stdin.
+    Before the call, `process` must have settled every site-day of its store, and must wait for a line on stdin.
     """
     progress(f"settlement: {runs} times {hits_of_day:,} hits")
     measured = [process.ask("settle") for _ in range(runs + 1)][1:]

@@ -106,8 +106,8 @@ def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
 def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, object]:
     """Return the rows and series of a log with bursts of records that are appended long after their collect time.
 
-    A collector cannot append to the log for an hour, so the hits of this collector get a late log time. By log time,
-    the hits are late. By collect time, the hits would be on time.
+    A collector cannot append to the log for an hour, so the hits of this collector get a late log time. Compared
+    with the log time, the hits are late. Compared with the collect time, the hits would be on time.
     """
     with LiveMesh("memory:", home, START, [SITE], partitions=1) as mesh:
         scan = KafkaLikeScan(mesh)

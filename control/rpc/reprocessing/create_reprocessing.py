@@ -129,7 +129,7 @@ def _refuse_nothing(planned: Reprocessing) -> None:
     first, last = date_text(planned.first_day), date_text(planned.end_day - 1)
     raise NotFound(
         f"no UTC day of these sites from {first} to {last} is settled, so there is nothing to recompute: choose days "
-        "with hits that ended at least 26 hours ago",
+        "that have hits and ended at least 26 hours ago",
         field="reprocessing.first_utc_date",
         first=first,
         last=last,

@@ -211,7 +211,7 @@ class Database:
             if not raise_in_doubt:
                 raise
             raise CommitInDoubt(
-                f"{self._path.name}: the commit failed ({error}) and may still be stored; read the stored state "
+                f"{self._path.name}: the commit failed ({error}), but its changes may be stored; read the stored state "
                 "before you repeat the call",
                 file=self._path.name,
                 cause=str(error),

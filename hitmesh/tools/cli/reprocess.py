@@ -92,7 +92,10 @@ def status(id_: str | None, output: str, endpoint: str | None, home: Path | None
 @output_option("table", "json")
 @operator_options
 def list_command(output: str, endpoint: str | None, home: Path | None) -> None:
-    """List all reprocessings, the newest first. JSON is one list; without reprocessings, the list is empty."""
+    """List all reprocessings, the newest first.
+
+    The JSON output is a single list; without reprocessings, the list is empty.
+    """
     from hitmesh.tools.cli.reprocess_output import print_list
 
     with connect_as_operator(endpoint, home) as mesh:

@@ -117,7 +117,7 @@ def plan(
         raise CommandFailed(
             NOTHING_FOUND,
             f"no UTC day of these sites from {since} to {until} is settled, so such a plan is refused: choose days "
-            "with hits that ended at least 26 hours ago",
+            "that have hits and ended at least 26 hours ago",
             reason=LocalReason.NOTHING_FOUND,
         )
     if planned.name and output != "json":

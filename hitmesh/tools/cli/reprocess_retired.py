@@ -34,7 +34,7 @@ def retired(site: str | None, output: str, endpoint: str | None, home: Path | No
 
     A generation is a version of a site-day's numbers. The settler keeps a replaced generation for 30 days, but at most
     8 generations per site-day. The settler then removes the generation's rows from every store. Rows that no report
-    ever read are removed within minutes. JSON is one list; at most 10,000 generations are listed.
+    ever read are removed within minutes. The JSON output is a single list; at most 10,000 generations are listed.
     """
     with connect_as_operator(endpoint, home) as mesh:
         from hitmesh.client.reprocessing import list_retired_generations

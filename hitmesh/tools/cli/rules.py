@@ -96,7 +96,10 @@ def add(
 @output_option("table", "json")
 @operator_options
 def list_command(site: str, output: str, endpoint: str | None, home: Path | None) -> None:
-    """List the rules of a site, the oldest first. JSON is one list; without rules, the list is empty."""
+    """List the rules of a site, the oldest first.
+
+    The JSON output is a single list; without rules, the list is empty.
+    """
     with _connect(endpoint, home) as mesh:
         from hitmesh.client.rules import list_rules
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def sites(output: str, endpoint: str | None, home: Path | None) -> None:
     """List the sites that the caller may read, with or without a key.
 
-    JSON is one list; without sites, the list is empty.
+    The JSON output is a single list; without sites, the list is empty.
     """
     with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import list_sites

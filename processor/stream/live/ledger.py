@@ -63,7 +63,7 @@ def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
     erasure. The outcomes COUNTED, DUPLICATE, EXCLUDED and PENDING therefore get entries with the count 0.
 
     Args:
-        hits: site, event_time, collect_time, hit_hash of the blank rows.
+        hits: the blank rows, with the columns site, event_time, collect_time and hit_hash.
     """
     if hits.is_empty():
         return []

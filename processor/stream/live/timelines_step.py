@@ -104,7 +104,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
 
 
 def _keep_bases(state: LiveState, touched: _Touched) -> None:
-    """For each timeline that gets its first hit after the horizon in this step, save the open visit as the base."""
+    """Save the open visit as the base of each timeline that had no hit after the horizon before this step."""
     now = state.timelines.now
     slots = touched.slots[touched.is_first_after_horizon]
     slots = slots[(now.hits[slots] > 0) & (now.deadline[slots] >= state.horizon)]
