@@ -2,10 +2,10 @@
 
 This module runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home
 directory. The generated history ends when the home directory's mesh is started for the first time. The ids of the hits
-are derived from this end time. The end time is written to a file before the first hit is sent. After a crash, this module
-therefore sends the same hits with the same ids, and the mesh counts each hit once. On days that are not closed, reports
-count hits, orders and revenue at once. A visit with hits that are more than an hour old is counted when the visit's day
-is settled.
+are derived from this end time. The end time is written to a file before the first hit is sent. After a crash, this
+module therefore sends the same hits with the same ids, and the mesh counts each hit once. On days that are not closed,
+reports count hits, orders and revenue at once. A visit with hits that are more than an hour old is counted when the
+visit's day is settled.
 """
 
 from __future__ import annotations
