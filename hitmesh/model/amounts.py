@@ -9,6 +9,7 @@ fits an int64.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 import polars as pl
@@ -30,7 +31,12 @@ def sums(measures: Iterable[str]) -> list[pl.Expr]:
         >>> rows.select(sums(["gross_revenue"])).item()
         10000000000000000000
     """
-    return [pl.col(name).cast(sum_type(name)).sum() for name in measures]
+    return [_sum(name) for name in measures]
+
+
+@cache
+def _sum(measure: str) -> pl.Expr:
+    return pl.col(measure).cast(sum_type(measure)).sum()
 
 
 def total(values: pl.Series) -> int:

@@ -18,6 +18,7 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray
 from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.rows.expressions import as_types
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.stored import SETTLED_CURE, decoding, opened, sealed
 from processor.rules.visits import OPEN_COLUMNS, TIMELINE, Summaries
@@ -52,7 +53,7 @@ class Carry:
     def to_bytes(self) -> bytes:
         """Return the carry as bytes: a header with version and digest, then an Arrow IPC stream."""
         target = BytesIO()
-        rows = self.open_visits.select(*CARRY_COLUMNS).sort(TIMELINE).rechunk()
+        rows = self.open_visits[list(CARRY_COLUMNS)].sort(TIMELINE).rechunk()
         rows.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
         return sealed(_HEADER.pack(_MAGIC, self.followed) + target.getvalue())
 
@@ -105,9 +106,8 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
             "campaign_hash": visits.campaign,
         }
     )
-    return pl.concat([timelines, numbers, visit_dimensions(visits, hits, carried)], how="horizontal").select(
-        pl.col(name).cast(dtype) for name, dtype in CARRY_COLUMNS.items()
-    )
+    rows = pl.concat([timelines, numbers, visit_dimensions(visits, hits, carried)], how="horizontal")
+    return rows.select(as_types(CARRY_COLUMNS))
 
 
 def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
@@ -121,7 +121,7 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
     )
     dimensions = first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
     if not (visits.first < 0).any():
-        return dimensions.select(CARRIED_DIMENSIONS)
+        return dimensions[list(CARRIED_DIMENSIONS)]
     # The first view of a carried-in visit is either in `carried` or in `hits`.
     before = np.where(visits.first < 0, -1 - visits.first, 0)
     viewed = (visits.first < 0) & (carried["views"].to_numpy()[before] > 0)
@@ -138,9 +138,9 @@ def first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, n
     """
     is_carried = visits.first < 0
     if not is_carried.any():
-        return hits.select(names)[visits.first]
-    of_hits = hits.select(names)[visits.first[~is_carried]]
-    of_carry = carried.select(names)[-1 - visits.first[is_carried]]
+        return hits[list(names)][visits.first]
+    of_hits = hits[list(names)][visits.first[~is_carried]]
+    of_carry = carried[list(names)][-1 - visits.first[is_carried]]
     places = np.concatenate([np.flatnonzero(~is_carried), np.flatnonzero(is_carried)])
     return pl.concat([of_hits, of_carry])[np.argsort(places)]
 

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -246,11 +247,12 @@ def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
     return bool(tied.any())
 
 
-def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
-    """Return hits and open visits as a sorted `Line`, in which no element is assigned to a visit yet."""
-    of_hits = hits.select(
+@cache
+def _line_of_hits(timeline: tuple[str, ...]) -> list[pl.Expr]:
+    """Return the columns of a `Line` for hits. The expressions are built once per process."""
+    return [
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
-        *timeline,
+        *map(pl.col, timeline),
         pl.col("event_time").alias("time"),
         pl.col("hit_hash").alias("hash"),
         pl.col("event_time").alias("start"),
@@ -259,28 +261,43 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
         pl.col("interactive").cast(pl.Int64).alias("acts"),
         pl.col("hit_type").is_in(VIEW_TYPES).cast(pl.Int64).alias("views"),
         pl.col("campaign_hash").fill_null(0),
-    ).filter(~hits["offline"])
-    carried = open_visits.select(
+    ]
+
+
+@cache
+def _line_of_visits(timeline: tuple[str, ...]) -> list[pl.Expr]:
+    """Return the columns of a `Line` for open visits. The expressions are built once per process."""
+    return [
         (-1 - pl.int_range(pl.len(), dtype=pl.Int64)).alias("row"),
-        *timeline,
+        *map(pl.col, timeline),
         pl.col("last").alias("time"),
         pl.lit(0, pl.UInt64).alias("hash"),
-        "start",
-        "first_hash",
+        pl.col("start"),
+        pl.col("first_hash"),
         pl.col("hits").alias("weight"),
         pl.col("interactive_hits").alias("acts"),
-        "views",
-        "campaign_hash",
-    )
+        pl.col("views"),
+        pl.col("campaign_hash"),
+    ]
+
+
+@cache
+def _changes(timeline: tuple[str, ...]) -> pl.Expr:
+    """Return an expression: whether a row of a sorted line has another timeline than the row before."""
+    return pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in timeline).fill_null(value=False)
+
+
+def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
+    """Return hits and open visits as a sorted `Line`, in which no element is assigned to a visit yet."""
+    of_hits = hits.select(_line_of_hits(tuple(timeline))).filter(~hits["offline"])
+    carried = open_visits.select(_line_of_visits(tuple(timeline)))
     line = (pl.concat([of_hits, carried]) if carried.height else of_hits).sort(*timeline, "time", "hash")
     if _are_tied(line, (*timeline, "time", "hash")):
         ids = hits["hit_id"].gather(line["row"].clip(0))
         line = line.with_columns(ids).sort(*timeline, "time", "hash", "hit_id")
     names = ("row", "time", "start", "first_hash", "weight", "acts", "views", "campaign_hash")
     row, time, start, first_hash, weight, acts, views, campaign = (line[name].to_numpy() for name in names)
-    changes = line.select(
-        pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in timeline).fill_null(value=False)
-    )
+    changes = line.select(_changes(tuple(timeline)))
     number_of_timeline = np.cumsum(changes.to_series().to_numpy(), dtype=np.int64)
     n = len(row)
     number = np.empty(n, np.int64)

@@ -210,11 +210,11 @@ def counted(built: Built) -> Counted:
     """Return the hits and visits that count on the day. An orphan counts under the hit's own dimensions."""
     hits = chosen(built.hits, built.in_day)
     visit_of = built.visit_of[built.in_day]
-    of_visits = built.dimensions.select(VISIT_DIMENSIONS)
+    of_visits = built.dimensions[list(VISIT_DIMENSIONS)]
     orphans = np.flatnonzero(visit_of < 0)
     is_view = pl.col("hit_type").is_in(VIEW_TYPES)
     of_orphans = hits[orphans].with_columns(pl.when(is_view).then(pl.col("page_path")).alias("landing_page"))
-    numbers, texts = numbered_dimensions(pl.concat([of_visits, of_orphans.select(VISIT_DIMENSIONS)]))
+    numbers, texts = numbered_dimensions(pl.concat([of_visits, of_orphans[list(VISIT_DIMENSIONS)]]))
     owner = visit_of.copy()
     owner[orphans] = of_visits.height + np.arange(len(orphans))
     added = pl.Series(DIMS, numbers[owner]), pl.Series("wins_order", built.wins_order[built.in_day])

@@ -76,8 +76,8 @@ class Deciding:
         """
         rows, gone = _without_erased(rows, self.erased)
         return Decided(
-            with_excluded(self.rules.decided(rows)).select(*WINDOW_COLUMNS),
-            gone.select(ERASED_COLUMNS),
+            with_excluded(self.rules.decided(rows))[list(WINDOW_COLUMNS)],
+            gone[list(ERASED_COLUMNS)],
             with_excluded(self.before.decided(rows))["excluded"] if self.before else None,
             self.rules.not_applicable(rows, self.day),
         )

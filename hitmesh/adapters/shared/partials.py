@@ -15,6 +15,7 @@ import polars as pl
 from hitmesh.adapters.shared.answers import united
 from hitmesh.model.amounts import sums as exact_sums
 from hitmesh.model.ledger import LedgerKind
+from hitmesh.model.rows.expressions import as_types
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES
 from hitmesh.model.rows.stream_columns import (
     LEDGER_COLUMNS,
@@ -40,7 +41,7 @@ def key_of(columns: Mapping[str, pl.DataType]) -> list[str]:
 
 def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return the rows with exactly `columns`, in this order and with these types."""
-    return rows.select([pl.col(name).cast(dtype) for name, dtype in columns.items()])
+    return rows.select(as_types(columns))
 
 
 def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
