@@ -35,21 +35,24 @@ ID = "an-id-of-a-person"
 
 
 @pytest.fixture
-def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
+def idle_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
+    """Provide a mesh without a reprocessor, so that the state of a reprocessing does not change."""
+    with control_of_home(operators_home(tmp_path / "home", monkeypatch)) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def mesh(idle_mesh: Mesh) -> Iterator[Mesh]:
     """Run a mesh whose reprocessor works in a background thread."""
-    home = operators_home(tmp_path / "home", monkeypatch)
-    stop = threading.Event()
-    with control_of_home(home) as mesh:
-        reprocessor = Reprocessor(settler_stores(mesh.stores), mesh.stores.reprocessings, mesh.clock, PACE, stop)
-        worker = threading.Thread(
-            target=lambda: run_in_turns((reprocessor.run_once,), stop, unmeasured(), pause_s=0.05)
-        )
-        worker.start()
-        try:
-            yield mesh
-        finally:
-            stop.set()
-            worker.join()
+    stop, stores = threading.Event(), idle_mesh.stores
+    reprocessor = Reprocessor(settler_stores(stores), stores.reprocessings, idle_mesh.clock, PACE, stop)
+    worker = threading.Thread(target=lambda: run_in_turns((reprocessor.run_once,), stop, unmeasured(), pause_s=0.05))
+    worker.start()
+    try:
+        yield idle_mesh
+    finally:
+        stop.set()
+        worker.join()
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -106,10 +109,10 @@ def test_an_erasure_of_a_visitor_without_hits_is_cancelled(
     assert mesh.stores.erasures.of(SITE) == []
 
 
-def test_status_of_an_erasure_shows_what_it_waits_for(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_of_an_erasure_shows_what_it_waits_for(idle_mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     receipt = Receipt(waiting="replaced generations").to_text()
     erasing = a_reprocessing("e1", state=State.RUNNING, work=Work.PUBLISH, sites=(), kind=Kind.ERASE, receipt=receipt)
-    mesh.stores.reprocessings.create(replace(erasing, site_days=3, done=2, error="", begun_at=NOW))
+    idle_mesh.stores.reprocessings.create(replace(erasing, site_days=3, done=2, error="", begun_at=NOW))
     assert run(["reprocess", "status", "e1", "-o", "table"]) == 0
     shown = capsys.readouterr().out
     assert "RUNNING (PUBLISH: 2 site-days)" in shown
