@@ -1,8 +1,7 @@
 #!/bin/sh
-# Run the tests in two sequences at the same time. The first sequence needs no servers: the tests without meshes, and
-# then the meshes on files. The second sequence starts real Kafka, Cassandra and Druid once: the adapters on servers,
-# then the meshes on servers, and last the tests that kill the servers. Tests on servers mostly wait, so the two
-# sequences together take little longer than the longer sequence.
+# Run the tests, the cheapest first, so that failures are found early: first the tests without meshes and servers, two
+# at a time; then meshes on files, and beside them the adapters on real Kafka, Cassandra and Druid, which are started
+# once; then meshes on these servers; last the tests that kill the servers.
 #   test.sh        all tests except those marked `long`
 #   test.sh fast   the same, without the tests that need servers
 #   test.sh long   the tests marked `long`, such as tests with whole files, and the property tests with more examples
@@ -57,47 +56,46 @@ part() {
     echo "test: $title took $(($(date +%s) - began)) s" >&2
 }
 
-# Run a part whose output is shown at its end, so that it does not mix with the output of the other sequence.
-part_beside() {
+# Begin a part whose output is shown at its end, when `end_beside` waits for it.
+beside() {
     title_beside=$1
     shift
+    output_beside=$(mktemp)
     began_beside=$(date +%s)
+    "$@" >"$output_beside" 2>&1 &
+    beside=$!
+}
+
+end_beside() {
     code=0
-    "$@" >"$output_beside" 2>&1 || code=$?
+    wait "$beside" || code=$?
     cat "$output_beside" >&2
+    rm -f "$output_beside"
     if [ $code != 0 ]; then
         echo "test: $title_beside failed after $(($(date +%s) - began_beside)) s" >&2
         exit 1
     fi
-    echo "test: $title_beside took $(($(date +%s) - began_beside)) s" >&2
+    echo "test: $title_beside took $(($(date +%s) - began_beside)) s, some of them beside the part before" >&2
 }
 
-on_servers() {
-    part_beside "starting the servers" env "JDK_JAVA_OPTIONS=$never_killed" .venv/bin/hitmesh stack up \
-        --home "$HITMESH_TEST_STACK_HOME"
-    part_beside "adapters on servers" $pytest -q --durations 25 $three -m "servers and not long" $of_servers \
-        tests/contract
-    part_beside "meshes on servers" $pytest -q --durations 40 $three -m "servers and not long" \
-        tests/e2e tests/breaking/faults tests/breaking/kill
-    part_beside "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
+adapters_on_servers() {
+    env "JDK_JAVA_OPTIONS=$never_killed" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME" &&
+        exec $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
 }
 
 tidy() {
     code=$?
-    trap - EXIT USR1 INT TERM
-    [ -z "${second:-}" ] || kill "$second" 2>/dev/null || true
+    trap - EXIT INT TERM
     [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home "$HITMESH_TEST_STACK_HOME" >/dev/null 2>&1 || true
     .venv/bin/python dev/sweep.py "$RUN_OF_TESTS"
-    rm -f "$output_beside"
+    rm -f "${output_beside:-}"
     if [ "$servers" != "$PWD/.stack" ]; then
         [ $code = 0 ] || { mkdir -p .stack && cp -r "$servers/stack/logs" .stack/; } 2>/dev/null || true
         rm -rf "$servers"
     fi
     exit $code
 }
-output_beside=$(mktemp)
 trap tidy EXIT
-trap 'exit 1' USR1
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -113,20 +111,17 @@ if [ "$mode" = long ]; then
     part "servers" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
     part "long tests on servers" $pytest -q --durations 10 -m "long and servers" tests
 else
-    if [ "$mode" = all ]; then
-        # A failure in the second sequence ends the run at once.
-        (
-            trap - USR1 INT TERM
-            trap '[ $? = 0 ] || kill -USR1 $$' EXIT
-            on_servers
-        ) &
-        second=$!
-    fi
     part "examples of the vocabulary" $pytest -q --doctest-modules hitmesh/model
     part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
+    if [ "$mode" = all ]; then
+        beside "adapters on servers" adapters_on_servers
+    fi
     part "meshes on files" $pytest -q --durations 15 $two -m "not servers and not long" tests/breaking/kill tests/e2e
     if [ "$mode" = all ]; then
-        wait "$second"
+        end_beside
+        part "meshes on servers" $pytest -q --durations 40 $three -m "servers and not long" \
+            tests/e2e tests/breaking/faults tests/breaking/kill
+        part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
     fi
 fi
 echo "test: all passed in $(($(date +%s) - started)) s" >&2
