@@ -19,6 +19,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in, null_name
 from hitmesh.model.patterns import matching_values
 from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.expressions import as_types
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource, sum_type
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from hitmesh.model.sketches.unions import merge_by_group
@@ -28,7 +29,7 @@ _BUCKET = "bucket"
 
 def as_stored(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
     """Return the rows with exactly the columns of `source`, in the schema's order and types."""
-    return rows.select([pl.col(name).cast(dtype) for name, dtype in ROW_COLUMNS[source].items()])
+    return rows.select(as_types(ROW_COLUMNS[source]))
 
 
 def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str]:

@@ -88,7 +88,7 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
         entries.group_by(_ENTRY)
         .agg(pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
         .sort(_ENTRY)
-        .select([pl.col(name).cast(dtype) for name, dtype in LEDGER_SUMS.items()])
+        .select(as_types(LEDGER_SUMS))
     )
 
 

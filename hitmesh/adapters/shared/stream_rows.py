@@ -12,6 +12,7 @@ import polars as pl
 from hitmesh.adapters.shared.answers import united
 from hitmesh.model.amounts import as_rows, sums
 from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.rows.expressions import as_types
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, TRAFFIC_SKETCHES, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS, STREAM_COLUMNS, STREAM_MEASURES
 from hitmesh.model.sites import SiteDay
@@ -32,7 +33,7 @@ def as_streamed(rows: pl.DataFrame, source: RowSource, stream: int = STREAM_GENE
     """
     if (rows["generation"] != stream).any():
         raise ValueError(f"the rows must have generation {stream}, which is the stream's generation")
-    return rows.select([pl.col(name).cast(dtype) for name, dtype in STREAM_COLUMNS[source].items()])
+    return rows.select(as_types(STREAM_COLUMNS[source]))
 
 
 def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = STREAM_GENERATION) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 from hitmesh.model.arrays import BoolArray
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.limits import CELL_MS
+from hitmesh.model.rows.expressions import as_types
 from hitmesh.model.rows.stream_columns import LEDGER_SUMS
 from hitmesh.model.zones import DAY_MS
 
@@ -130,4 +131,4 @@ def _named(sums: pl.DataFrame, kind: LedgerKind, of: LedgerClass | None) -> pl.D
     named = sums.with_columns(pl.lit(str(kind)).alias("kind"))
     if of is not None:
         named = named.with_columns(pl.lit(str(of)).alias("class"))
-    return named.select(pl.col(name).cast(dtype) for name, dtype in LEDGER_SUMS.items())
+    return named.select(as_types(LEDGER_SUMS))
