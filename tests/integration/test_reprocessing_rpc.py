@@ -85,7 +85,7 @@ def test_a_recomputation_that_runs_is_cancelled(settled: Mesh) -> None:
     assert settled.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
     assert refusal(lambda: run(settled, name)).message == (
         f"{name} is RUNNING: wait until the work of cancel has ended (`hitmesh reprocess status`); "
-        "only the work of run can be cancelled"
+        "only a recomputation can be cancelled"
     )
 
 

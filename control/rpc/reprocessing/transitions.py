@@ -155,7 +155,7 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
     elif state is State.RUNNING and reprocessing.work:
         running = _COMMANDS[reprocessing.work]
         rule = (
-            f"wait until the work of {running} has ended (`hitmesh reprocess status`); only the work of run can be "
+            f"wait until the work of {running} has ended (`hitmesh reprocess status`); only a recomputation can be "
             "cancelled"
         )
     else:
