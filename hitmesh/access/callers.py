@@ -50,7 +50,7 @@ def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: st
     """Return whether the caller may read a merchant's site, or all the merchant's sites if `site` is None.
 
     Raises:
-        Unauthenticated: reads are not open and the caller sent no key.
+        Unauthenticated: `open_reads` is false, and the caller sent no key.
     """
     if open_reads:
         return True
@@ -68,7 +68,7 @@ def require_operator(caller: IngestKey | None, open_reads: bool, why: str) -> No
         why: the reason why merchants may not call, as the beginning of the error message.
 
     Raises:
-        Unauthenticated: reads are not open and the caller sent no key.
+        Unauthenticated: `open_reads` is false, and the caller sent no key.
         PermissionDenied: reads are not open, and the key is not an operator's key.
     """
     if open_reads:

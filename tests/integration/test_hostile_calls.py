@@ -134,11 +134,13 @@ def test_streams_are_capped_per_key_and_keyless_ones_apart(backend: Backend) -> 
 
 def test_silent_streams_make_room_for_one_that_opens(backend: Backend) -> None:
     with running(backend, max_streams=3, max_unproven_streams=2, open_within_s=60.0) as collector:
-        first, *_ = [silent(collector) for _ in range(4)]
+        streams = [silent(collector) for _ in range(4)]
         with a_stream(collector) as stream:
             stream.send(a_batch("through"))
             assert stream.finish().accepted == 1
-        assert ended_with(first) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        # Two silent streams may stay; which of the streams arrived first depends on threads.
+        eventually(lambda: sum(call.done() for call in streams) >= 2, "two silent streams make room")
+        assert {call.code() for call in streams if call.done()} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 def test_calls_beyond_what_can_run_are_refused_while_health_answers(backend: Backend) -> None:
