@@ -132,7 +132,7 @@ class Receipt:
         return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
-        """Return the receipt in which `scanned` has the numbers in `counts` for the named stores.
+        """Return the receipt in which `counts` replaces the numbers in `scanned`, store by store.
 
         Example:
             >>> Receipt().seen(carries=4).seen(carries=2, refusals=1).scanned

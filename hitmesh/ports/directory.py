@@ -64,7 +64,7 @@ class SiteDirectory(Protocol):
 
         Raises:
             KeyNotLookedUp: the cache does not hold the key. The store was not read, because too many recent look-ups
-                found no key. The store may hold the key.
+                found no key. The key may exist in the store.
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:

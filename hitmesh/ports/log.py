@@ -47,7 +47,8 @@ class EventLog(Protocol):
         Records keep their order within a partition. No record is dropped without an error.
 
         Raises:
-            LogFull: the log has no room, and no part of the record was written. Raised at once or by the future.
+            LogFull: the log has no room, and no part of the record was written. Either `append` or the future raises
+                this error.
         """
 
     def flush(self, timeout_s: float) -> None:

@@ -183,8 +183,8 @@ class Generations(Protocol):
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
         """Make every replaced generation of the site-day superseded, and return the generations' numbers.
 
-        A generation that would become superseded after `now` becomes superseded at `now`. After this call, `restore`
-        cannot make a returned generation current. Idempotent.
+        If a generation is kept until a time after `now`, the generation becomes superseded at `now`. After this call,
+        `restore` cannot make a returned generation current. Idempotent.
         """
 
     def forget(self, site_day: SiteDay, generation: int) -> None:

@@ -19,8 +19,8 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# The name of an attribute of handler functions. If a handler function has the attribute, gRPC runs the function in the
-# attribute's thread pool instead of the server's pool.
+# If a handler function has an attribute with this name, the attribute's value is a thread pool. gRPC then runs the
+# function in this pool instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -90,8 +90,8 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
-        # The handler that refuses is a stream handler. A unary handler would wait for the request, and would occupy the
-        # only refusing thread meanwhile.
+        # The handler that refuses is a stream handler. A unary handler would wait for the request, and meanwhile would
+        # block the only thread that refuses calls.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
 

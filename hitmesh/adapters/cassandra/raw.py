@@ -75,7 +75,7 @@ class CassandraRawStore:
         self._add_days(records)
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times durably. A given `seen` must equal the stored value.
+        """Replace a stored record's value and event times durably. If `seen` is given, it must equal the stored value.
 
         All pieces are written in a single mutation, so a reader never mixes two values. The call first compares the
         stored value with `seen`, then replaces the value. If another process writes a value between the comparison and

@@ -96,7 +96,8 @@ class EmbeddedGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and open visits (carry), in a single durable transaction.
 
-        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
+        If `drift.confirmed` is true, the stream's generation becomes current. Otherwise, the attempt's generation
+        becomes current.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -209,7 +210,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
+        """Make all replaced generations of a site-day superseded, at `now` at the latest; return the generations."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",

@@ -31,7 +31,7 @@ def _claims_table(table: str) -> str:
 
 
 def _holders_table(table: str) -> str:
-    """Return the statement that creates a table of holders of orders or refunds in the stream."""
+    """Return the statement that creates a table of holders: for each order or refund, the claim that counts."""
     return f"""CREATE TABLE {table} (
         site TEXT NOT NULL,
         order_id TEXT NOT NULL,

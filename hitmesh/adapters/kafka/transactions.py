@@ -50,7 +50,7 @@ Offsets = Sequence[tuple[Sequence[TopicPartition], Any]]
 class TransactionalProducer:
     """A producer with a fixed transactional id.
 
-    The producer is recreated whenever its state is in doubt. Confined to one thread.
+    The producer is recreated whenever its state is in doubt. The object must be used by one thread only.
 
     Args:
         servers: addresses of Kafka.
