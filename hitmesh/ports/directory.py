@@ -68,7 +68,7 @@ class SiteDirectory(Protocol):
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Store a new key durably, with a hash of the secret instead of the secret; return the key."""
+        """Store a new key durably, and return the key. The store gets only a hash of the secret."""
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return all keys of the merchant, including revoked keys."""

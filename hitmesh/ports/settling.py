@@ -152,8 +152,8 @@ class Generations(Protocol):
         The carry contains the visits that are open at the end of the day.
 
         Raises:
-            StoreCorrupt: the store has lost a part of the carry. If bytes have changed, the call returns the damaged
-                carry.
+            StoreCorrupt: the store has lost a part of the carry. If only bytes of the carry have changed, the call
+                returns the damaged carry.
         """
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:

@@ -1,7 +1,7 @@
 """Limits the concurrent calls of a server. Excess calls are refused at once, in a separate thread.
 
-Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has separate
-threads too, so that reflection streams cannot delay other calls.
+Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has its own
+threads, so that reflection streams cannot delay other calls.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    A single gRPC thread calls the interceptors and submits the calls to the pool. After this interceptor has checked
-    the pool, no other call can therefore enter the pool before the checked call. This interceptor must be the server's
-    first interceptor.
+    A single gRPC thread calls the interceptors and submits the calls to the pool. Between the check of the pool by this
+    interceptor and the submission of the checked call, no other call can therefore enter the pool. This interceptor
+    must be the server's first interceptor.
 
     Args:
         pool: the server's pool.

@@ -105,8 +105,7 @@ class CassandraGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and open visits (carry).
 
-        If `drift.confirmed` is true, the stream's generation becomes current. Otherwise, the attempt's generation
-        becomes current.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise, the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -303,9 +302,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # This call has just changed the row. If a publication read the row before the change, the
-                    # publication fails and reads the row again. Then the publication adds the site-day to
-                    # `replaced_site_days`, with a later timestamp than the deletion.
+                    # Because the row has changed, a concurrent publication fails and reads the row again. Then the
+                    # publication adds the site-day to `replaced_site_days`, with a later timestamp than the deletion.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)
@@ -379,7 +377,7 @@ class CassandraGenerations:
             if replace(found, last_sequence=0) == replace(wanted, last_sequence=0):
                 return True
             if sequence is not None and _published_by(found, after.carry):
-                return True  # this call published the entry; later, the row changed again
+                return True  # this call published the entry, but another call has changed the row since
             raise
 
 

@@ -233,7 +233,7 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces.
 
     Return None if the first piece is missing, because the first piece is written last. The first piece holds the number
-    of pieces. Additional pieces belong to an earlier, longer value.
+    of pieces. If more pieces are stored, the additional pieces belong to an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None

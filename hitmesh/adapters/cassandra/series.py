@@ -62,7 +62,7 @@ class CassandraSeriesStore:
         self._session.run_by_partition(_PUT, rows, _PARTITION)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return the site's series for these days, as SERIES_COLUMNS.
+        """Return the site's series for days in [first_day, end_day), as SERIES_COLUMNS.
 
         A settled day has the rows of its settled series. Any other day has the partials, added up over epochs.
         """

@@ -1,9 +1,9 @@
 """Track, with progress marks, how far both data sources have ingested the stream's committed rows (architecture A12).
 
-A progress mark is sent after its rows. A mark is counted once it has been visible in both data sources for the time
-`mark_margin_ms`. Without `mark_margin_ms`, a mark could be counted while a late row of the same transaction is still
-invisible. A late row can become visible after its mark, because Druid may have to open a segment for an older time. A
-separate thread polls Druid for marks, so that callers of `through` never wait for a query.
+A progress mark is sent after its rows. A mark does not count until the mark has been visible in both data sources for
+the time `mark_margin_ms`. Without `mark_margin_ms`, a mark could count while a late row of the same transaction is
+still invisible. A late row can become visible after its mark, because Druid may have to open a segment for an older
+time. A separate thread polls Druid for marks, so that callers of `through` never wait for a query.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
 existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
 reads the rows, not the groups. If a visitor moved to another row, the old row's sketch still contains the visitor
-(MOVED_VISITORS). In this case, too, the last query reads the rows, so that the module can leave out the sketches of
+(MOVED_VISITORS). If any visitor moved, the last query reads the rows, so that the module can leave out the sketches of
 rows that cancel out. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks
 that an answer has all rows.
 """

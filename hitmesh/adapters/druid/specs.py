@@ -92,7 +92,7 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Return the spec of the compaction, which merges a day's segments and folds rows when no more rows arrive."""
+    """Return the compaction spec: when a day gets no more rows, Druid merges the day's segments and folds rows."""
     return {
         "dataSource": servers.data_source(source),
         # Druid does not merge the last three days before the end of the newest day. Late hits for a day arrive until 26

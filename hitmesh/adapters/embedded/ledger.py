@@ -136,7 +136,7 @@ def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limi
 
 
 def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tuple[str, int, int, int] | None:
-    """Return (log, partition, start, end) for the first span whose entries are not merged; None if all are merged."""
+    """Return (log, partition, start, end) of the first hour or day with unmerged entries; None if all are merged."""
     done = transaction.first(
         int,
         "SELECT end_epoch FROM ledger_folds WHERE log_id = ? AND partition_no = ? AND span_ms = ?",

@@ -103,8 +103,7 @@ class MemoryGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and open visits (carry).
 
-        If `drift.confirmed` is true, the stream's generation becomes current. Otherwise, the attempt's generation
-        becomes current.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise, the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;

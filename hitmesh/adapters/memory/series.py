@@ -53,7 +53,7 @@ class MemorySeriesStore:
             self._values.partials = newest(pl.concat([self._values.partials, put]), PARTIAL_COLUMNS)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return the site's series for these days, as SERIES_COLUMNS.
+        """Return the site's series for days in [first_day, end_day), as SERIES_COLUMNS.
 
         A settled day has the rows of its settled series. Any other day has the partials, added up over epochs.
         """

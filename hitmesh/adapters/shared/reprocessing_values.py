@@ -37,7 +37,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 
 _LENGTHS: Final = struct.Struct("<II")  # the length of the JSON text, then the length of the first of two carries
-_LEVEL: Final = 1  # the fastest compression, because the settler writes these values between two passes
+_LEVEL: Final = 1  # the fastest compression, because the settler compresses values between two passes
 _REBUILT_CURE: Final = "plan a new reprocessing of the day"
 
 
