@@ -17,7 +17,7 @@ import numpy as np
 from hitmesh.model.keys import hash64, timeline_keys
 
 MAX_KEYS: Final = 16
-"""Maximum number of visitor keys in a request to erase."""
+"""Maximum number of visitor keys in a request for an erasure."""
 _DIGEST_BYTES: Final = 16
 _PERSON: Final = b"erasure"
 

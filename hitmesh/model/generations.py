@@ -12,8 +12,8 @@ from hitmesh.model.sites import SiteDay
 # If settlement makes a dirty mark, the log in the mark's position is SETTLEMENT_LOG. Settlement makes a dirty mark if
 # the open visits at a day's end (the carry) or the winning claim on an order have changed.
 SETTLEMENT_LOG = "settlement"
-# Before a settler changes duplicate flags of claims, the settler writes a dirty mark. The log in the position of this
-# dirty mark is FLAGS_LOG. After the change, the settler removes the mark. If the settler dies before the removal, the
+# Before a settler changes duplicate flags of claims, the settler writes a dirty mark in whose position the log is
+# FLAGS_LOG. After the change of the flags, the settler removes the mark. If the settler dies before the removal, the
 # mark stays.
 FLAGS_LOG: Final = "flags"
 

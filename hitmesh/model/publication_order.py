@@ -72,8 +72,8 @@ def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) 
 def next_publication_time(stored: Iterable[Reprocessing], now: int) -> int:
     """Return the time for a new publication, which is usually `now`.
 
-    If clocks differ, a stored publication may have the time `now` or a later time. The result is then 1 ms after the
-    latest stored publication.
+    If clocks differ, and a stored publication has the time `now` or a later time, the result is 1 ms after the latest
+    stored publication.
 
     Example:
         >>> next_publication_time([Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 0, published_at=50)], 40)

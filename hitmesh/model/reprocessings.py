@@ -62,7 +62,7 @@ NEXT_STATE: Final[Mapping[Work, State]] = {
     Work.ROLL_BACK: State.ROLLED_BACK,
     Work.CANCEL: State.CANCELLED,
 }
-"""The state of a reprocessing after each kind of work; see `next_state` for the exception."""
+"""The state of a reprocessing after each kind of work, except after the publication of an erasure."""
 
 
 def next_state(kind: Kind, work: Work) -> State:

@@ -68,7 +68,7 @@ class RulePatterns:
 
 
 def _group(value: str) -> str:
-    r"""Return a pattern as a group, for use as an alternative.
+    r"""Return a pattern in a group, so that the pattern can be an alternative in a larger pattern.
 
     Example:
         >>> _group("^/a"), _group(r"\Qa/b")

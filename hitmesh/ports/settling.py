@@ -108,9 +108,9 @@ class Generations(Protocol):
         generation becomes current. If the site-day had no entry and `drift` is not None, the generations of all other
         streams are superseded. The replaced generation becomes superseded at `now` or at `keep_until` (UTC ms),
         whichever is later. Until the generation is superseded, `restore` can make it current again. A site-day keeps at
-        most MAX_KEPT_GENERATIONS replaced generations. If the site-day would exceed the maximum, the replaced
-        generations that expire first become superseded at `now`. `rules_version` is the version of the site's exclusion
-        rules (hitmesh.model.exclusion).
+        most MAX_KEPT_GENERATIONS replaced generations. If a publication exceeds this maximum, the replaced generations
+        that expire first become superseded at `now`. `rules_version` is the version of the site's exclusion rules
+        (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: `seen_sequence` or `seen_site_sequence` is outdated, or the attempt was abandoned. Nothing

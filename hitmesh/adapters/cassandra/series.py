@@ -64,7 +64,7 @@ class CassandraSeriesStore:
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
         """Return the site's series for days in [first_day, end_day), as SERIES_COLUMNS.
 
-        A settled day has the rows of its settled series. Any other day has the partials, added up over epochs.
+        A settled day has the rows of its settled series, and any other day has the partials, added up over epochs.
         """
         versions = self._versions(site, first_day, end_day, generation)
         for _ in range(_MAX_TRIES):

@@ -32,7 +32,7 @@ _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
 class Slice(NamedTuple):
-    """The location, in a file, of a site-day's rows in a generation; the rows are consecutive."""
+    """The location of a site-day's rows in a file, for a single generation. The rows are consecutive."""
 
     site: str
     source: RowSource

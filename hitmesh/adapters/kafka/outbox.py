@@ -234,8 +234,8 @@ class KafkaOutbox:
         """Publish positions as the progress that reports read; log any error.
 
         The transaction has already committed, so an error must not be raised. If the publication fails, the positions
-        are published again with the next transaction. Otherwise, reports would see an old position for a long time in a
-        partition that gets no further record.
+        are published again with the next transaction. If the positions were not published again, reports would see an
+        old position for a long time in a partition that gets no further record.
         """
         self._unpublished |= positions
         try:

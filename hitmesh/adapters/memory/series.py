@@ -55,7 +55,7 @@ class MemorySeriesStore:
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
         """Return the site's series for days in [first_day, end_day), as SERIES_COLUMNS.
 
-        A settled day has the rows of its settled series. Any other day has the partials, added up over epochs.
+        A settled day has the rows of its settled series, and any other day has the partials, added up over epochs.
         """
         days = pl.col("day").is_between(first_day, end_day, closed="left")
         wanted = (pl.col("site") == site) & (pl.col("generation") == generation) & days
