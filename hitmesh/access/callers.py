@@ -69,7 +69,7 @@ def require_operator(caller: IngestKey | None, open_reads: bool, why: str) -> No
 
     Raises:
         Unauthenticated: `open_reads` is false, and the caller sent no key.
-        PermissionDenied: reads are not open, and the key is not an operator's key.
+        PermissionDenied: `open_reads` is false, and the key is not an operator's key.
     """
     if open_reads:
         return

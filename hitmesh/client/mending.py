@@ -1,12 +1,13 @@
 """Decode the stored bytes of rejected hits, mend the hits, and prepare the replay. Performs no I/O.
 
-The stored bytes may be hostile, so this module limits size and nesting as the collector does. The resulting hits have
-these properties:
+The stored bytes may be hostile, so this module limits size and nesting as the collector does. A mended hit has the
+following properties:
 
-- Ids. A hit keeps its id. A hit that was sent without an id gets the id that the collector would derive from key, batch
-  and index (rule D1). If the sender also retries the batch, the retried hit and the replayed hit therefore have the
-  same id and are counted once. If the hit and the batch have no id, the hit's id is derived from the refusal's name. If
-  the refusal is replayed twice, the hits of both replays therefore have the same id and are counted once.
+- Ids. A hit that was sent with an id keeps the id. A hit that was sent without an id gets the id that the collector
+  would derive from key, batch and index (rule D1). If the sender also retries the batch, the retried hit and the
+  replayed hit therefore have the same id and are counted once. If the hit and the batch have no id, the hit's id is
+  derived from the refusal's name. If the refusal is replayed twice, the hits of both replays therefore have the same id
+  and are counted once.
 - Times. `true_time` is the event time that rules T1 and T2 gave the refused hit. If the sender sent no times,
   `true_time` is the receive time. `client_create_time` is set to the same time as `true_time`. If the key may not set
   times, the collector ignores `true_time` and uses `client_create_time`.

@@ -116,7 +116,7 @@ class Mesh:
 
     @property
     def exports(self) -> ExportServiceStub:
-        """The gRPC stub for reports as files."""
+        """The gRPC stub for the export of reports as files."""
         from hitmesh.api.reporter.v1.export_pb2_grpc import ExportServiceStub
 
         return ExportServiceStub(self.channel)

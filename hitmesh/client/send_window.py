@@ -153,7 +153,7 @@ class SendWindow(Generic[B]):
     def is_waiting(self) -> bool:
         """Whether a batch waits for credit or for a stream.
 
-        A batch that waits for its retry time does not count as waiting.
+        If batches wait only for their retry time, the result is False.
         """
         return bool(self._waiting)
 
@@ -203,7 +203,7 @@ class SendWindow(Generic[B]):
         return size <= self._room_bytes or (size > self._credit_bytes and not self._in_flight)
 
     def take(self, size: int, now_s: float) -> None:
-        """Mark the batch from `head` as in flight.
+        """Mark the batch that `head` returns as in flight.
 
         The batch gets the number `next_number`. `size` is the size of the message with the batch; `fits(size)` must be
         true.

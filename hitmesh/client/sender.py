@@ -139,7 +139,7 @@ class HitSender:
     def submit(self, batch: hit_pb2.HitBatch) -> None:
         """Send a batch.
 
-        Blocks until the batch is sent. Also blocks while more than MAX_PUT_OFF_BYTES of batches wait for a retry.
+        Blocks until the batch is sent, and until at most MAX_PUT_OFF_BYTES of batches wait for a retry.
 
         Raises:
             SendStopped: too many streams in a row failed, or a batch was sent too often (see Patience).

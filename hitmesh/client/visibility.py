@@ -49,8 +49,8 @@ class Watch:
 
     After `passed_at_ms`, settlement may still change the numbers. The wait ends if no day waits for settlement. Under
     continuous traffic, some day always waits for settlement. The wait therefore also ends as soon as `complete_through`
-    is later than `passed_at_ms`. If a day still waits for settlement, only newer hits can be the reason. Days that
-    settlement itself marked (`resettling_days`) must always be settled first.
+    is later than `passed_at_ms`, because only newer hits can then make a day wait for settlement. Days that settlement
+    itself marked (`resettling_days`) must always be settled first.
     """
 
     offsets: Mapping[tuple[str, int], int]

@@ -13,9 +13,9 @@ from dataclasses import astuple, dataclass
 class ChangeReasons:
     """Counts of visits and hits that differ between the old and the new generation of site-days.
 
-    A side is the old or the new generation. A shared hit is a hit that belongs to a visit on both sides. Two conditions
-    must hold for a shared hit to begin a visit: the hit is the visit's first shared hit, and the visit began on the UTC
-    day or later. The counts of visits add up exactly, as follows:
+    A side is the old or the new generation. A shared hit belongs to a visit on the old side and to a visit on the new
+    side. A shared hit begins a visit if two conditions hold: the hit is the visit's first shared hit, and the visit
+    began on the compared UTC day or later. The counts of visits add up exactly, as follows:
 
         visits(new) − visits(old) = split_visits − merged_visits + added_visits − removed_visits
 

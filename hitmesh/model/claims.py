@@ -44,7 +44,7 @@ class OrderClaim:
 
 
 class WholeRefund(NamedTuple):
-    """A REFUND hit without an amount. The settlement of the hit's day refunds the order's total (rule D3)."""
+    """A REFUND hit without an amount. When the hit's day is settled, the refund gets the order's total (rule D3)."""
 
     site: str
     order_id: str

@@ -25,9 +25,9 @@ def is_closed(day: int, log_time: int) -> bool:
 def visits_wait_until(log_time: int) -> int:
     """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
 
-    If a partition's log time is ahead of the clock, reports show the returned event time. If log time is ahead of the
-    clock, log time stops until the clock has caught up. While log time stands still, hits with an event time before the
-    returned time are late.
+    For a partition whose log time is ahead of the clock, reports show the returned event time. If log time is ahead of
+    the clock, log time stops until the clock has caught up. While log time stands still, hits with an event time before
+    the returned time are late.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)

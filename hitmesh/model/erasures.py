@@ -17,7 +17,7 @@ import numpy as np
 from hitmesh.model.keys import hash64, timeline_keys
 
 MAX_KEYS: Final = 16
-"""Maximum number of visitor keys in a request to erase."""
+"""Maximum number of visitor keys in a request for an erasure."""
 _DIGEST_BYTES: Final = 16
 _PERSON: Final = b"erasure"
 
@@ -132,7 +132,7 @@ class Receipt:
         return replace(self, pending=pending, newest_log_time=max(self.newest_log_time, log_time))
 
     def seen(self, **counts: int) -> Receipt:
-        """Return the receipt in which `scanned` has the numbers in `counts` for the named stores.
+        """Return the receipt in which `counts` replaces the numbers in `scanned`, store by store.
 
         Example:
             >>> Receipt().seen(carries=4).seen(carries=2, refusals=1).scanned

@@ -53,7 +53,7 @@ class ExclusionRule:
 
 @dataclass(frozen=True, slots=True)
 class SiteRules:
-    """A site's rules in every version.
+    """All versions of a site's exclusion rules.
 
     Attributes:
         version: the number of changes so far; 0 before the first change.

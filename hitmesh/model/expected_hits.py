@@ -2,8 +2,8 @@
 
 The ledger entry and the stream's ledger are independent of each other. Settlement counts the raw hits that it reads;
 the stream counts the hits that it takes from the log. If either ledger has more hits than the raw store, raw hits are
-missing. However, if the raw hits equal the hits in the stream's ledger, no hit is missing; instead, the site-day's
-ledger entry is damaged.
+missing. There is an exception: if the raw hits equal the hits in the stream's ledger, the site-day's ledger entry is
+damaged, and no hit is missing.
 """
 
 from __future__ import annotations

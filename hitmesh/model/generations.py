@@ -9,12 +9,12 @@ from typing import Final
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
-# SETTLEMENT_LOG stands for the log in the positions of dirty marks that settlement makes. Settlement makes a dirty mark
-# if the open visits at a day's end (the carry) or the winning claim on an order have changed.
+# If settlement makes a dirty mark, the log in the mark's position is SETTLEMENT_LOG. Settlement makes a dirty mark if
+# the open visits at a day's end (the carry) or the winning claim on an order have changed.
 SETTLEMENT_LOG = "settlement"
-# FLAGS_LOG stands for the log in the positions of a settler's dirty marks about duplicate flags. A settler writes a
-# dirty mark before the settler changes duplicate flags of claims, and removes the mark afterwards. If the settler dies
-# before the removal, the mark stays.
+# Before a settler changes duplicate flags of claims, the settler writes a dirty mark in whose position the log is
+# FLAGS_LOG. After the change of the flags, the settler removes the mark. If the settler dies before the removal, the
+# mark stays.
 FLAGS_LOG: Final = "flags"
 
 # The generation number of the first stream's rows. Settlements have the generation numbers 1, 2, …; further streams

@@ -36,7 +36,7 @@ AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
 
 If only the log's clock is wrong, log time is at most MAX_LEAD_MS ahead of the present (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
-"""Rule L4: if a day has no carry, open visits are derived from the raw hits in this time span before the day."""
+"""Rule L4: if no carry exists, settlement derives open visits from the raw hits in this time span before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000
 """Rule L4: if a visit is open at a day's end, settlement follows the visit at most this long after the day's end."""
 MAX_LEAD_MS: Final = 10 * 60_000

@@ -95,8 +95,8 @@ def matching_values(
     """Return for each pattern the values in which the pattern matches, in the order of `values`.
 
     Raises:
-        RefusedError: a pattern is not valid RE2 (INVALID_REGEXP). Also raised if the patterns alone, or patterns and
-            values together, exceed a limit (FILTER_TOO_DEAR).
+        RefusedError: a pattern is not valid RE2 (INVALID_REGEXP), or the patterns, alone or together with the values,
+            exceed a limit (FILTER_TOO_DEAR).
 
     Example:
         >>> matching_values(["^/blog/", "shoes$"], ["/blog/shoes", "/shop/shoes"])

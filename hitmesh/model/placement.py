@@ -80,8 +80,9 @@ def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
 def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | None, sequences: int) -> str:
     """Return the version of the sites' data as `s<sum of settlement sequences>.p<sum of committed offsets>`.
 
-    The two sums in the version never decrease. The committed offsets determine the live stream's counts. The sum
-    includes the offsets in the partitions that can hold the sites' hits, and in all partitions of the refusals topic.
+    Neither of the two sums in a version ever decreases. The live stream's counts depend only on the committed offsets.
+    The sum of committed offsets covers the partitions that can hold the sites' hits, and all partitions of the refusals
+    topic.
 
     Args:
         sites: the report's sites.

@@ -15,7 +15,7 @@ HIT_BYTES: Final = 120
 HIT_US: Final = 4.0
 """Estimated time to recompute a hit, in µs (docs/performance.md)."""
 SITE_DAY_MS: Final = 30.0
-"""Estimated fixed time to recompute a site-day, in ms. A plan adds the time for the site-day's hits."""
+"""Estimated time to recompute a site-day without hits, in ms. The time for each hit (HIT_US) is added."""
 KEEP_REPLACED_DAYS: Final = 30
 """Number of days for which the rows of a replaced generation are kept for a rollback."""
 KEEP_PLAN_DAYS: Final = 7

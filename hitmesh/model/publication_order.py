@@ -1,10 +1,10 @@
 """The order in which reprocessings were first published: corrections are undone in reverse order. Pure.
 
 A publication replaces the results of earlier publications on the same site-days. If an earlier reprocessing were rolled
-back or published again after a later reprocessing, the correction of the later reprocessing would be lost. The state of
-the later reprocessing would nevertheless stay PUBLISHED. While a later reprocessing is published on the same site-days,
-a rollback and a repeated publication are therefore refused. A site-day's corrections thus keep the order in which they
-were first published, even after rollbacks.
+back or published again after a later reprocessing, the correction of the later reprocessing would be lost. The later
+reprocessing would stay in the state PUBLISHED although its correction is lost. While a later reprocessing is published
+on the same site-days, a rollback and a repeated publication are therefore refused. A site-day's corrections thus keep
+the order in which they were first published, even after rollbacks.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ def published_after(reprocessing: Reprocessing, stored: Iterable[Reprocessing]) 
 
 
 def next_publication_time(stored: Iterable[Reprocessing], now: int) -> int:
-    """Return the time for a new publication.
+    """Return the time for a new publication, which is usually `now`.
 
-    The time is `now`. If clocks differ and a stored publication is not before `now`, the time is 1 ms after the latest
-    publication.
+    If clocks differ, and a stored publication has the time `now` or a later time, the result is 1 ms after the latest
+    stored publication.
 
     Example:
         >>> next_publication_time([Reprocessing("r1", Kind.LOGIC, "v1", (), 0, 7, 0, 0, published_at=50)], 40)

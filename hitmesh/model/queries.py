@@ -33,5 +33,5 @@ class MetricQuery:
     sketches: tuple[str, ...] = ()
     filter: Filter | None = None
     include_excluded: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)  # maps a dimension to its column, if their names differ
+    columns: Mapping[str, str] = field(default_factory=dict)  # the column of a dimension, if the names differ
     fresh: bool = False

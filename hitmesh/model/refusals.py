@@ -71,7 +71,7 @@ class RefusalRange(NamedTuple):
 
 
 class RefusalPage(NamedTuple):
-    """Refusals in list order, and the key after which the list continues. The key is None at the end of the list.
+    """Refusals in list order, and the key after which the next page begins. On the last page, the key is None.
 
     A store may end a page early, even without a refusal, to limit the time of a call.
     """
@@ -105,7 +105,7 @@ def list_order(key: RefusalKey) -> tuple[object, ...]:
 
 
 def newest_first(key: RefusalKey) -> tuple[object, ...]:
-    """Return the second part of the sort key, for refusals with equal cell and site; sort in descending order.
+    """Return the second part of the sort key, by which refusals with the same cell and site are sorted, descending.
 
     Example:
         >>> early, late = (RefusalKey("b", at, Position("rejected.1", 0, 1), 0) for at in (5, 6))

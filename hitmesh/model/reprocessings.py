@@ -62,11 +62,11 @@ NEXT_STATE: Final[Mapping[Work, State]] = {
     Work.ROLL_BACK: State.ROLLED_BACK,
     Work.CANCEL: State.CANCELLED,
 }
-"""The state after each work is done, except for erasures (see `next_state`)."""
+"""The state of a reprocessing after each kind of work, except after the publication of an erasure."""
 
 
 def next_state(kind: Kind, work: Work) -> State:
-    """Return the state after a work is done. The state is ERASED after the publication of an erasure.
+    """Return a reprocessing's state after the given work. After the publication of an erasure, the state is ERASED.
 
     Example:
         >>> next_state(Kind.ERASE, Work.PUBLISH), next_state(Kind.LOGIC, Work.PUBLISH)
@@ -301,7 +301,7 @@ class Reprocessing:
         )
 
     def overlaps(self, other: Reprocessing) -> bool:
-        """Return whether the reprocessings share a site-day; days that are recomputed after a plan also count.
+        """Return whether the two reprocessings share a site-day, including recomputed days after the end of a plan.
 
         Example:
             >>> first = Reprocessing("r1", Kind.LOGIC, "v1", ("merchants/demo/sites/shop",), 0, 7, 0, 0)

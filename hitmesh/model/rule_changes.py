@@ -16,7 +16,7 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rule_patterns import RulePatterns
 
 MAX_RULES: Final = 50
-"""Maximum number of a site's rules at a time."""
+"""Maximum number of rules that a site may have at the same time."""
 MAX_RULES_EVER: Final = 1_000
 """Maximum number of rules that a site may have over time, including removed rules."""
 MAX_VALUE_CHARS: Final = 200

@@ -1,8 +1,8 @@
 """RE2 patterns in exclusion rules. The same limits apply when a rule is created and when hits are matched.
 
-For a value, the time that RE2 needs is at most proportional to instructions × bytes. The instructions and the bytes are
-limited, because all sites share a thread in the collector, and a site's patterns must not delay the hits of other
-sites. Pure.
+For a value, the time that RE2 needs is at most proportional to instructions × bytes. All sites share a thread in the
+collector. The instructions and the bytes are therefore limited, so that a site's patterns do not delay the hits of
+other sites. Pure.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RulePatterns:
 
 
 def _group(value: str) -> str:
-    r"""Return a pattern as a group, for use as an alternative.
+    r"""Return a pattern in a group, so that the pattern can be an alternative in a larger pattern.
 
     Example:
         >>> _group("^/a"), _group(r"\Qa/b")

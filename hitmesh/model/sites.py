@@ -155,7 +155,7 @@ class KeyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IngestKey:
-    """An ingest key. Stores keep only the SHA-256 of its secret.
+    """An ingest key. Stores keep only the SHA-256 of a key's secret.
 
     If `site` is None, the key is for every site of `merchant` ("merchants/m"). For the key of an operator, `merchant`
     is hitmesh.model.names.OPERATORS. Times are UTC ms.

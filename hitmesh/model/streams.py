@@ -19,7 +19,7 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 WARM_UP_MS: Final = DAY_MS + LATENESS_MS + 4 * CELL_MS
-"""The log time, in ms, between the point from which a stream reads the log and the start of the stream's first day.
+"""How long before its first day a stream begins to read the log, in ms of log time.
 
 WARM_UP_MS is the sum of a visit's maximum length, the allowed lateness and a margin.
 """
@@ -95,7 +95,7 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True)
 class GoneStream:
-    """A stream that no answer has read since `at` (UTC ms). The stream's values from `first_day` on will be removed."""
+    """A stream that reports no longer read, since `at` (UTC ms). The values from `first_day` on will be removed."""
 
     generation: int
     first_day: int
@@ -241,9 +241,10 @@ class StreamTable:
         return self._changed(shadow=replace(self.shadow, stopped=dict(at)))
 
     def ended(self, now: int) -> StreamTable:
-        """Return the table after the end of the shadow stream.
+        """Return the table without the shadow stream.
 
-        In state ADOPTING, the shadow stream is adopted. In any other state, the shadow stream is dropped.
+        In state ADOPTING, the live processor takes over the shadow stream, and the values of the former live stream
+        will be removed. In any other state, the values of the shadow stream will be removed.
 
         Raises:
             ValueError: there is no shadow stream.
@@ -297,7 +298,7 @@ def lag_ms(live: Progress, shadow: Progress) -> int:
 
 
 NO_SHADOW: Final = StreamTable()
-"""The table of a mesh that never had a shadow stream."""
+"""The stream table of a mesh that never had a shadow stream."""
 
 
 def reads_from(first_day: int) -> int:

@@ -2,8 +2,8 @@
 
 This module decides which offset from UTC applies at an instant. This module also decides at which instant a local date
 begins (rule Z2). Zones come only from the `tzdata` package, never from the host, so that every process gives the same
-answer. `TZDB_VERSION` is the release of the IANA database in this package. In arrays, dates are days since 1970-01-01,
-and instants are UTC milliseconds. This module never reads the clock.
+answer. `TZDB_VERSION` is the release of the IANA database in the package `tzdata`. In arrays, dates are days since
+1970-01-01, and instants are UTC milliseconds. This module never reads the clock.
 """
 
 import datetime as dt

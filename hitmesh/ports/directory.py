@@ -64,11 +64,11 @@ class SiteDirectory(Protocol):
 
         Raises:
             KeyNotLookedUp: the cache does not hold the key. The store was not read, because too many recent look-ups
-                found no key. The store may hold the key.
+                found no key. The key may exist in the store.
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Store a new key durably, with a hash of the secret instead of the secret; return the key."""
+        """Store a new key durably, and return the key. The store gets only a hash of the secret."""
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return all keys of the merchant, including revoked keys."""

@@ -35,9 +35,9 @@ class LogEraser(Protocol):
     def replace(self, logged: LoggedRecord, seen: bytes | None = None) -> bool:
         """Replace a retained record's value and event times durably; keep its position, log time and other headers.
 
-        Only the header with the latest collect time changes: the new time is the start of the 15-minute cell. The
-        blank row of an erased hit has this start as its collect time, because the exact time would show when the hit
-        arrived. The ledger needs only the 15-minute cell.
+        The header with the latest collect time gets a new value: the start of the 15-minute cell that contains the
+        time. The exact collect time would show when the erased hit arrived, and the ledger needs only the cell. The
+        blank row of an erased hit therefore has the start of the cell as its collect time.
 
         Returns False if the log cannot change records, if the log no longer retains the record, or if `seen` is given
         and differs from the stored value.

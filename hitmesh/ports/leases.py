@@ -31,7 +31,7 @@ class Leases(Protocol):
         """
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A name that was acquired again with another token stays leased."""
+        """End leases; idempotent. If a name was acquired again with another token, the newer lease does not end."""
 
     def held(self, names: Sequence[str]) -> Sequence[Lease]:
         """Return the leases on these names that have not expired, in the order of `names`."""

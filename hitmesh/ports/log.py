@@ -17,9 +17,9 @@ the caller may not have applied all of these records yet.
 **Committed position** (`LogReader.committed`) states how far the consumer group has applied a partition. A committed
 position is also a `PartitionProgress`, but is stored durably. A new reader starts at the committed position. After a
 crash or a reassignment, reading therefore restarts exactly at the committed position. The committed position never
-moves back. `LogReader.commit` stores only the position. The live stream calls `Outbox.transaction` instead. A single
-transaction stores a position and the rows from the records before the position, so that either both or nothing is
-stored.
+moves back. `LogReader.commit` stores only the position. The live stream does not call `LogReader.commit`, but
+`Outbox.transaction`. A single transaction stores a position and the rows from the records before the position, so that
+either both or nothing is stored.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class EventLog(Protocol):
         Records keep their order within a partition. No record is dropped without an error.
 
         Raises:
-            LogFull: the log has no room, and no part of the record was written. Raised at once or by the future.
+            LogFull: the log has no room, and no part of the record was written. Either `append` or the future raises
+                this error.
         """
 
     def flush(self, timeout_s: float) -> None:

@@ -44,8 +44,8 @@ class RawStore(Protocol):
     ) -> Iterator[RawRecord]:
         """Yield, in log order, the records with hits of any of these sites on days in [first_day, end_day).
 
-        This method reads each record only once. If `scan` is called for each site instead, a record with hits of
-        several sites is read several times. The call holds the positions of all records in memory.
+        This method reads each record only once. If `scan` were called for each site, a record with hits of several
+        sites would be read several times. The call holds the positions of all records in memory.
         """
 
     def salvage(

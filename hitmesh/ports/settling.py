@@ -108,9 +108,9 @@ class Generations(Protocol):
         generation becomes current. If the site-day had no entry and `drift` is not None, the generations of all other
         streams are superseded. The replaced generation becomes superseded at `now` or at `keep_until` (UTC ms),
         whichever is later. Until the generation is superseded, `restore` can make it current again. A site-day keeps at
-        most MAX_KEPT_GENERATIONS replaced generations. If the site-day would exceed the maximum, the replaced
-        generations that expire first become superseded at `now`. `rules_version` is the version of the site's exclusion
-        rules (hitmesh.model.exclusion).
+        most MAX_KEPT_GENERATIONS replaced generations. If a publication exceeds this maximum, the replaced generations
+        that expire first become superseded at `now`. `rules_version` is the version of the site's exclusion rules
+        (hitmesh.model.exclusion).
 
         Raises:
             StaleGeneration: `seen_sequence` or `seen_site_sequence` is outdated, or the attempt was abandoned. Nothing
@@ -152,8 +152,8 @@ class Generations(Protocol):
         The carry contains the visits that are open at the end of the day.
 
         Raises:
-            StoreCorrupt: the store has lost a part of the carry. If bytes have changed, the call returns the damaged
-                carry.
+            StoreCorrupt: the store has lost a part of the carry. If only bytes of the carry have changed, the call
+                returns the damaged carry.
         """
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
@@ -183,8 +183,8 @@ class Generations(Protocol):
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
         """Make every replaced generation of the site-day superseded, and return the generations' numbers.
 
-        A generation that would become superseded after `now` becomes superseded at `now`. After this call, `restore`
-        cannot make a returned generation current. Idempotent.
+        If a generation is kept until a time after `now`, the generation becomes superseded at `now`. After this call,
+        `restore` cannot make a returned generation current. Idempotent.
         """
 
     def forget(self, site_day: SiteDay, generation: int) -> None:

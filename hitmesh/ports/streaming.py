@@ -38,8 +38,8 @@ class Outbox(Protocol):
         """Commit rows and positions durably, all or nothing.
 
         The positions may belong to both topics of the log (hits and rejected hits). Each partition with rows must have
-        a position. If there are rows, every position must be beyond the committed position. If there are no rows, a
-        position that is not beyond the committed position changes nothing.
+        a position. If there are rows, every position must be beyond the committed position. In a transaction without
+        rows, a position at or before the committed position is ignored.
 
         Raises:
             Fenced: a later writer took over; nothing was written.

@@ -1,7 +1,7 @@
 """Limits the concurrent calls of a server. Excess calls are refused at once, in a separate thread.
 
-Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has separate
-threads too, so that reflection streams cannot delay other calls.
+Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has its own
+threads, so that reflection streams cannot delay other calls.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# The name of an attribute of handler functions. If a handler function has the attribute, gRPC runs the function in the
-# attribute's thread pool instead of the server's pool.
+# If a handler function has an attribute with this name, the attribute's value is a thread pool. gRPC then runs the
+# function in this pool instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -65,9 +65,9 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    A single gRPC thread calls the interceptors and submits the calls to the pool. After this interceptor has checked
-    the pool, no other call can therefore enter the pool before the checked call. This interceptor must be the server's
-    first interceptor.
+    A single gRPC thread calls the interceptors and submits the calls to the pool. Between the check of the pool by this
+    interceptor and the submission of the checked call, no other call can therefore enter the pool. This interceptor
+    must be the server's first interceptor.
 
     Args:
         pool: the server's pool.
@@ -90,8 +90,8 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
-        # The handler that refuses is a stream handler. A unary handler would wait for the request, and would occupy the
-        # only refusing thread meanwhile.
+        # The handler that refuses is a stream handler. A unary handler would wait for the request, and meanwhile would
+        # block the only thread that refuses calls.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
 

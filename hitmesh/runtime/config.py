@@ -3,8 +3,8 @@
 Each service has a pydantic model of its settings. Only composition roots (a service's main module) read the
 environment.
 
-An environment variable that has the service's prefix, but is not a setting, is an error, because a misspelt setting
-would otherwise silently keep its default. The message suggests the most similar setting.
+If an environment variable has the service's prefix but is not a setting, the settings are refused. Otherwise, a
+misspelt setting would silently keep its default. The message suggests the most similar setting.
 """
 
 from __future__ import annotations

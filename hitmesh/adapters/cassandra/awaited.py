@@ -67,8 +67,8 @@ class AwaitedDays:
         self._audit_every_s = audit_every_s
         self._clock = clock
         self._looked_s = 0.0
-        # Set if the last read found no site-day: the read's arguments `closed_before` and `buckets`. For `look_every_s`
-        # seconds, a call with equal arguments reuses the empty result.
+        # If the last read found no site-day, this attribute holds the arguments `closed_before` and `buckets` of that
+        # read. For `look_every_s` seconds, a call with equal arguments reuses the empty result.
         self._none_before: tuple[int, Set[int]] | None = None
         self._audited_s = float("-inf")
         self._next_audit = 0

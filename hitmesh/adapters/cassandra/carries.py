@@ -13,7 +13,7 @@ _OF: Final = "site = ? AND day = ? AND attempt = ?"
 
 
 class Carries:
-    """Stores carries, each under the attempt number of the settlement or restore that wrote the carry."""
+    """Stores each carry under the attempt number of the settlement or restore that wrote the carry."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

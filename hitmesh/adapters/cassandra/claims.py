@@ -1,8 +1,8 @@
 """Store on Cassandra which hits claim which order ids and refund ids (rule D3).
 
 Several hits may claim the same id. In the stream, only the first claim on an id counts; this claim is called the id's
-holder. A conditional write stores the holder. Settlement ignores the holders and decides from all claims which claim
-counts. Orders and refunds have separate tables with equal columns.
+holder. A conditional write stores an id's holder. Settlement ignores the holders and decides from all claims which
+claim counts. Orders and refunds have separate tables with equal columns.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class CassandraOrderClaims:
             tables.set_duplicates(site, verdicts)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims, but keep the holders. Idempotent."""
+        """Remove claims, but keep the holder (the first claim) of each id. Idempotent."""
         for kind, tables in self._tables.items():
             of_kind = [claim for claim in claims if claim.kind is kind]
             if of_kind:
@@ -171,7 +171,7 @@ class _Tables:
         )
 
     def _holders(self, orders: Iterable[_Order]) -> dict[_Order, _Holder]:
-        """Return the holder of each order that has a holder."""
+        """Return each order's holder (its first claim); orders without a holder are absent."""
         order_keys = list(orders)
         answers = self._session.run_each(self._cql(_SELECT_HOLDER), order_keys)
         return {order: _holder(rows[0]) for order, rows in zip(order_keys, answers, strict=True) if rows}

@@ -29,8 +29,8 @@ def connect(servers: Servers, request_timeout_s: float, keyspace: str | None) ->
     """Open a session without a default keyspace, because each statement names its keyspace.
 
     The driver loads only the replication settings of `keyspace`, which token-aware routing needs. The driver does not
-    load the cluster's whole schema. Loading the whole schema takes a quarter of a second per 400 tables. A session with
-    the whole schema also loads the schema again after a change in any keyspace.
+    load the cluster's whole schema. Loading the whole schema takes a quarter of a second per 400 tables. If a session
+    held the whole schema, the driver would load the schema again after each change in any keyspace.
 
     Raises:
         Unavailable: no contact point answers.

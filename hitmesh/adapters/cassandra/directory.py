@@ -319,7 +319,8 @@ class CassandraSiteDirectory:
             "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
         )
         with self._lock:
-            # A check in progress may still read the previous version. The next call must therefore check the version.
+            # A version check in progress may still read the previous version. The next call must therefore start a new
+            # check.
             self._checked_at, self._checker = None, None
 
     def _refresh(self) -> None:

@@ -105,7 +105,7 @@ class CassandraGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and open visits (carry).
 
-        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise, the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -196,7 +196,7 @@ class CassandraGenerations:
                         **{
                             old: at
                             for old, at in there.replaced.items()
-                            # `abandon` may have superseded the carry's attempt number
+                            # `abandon` may have superseded the attempt number under which the carry is stored
                             if old not in (version.generation, carry.number)
                         },
                         replaced: max(now, keep_until),
@@ -280,7 +280,7 @@ class CassandraGenerations:
         return []
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
+        """Make all replaced generations of a site-day superseded, at `now` at the latest; return the generations."""
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
             retired = {old: min(at, now) for old, at in there.replaced.items()}
@@ -302,8 +302,8 @@ class CassandraGenerations:
             left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # The row has changed, so a concurrent publication fails and reads the row again. The publication
-                    # then adds the site-day to `replaced_site_days`, with a later timestamp than the deletion.
+                    # Because the row has changed, a concurrent publication fails and reads the row again. Then the
+                    # publication adds the site-day to `replaced_site_days`, with a later timestamp than the deletion.
                     self._replaced.drop(site_day, read_us)
                 return
         raise _busy(site_day)
@@ -377,7 +377,7 @@ class CassandraGenerations:
             if replace(found, last_sequence=0) == replace(wanted, last_sequence=0):
                 return True
             if sequence is not None and _published_by(found, after.carry):
-                return True  # this call published the entry; later, the row changed again
+                return True  # this call published the entry, but another call has changed the row since
             raise
 
 

@@ -62,7 +62,7 @@ class CassandraLeases:
         return [lease for lease, is_applied in zip(leases, applied, strict=True) if is_applied]
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A name that was acquired again with another token stays leased."""
+        """End leases; idempotent. If a name was acquired again with another token, the newer lease does not end."""
         self._session.apply_each(_RELEASE, [(lease.name, lease.token) for lease in leases])
 
     def held(self, names: Sequence[str]) -> Sequence[Lease]:

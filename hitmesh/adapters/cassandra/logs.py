@@ -111,8 +111,8 @@ class DeclaredLogs:
             )
         ]
         with self._lock:
-            # The loop runs in ascending order of number. Each topic's current log is therefore the log that was
-            # declared last.
+            # The logs are in ascending order of their numbers. Of each topic's logs, the log that was declared last
+            # therefore becomes the current log.
             for declared in sorted(found, key=lambda declared: declared.number):
                 self._topics[declared.log_id] = declared.topic
                 self._current[declared.topic] = declared

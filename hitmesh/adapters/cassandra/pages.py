@@ -46,8 +46,8 @@ def first_rows(begin: Mapping[K, str], read: ReadPages[K, R], limit: int) -> lis
 
     Args:
         begin: for each source, the site at which the read begins.
-        read: returns the rows of the requested pages, each page sorted by (site, day). A page with fewer rows than
-            requested is the last page of its source.
+        read: returns the rows of the requested pages, each page sorted by (site, day). If a page has fewer rows than
+            requested, the source has no further page.
         limit: the number of site-days that the caller needs.
     """
     requests = {

@@ -75,7 +75,7 @@ class CassandraRawStore:
         self._add_days(records)
 
     def replace(self, record: RawRecord, seen: bytes | None = None) -> bool:
-        """Replace a stored record's value and event times durably. A given `seen` must equal the stored value.
+        """Replace a stored record's value and event times durably. If `seen` is given, it must equal the stored value.
 
         All pieces are written in a single mutation, so a reader never mixes two values. The call first compares the
         stored value with `seen`, then replaces the value. If another process writes a value between the comparison and
@@ -233,7 +233,7 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
     """Assemble the record from its pieces.
 
     Return None if the first piece is missing, because the first piece is written last. The first piece holds the number
-    of pieces. Additional pieces belong to an earlier, longer value.
+    of pieces. If more pieces are stored, the additional pieces belong to an earlier, longer value.
     """
     if not pieces or pieces[0].piece != 0:
         return None

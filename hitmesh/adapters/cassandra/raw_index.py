@@ -1,13 +1,13 @@
 """Index raw records by site and day, in a small table beside the table of records.
 
-The layout balances the cost of writes against the cost of scans. With a row per record and site, each record would need
-hundreds of rows. With a row per record, each scan for a site would read the site lists of all records. This index
-therefore has 256 buckets, which all sites share. A `put` writes one row per (day, bucket, partition, span of offsets).
-A row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore writes at most 256 rows for each day,
-partition and span of 1,024 offsets, however many sites there are. If a row would have more than 32,768 entries, its
-entries are split over several rows. A scan reads one bucket. In place of a site, an entry stores 32 bits of the site's
-hash64. If two sites have the same 32 bits, a scan for a site also reads the other site's records. The scan discards the
-other site's records, because their lists of sites do not contain the wanted site.
+The layout balances the cost of writes against the cost of scans. If the index had a row for each pair of record and
+site, a record would need hundreds of rows. If the index had a row for each record, a scan for a site would read the
+site lists of all records. This index therefore has 256 buckets, which all sites share. A `put` writes one row per (day,
+bucket, partition, span of offsets). A row holds sorted entries of 14 bytes (site, offset, log time). A `put` therefore
+writes at most 256 rows for each day, partition and span of 1,024 offsets, however many sites there are. If a row would
+have more than 32,768 entries, its entries are split over several rows. A scan reads one bucket. In place of a site, an
+entry stores 32 bits of the site's hash64. If two sites have the same 32 bits, a scan for a site also reads the other
+site's records. The scan discards the other site's records, because their lists of sites do not contain the wanted site.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class RawIndex:
         return [row for row in self._session.run(_SELECT, (site_day.day, bucket)) if is_damaged(row)]
 
     def replace(self, site_day: SiteDay, damaged: Row, records: Iterable[Indexed]) -> None:
-        """Replace a damaged row by new entries for the records in the row's span.
+        """Replace a damaged row with new entries for the stored records in the row's span of offsets.
 
         The entries cover all sites of the row's bucket and day.
         """

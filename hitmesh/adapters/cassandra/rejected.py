@@ -1,8 +1,9 @@
 """Store refused hits on Cassandra, and count them per 15 minutes of collect time (step 6 of the journey, rule D5).
 
 Each pair (site, cell) is a separate Cassandra partition, so a sender of many invalid hits still fills only small
-partitions. In the table rejected_cells, the site "*" stands for all sites. A request for the refusals of all sites
-first reads the cells of "*". Then the request reads the sites of each cell from the table rejected_sites.
+partitions. In the table rejected_cells, the site "*" stands for all sites. To list the refusals of all sites, a request
+first reads the cells of the site "*" from rejected_cells. Then the request reads, from the table rejected_sites, which
+sites have refusals in each cell.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ class ReplacedSiteDays:
 
         Must be called after the site-day's row in `generations` was read, and before that row is changed.
         `CassandraGenerations.forget` changes the row in `generations` before it calls `drop`. If `note` and `forget`
-        run at the same time, the row in `replaced_site_days` is not lost. Either a conditional write to `generations`
-        fails, or the deletion in `drop` has an older timestamp than the row from `note`.
+        run at the same time, the row in `replaced_site_days` is not lost. Either one of the two conditional writes to
+        `generations` fails, or the deletion in `drop` has an older timestamp than the row that `note` wrote.
         """
         self._session.run(
             "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)", (_bucket(site_day.site), *site_day)

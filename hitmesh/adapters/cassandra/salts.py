@@ -61,8 +61,7 @@ class Salts:
         if oldest_anywhere > self._destroyed_before:
             self._destroy_dates(oldest_anywhere)
             self._destroyed_before = oldest_anywhere
-        # This site no longer needs its salt for the day before yesterday (`oldest_anywhere`). A site in another time
-        # zone may still need its salt for the same date.
+        # `oldest_anywhere` is the day before yesterday, for which only sites in other time zones may still need a salt.
         self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (oldest_anywhere, site))
         self._salts.pop((site, oldest_anywhere), None)
         self._salted_on[site] = today

@@ -18,8 +18,8 @@ from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000
-# Prefixes of table names. Rows in tables with a prefix in `_RAW` are kept for `raw_ttl_days`. Rows in tables with a
-# prefix in `_SERIES` are kept for `series_ttl_days`.
+# If a table's name begins with a prefix in `_RAW`, the table's rows are kept for `raw_ttl_days`. If a table's name
+# begins with a prefix in `_SERIES`, the table's rows are kept for `series_ttl_days`.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
 # Rows in `raw_records` are kept a day longer than index entries, so that every indexed record exists.
 _RECORDS: Final = "raw_records"

@@ -62,7 +62,10 @@ class CassandraSeriesStore:
         self._session.run_by_partition(_PUT, rows, _PARTITION)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: settled series for settled site-days, and sums over epochs for other site-days."""
+        """Return the site's series for days in [first_day, end_day), as SERIES_COLUMNS.
+
+        A settled day has the rows of its settled series, and any other day has the partials, added up over epochs.
+        """
         versions = self._versions(site, first_day, end_day, generation)
         for _ in range(_MAX_TRIES):
             rows = self._rows(site, first_day, end_day, generation, versions)
@@ -131,7 +134,7 @@ class CassandraSeriesStore:
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
         """Make `version` current if `before` is still the current version; return whether the write succeeded.
 
-        The write is conditional. If two writers write at the same time, one write fails, even if the writers' clocks
+        If two writers write at the same time, the conditional write of one writer fails, even if the writers' clocks
         differ. A failed write removes no rows, because readers still use the rows.
         """
         if before is None:

@@ -93,7 +93,7 @@ class CassandraStateStore:
         return _manifest(partition, rows[0]) if rows else None
 
     def _replaced(self, manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
-        """Replace the manifest `there` unless another process changed it; return whether the write succeeded."""
+        """Replace the manifest `there` unless another process has changed it; return whether the write succeeded."""
         values = (
             manifest.writer,
             manifest.position.next_offset,

@@ -17,7 +17,7 @@ LONG_S: Final = 1.0
 
 
 class Sweep:
-    """Keeps, for each bucket of a queue, the site at which the next read begins. Confined to one thread.
+    """Keeps, for each bucket of a queue, the site at which the next read begins. For use by one thread only.
 
     Args:
         buckets: the number of buckets in the queue.
@@ -43,7 +43,7 @@ class Sweep:
         self._whole_again_s = float("-inf")
 
     def begin(self) -> Sequence[str]:
-        """Return the site at which the read of each bucket begins; the site itself is included."""
+        """Return, for each bucket, the first site to read."""
         self._began_s = self._clock()
         self._is_whole = self._began_s >= self._whole_again_s
         if self._is_whole:

@@ -24,7 +24,7 @@ class Written(Generic[T]):
         self._kept: OrderedDict[T, None] = OrderedDict()
 
     def missing(self, rows: Iterable[T]) -> list[T]:
-        """Return the distinct rows that are not in the cache and may therefore not be stored yet."""
+        """Return the distinct rows that the cache lacks, and that are therefore possibly not stored yet."""
         distinct = dict.fromkeys(rows)
         with self._lock:
             for row in distinct:

@@ -1,9 +1,9 @@
 """Track, with progress marks, how far both data sources have ingested the stream's committed rows (architecture A12).
 
-A progress mark is sent after its rows. A mark is counted once it has been visible in both data sources for the time
-`mark_margin_ms`. Without `mark_margin_ms`, a mark could be counted while a late row of the same transaction is still
-invisible. A late row can become visible after its mark, because Druid may have to open a segment for an older time. A
-separate thread polls Druid for marks, so that callers of `through` never wait for a query.
+A progress mark is sent after its rows. A mark does not count until the mark has been visible in both data sources for
+the time `mark_margin_ms`. Without `mark_margin_ms`, a mark could count while a late row of the same transaction is
+still invisible. A late row can become visible after its mark, because Druid may have to open a segment for an older
+time. A separate thread polls Druid for marks, so that callers of `through` never wait for a query.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
 # Seconds between two searches through all days. The search through all days is repeated while any partition has no
-# counted mark. If a partition has no hits, the search is repeated without end.
+# counted mark. A partition without hits never has a counted mark.
 _SEARCH_EVERY_S: Final = 10.0
 IDLE_S: Final = 3_600.0
 """If nobody calls `through` for this number of seconds, the search for a shadow stream's marks ends.
@@ -45,7 +45,7 @@ Seen = Mapping[PartitionId, PartitionProgress]
 
 
 class Marks:
-    """The mesh's progress marks. Thread-safe; the search starts with the first call of `through`.
+    """Finds the mesh's progress marks in Druid. Thread-safe; the search starts with the first call of `through`.
 
     Args:
         servers: the names of the data sources, and `mark_margin_ms`.
@@ -164,8 +164,8 @@ class Marks:
     def _note(self, at_s: float, seen: Seen) -> None:
         """Count the marks that were visible `mark_margin_ms` ago, and record the marks that are visible now.
 
-        If a Druid server dies, its rows and marks disappear together. If a counted mark is no longer visible, the
-        partition's visible mark therefore counts instead.
+        If a Druid server dies, its rows and marks disappear together. If a counted mark has disappeared, the mark that
+        is now visible for the partition therefore counts in its place.
         """
         with self._lock:
             self._waiting.append((at_s, seen))

@@ -2,10 +2,10 @@
 
 This module decides when a question needs more than one query. If a filter has a pattern, the first query reads the
 existing values, and the module matches the pattern. If a question asks for sketches of many groups, the last query
-reads the rows themselves. If a visitor moved to another row, the old row's sketch still contains the visitor
-(MOVED_VISITORS). If visitors moved, the last query also reads the rows themselves, because the sketches of rows that
-cancel out must not count. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof
-checks that an answer has all rows.
+reads the rows, not the groups. If a visitor moved to another row, the old row's sketch still contains the visitor
+(MOVED_VISITORS). If any visitor moved, the last query reads the rows, so that the module can leave out the sketches of
+rows that cancel out. The module hitmesh.adapters.druid.question builds queries, and hitmesh.adapters.druid.proof checks
+that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class DruidMetricStore:
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # The question is answered without the check for dropped generations. The question's generations were
-            # current a moment ago, so probably no generation has been dropped.
+            # The question is answered even though it is unknown which generations were dropped. The question's
+            # generations were current a moment ago, so probably no generation has been dropped.
             logger().warning("dropped_generations_not_read", message=error.message)
             return question
         kept = {
@@ -149,7 +149,7 @@ class DruidMetricStore:
         return proof.checked(query, self._client.query(proof.with_marks(query).json(), checkpoint))
 
     def _answer(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
-        """Return a question's groups.
+        """Return the groups that answer a question.
 
         If sketches from Druid would be too expensive or wrong, fetch and aggregate the rows in this process.
         """
@@ -177,10 +177,10 @@ class DruidMetricStore:
         return [value for value, _ in rows[:limit]]
 
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
-        """Return a function that finds, in the question's rows, the values that match a comparison's pattern.
+        """Return a function that returns, for a comparison with a pattern, the matching values in the question's rows.
 
-        The values of each dimension are queried once, and all patterns on the dimension are matched together. In place
-        of null, patterns see the text from `null_name`.
+        The values of each dimension are queried once, and all patterns on the dimension are matched together. A null is
+        matched as the text that `null_name` returns.
         """
         found: dict[str, Mapping[str, Sequence[str]]] = {}
         unfiltered = replace(question, filter=None)
@@ -212,7 +212,7 @@ def matching(
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
 ) -> Mapping[str, Sequence[str]]:
-    """Return the values that match each pattern; in place of null, patterns see the text from `null_name`.
+    """Return the values that match each pattern; a null is matched as the text that `null_name` returns.
 
     Raises:
         RefusedError: a pattern is not RE2, there are too many values, or too many values match.

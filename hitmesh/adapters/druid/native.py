@@ -112,7 +112,7 @@ def is_among(column: str, values: Sequence[str]) -> Filter:
 
 
 def is_true(part: Filter) -> Filter:
-    """Return a filter with the same result as `part`; if null makes the result unknown, the new filter is false."""
+    """Return a filter that is true if `part` is true, and false if `part` is false or unknown (because of null)."""
     return Typed("istrue", field=Filter.build_filter(part))
 
 

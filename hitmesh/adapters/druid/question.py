@@ -215,8 +215,8 @@ def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches)
         case Operator.NE:
             return ~_one_of(column, comparison.values, null)
         case Operator.RE2:
-            # Druid would apply Java's pattern syntax. RE2 therefore matches the pattern in this process, and the query
-            # lists the matching values.
+            # Druid's own filters use Java's pattern syntax, not RE2's. This process therefore matches the pattern with
+            # RE2, and the query lists the matching values.
             return _one_of(column, matches(comparison), null)
         case _:
             assert_never(comparison.operator)

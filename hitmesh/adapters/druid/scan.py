@@ -2,9 +2,9 @@
 
 A union of small sketches takes little memory in this process. Druid reserves a full sketch (256 KiB) for every group in
 a query with sketches. A query with a thousand small groups is therefore Druid's worst case. For a query with many
-groups, this module fetches the rows themselves, and shared.answers sums the rows. If visitors moved out of rows
-(MOVED_VISITORS), this module also fetches the rows themselves. If the column `presence` sums to 0 over the rows of a
-key, the rows cancel out. Rows that cancel out are left out, together with their sketches.
+groups, this module fetches rows instead of groups, and shared.answers sums the rows. If visitors moved out of rows
+(MOVED_VISITORS), this module fetches rows too. If the column `presence` sums to 0 over the rows of a key, the rows
+cancel out. Rows that cancel out are left out, together with their sketches.
 """
 
 from __future__ import annotations

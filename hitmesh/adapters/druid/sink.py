@@ -51,7 +51,7 @@ class DroppedNotes(Protocol):
 
 
 class DruidRollupSink:
-    """Implements the port RollupSink on Kafka and Druid. Confined to one thread.
+    """Implements the port RollupSink on Kafka and Druid. A sink must be used by one thread only.
 
     Args:
         servers: data source names.

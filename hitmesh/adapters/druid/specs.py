@@ -25,8 +25,8 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# Druid stores every sketch with the size of a union of sketches, both at ingestion and after folding. With smaller
-# sketches, the estimate for a folded row would differ from the estimate for the original rows.
+# Every sketch in Druid may have the maximum size of a union (LG_K_UNION), both at ingestion and after folding. With
+# smaller sketches, the estimate for a folded row would differ from the estimate for the original rows.
 UNION_SIZE: Final = 1 << LG_K_UNION
 # Limits on the rows that a task holds in memory; beyond a limit, the task writes the rows to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
@@ -92,7 +92,7 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Return the spec of the compaction, which merges a day's segments and folds rows when no more rows arrive."""
+    """Return the compaction spec: when a day gets no more rows, Druid merges the day's segments and folds rows."""
     return {
         "dataSource": servers.data_source(source),
         # Druid does not merge the last three days before the end of the newest day. Late hits for a day arrive until 26

@@ -109,7 +109,7 @@ class EmbeddedOrderClaims:
                 )
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims in a single durable transaction, and overwrite the removed bytes; keep the holders."""
+        """Remove claims in a durable transaction, and overwrite the bytes; keep each id's holder (first claim)."""
         with self._database.erasing() as transaction:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(

@@ -37,7 +37,7 @@ _SWEPT_AT_ONCE: Final = 8
 
 
 class Compaction:
-    """Merges a stream's chunks and blobs in raw.db. Confined to the outbox's thread.
+    """Merges a stream's chunks and blobs in raw.db. Only the outbox's thread may use the object.
 
     Another process may merge the same rows at the same time.
 

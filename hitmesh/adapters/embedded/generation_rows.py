@@ -44,7 +44,7 @@ class Newest(NamedTuple):
 
     @property
     def ledger(self) -> LedgerEntry:
-        """Return the ledger entry."""
+        """Return the ledger entry that belongs to the current entry."""
         return _ledger(self.accepted, self.counted, self.duplicate, self.excluded, self.sum64, self.xor64, self.erased)
 
 

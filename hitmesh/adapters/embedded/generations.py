@@ -96,7 +96,7 @@ class EmbeddedGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and open visits (carry), in a single durable transaction.
 
-        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise, the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -209,7 +209,7 @@ class EmbeddedGenerations:
             return retired_of(transaction, site, after, limit)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
+        """Make all replaced generations of a site-day superseded, at `now` at the latest; return the generations."""
         with self._database.writing() as transaction:
             transaction.run(
                 "UPDATE superseded SET superseded_at = min(superseded_at, ?) WHERE site = ? AND day = ?",
@@ -287,7 +287,7 @@ def _supersede_older_attempts(transaction: Transaction, site_day: SiteDay, gener
 
 
 def _make_current(transaction: Transaction, site_day: SiteDay, newest: Newest) -> None:
-    """Store an entry in place of any earlier entry for the same generation. Also add the entry to the past entries."""
+    """Store an entry in place of any earlier entry for the same generation, and add the entry to the past entries."""
     transaction.run(_FORGET, (*site_day, newest.generation))
     transaction.run(f"INSERT INTO generations ({_NEWEST}) VALUES ({', '.join('?' * 16)})", (*site_day, *newest))
     transaction.run("INSERT INTO past_entries VALUES (?, ?, ?, ?, ?, ?)", (*site_day, *recorded(newest.entry)))

@@ -70,7 +70,7 @@ class EmbeddedLeases:
             ]
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A name that was acquired again with another token stays leased."""
+        """End leases; idempotent. If a name was acquired again with another token, the newer lease does not end."""
         if leases:
             with self._database.writing() as transaction:
                 transaction.run_many(_RELEASE, [(lease.name, lease.token) for lease in leases])

@@ -1,9 +1,9 @@
 """Store the ledger, which accounts for every hit, on one machine in raw.db (step 6 of the journey, rule D5).
 
-If a partition's latest epoch is 4 h after the end of an hour, the hour is final for the partition. Days become final in
-the same way. When the stream repeats work after a crash, the entries of a final hour or day do not change. When an hour
-is final, the hour's entries for a key are merged into a single entry. When the day is final, the day's entries for a
-key are merged into a single entry. A site's ledger therefore stays short however long the mesh runs. The module
+If a partition's latest epoch is 4 h after the end of an hour or of a day, the hour or day is final for the partition.
+When the stream repeats work after a crash, the entries of a final hour or day do not change. When an hour is final, the
+hour's entries for a key are merged into a single entry. When the day is final, the day's entries for a key are merged
+into a single entry. A site's ledger therefore stays short however long the mesh runs. The module
 hitmesh.adapters.shared.partials decides the content of entries.
 """
 
@@ -136,7 +136,7 @@ def _next_sites(transaction: Transaction, epoch: _Epoch, after: str | None, limi
 
 
 def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tuple[str, int, int, int] | None:
-    """Return (log, partition, start, end) for the first span whose entries are not merged; None if all are merged."""
+    """Return (log, partition, start, end) of the first hour or day with unmerged entries; None if all are merged."""
     done = transaction.first(
         int,
         "SELECT end_epoch FROM ledger_folds WHERE log_id = ? AND partition_no = ? AND span_ms = ?",

@@ -31,7 +31,7 @@ def _claims_table(table: str) -> str:
 
 
 def _holders_table(table: str) -> str:
-    """Return the statement that creates a table of holders of orders or refunds in the stream."""
+    """Return the statement that creates a table of holders: for each order or refund, the claim that counts."""
     return f"""CREATE TABLE {table} (
         site TEXT NOT NULL,
         order_id TEXT NOT NULL,
@@ -211,8 +211,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # From this version on, sums are stored by currency. Until the stream overwrites an existing partial, the
-        # partial has an empty currency and sums over all currencies.
+        # From this schema version on, the sums of a partial are stored by currency. Until the stream overwrites an
+        # existing partial, the partial has an empty currency and sums over all currencies.
         "ALTER TABLE series_partials RENAME TO series_of_none",
         """CREATE TABLE series_partials (
             site TEXT NOT NULL,
@@ -303,7 +303,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
         "INSERT INTO flushed SELECT log_id, partition_no, next_offset, log_time, 0 FROM flushed_before",
         "DROP TABLE flushed_before",
-        # From this version on, the table `writers` has a row per stream.
+        # From this schema version on, the table `writers` has a row per stream.
         "ALTER TABLE writers ADD COLUMN stream INTEGER NOT NULL DEFAULT 0",
     ),
 )

@@ -177,7 +177,7 @@ class _Count(NamedTuple):
 
 
 def _packed(original: bytes) -> tuple[bytes, int]:
-    """Return the bytes to store, and the number of their encoding."""
+    """Return the bytes to store, and the number that identifies the encoding."""
     packed = zlib.compress(original)
     return (packed, _ZLIB) if len(packed) < len(original) else (original, _AS_SENT)
 

@@ -205,8 +205,8 @@ STATE_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # From this version on, each stream has its own snapshots. The column `stream` holds the generation number of a
-        # stream's rows; the first stream has the number 0.
+        # From this schema version on, each stream has its own snapshots. The column `stream` holds the generation
+        # number of a stream's rows; the first stream has the number 0.
         "ALTER TABLE snapshots RENAME TO snapshots_before",
         """CREATE TABLE snapshots (
             stream INTEGER NOT NULL,

@@ -32,7 +32,7 @@ _NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 
 
 class Slice(NamedTuple):
-    """The location, in a file, of a site-day's rows in a generation; the rows are consecutive."""
+    """The location of a site-day's rows in a file, for a single generation. The rows are consecutive."""
 
     site: str
     source: RowSource
@@ -181,7 +181,7 @@ class Segments:
             FileNotFoundError: the file was deleted.
             StoreCorrupt: the content has changed since it was written, or a column is missing.
         """
-        named = _NAMED.search(file)  # None if an older version of hitmesh wrote the file without a checksum in the name
+        named = _NAMED.search(file)  # None if an older version of hitmesh wrote the file; then the name has no checksum
         try:
             if named is not None and named[1] != _digest(self.path(file)):
                 raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}", file=file)

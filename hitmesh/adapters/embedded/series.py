@@ -54,7 +54,10 @@ class EmbeddedSeriesStore:
             )
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: settled series for settled site-days, and sums over epochs for other site-days."""
+        """Return the site's series for days in [first_day, end_day), as SERIES_COLUMNS.
+
+        A settled day has the rows of its settled series, and any other day has the partials, added up over epochs.
+        """
         parameters = (site, first_day, end_day, generation)
         with self._database.reading() as transaction:
             settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_OF_DAYS}", parameters)

@@ -191,7 +191,7 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
 
 
 def _files(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
-    """Yield the parts of each file, in order.
+    """Yield, for each file to write, the parts that the file will contain.
 
     All parts of a site go into the same file. If several sites share a file, the file has at most `MAX_SHARED_ROWS`
     rows.

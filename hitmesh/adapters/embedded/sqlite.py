@@ -225,7 +225,7 @@ class Database:
 
 
 class Watch:
-    """Detects whether a file has changed since the last call. Confined to one thread."""
+    """Detects whether a file has changed since the last call. For use by one thread only."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection

@@ -163,7 +163,7 @@ def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) 
 
 
 def _net(found: dict[Piece, pl.DataFrame], source: RowSource, stream: int) -> pl.DataFrame:
-    """Fold the rows of all pieces.
+    """Fold the rows of all pieces: sum the rows with equal keys.
 
     If the only piece is a blob, change nothing, because a blob's rows are already folded.
     """

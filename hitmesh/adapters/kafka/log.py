@@ -37,8 +37,8 @@ _CLOSE_S: Final = 10.0
 class KafkaEventLog:
     """Implements the port EventLog in Kafka topics. Thread-safe; connects at the first append.
 
-    The log time in the result of `append` takes only this process's appends into account. A reader applies the running
-    maximum over the appends of all processes (rule L1). The reader's log time for the record may therefore be later.
+    `append` computes a record's log time from the appends of this process only. A reader computes the running maximum
+    over the appends of all processes (rule L1). A reader may therefore compute a later log time for the record.
 
     Args:
         servers: addresses of Kafka and topic names.

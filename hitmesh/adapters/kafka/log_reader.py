@@ -49,7 +49,7 @@ def group_id(servers: Servers, group: str, topic: Topic) -> str:
 class KafkaLogReader:
     """Implements the port LogReader for a Kafka topic.
 
-    A reader is a group member until it is closed. Confined to one thread.
+    A reader is a member of the consumer group until it is closed. A reader must be used by one thread only.
 
     Args:
         servers: addresses of Kafka and topic names.

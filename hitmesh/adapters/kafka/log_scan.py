@@ -52,10 +52,10 @@ class KafkaLogScan:
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
         """Return the first retained offset whose log time is at least `log_time`, or else the end offset.
 
-        Kafka's time index returns the first offset whose append time is at least `log_time`. No earlier record can be
-        the result, because a record's log time never exceeds the latest append time so far. If all clocks agree, the
-        offset from the time index is the result. If clocks differ, a binary search finds the result, because log time
-        never decreases.
+        Kafka's time index finds the first offset whose append time is at least `log_time`. The result is this offset or
+        a later offset, because a record's log time never exceeds the latest append time so far. If the clocks of all
+        processes agree, the offset from the time index is the result. If clocks differ, a binary search over the later
+        offsets finds the result, because log time never decreases.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)

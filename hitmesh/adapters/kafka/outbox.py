@@ -33,7 +33,7 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class KafkaOutbox:
-    """Implements the port Outbox in Kafka. Confined to one thread, except `committed`.
+    """Implements the port Outbox in Kafka. A single thread must call all methods except `committed`.
 
     Args:
         servers: addresses of Kafka and topic names.
@@ -146,7 +146,7 @@ class KafkaOutbox:
             raise Fenced(f"writer {writer} must not write any more, because writer {newest} took over")
 
     def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
-        """Return the error for the caller.
+        """Return the error to raise in place of `error`.
 
         If Kafka fenced this writer although no writer is newer, the error is CommitInDoubt. Kafka fences even the
         newest writer after a transaction that took too long.
@@ -162,7 +162,7 @@ class KafkaOutbox:
     def _newer(
         self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> dict[PartitionId, PartitionProgress]:
-        """Return the positions that are beyond the committed positions.
+        """Return those of `positions` that are beyond the committed positions.
 
         If there are rows and any position is not beyond the committed position, raise PartitionsMoved. A transaction
         with rows must also commit positions, because only then does Kafka check the group membership.
@@ -233,9 +233,9 @@ class KafkaOutbox:
     def _publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish positions as the progress that reports read; log any error.
 
-        The transaction has already committed, so an error must not be raised. If the publication fails, the next
-        transaction also publishes these positions. Without this repetition, a partition that gets no further record
-        would keep an old position for a long time.
+        The transaction has already committed, so an error must not be raised. If the publication fails, the positions
+        are published again with the next transaction. If the positions were not published again, reports would see an
+        old position for a long time in a partition that gets no further record.
         """
         self._unpublished |= positions
         try:

@@ -77,7 +77,7 @@ def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord
 def logged_behind(messages: Iterable[Message], log_id: str, log_time: int) -> Iterator[LoggedRecord]:
     """Yield the log records in a partition's messages.
 
-    `log_time` is the log time of the record before these messages.
+    `log_time` is the log time of the record before the first message.
     """
     for message in messages:
         logged = logged_of(message, log_id, log_time)

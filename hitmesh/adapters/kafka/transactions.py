@@ -50,7 +50,7 @@ Offsets = Sequence[tuple[Sequence[TopicPartition], Any]]
 class TransactionalProducer:
     """A producer with a fixed transactional id.
 
-    The producer is recreated whenever its state is in doubt. Confined to one thread.
+    The producer is recreated whenever its state is in doubt. The object must be used by one thread only.
 
     Args:
         servers: addresses of Kafka.
@@ -184,7 +184,7 @@ class TransactionalProducer:
                 producer.poll(_SERVE_S)
 
     def _given_up(self, producer: Producer, error: KafkaError) -> HitmeshError:
-        """Abort the transaction or discard the producer, then return the error for the caller."""
+        """Abort the transaction or discard the producer, then return the error to raise."""
         failure = of_transaction(error, f"transaction of {self.transactional_id}")
         if isinstance(failure, CommitInDoubt | Fenced) or not error.txn_requires_abort():
             self.discard()

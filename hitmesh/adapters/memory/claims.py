@@ -70,7 +70,7 @@ class MemoryOrderClaims:
                     self._claims[key] = replace(claim, duplicate=duplicate)
 
     def remove(self, claims: Sequence[OrderClaim]) -> None:
-        """Remove claims; keep the holders."""
+        """Remove claims, but keep the holder (the first claim) of each id."""
         with self._lock:
             for claim in claims:
                 self._claims.pop((claim.position, claim.row), None)

@@ -103,7 +103,7 @@ class MemoryGenerations:
     ) -> GenerationEntry:
         """Make a generation current, with its ledger entry and open visits (carry).
 
-        If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
+        If `drift.confirmed` is true, the stream's generation becomes current; otherwise, the attempt's generation does.
 
         Raises:
             StaleGeneration: an entry was published after `seen_sequence` was read, or the attempt is no longer pending;
@@ -219,7 +219,7 @@ class MemoryGenerations:
             ]
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
-        """Let all replaced generations of a site-day count as superseded from `now` on; return the generations."""
+        """Make all replaced generations of a site-day superseded, at `now` at the latest; return the generations."""
         with self._lock:
             found = sorted(key for key in self._superseded if key[0] == site_day)
             self._superseded |= {key: min(self._superseded[key], now) for key in found}

@@ -46,7 +46,7 @@ class MemoryLeases:
             return renewed
 
     def release(self, leases: Sequence[Lease]) -> None:
-        """End leases; idempotent. A name that was acquired again with another token stays leased."""
+        """End leases; idempotent. If a name was acquired again with another token, the newer lease does not end."""
         with self._lock:
             for lease in leases:
                 if _is_same(self._held(lease.name, self._clock.now()), lease):

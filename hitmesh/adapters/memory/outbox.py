@@ -17,7 +17,7 @@ from hitmesh.model.stream_values import FoldedRows
 
 @dataclass(slots=True)
 class MemoryFence:
-    """The number of a stream's newest writer. All outboxes of the stream share this object."""
+    """Holds the number of a stream's newest writer. All outboxes of the stream share this object."""
 
     stream: int = STREAM_GENERATION
     newest: int = 0

@@ -53,7 +53,10 @@ class MemorySeriesStore:
             self._values.partials = newest(pl.concat([self._values.partials, put]), PARTIAL_COLUMNS)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS: settled series for settled site-days, and sums over epochs for other site-days."""
+        """Return the site's series for days in [first_day, end_day), as SERIES_COLUMNS.
+
+        A settled day has the rows of its settled series, and any other day has the partials, added up over epochs.
+        """
         days = pl.col("day").is_between(first_day, end_day, closed="left")
         wanted = (pl.col("site") == site) & (pl.col("generation") == generation) & days
         with self._lock:

@@ -13,7 +13,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class DropsSeries(Protocol):
-    """A series store from which the sink drops series together with the rows."""
+    """A series store. When the sink drops a generation's rows, the sink also drops the generation's series."""
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
         """Remove the series of these generations."""

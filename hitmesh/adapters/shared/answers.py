@@ -60,7 +60,7 @@ def settled_columns(columns: Sequence[str]) -> list[str]:
 
 
 def rows_with(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence[str]) -> pl.DataFrame:
-    """Return all rows with exactly `columns`. Settled rows have no MOVED_VISITORS and get 0 in this column."""
+    """Return all rows with exactly `columns`. Settled rows lack the column MOVED_VISITORS, and get the value 0."""
     schema = {column: STREAM_COLUMNS[source][column] for column in columns}
     if not parts:
         return pl.DataFrame(schema=schema)

@@ -1,4 +1,4 @@
-"""Protocols through which an adapter uses another store for declared logs, progress and writer numbers."""
+"""Protocols through which an adapter uses data in another store: declared logs, progress and writer numbers."""
 
 from __future__ import annotations
 

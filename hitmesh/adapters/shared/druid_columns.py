@@ -25,8 +25,8 @@ MARK_LOG_TIME: Final = "mark_log_time"
 # therefore sent in two columns: amount = low + high × 2^32, 0 <= low < 2^32. The stream sends at most one row per key
 # and window, and only while the key's day is open. A key therefore has fewer than 2^23 rows, so neither half overflows
 # int64 when the rows are folded. An answer contains two sums of the low halves: an int64 sum and a floating-point sum.
-# The difference between the two sums shows how often the int64 sum has wrapped. Rows from before the high column
-# existed have no high half.
+# The difference between the two sums shows how often the int64 sum has wrapped. Rows that earlier versions of hitmesh
+# sent have no high column.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}
@@ -78,9 +78,9 @@ _WRAP: Final = 1 << 64
 def whole_amounts(rows: pl.DataFrame) -> pl.DataFrame:
     """Join the two halves of each amount into a single Int128 column.
 
-    The input has rows or sums of rows; null becomes 0. If the input also has floating-point sums (the columns `ABOUT`),
-    int64 sums that have wrapped are corrected. The floating-point error stays far below 2^63 for any number of rows
-    that Druid can hold.
+    `rows` has rows or sums of rows; a null half counts as 0. If the input also has floating-point sums (the columns
+    `ABOUT`), int64 sums that have wrapped are corrected. The floating-point error stays far below 2^63 for any number
+    of rows that Druid can hold.
     """
     amounts = [name for name, high in HIGH.items() if high in rows.columns]
     return rows.with_columns(

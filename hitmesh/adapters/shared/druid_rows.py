@@ -32,7 +32,7 @@ from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
-_MAX_BYTES: Final = 4 << 20  # A larger message is halved. Since a sketch has at most 32 KiB, no message exceeds 8 MiB.
+_MAX_BYTES: Final = 4 << 20  # Larger messages are halved. A sketch has at most 32 KiB, so no message exceeds 8 MiB.
 # A column is rare if fewer than a quarter of the rows have a value in the column. Rows without values in rare columns
 # are sent in separate messages, which omit these columns.
 _SELDOM: Final = 0.25
@@ -64,7 +64,7 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
 
 
 def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
-    """Return the progress mark which states that all rows of a log partition before a position were sent earlier."""
+    """Return a partition's progress mark: all rows from records before `progress` were sent before the mark."""
     return orjson.dumps(
         {
             TIME: progress.log_time - progress.log_time % DAY_MS,
@@ -96,8 +96,8 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
             for name, split in large.items()
         ),
         *(pl.when(split).then(pl.col(name) // HALF).otherwise(0).alias(HIGH[name]) for name, split in large.items()),
-        # A settled row is final, so its `presence` is at least 1. If rows of the stream cancel out, the sum of
-        # `presence` over these rows is 0.
+        # Settled rows never cancel out, so a settled row has a `presence` of at least 1. If rows of the stream cancel
+        # out, the sum of `presence` over these rows is 0.
         (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") > STREAM_GENERATION)).alias(PRESENCE),
         pl.lit(1).alias(SENT),
         *(pl.col(name).bin.encode("base64") for name in sketches),

@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-_OVERHEAD_BYTES: Final = 1_024  # added to the size of each frame, so that frames without rows count too
+_OVERHEAD_BYTES: Final = 1_024  # this number is added to each frame's size, so that frames without rows count too
 
 
 class KeptFrames:

@@ -28,7 +28,7 @@ _PACKED: Final = {
     1: np.dtype([("version", "u1"), _SUMS]),
     2: np.dtype([("version", "u1"), _SUMS, ("upper", "<i8", (len(AMOUNT_MEASURES),))]),
 }
-_KEYED: Final = 2  # added to the layout's version when the digest includes the mesh secret
+_KEYED: Final = 2  # this number is added to the layout's version if the digest includes the mesh secret
 _UPPER: Final = 1 << 64
 _NAMES_OF_UPPER: Final = {name: f"{name}_upper" for name in AMOUNT_MEASURES}
 

@@ -107,7 +107,7 @@ NO_ENTRIES: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
 def of_some_sites(sums: pl.DataFrame, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
     """Return LEDGER_SUMS for the next `max_sites` sites whose names follow `after`, and the last site's name.
 
-    The name is None when no more sites follow.
+    If no more sites follow, the returned name is None.
     """
     sites = sorted(site for site in sums["site"].unique().to_list() if after is None or site > after)
     some = sites[:max_sites]

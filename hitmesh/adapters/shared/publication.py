@@ -14,7 +14,7 @@ from hitmesh.model.sites import SiteDay
 def published_generation(attempt: int, current: int | None, drift: Drift | None, streams: Sequence[int]) -> int:
     """Return the generation that a publication makes current.
 
-    If `drift.confirmed` is true, the stream's generation becomes current, otherwise the attempt's generation.
+    If `drift.confirmed` is true, the stream's generation becomes current; otherwise, the attempt's generation does.
 
     Args:
         attempt: the settlement's attempt number.
@@ -46,10 +46,10 @@ def superseded_by(published: int, current: int | None, drift: Drift | None, stre
 def is_restored(
     version: GenerationVersion, seen_sequence: int, entry: GenerationEntry | None, ledger: LedgerEntry | None
 ) -> bool:
-    """Return whether the current entry is newer than `seen_sequence` and has this version; the carry is not compared.
+    """Return whether a restore of `version` has already stored the current entry, after `seen_sequence`.
 
     If a caller does not learn the outcome of a restore, the caller repeats the restore. The repeated restore must find
-    the entry that the first restore stored.
+    the entry that the first restore stored. The open visits (carry) are not compared.
     """
     if entry is None or entry.sequence <= seen_sequence:
         return False

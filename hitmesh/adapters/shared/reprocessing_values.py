@@ -36,8 +36,8 @@ from hitmesh.model.reprocessings import (
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import COPY_CURE, decoding, opened, sealed
 
-_LENGTHS: Final = struct.Struct("<II")  # the lengths of the JSON text and of the first carry
-_LEVEL: Final = 1  # the fastest compression, because the settler writes these values between two passes
+_LENGTHS: Final = struct.Struct("<II")  # the length of the JSON text, then the length of the first of two carries
+_LEVEL: Final = 1  # the fastest compression, because the settler compresses values between two passes
 _REBUILT_CURE: Final = "plan a new reprocessing of the day"
 
 
@@ -153,7 +153,7 @@ def rebuilt_of(id_: str, site_day: SiteDay, value: bytes) -> Rebuilt:
 
 
 def subject_of(id_: str, site_day: SiteDay) -> str:
-    """Return a recomputed site-day's name in error messages."""
+    """Return the text that names a recomputed site-day in error messages."""
     return f"the recomputed day {site_day.day} of {site_day.site} in reprocessing {id_}"
 
 

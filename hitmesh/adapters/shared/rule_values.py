@@ -28,8 +28,8 @@ def rules_of(value: str | None) -> SiteRules:
     """
     if value is None:
         return NO_RULES
-    # `hitmesh.model.stored:decoding` is not used, because importing it would load Polars. Control should start without
-    # Polars.
+    # `hitmesh.model.stored:decoding` is not used, because its import would load Polars. The control service should
+    # start without Polars.
     try:
         fields = json.loads(value)
         rules = tuple(ExclusionRule(**{**rule, "kind": RuleKind(rule["kind"])}) for rule in fields["rules"])

@@ -45,8 +45,8 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool, stream: int = 
         rows: the rows to fold (STREAM_COLUMNS), in any order.
         source: the row source.
         whole: true if no rows with these keys are older than `rows`. If `whole` is true, a key whose measures are all 0
-            has no hit, so the key's sketch is removed too. If `whole` is false, measures of 0 can also mean that hits
-            moved to another visitor, so a row with a sketch is kept.
+            has no hit, so the key's sketch is removed too. If `whole` is false, the measures can also be 0 because hits
+            moved to another visitor. A row with a sketch is therefore kept.
         stream: the generation of the rows.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]

@@ -73,7 +73,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "checkout_step": pl.UInt8(),
     "foreground_ms": pl.Int64(),
     "order_id": pl.String(),  # set in ORDER and REFUND hits
-    "currency": pl.String(),  # set in ORDER and REFUND hits; the site's currency if none was sent
+    "currency": pl.String(),  # set in ORDER and REFUND hits, to the site's currency if none was sent
     "total": pl.Int64(),
     "subtotal": pl.Int64(),
     "shipping": pl.Int64(),

@@ -1,8 +1,8 @@
 """Polars expressions of columns. Each expression is built once per process.
 
-To build an expression takes about 7 µs. A small site-day needs hundreds of expressions, so building them for each
-site-day took a seventh of the CPU time of its settlement. The names of columns are constants of the code and never come
-from clients, so the caches cannot grow without bound.
+To build an expression takes about 7 µs. Settling a small site-day needs hundreds of expressions. Building the
+expressions for each site-day took a seventh of the settlement's CPU time. The names of columns are constants of the
+code and never come from clients, so the caches cannot grow without bound.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The rows that settlement writes and reports read: a single schema for every metric store (architecture §4).
 
-There are two row sources. Rows of `traffic` have the measures of hits. A hit counts in its own cell, with the
-dimensions of the hit and of the hit's visit. Rows of `visits` have the measures of visits. A visit counts in the cell
-in which the visit starts. Measures are Int64 and additive; the sketch is a compact theta sketch of visitor keys
-(hitmesh.model.sketches.unions). Each key has one row; if an amount is beyond an Int64, the key has further rows
-(hitmesh.model.amounts:as_rows). A null dimension means "(not set)".
+There are two row sources: rows of `traffic` measure hits, and rows of `visits` measure visits. A hit counts in its own
+cell, with the dimensions of the hit and of the hit's visit. A visit counts in the cell in which the visit starts.
+Measures are Int64 and additive; the sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions).
+Each key has one row; if an amount is beyond an Int64, the key has further rows (hitmesh.model.amounts:as_rows). A null
+dimension means "(not set)".
 
 The data-quality measures (bot_hits to clock_skewed_hits) count all hits, including excluded hits. The data-quality
 counts are stored only in rows that are not excluded. Every report therefore includes all data-quality counts, and a

@@ -46,7 +46,7 @@ class Theta:
 
     @property
     def exact(self) -> bool:
-        """Whether the estimated count is exact.
+        """Whether the sketch contains every hash, so that its count is exact.
 
         Example:
             >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).exact
@@ -141,7 +141,7 @@ class Thetas:
 
     @cached_property
     def exact(self) -> BoolArray:
-        """Whether the estimated count of each sketch is exact.
+        """For each sketch, whether the sketch contains every hash, so that its count is exact.
 
         Example:
             >>> thetas = np.array([MAX_THETA, 8], np.uint64)

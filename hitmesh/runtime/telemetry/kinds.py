@@ -65,7 +65,7 @@ class Metric(Generic[LabelsP]):
         return self.name.removesuffix(TOTAL)
 
     def of(self, value: float, /, *args: LabelsP.args, **labels: LabelsP.kwargs) -> Observation:
-        """Return an observation of this metric, for a function registered with Metrics.observe."""
+        """Return a value of this metric with its labels, as functions registered with `Metrics.observe` return it."""
         return Observation(value, self.labels(*args, **labels))
 
     def label_values(self) -> dict[str, tuple[str, ...] | str]:

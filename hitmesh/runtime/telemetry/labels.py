@@ -84,7 +84,7 @@ class HitPath(StrEnum):
 
 
 class Stage(StrEnum):
-    """The steps that process a window of the stream, in order. The step VISITS also creates the rows."""
+    """The steps that process a window of the stream, in order. The rows are created in the step VISITS."""
 
     POLL = "poll"
     DECODE = "decode"

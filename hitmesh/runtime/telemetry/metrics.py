@@ -73,7 +73,8 @@ class Metrics:
 
         Counters whose label values are not enumerated are left out.
 
-        A counter that starts at 0 is an existing series at its first event, so Prometheus sees an increase.
+        If a counter starts at 0, its time series exists before the first event. Prometheus therefore sees the first
+        event as an increase.
         """
         for metric in REGISTRY:
             if isinstance(metric, Counter) and metric.name.startswith(prefix):
