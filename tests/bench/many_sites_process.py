@@ -114,7 +114,7 @@ class Part:
     def list_dirty(self) -> Answer:
         """Take the first dirty site-days from each half of the buckets, as two settlers do.
 
-        After both halves, take the first dirty site-days from all buckets.
+        Then take the first dirty site-days from all buckets together.
         """
         closed = closed_before(self.stores)
         found = 0

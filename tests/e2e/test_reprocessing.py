@@ -142,7 +142,7 @@ def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
     """Return the numbers after `late` further views, each of a new visitor.
 
-    `known` has the numbers without these views.
+    `known` has the numbers before the further views.
     """
     return (known[0] + late, known[1] + late, known[2])
 

@@ -68,7 +68,10 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits. No two visitors share an order or refund, because the partitions race (P1)."""
+    """Draw small sets of hits.
+
+    Two visitors never share an order or refund, because the order of their partitions is random (P1).
+    """
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(
@@ -100,7 +103,7 @@ class Stream(LiveMesh):
     """A mesh to which hits are appended without a collector. Leaving the context removes its files.
 
     Args:
-        policy: visit policy of all sites. `self.policy` combines this policy with the version of the logic.
+        policy: visit policy of all sites. `self.policy` combines the visit policy with `logic`.
         url: store URL, in which HOME stands for a temporary directory.
         limits: limits for the runners.
         logic: version of the logic.

@@ -1,8 +1,8 @@
 """The folding of texts in the stream (rule S10), hit by hit.
 
 The limit applies per site, partition and hour of log time. No text is folded while the arrived hits are too few to
-exceed the limit. Once more hits have arrived, the first distinct texts in log order are kept, up to the limit. All
-other texts are folded.
+exceed the limit. When further hits arrive, the stream keeps their first distinct texts in log order, up to the limit.
+All other texts are folded: reports show `(other)` instead.
 """
 
 from __future__ import annotations

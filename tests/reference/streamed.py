@@ -115,9 +115,9 @@ def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor
     """Return the hits that belong to no visit until settlement (S9).
 
     `known` must be in log order, without history hits. Only hits that form visits can wait: hits that are on time, no
-    copies and not offline. A hit waits if two conditions hold. First, an earlier record contains a visit-forming hit of
-    the same timeline, with the same or a later event time. Second, the earlier records in the epochs of the last 90
-    minutes contain at least `kept_of_visitor` hits of the visitor.
+    copies and not offline. A hit waits if two conditions hold. An earlier record contains a visit-forming hit of the
+    same timeline, with the same or a later event time. The earlier records in the epochs of the last 90 minutes contain
+    at least `kept_of_visitor` hits of the visitor.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}

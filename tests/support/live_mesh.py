@@ -53,11 +53,11 @@ BATCH_HITS = 400
 BEAT_MS = MINUTE
 IDLE_BEAT_MS = 10 * MINUTE
 RECORD_HITS = 1_500
-"""Each partition's record is written after at most this number of hits in all partitions together."""
+"""Maximum number of hits in all partitions together before each partition's record is written."""
 RECORD_MS = 8 * MINUTE
-"""Each partition's record is written after at most this time.
+"""Maximum time before each partition's record is written.
 
-The time is so short that a hit with a delay of 50 minutes is still on time.
+The maximum is so low that a hit with a delay of 50 minutes is still on time.
 """
 CLOSES_AFTER_MS = 51 * HOUR
 """Time from a hit until its day is certainly closed.
@@ -233,7 +233,7 @@ class LiveMesh:
     def advance_to(self, instant: int, beat_ms: int = IDLE_BEAT_MS) -> None:
         """Advance the clock to an instant.
 
-        A heartbeat is appended every `beat_ms` until the clock reaches this instant.
+        Until the clock reaches the instant, a heartbeat is appended every `beat_ms`.
         """
         while self.clock.now() + beat_ms < instant:
             self.clock.advance(beat_ms)

@@ -52,7 +52,7 @@ from tests.support.unions import union_by_group
 
 PARTITIONS = 3
 MAX_PASSES = 40
-"""Settlement always ends within this many passes.
+"""Maximum number of passes that a settlement of all dirty days needs.
 
 More passes are needed only if two days mark each other dirty forever.
 """

@@ -119,9 +119,9 @@ def a_hit(number: int, index: int, now: int) -> hit_pb2.Hit:
 
 
 def replicate(servers: Servers, copies: int) -> None:
-    """Set the replication factor.
+    """Set the keyspace's replication factor.
 
-    If the factor exceeds the number of nodes, Cassandra has no quorum and refuses every request.
+    If the replication factor exceeds the number of nodes, Cassandra has no quorum and refuses every request.
     """
     session = CassandraSession(servers)
     session.change_schema(

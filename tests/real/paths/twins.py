@@ -37,9 +37,9 @@ DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
-"""Each log record contains the hits of this length of time.
+"""Maximum time between the first and the last hit of a log record.
 
-The time is so short that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
+The maximum is so low that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
 """
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
@@ -154,7 +154,7 @@ class Twins:
         return _answer(backend.backend, site_question)
 
     def without_series(self) -> Faulty:
-        """Return a reporter on the servers for which the series store does not answer."""
+        """Return a reporter on the servers. The series store does not answer the reporter."""
         reporter = Faulty(self.served.stores, self.served.clock)
         reporter.series.is_silent = True
         return reporter
