@@ -100,7 +100,7 @@ class Scale:
     dear_questions: int
     """Number of concurrent expensive questions before a small question."""
     rates: tuple[int, ...]
-    """Hits per second that are offered to the mesh, in ascending order. A rate that is not sustained ends the trials."""
+    """Hits per second to send to the mesh, in ascending order. A rate that is not sustained ends the trials."""
     trial_s: int
     """Seconds for each trial of a rate."""
     mesh_s: int
