@@ -148,7 +148,7 @@ def _rows_of(file: Path) -> list[tuple[object, ...]]:
 
 
 def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:
-    """Write dirty site-days and their raw records, awaited site-days, and ledger entries.
+    """Write raw records, ledger entries, dirty site-days, and site-days that wait until their day closes.
 
     All writes go through the ports.
 

@@ -95,7 +95,7 @@ class Part:
         return {"site_days": found, "question_ms": spread_ms(seconds)}
 
     def close_day(self) -> Answer:
-        """Measure how long a settler takes to find site-days to settle, before and after the awaited day closes."""
+        """Measure how long a settler takes to find site-days to settle, before and after a day closes."""
         take, limit = self.stores.dirty.take, SettlePace().take_site_days
         before: list[float] = []
         after: list[float] = []

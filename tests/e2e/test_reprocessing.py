@@ -98,7 +98,7 @@ def under_load(mesh: Mesh) -> Iterator[None]:
 
 
 def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ...]:
-    """Return the command that queries a report of DAY. If `version` is given, the report is at this data version."""
+    """Return the command that queries a report of DAY. If `version` is given, the report has data version `version`."""
     return (
         *("query", "--site", site, "--metrics", ",".join(metrics), "--since", DAY, "--until", DAY),
         *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
@@ -107,7 +107,7 @@ def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ..
 
 
 def answer(mesh: Mesh, version: str = "") -> dict[str, Any]:
-    """Return the report of METRICS on DAY. If `version` is given, the report is at this data version."""
+    """Return the report of METRICS on DAY. If `version` is given, the report has data version `version`."""
     found: dict[str, Any] = one_json_line(mesh.cli(*query(SITE, METRICS, version)))
     return found
 

@@ -20,9 +20,9 @@ class Plan:
 
     Every hit arrives up to `shuffled_ms` after its event time. Each of the fields below is a share of all hits, from 0
     to 1. The share `delayed` arrives up to 50 minutes after its event time, which is on time. Hits of the share
-    `far_delayed` arrive up to 48 hours after their event time, and are late or history. The share `resent` arrives
-    again after 3 seconds to 60 minutes, while the stream still finds copies. The share `far_resent` arrives again after
-    91 minutes to 20 hours.
+    `far_delayed` arrive up to 48 hours after their event time, and may be late or arrive after their day has closed.
+    The share `resent` arrives again after 3 seconds to 60 minutes, while the stream still finds copies. The share
+    `far_resent` arrives again after 91 minutes to 20 hours.
     """
 
     name: str

@@ -385,7 +385,7 @@ def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit]
 def check_complete(mesh: Stream, name: str) -> None:
     """Check that a live answer contains every committed hit (P15).
 
-    The check reads the stores in the reporter's order: progress, then pending and awaited days, then rows.
+    The check reads the stores in the reporter's order: progress, then the days that wait for settlement, then rows.
     """
     stores = mesh.stores
     progress = stores.progress.progress(Topic.HITS)

@@ -29,7 +29,7 @@ _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category
 def folded(hits: Iterable[RefHit], limit: int) -> list[RefHit]:
     """Return the hits in log order, with a MARK before each text beyond the limit.
 
-    `hits` must not include history hits.
+    `hits` must not include hits that arrived after their day had closed.
     """
     weights: dict[object, int] = defaultdict(int)
     kept_texts: dict[object, set[str]] = defaultdict(set)

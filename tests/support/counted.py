@@ -1,6 +1,6 @@
 """Wait until all hits in the log are counted: committed, flushed and visible in answers.
 
-No history hit may still wait for settlement.
+No site-day may still wait for settlement.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class LiveMesh:
         return Runner(streamed, self.clock, _PACE, home=self._home, limits=self.limits, logic=self.logic)
 
     def replay(self, sent: Iterable[Arrival]) -> None:
-        """Send the hits in the order of arrival, and stream the log after each group of records."""
+        """Send the hits in the order of arrival, and let the stream process each group of records."""
         for part in in_slices(sent, RECORD_HITS, RECORD_MS):
             self.advance_to(part[-1].at_ms, BEAT_MS)
             self.send(part)
@@ -241,13 +241,13 @@ class LiveMesh:
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Advance the clock without hits, so that all partitions have the same log time, and stream the log."""
+        """Advance the clock without hits, so that all partitions have the same log time. Process the log."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()
 
     def step(self) -> None:
-        """Stream the whole log."""
+        """Let the stream process the whole log."""
         while self.runner.step(0.0):
             pass
 

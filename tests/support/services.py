@@ -173,7 +173,7 @@ class Cluster:
         return sum(progress.next_offset for progress in self.stores.outbox.committed().values())
 
     def wait_counted(self, timeout_s: float = CAUGHT_UP_S) -> None:
-        """Block until all records in the log are committed, flushed and visible, and no history hit waits."""
+        """Block until all records in the log are committed, flushed and visible, and no day is dirty."""
         wait_counted(self.stores, self.processor.log_tail, timeout_s)
 
     def stop(self) -> None:

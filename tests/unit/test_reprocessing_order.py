@@ -39,8 +39,8 @@ def refused(mesh: SmallMesh, work: Work, id_: str) -> RefusedError:
 def published_rules() -> SmallMesh:
     """Return a mesh with two published reprocessings.
 
-    The reprocessing "admin" applies one exclusion rule. The later reprocessing "stage" applies this rule and a second
-    rule.
+    The reprocessing "admin" applies one exclusion rule. The later reprocessing "stage" applies the rule of "admin"
+    and a second rule.
     """
     mesh = a_settled_mesh(STAGE, ADMIN)
     for path in ("admin", "stage"):

@@ -78,7 +78,7 @@ class Twin(LiveMesh):
         wait_until(self._stepped, "what was appended is not committed")
 
     def load(self, sent: Iterable[Arrival]) -> None:
-        """Append and stream all hits, and settle the closed days at the end."""
+        """Append all hits, let the stream process the hits, and settle the closed days at the end."""
         for number, part in enumerate(in_slices(sent, 10**6, SLICE_MS)):
             self.advance_to(max(self.clock.now(), part[-1].at_ms + self._lead_ms), BEAT_MS)
             for partition in range(PARTITIONS):
