@@ -237,7 +237,7 @@ class Moving:
         entry = self._entry(rebuilt.site_day)
         if entry.generation != wanted(rebuilt, page.work).generation:
             raise StaleGeneration(
-                f"{rebuilt.site_day} was settled again before the publication or rollback was stored; read the day again"
+                f"{rebuilt.site_day} was settled again before the publication or rollback was stored; read it again"
             )
         self._reprocessings.put(page.reprocessing.id, [replace(rebuilt, sequence=entry.sequence)])
         if intents:

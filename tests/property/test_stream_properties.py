@@ -68,10 +68,7 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits.
-
-    Two visitors never share an order or refund, because the order of their partitions is random (P1).
-    """
+    """Draw hits. No two visitors share an order or refund, because either partition may be processed first (P1)."""
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(

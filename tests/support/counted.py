@@ -39,10 +39,10 @@ def is_committed(stores: Stores, ends: Ends) -> bool:
 
 
 def is_counted(stores: Stores, ends: Ends) -> bool:
-    """Return whether all earlier records are committed, flushed and visible in answers, and no day is dirty.
+    """Return whether all records are committed, flushed and visible in answers, and no day is dirty.
 
-    The function checks the records before the offsets `ends`. If a server is unavailable, for example after a kill, the
-    function returns False.
+    The function checks only the records before the offsets `ends`. If a server is unavailable, for example after a
+    kill, the function returns False.
     """
     try:
         flushed = stores.series.flushed()

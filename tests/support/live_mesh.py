@@ -53,9 +53,9 @@ BATCH_HITS = 400
 BEAT_MS = MINUTE
 IDLE_BEAT_MS = 10 * MINUTE
 RECORD_HITS = 1_500
-"""Maximum number of hits in all partitions together before each partition's record is written."""
+"""Maximum number of hits, over all partitions, that wait until the records are written."""
 RECORD_MS = 8 * MINUTE
-"""Maximum time before each partition's record is written.
+"""Maximum time for which hits wait until the records are written.
 
 The maximum is so low that a hit with a delay of 50 minutes is still on time.
 """

@@ -79,7 +79,8 @@ class Meshes:
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="meshes")
         self._cassandra = CassandraSession(running(), in_keyspace=False)
         assert not self._cassandra.run("SELECT peer FROM system.peers"), "only a single node counts all writes"
-        self._writes: dict[tuple[str, str], int] = {}  # by table, when it was last emptied
+        # The number of writes to each table when the table was last emptied.
+        self._writes: dict[tuple[str, str], int] = {}
         self._keyspaces: SimpleQueue[Future[str]] = SimpleQueue()
         self._made: list[str] = []
         self._ahead: deque[Future[Servers]] = deque()

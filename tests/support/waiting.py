@@ -25,7 +25,7 @@ def eventually(
     Args:
         probe: tells whether the awaited state is reached.
         goal: text of the awaited state, for the error.
-        timeout_s: time-out on a fast machine. On a slow machine, tests/support/patience.py multiplies the time-out.
+        timeout_s: time-out on a fast machine. tests/support/patience.py multiplies the time-out by `PATIENCE`.
         moving: returns a figure that changes as long as there is progress. Every change starts the time-out again.
 
     Raises:

@@ -113,7 +113,7 @@ def test_a_later_publication_on_other_days_or_sites_excludes_nothing() -> None:
 
 def test_the_settler_takes_a_work_back_that_would_undo_a_later_publication() -> None:
     mesh = published_rules()
-    request(mesh, Work.ROLL_BACK, "admin")  # as if a caller asked while `stage` was being published
+    request(mesh, Work.ROLL_BACK, "admin")  # the request came while `stage` was being published
     found = work_off(mesh, reprocessor_of(mesh), "admin")
     assert (found.state, found.work, found.parts) == (State.PUBLISHED, None, ())
     assert found.error == "roll_back was not begun, because stage was published later: roll stage back first"

@@ -1,4 +1,4 @@
-"""Test how generations that reports no longer read are listed and removed.
+"""Test how retired generations are listed and removed.
 
 If reports no longer read a generation, the generation is listed as retired until the settler removes its rows.
 """
