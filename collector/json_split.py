@@ -121,5 +121,5 @@ def _next(text: str, at: int, end: str) -> tuple[int, bool]:
 
 def _after_space(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
-    assert found is not None, "it matches nothing, too"
+    assert found is not None, "the pattern also matches an empty text"
     return found.end()

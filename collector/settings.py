@@ -33,7 +33,7 @@ class CollectorSettings(ServiceSettings):
         description="Maximum number of hits that are admitted together; small batches are combined up to this number",
     )
     linger_ms: int = Field(
-        default=250, ge=0, le=5_000, description="Age in ms at which a record is cut, whatever its size"
+        default=250, ge=0, le=5_000, description="Maximum ms for which a batch or a record waits for further hits"
     )
     stream_credit_bytes: int = Field(
         default=2 << 20, ge=1 << 20, description="Maximum unacknowledged bytes of a stream"
@@ -68,7 +68,7 @@ class CollectorSettings(ServiceSettings):
         default=8,
         ge=0,
         le=500,
-        description="Streams out of max_streams that are reserved for secret keys; at most a quarter of max_streams",
+        description="Number of streams that are reserved for secret keys; at most a quarter of max_streams",
     )
     max_unproven_streams: int = Field(
         default=16,
@@ -96,7 +96,7 @@ class CollectorSettings(ServiceSettings):
         default=600.0,
         gt=0,
         le=86_400,
-        description="Approximate age of a stream in seconds at which its client is asked to open another stream",
+        description="Approximate age in seconds at which a stream's client is asked to open another stream",
     )
     complain_every_s: float = Field(
         default=10.0,

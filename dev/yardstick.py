@@ -25,4 +25,4 @@ def _once() -> float:
 
 
 if __name__ == "__main__":
-    sys.stderr.write(f"test: yardstick {yardstick_s():.2f} CPU s (0.5 is a fast machine, 1.3 a slow one)\n")
+    sys.stderr.write(f"test: the yardstick took {yardstick_s():.2f} CPU s (fast machine: 0.5 s, slow machine: 1.3 s)\n")

@@ -76,7 +76,7 @@ class ProcessorSettings(ServiceSettings):
         default=LEASE_MS,
         ge=1_000,
         le=600_000,
-        description="Duration of a settler's lease on sites in ms; if a settler dies, its sites wait about this long",
+        description="Duration of a settler's lease on sites in ms; if a settler dies, the sites wait about this long",
     )
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
     resettle_after_ms: int = Field(
@@ -91,7 +91,7 @@ class ProcessorSettings(ServiceSettings):
         default=1.0,
         gt=0,
         le=1,
-        description="Share of a settler thread's time without pauses: CPU time / (CPU time + pauses); 1 = no pauses",
+        description="Share of time in which a settler thread works: CPU time / (CPU time + pauses); 1 = no pauses",
     )
     keep_superseded_ms: int = Field(
         default=360_000, ge=0, description="Milliseconds for which replaced rows remain readable"

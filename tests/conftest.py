@@ -39,8 +39,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name a parameter of type bytes by its length.
 
-    The bytes may contain the time of day (gzip). If pytest made the name from the bytes, the name would differ between
-    workers.
+    Bytes in gzip format may contain the time at which they were compressed. If pytest made the name from the bytes, the
+    name would differ between workers.
     """
     return f"{argname}_of_{len(val)}" if isinstance(val, bytes) else None
 

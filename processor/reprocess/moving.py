@@ -236,7 +236,9 @@ class Moving:
         self._mark(page, site, again | (self._disturbed(page, rebuilt) - disturbed))
         entry = self._entry(rebuilt.site_day)
         if entry.generation != wanted(rebuilt, page.work).generation:
-            raise StaleGeneration(f"{rebuilt.site_day} was settled again before the move was stored; read it again")
+            raise StaleGeneration(
+                f"{rebuilt.site_day} was settled again before the publication or rollback was stored; read it again"
+            )
         self._reprocessings.put(page.reprocessing.id, [replace(rebuilt, sequence=entry.sequence)])
         if intents:
             self._stores.dirty.clear(DirtySiteDay(rebuilt.site_day, tuple(map(range_of, intents))))

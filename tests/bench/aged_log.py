@@ -65,9 +65,9 @@ def age(source_url: str, target_url: str, minutes: int) -> int:
 
 
 def _hits(stores: Stores, number: int) -> pl.DataFrame:
-    """Return a partition's hits by collect time.
+    """Return a partition's hits, sorted by collect time.
 
-    Late hits are left out. Orders are left out because they need claims.
+    Late hits are left out. Orders are left out, because a copied order would also need a claim in the store.
     """
     partition = PartitionId(stores.log.log_id(Topic.HITS), number)
     frames = [

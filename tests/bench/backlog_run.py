@@ -45,7 +45,7 @@ def run_backlog(backlog: Backlog) -> Result:
 
 
 def _measured(home: Path, filled: Path, backlog: Backlog, share: float | None) -> Result:
-    """Return the measurements for this value of `settle_cpu_share`. If `share` is None, there is no backlog."""
+    """Return the measurements under `settle_cpu_share` = `share`. If `share` is None, there is no backlog."""
     progress(f"backlog: {'none' if share is None else f'settled with a CPU share of {share}'}")
     shutil.copytree(filled, home / "data")
     settings = (*_SHORTEST_DELAY, f"settle_cpu_share={1.0 if share is None else share}")

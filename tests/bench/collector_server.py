@@ -1,8 +1,9 @@
 """Run the production collector for a measurement, on a real port. The collector's log discards records.
 
-Each line on stdin is a command. The process answers with a JSON line on stdout. `mark` returns the counters so far.
-`keep DIR` writes the sampled records to DIR. `renew` starts a new collector and returns the new port. The collector
-that `renew` starts remembers no senders. The end of stdin stops the process.
+Each line on stdin is a command. The process answers with a JSON line on stdout. The
+command `mark` returns the counters so far. The command `keep DIR` writes the sampled records to DIR. The command
+`renew` starts a new collector, which remembers no senders, and returns the new port. The end of stdin stops the
+process.
 """
 
 from __future__ import annotations

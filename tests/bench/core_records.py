@@ -160,9 +160,9 @@ def _visits(random: np.random.Generator, first: int, visits: int, begin: int, is
 
 
 def _first_patterns(random: np.random.Generator, visits: int, is_bot: BoolArray) -> I64Array:
-    """Choose the first pattern of each visit.
+    """Choose for each visit the admitted row that the visit's first hit copies.
 
-    5 % of the patterns are hits of bots, because a shop has fewer crawlers than the log.
+    5 % of the chosen rows are hits of bots, because a shop has fewer crawlers than the log.
     """
     bots, people = np.flatnonzero(is_bot), np.flatnonzero(~is_bot)
     return np.where(random.random(visits) < BOTS, random.choice(bots, visits), random.choice(people, visits))

@@ -33,8 +33,8 @@ OUTCOME_TIMEOUT_S = 60.0
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-# Number of batches that a collector under load admits together. The collector writes a single log record per partition,
-# with the partition's hits from all these batches.
+# Number of batches that a collector under load admits together. The collector writes one log record per
+# partition for all batches that it admits together.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250
 

@@ -1,6 +1,6 @@
-"""Fill a store with many sites and keys, with awaited site-days and with dirty site-days.
+"""Fill a store with many sites, keys, dirty site-days, and site-days that wait until their day closes (awaited).
 
-An awaited site-day waits until its day closes. Records, dirty marks, awaited site-days, ledger entries and positions
+Records, dirty marks, awaited site-days, ledger entries and positions
 are written through the product's interfaces (ports). Sites and keys are written directly to the tables, because the
 directory port needs a durable write for each site. `bulk_is_like_ports` checks that the direct writes store the same
 rows as the directory port.
@@ -49,21 +49,18 @@ _EPOCH: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class ManySites:
-    """Sizes for a store with many sites.
-
-    Attributes:
-        sites: number of sites. Each site has a site-day that waits for its day to close.
-        dirty: number of dirty site-days, all on DAY, each of a different site.
-        hits: number of hits on each dirty site-day, at random times.
-        sites_of_merchant: number of sites per merchant; each merchant has a server key.
-        record_hits: number of hits in a record, whichever sites they belong to.
-    """
+    """Sizes for a store with many sites."""
 
     sites: int
+    """Number of sites. Each site has a site-day that waits for its day to close."""
     dirty: int
+    """Number of dirty site-days, all on DAY, each of a different site."""
     hits: int = 5
+    """Number of hits on each dirty site-day, at random times."""
     sites_of_merchant: int = 4
+    """Number of sites per merchant. Each merchant has a server key."""
     record_hits: int = 5_000
+    """Number of hits in a record. The hits may belong to several sites."""
 
 
 def site_name(number: int, sites_of_merchant: int = 4) -> str:
@@ -151,7 +148,7 @@ def _rows_of(file: Path) -> list[tuple[object, ...]]:
 
 
 def fill_days(stores: Stores, clock: Clock, size: ManySites, open_day: int) -> Mapping[PartitionId, PartitionProgress]:
-    """Write dirty site-days and their raw records, awaited site-days, and ledger entries.
+    """Write raw records, ledger entries, dirty site-days, and site-days that wait until their day closes.
 
     All writes go through the ports.
 

@@ -95,7 +95,7 @@ class Part:
         return {"site_days": found, "question_ms": spread_ms(seconds)}
 
     def close_day(self) -> Answer:
-        """Measure how long a settler takes to find site-days to settle, before and after the awaited day closes."""
+        """Measure how long a settler takes to find site-days to settle, before and after a day closes."""
         take, limit = self.stores.dirty.take, SettlePace().take_site_days
         before: list[float] = []
         after: list[float] = []
@@ -114,7 +114,7 @@ class Part:
     def list_dirty(self) -> Answer:
         """Take the first dirty site-days from each half of the buckets, as two settlers do.
 
-        After both halves, take the first dirty site-days from all buckets.
+        Then take the first dirty site-days from all buckets together.
         """
         closed = closed_before(self.stores)
         found = 0

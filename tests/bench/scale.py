@@ -12,97 +12,99 @@ from tests.bench.refused_run import CLIENTS
 
 @dataclass(frozen=True)
 class Core:
-    """Sizes for a run of the processor's core.
-
-    Attributes:
-        open_visits: visits that are open during the measurement.
-        before_min: minutes of log time before the measurement, which bring the state to its usual size.
-        measured_min: minutes of log time that are measured.
-        floor: hits per second and core that a run must reach. Below this floor, `ok` is false.
-        window_hits: number of hits in each window of records.
-    """
+    """Sizes for a run of the processor's core."""
 
     open_visits: int
+    """Number of visits that are open during the measurement."""
     before_min: int
+    """Minutes of log time before the measurement, in which the state grows to its usual size."""
     measured_min: int
+    """Minutes of log time that are measured."""
     floor: float
+    """Hits per second and core that a run must reach. Below the floor, `ok` is false."""
     window_hits: int = 50_000
+    """Number of hits in each window of records."""
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """Sizes for the measurement of live traffic beside a backlog.
-
-    Attributes:
-        rate: hits per second that `hitmesh load` sends.
-        load_s: seconds of load.
-        days: number of days in the backlog for each of 16 sites.
-        hits: hits per site-day.
-        shares: the values of `settle_cpu_share` to measure. None means a measurement without a backlog.
-    """
+    """Sizes for the measurement of live traffic beside a backlog."""
 
     rate: int
+    """Hits per second that `hitmesh load` sends."""
     load_s: int
+    """Seconds of load."""
     days: int
+    """Number of days in the backlog of each of 16 sites."""
     hits: int
+    """Number of hits per site-day."""
     shares: tuple[float | None, ...]
+    """The values of `settle_cpu_share` to measure. None means a measurement without a backlog."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes for all parts.
-
-    Attributes:
-        warm_up_s, collector_s: seconds of load on the collector, before and during the measurement. refused_s: seconds
-        for each pair of a kind of refused bytes and a kind of sender. refused_clients: concurrent clients that send
-        refused bytes. Each client sends at least one message. collector_batches: distinct batches of 100 hits, which
-        are sent repeatedly. A stream remembers fewer batches than `collector_batches`. core, core_many: sizes for the
-        processor's core, with the open visits of a large shop and with many more. pages, texts_per_hour: distinct pages
-        on a site, and the limit on distinct texts per hour. one_visitor_hits, kept_of_visitor: hits with a single
-        visitor id, and the limit on kept hits. Hits beyond the
-            limit wait for settlement.
-        big_hits: hits on the settled day.
-        huge_hits, huge_range_hits: hits on the day that is settled in ranges of visitors, and hits in each range.
-        backlog: live traffic while a backlog of history settles.
-        series_days, series_hits: days in the reported site's series, and hits per day.
-        shared_days, shared_hits: days per site, and hits per site-day. Two settlers share 16 sites.
-        many_sites, many_dirty, many_settled: numbers of sites in a store, of dirty site-days, and of site-days to
-            settle.
-        settlements, calls: how often the day is settled, and how often each question is asked.
-        dear_questions: concurrent expensive questions before a small question.
-        rates: hits per second that are offered to the mesh, in ascending order. The trials end when a rate is not
-            sustained.
-        trial_s, mesh_s: seconds for each trial of a rate, and for the final run at the sustained rate.
-    """
+    """Sizes for all parts."""
 
     warm_up_s: float
+    """Seconds of load on the collector before the measurement."""
     collector_s: float
+    """Seconds of load on the collector during the measurement."""
     refused_s: float
+    """Seconds for each combination of a kind of refused bytes and a kind of sender."""
     refused_clients: int
+    """Number of concurrent clients that send refused bytes. Each client sends at least one message."""
     collector_batches: int
+    """Number of distinct batches of 100 hits, which are sent repeatedly.
+
+    A stream remembers fewer batches than `collector_batches`.
+    """
     core: Core
+    """Sizes for the processor's core with the open visits of a large shop."""
     core_many: Core
+    """Sizes for the processor's core with many more open visits."""
     pages: int
+    """Number of distinct pages on a site."""
     texts_per_hour: int
+    """Maximum number of distinct texts per hour."""
     one_visitor_hits: int
+    """Number of hits with a single visitor id."""
     kept_of_visitor: int
+    """Maximum number of kept hits of a visitor. Hits beyond the maximum wait for settlement."""
     big_hits: int
+    """Number of hits on the settled day."""
     huge_hits: int
+    """Number of hits on the day that is settled in ranges of visitors."""
     huge_range_hits: int
+    """Number of hits in each range of visitors."""
     backlog: Backlog
+    """Sizes for live traffic while a backlog of history settles."""
     series_days: int
+    """Number of days in the series of the reported site."""
     series_hits: int
+    """Number of hits per day in the series of the reported site."""
     shared_days: int
+    """Number of days for each of the 16 sites that two settlers share."""
     shared_hits: int
+    """Number of hits per site-day on the sites that two settlers share."""
     many_sites: int
+    """Number of sites in a store with many sites."""
     many_dirty: int
+    """Number of dirty site-days in a store with many sites."""
     many_settled: int
+    """Number of site-days to settle in a store with many sites."""
     settlements: int
+    """Number of times that the day is settled."""
     calls: int
+    """Number of times that each question is asked."""
     dear_questions: int
+    """Number of concurrent expensive questions before a small question."""
     rates: tuple[int, ...]
+    """Hits per second to send to the mesh, in ascending order. A rate that is not sustained ends the trials."""
     trial_s: int
+    """Seconds for each trial of a rate."""
     mesh_s: int
+    """Seconds for the final run at the sustained rate."""
 
 
 # After 107 minutes of log time, entries of all kinds have begun to expire, so the size of the state is stable. A run

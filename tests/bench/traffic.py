@@ -140,7 +140,7 @@ def _fill_order(order: hit_pb2.Order, number: int) -> None:
 
 
 def _as_copy(hit: hit_pb2.Hit, view: RefHit, copy: int, day: int) -> hit_pb2.Hit:
-    """Change the hit in place into its copy number `copy` on the given day."""
+    """Change the hit in place: set the ids and times of copy number `copy` on the given day."""
     at_ms = day * DAY_MS + (view.event_time + copy * _SHIFT_MS) % DAY_MS
     hit.hit_id = f"{(day - DAY) * 1_000 + copy:06d}{view.hit_id}"
     # The same visitor ids are used again after seven days.

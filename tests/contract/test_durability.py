@@ -20,7 +20,7 @@ from tests.contract.test_embedded_store import REPOSITORY, opened
 
 
 def run_until_killed(home: Path, lines: int) -> list[list[str]]:
-    """Start a writer, kill the process after `lines` lines, and return all its lines, split into words."""
+    """Start a writer, kill it after `lines` lines, and return all printed lines, split into words."""
     writer = subprocess.Popen(
         [sys.executable, "-m", "tests.contract.doomed_writer", str(home)],
         cwd=REPOSITORY,

@@ -29,8 +29,8 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0"
 def write_log(path: Path) -> Path:
     """Write an access log of a week.
 
-    Some visitors in the log return after exactly 30 minutes. A visit continues after this pause, but ends after a
-    longer pause.
+    Some visitors in the log return after exactly 30 minutes. A visit continues after a pause of 30 minutes,
+    but ends after a longer pause.
     """
     dice = Random(5)
     visitors = [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=dice.randrange(6 * 86_400)) for _ in range(400)]

@@ -32,7 +32,7 @@ VISIBLE_S = 10.0
 SLACK_MS = 4 * MINUTE
 """Maximum time from the first hit to the last comparison.
 
-Hits that would become late or history within that time are omitted.
+Hits whose age would exceed the visit gap or the allowed lateness within that time are omitted.
 """
 ENOUGH_HITS = 1_000
 # The shop's file has no user agents, so the model cannot tell which hits the mesh classifies as bots.
@@ -65,7 +65,7 @@ def around(first_ms: int, last_ms: int) -> tuple[date, date]:
 def shifted(hits: Sequence[RefHit], site: str, now: int) -> list[RefHit]:
     """Shift the hits in time, so that the last hit is at `now`.
 
-    Omit hits that would become late or history during the test.
+    Omit hits whose age would exceed the visit gap or the allowed lateness during the test.
     """
     by = now - max(hit.event_time for hit in hits)
     moved = [replace(hit, site=site, event_time=hit.event_time + by) for hit in hits]

@@ -98,7 +98,7 @@ def under_load(mesh: Mesh) -> Iterator[None]:
 
 
 def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ...]:
-    """Return the command that queries a report of DAY. If `version` is given, the report is at this data version."""
+    """Return the command that queries a report of DAY. If `version` is given, the report has data version `version`."""
     return (
         *("query", "--site", site, "--metrics", ",".join(metrics), "--since", DAY, "--until", DAY),
         *("--tz", "UTC", "--include-excluded", "--grain", "none", "-o", "json"),
@@ -107,7 +107,7 @@ def query(site: str, metrics: Sequence[str], version: str = "") -> tuple[str, ..
 
 
 def answer(mesh: Mesh, version: str = "") -> dict[str, Any]:
-    """Return the report of METRICS on DAY. If `version` is given, the report is at this data version."""
+    """Return the report of METRICS on DAY. If `version` is given, the report has data version `version`."""
     found: dict[str, Any] = one_json_line(mesh.cli(*query(SITE, METRICS, version)))
     return found
 
@@ -142,7 +142,7 @@ def a_late_view(mesh: Mesh, folder: Path, visitor: int) -> None:
 def more(known: tuple[int, ...], late: int) -> tuple[int, ...]:
     """Return the numbers after `late` further views, each of a new visitor.
 
-    `known` has the numbers without these views.
+    `known` has the numbers before the further views.
     """
     return (known[0] + late, known[1] + late, known[2])
 

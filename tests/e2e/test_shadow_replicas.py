@@ -92,7 +92,7 @@ def send_views(senders: Senders, stem: str) -> None:
 
 
 def await_visits(mesh: Mesh, expected: int) -> None:
-    """Wait until each site has this many visits, on both serving paths."""
+    """Wait until each site has `expected` visits, on both serving paths."""
     for site in SITES:
         for dimensions in ((), ("--dimensions", "channel")):
             question = ("--site", short_site_name(site), "--metrics", "visits", "--last", "2d", "--grain", "none")

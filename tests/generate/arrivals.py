@@ -19,10 +19,10 @@ class Plan:
     """The delays between the event times and the arrivals of a file's hits.
 
     Every hit arrives up to `shuffled_ms` after its event time. Each of the fields below is a share of all hits, from 0
-    to 1. The share `delayed` arrives up to 50 minutes after its event time, which is on time. The share `far_delayed`
-    arrives up to 48 hours after its event time, as late or history hits. The share `resent` arrives again after 3
-    seconds to 60 minutes, while the stream still finds copies. The share `far_resent` arrives again after 91 minutes to
-    20 hours.
+    to 1. The share `delayed` arrives up to 50 minutes after its event time, which is on time. Hits of the share
+    `far_delayed` arrive up to 48 hours after their event time, and may be late or arrive after their day has closed.
+    The share `resent` arrives again after 3 seconds to 60 minutes, while the stream still finds copies. The share
+    `far_resent` arrives again after 91 minutes to 20 hours.
     """
 
     name: str

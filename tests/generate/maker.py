@@ -41,7 +41,7 @@ class HitMaker:
     def hit(self, shop: Shop, visitor: str, at: Moment, base_ms: int, client: Client, origin: Origin) -> RefHit:
         """Return the complete hit for a moment of a visitor.
 
-        If the hit's type cannot have a part of the origin, the hit omits this part.
+        The hit has only those parts of the origin (referrer and campaign) that the hit's type can have.
         """
         hit_id = at.hit_id or f"{self.prefix}{next(self.numbers):07d}"
         client = BOTS[0] if at.bot else client

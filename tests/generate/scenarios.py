@@ -41,7 +41,7 @@ class Scenario:
 
 
 def every(step_ms: int, count: int, start_ms: int = 0, type: str = "PAGE_VIEW") -> tuple[Moment, ...]:
-    """Return `count` moments of the same type, `step_ms` apart."""
+    """Return `count` hits of the same type, one every `step_ms`."""
     return tuple(Moment(start_ms + index * step_ms, type) for index in range(count))
 
 

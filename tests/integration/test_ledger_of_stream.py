@@ -121,7 +121,7 @@ def test_hits_that_wait_are_counted_on_days_that_are_not_listed_too() -> None:
 class SettlesMeanwhile:
     """A store of dirty marks.
 
-    The mesh settles before each read of the marks, when the caller has already read other stores.
+    Just before each read of the marks, the mesh settles. By then, the caller has already read other stores.
     """
 
     def __init__(self, mesh: SmallMesh) -> None:

@@ -63,7 +63,8 @@ def put_ledger(mesh: Mesh, site: str, *rows: tuple[str, int, str, Count]) -> Non
 def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) -> None:
     """Store the ledger of a day with three accepted hits: a copy and two counted hits.
 
-    The ledger omits `lost` of the two counted hits. If `lost` is not 0, the ledger does not balance.
+    In the stored ledger, the number of counted hits is too low by `lost`. If `lost` is not 0, the ledger does not
+    balance.
     """
     put_ledger(
         mesh,

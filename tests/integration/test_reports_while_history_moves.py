@@ -64,7 +64,7 @@ def by_day() -> Question:
 
 
 def answer_at(reporter: Faulty, site: Site, version: str = "") -> Answer:
-    """Answer the question about every day. If `version` is given, the answer is at this data version."""
+    """Answer the question about every day. If `version` is given, the answer has data version `version`."""
     pin = pin_in(version, (site,), site.name) if version else None
     return answer(reporter.backend, by_day(), (site,), site.currency, (), pin)
 

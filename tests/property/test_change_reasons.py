@@ -23,7 +23,7 @@ from tests.support.small_mesh import PARTITIONS, SmallMesh
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 LATER = MIDNIGHT_MS + 100 * DAY_MS
-"""A log time at which the days of all hits are closed, so that all hits are history."""
+"""A log time at which the days of all hits are closed. Each hit therefore arrives after its day has closed."""
 
 
 def known(each: Rebuilt) -> ChangeReasons:

@@ -29,7 +29,7 @@ from tests.support.small_mesh import PARTITIONS, SmallMesh, differences, expecte
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 LATER = MIDNIGHT_MS + 100 * DAY_MS
-"""A log time at which the days of all hits are closed, so that all hits are history."""
+"""A log time at which the days of all hits are closed. Each hit therefore arrives after its day has closed."""
 
 
 def a_mesh(hits: Sequence[RefHit]) -> SmallMesh:
@@ -42,7 +42,7 @@ def a_mesh(hits: Sequence[RefHit]) -> SmallMesh:
 
 
 def send(mesh: SmallMesh, hits: Sequence[RefHit], dice: Random) -> None:
-    """Send hits in records of random size to random partitions, and stream them."""
+    """Send hits in records of random size to random partitions, and let the stream process the hits."""
     while hits:
         size = dice.randint(1, 20)
         mesh.send(hits[:size], dice.randrange(PARTITIONS), collected_at=LATER - dice.choice((0, 0, DAY_MS)))

@@ -197,7 +197,8 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
 def test_excluded_hits_only_add(store: RowsStore) -> None:
     """Including excluded hits never lowers a number of a report.
 
-    P14 is an equation over excluded and other hits. No report has only excluded hits, so the test checks an inequality.
+    P14 is an equation: the values of excluded hits and of all other hits add up to the value of all hits. No report
+    shows only excluded hits, so the test checks an inequality.
     """
     until = until_of("2015-05-17")
     default = sums(ask(store, a_question("hits,visits,orders", until=until)))

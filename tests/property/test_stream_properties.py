@@ -68,7 +68,7 @@ BEAT_MS = 6 * HOUR  # heartbeats are rare, because the hits of an example may li
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Draw small sets of hits. No two visitors share an order or refund, because the partitions race (P1)."""
+    """Draw hits. No two visitors share an order or refund, because either partition may be processed first (P1)."""
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(
@@ -100,7 +100,7 @@ class Stream(LiveMesh):
     """A mesh to which hits are appended without a collector. Leaving the context removes its files.
 
     Args:
-        policy: visit policy of all sites. `self.policy` combines this policy with the version of the logic.
+        policy: visit policy of all sites. `self.policy` combines the visit policy with `logic`.
         url: store URL, in which HOME stands for a temporary directory.
         limits: limits for the runners.
         logic: version of the logic.
@@ -382,7 +382,7 @@ def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit]
 def check_complete(mesh: Stream, name: str) -> None:
     """Check that a live answer contains every committed hit (P15).
 
-    The check reads the stores in the reporter's order: progress, then pending and awaited days, then rows.
+    The check reads the stores in the reporter's order: progress, then the days that wait for settlement, then rows.
     """
     stores = mesh.stores
     progress = stores.progress.progress(Topic.HITS)

@@ -108,7 +108,7 @@ def test_every_civil_day_of_every_zone_in_use_begins_on_a_cell(every: int) -> No
 def test_no_zone_changes_its_offset_twice_within_two_days_since_1969() -> None:
     """`hitmesh.model.zones` reads a zone's offset once a day.
 
-    If no zone changes its offset twice within two days, `hitmesh.model.zones` misses no change.
+    Two changes of a zone's offset must be more than two days apart, so that `hitmesh.model.zones` finds both changes.
     """
     for zone in sorted(zone_names()):
         changes = offset_changes_s(zone)

@@ -48,7 +48,7 @@ def wild_hits(dice: Random, visitors: int) -> list[RefHit]:
 
 
 def _with_twins(hit: RefHit, dice: Random) -> RefHit:
-    # A copy must equal its original, because the order of arrival decides which of them counts.
+    # A copy must equal its original, because the order of arrival decides which of the two counts.
     hit_id = dice.choice(IDS) if hit.type == "IDENTIFY" else hit.hit_id
     return replace(with_twins(hit, dice, (*TEXTS, "refund_id", "order_id")), hit_id=hit_id)
 

@@ -1,8 +1,8 @@
 """The folding of texts in the stream (rule S10), hit by hit.
 
 The limit applies per site, partition and hour of log time. No text is folded while the arrived hits are too few to
-exceed the limit. Once more hits have arrived, the first distinct texts in log order are kept, up to the limit. All
-other texts are folded.
+exceed the limit. When further hits arrive, the stream keeps their first distinct texts in log order, up to the limit.
+All other texts are folded: reports show `(other)` instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category
 def folded(hits: Iterable[RefHit], limit: int) -> list[RefHit]:
     """Return the hits in log order, with a MARK before each text beyond the limit.
 
-    `hits` must not include history hits.
+    `hits` must not include hits that arrived after their day had closed.
     """
     weights: dict[object, int] = defaultdict(int)
     kept_texts: dict[object, set[str]] = defaultdict(set)

@@ -143,7 +143,7 @@ DIMENSIONS = (
 def shown(dimension: str, entry: Entry) -> str:
     """Return the value of the dimension as reports show it.
 
-    If the source is missing, reports show `(direct)`. If another dimension is missing, reports show `(not set)` (§9).
+    If the source is missing, reports show `(direct)`. For any other missing dimension, reports show `(not set)` (§9).
     """
     if dimension not in DIMENSIONS:
         raise ValueError(f"dimension {dimension!r} is none of {', '.join(DIMENSIONS)}")

@@ -35,7 +35,7 @@ SiteDay = tuple[str, int]
 
 @dataclass
 class Streamed(Settled):
-    """The result of the stream.
+    """The hits and visits as the stream counts them before settlement.
 
     Hits in `pending` do not count yet. Hits in `late` and `waiting` count outside visits.
     """
@@ -91,7 +91,7 @@ def _as_logged(hit: RefHit) -> RefHit:
 
 
 def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
-    """Return the copies that the stream recognises among hits that are not history, in log order (D1, D2).
+    """Return the copies that the stream recognises among hits of open days, in log order (D1, D2).
 
     A hit is a copy of an earlier hit in log order under three conditions. The copy and the earlier hit have the same
     site, visitor and hit id. The event times differ by at most two hours. The log times differ by at most 90 minutes.
@@ -114,10 +114,10 @@ def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
 def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor: int) -> list[RefHit]:
     """Return the hits that belong to no visit until settlement (S9).
 
-    `known` must be in log order, without history hits. Only hits that form visits can wait: hits that are on time, no
-    copies and not offline. A hit waits if two conditions hold. First, an earlier record contains a visit-forming hit of
-    the same timeline, with the same or a later event time. Second, the earlier records in the epochs of the last 90
-    minutes contain at least `kept_of_visitor` hits of the visitor.
+    `known` must be in log order, without hits that arrived after their day had closed. Only visit-forming hits can
+    wait: all on-time hits except copies and offline hits. A hit waits if two conditions hold. An earlier record
+    contains a visit-forming hit of the same timeline, with the same or a later event time. The earlier records in the
+    epochs of the last 90 minutes contain at least `kept_of_visitor` hits of the visitor.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}

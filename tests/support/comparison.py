@@ -38,7 +38,7 @@ class Question:
 
 
 class Model:
-    """The answers of the reference model for some hits. All hits are history, and therefore late.
+    """The answers of the reference model for some hits. All hits arrive after their day has closed, and are late.
 
     If `counted` is given, the model answers from `counted` instead of settling the hits.
     """

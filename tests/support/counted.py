@@ -1,6 +1,6 @@
 """Wait until all hits in the log are counted: committed, flushed and visible in answers.
 
-No history hit may still wait for settlement.
+No site-day may still wait for settlement.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ def is_committed(stores: Stores, ends: Ends) -> bool:
 
 
 def is_counted(stores: Stores, ends: Ends) -> bool:
-    """Return whether all records before the given offsets are committed, flushed and in answers, and no day is dirty.
+    """Return whether all records are committed, flushed and visible in answers, and no day is dirty.
 
-    If a server is unavailable, for example after a kill, the function returns False.
+    The function checks only the records before the offsets `ends`. If a server is unavailable, for example after a
+    kill, the function returns False.
     """
     try:
         flushed = stores.series.flushed()

@@ -46,7 +46,7 @@ def ask(at: Address, method: str, path: str, body: bytes | Iterator[bytes] | Non
 
 
 def spoken(at: Address, request: bytes) -> bytes:
-    """Send the bytes to Envoy, and return all bytes that it answers until it closes the connection."""
+    """Send the bytes to Envoy, and return Envoy's whole answer. The answer ends when Envoy closes the connection."""
     with socket.create_connection((at.host, at.port), timeout=20) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65_536), b""))

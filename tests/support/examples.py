@@ -11,9 +11,9 @@ from hypothesis import settings
 
 TIMES = float(os.environ.get("EXAMPLES") or 1)
 FEWEST = 2
-"""The first example of Hypothesis is the simplest, which shows little.
+"""Minimum number of examples of a property.
 
-Every property therefore needs at least two examples.
+Hypothesis tries the simplest example first, and the simplest example rarely finds a fault.
 """
 
 

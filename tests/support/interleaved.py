@@ -32,8 +32,8 @@ class Process:
 
     Args:
         name: name of the process.
-        work: takes the process, and returns the function that the process repeats. The repeated function must use the
-            process's views of ports.
+        work: takes the process, and returns the function that the process repeats. The repeated function must call
+            ports through `view` or `views`.
     """
 
     def __init__(self, name: str, work: Callable[[Process], Callable[[], object]]) -> None:
@@ -68,11 +68,11 @@ class Process:
         self._thread.join()
 
     def view(self, port: T) -> T:
-        """Return a view of the port that lets the process pause before each call."""
+        """Return a wrapper of the port in which the process pauses before each call."""
         return cast("T", _Paused(port, self))
 
     def views(self, stores: T) -> T:
-        """Return a copy of `stores` whose ports let the process pause before each call."""
+        """Return a copy of `stores` in which each port is wrapped by `view`."""
         ports = {port.name: self.view(getattr(stores, port.name)) for port in fields(cast("Any", stores))}
         return type(stores)(**ports)
 

@@ -46,7 +46,7 @@ _MEASURES = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 
 
 def key_of(hit: RefHit) -> _Key:
-    """Return a key of the hit. Only copies with equal content have the same key."""
+    """Return a key that identifies the hit. Only copies with equal content have the same key."""
     return hit.site, hit.hit_id, hit.event_time, hit.type, hit.page_path
 
 
@@ -211,7 +211,7 @@ def _not_zero(sums: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]
 
 
 def _check_ledger(stores: Stores, site: str) -> None:
-    """Check that the ledger that GetLedger returns for the site balances."""
+    """Check that the site's ledger balances in the answer of GetLedger."""
     generations = stores.generations
     found = site_ledger(
         stores.ledger.read(site),

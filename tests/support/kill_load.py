@@ -29,7 +29,7 @@ SITES = tuple(shop.site for shop in SHOPS)
 SLACK_MS = 10 * MINUTE
 """Maximum time from the first hit to the last comparison of a test.
 
-No generated visit ends within this time.
+The generator leaves out visits that would end between the first hit and the last comparison.
 """
 BATCH_HITS = 40
 HISTORY_MS = 5 * DAY

@@ -38,18 +38,19 @@ class Killed(BaseException):
 
 @dataclass
 class Fuse:
-    """A countdown that raises an error once, when it ends. Each write counts twice: before and after it takes effect.
+    """A countdown of writes that raises an error once, at its end.
 
-    Attributes:
-        chances: number of counts left before the failure. error: creates the exception to raise. only: names of the
-        write methods that count. If `only` is empty, all write methods count. blown: "before" or "after" with the name
-        of the write that failed. Before the failure, `blown` is empty.
+    Each write counts twice: before and after the write takes effect.
     """
 
     chances: int
+    """Number of counts that are left before the failure."""
     error: Callable[[], BaseException] = Killed
+    """Function that creates the exception to raise."""
     only: frozenset[str] = frozenset()
+    """Names of the write methods that count. If `only` is empty, all write methods count."""
     blown: str = ""
+    """"before" or "after" with the name of the write that failed. Before the failure, `blown` is empty."""
     passed: list[str] = field(default_factory=list)
 
     def pass_by(self, place: str) -> None:
@@ -64,7 +65,7 @@ class Fuse:
 
 
 class _Fused:
-    """A port whose write methods count down a fuse."""
+    """A port that calls `fuse.pass_by` before and after each write."""
 
     def __init__(self, port: Any, fuse: Fuse) -> None:
         self._port = port
@@ -85,7 +86,7 @@ class _Fused:
 
 
 def fused(stores: StreamStores, fuse: Fuse) -> StreamStores:
-    """Return the stores with ports whose write methods count down the fuse."""
+    """Return the stores with ports that call `fuse.pass_by` before and after each write."""
     ports: dict[str, Any] = {field.name: getattr(stores, field.name) for field in fields(stores)}
     guarded: dict[str, Any] = {
         name: port if callable(port) or isinstance(port, bool) else _Fused(port, fuse) for name, port in ports.items()

@@ -53,11 +53,11 @@ BATCH_HITS = 400
 BEAT_MS = MINUTE
 IDLE_BEAT_MS = 10 * MINUTE
 RECORD_HITS = 1_500
-"""Each partition's record is written after at most this number of hits in all partitions together."""
+"""Maximum number of hits, over all partitions, that wait until the records are written."""
 RECORD_MS = 8 * MINUTE
-"""Each partition's record is written after at most this time.
+"""Maximum time for which hits wait until the records are written.
 
-The time is so short that a hit with a delay of 50 minutes is still on time.
+The maximum is so low that a hit with a delay of 50 minutes is still on time.
 """
 CLOSES_AFTER_MS = 51 * HOUR
 """Time from a hit until its day is certainly closed.
@@ -150,7 +150,7 @@ class LiveMesh:
         return Runner(streamed, self.clock, _PACE, home=self._home, limits=self.limits, logic=self.logic)
 
     def replay(self, sent: Iterable[Arrival]) -> None:
-        """Send the hits in the order of arrival, and stream the log after each group of records."""
+        """Send the hits in the order of arrival, and let the stream process each group of records."""
         for part in in_slices(sent, RECORD_HITS, RECORD_MS):
             self.advance_to(part[-1].at_ms, BEAT_MS)
             self.send(part)
@@ -233,7 +233,7 @@ class LiveMesh:
     def advance_to(self, instant: int, beat_ms: int = IDLE_BEAT_MS) -> None:
         """Advance the clock to an instant.
 
-        A heartbeat is appended every `beat_ms` until the clock reaches this instant.
+        Until the clock reaches the instant, a heartbeat is appended every `beat_ms`.
         """
         while self.clock.now() + beat_ms < instant:
             self.clock.advance(beat_ms)
@@ -241,13 +241,13 @@ class LiveMesh:
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Advance the clock without hits, so that all partitions have the same log time, and stream the log."""
+        """Advance the clock without hits, so that all partitions have the same log time. Process the log."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()
 
     def step(self) -> None:
-        """Stream the whole log."""
+        """Let the stream process the whole log."""
         while self.runner.step(0.0):
             pass
 

@@ -195,7 +195,7 @@ def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
 
 
 def expected_classes(streamed: Streamed) -> Counter[tuple[int, str]]:
-    """Return the numbers of hits that the reference gives, by event day and class, in the form of `classes_by_day`."""
+    """Return the reference's number of hits for each event day and class, keyed as in `classes_by_day`."""
     found: Counter[tuple[int, str]] = Counter()
     by_class = {
         LedgerClass.COUNTED: [hit for hit in streamed.counted if not hit.excluded],

@@ -167,7 +167,7 @@ class Mesh:
 
     @property
     def on_servers(self) -> Servers | None:
-        """The servers and names of a mesh on real servers, or None if the mesh stores its data in files."""
+        """The servers' addresses and the name of the mesh there, or None if the mesh stores its data in files."""
         note = self.home / "data" / "backend.json"
         noted = json.loads(note.read_text()) if note.exists() else {}
         return replace(servers.running(), name=noted["mesh"]) if noted.get("backend") == "stack" else None
@@ -288,7 +288,7 @@ class Mesh:
         return self.envoy_stat("hitmesh.acknowledged_hits")
 
     def wait_acknowledged(self, expected: int) -> None:
-        """Block until Envoy has counted this many hits. Envoy counts the hits of a call when the call ends."""
+        """Block until Envoy has counted `expected` hits. Envoy counts the hits of a call when the call ends."""
         eventually(
             lambda: self.acknowledged_hits() >= expected,
             f"Envoy counts {expected} acknowledged hits (now {self.acknowledged_hits()})",

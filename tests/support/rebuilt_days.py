@@ -1,4 +1,4 @@
-"""Build reprocessings, and site-days that they have recomputed."""
+"""Build reprocessings, and site-days that a reprocessing has recomputed."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LAST_CLOSED = "2015-05-16"
 
 
 def settle(mesh: Mesh, site: str, day: int, hits: int) -> None:
-    """Publish a site-day with this number of accepted hits."""
+    """Publish a site-day with `hits` accepted hits."""
     publish_day(mesh.stores.generations, SiteDay(site, day), NOW, a_ledger(hits))
 
 

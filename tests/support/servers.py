@@ -1,8 +1,8 @@
 """Real Kafka, Cassandra and Druid for tests. The servers are started once, and each test may get a separate mesh.
 
 If HITMESH_TEST_SERVERS contains the store URL of existing servers, the tests use these servers. If HITMESH_TEST_SERVERS
-is not set, `hitmesh stack` starts servers. Their home is HITMESH_TEST_STACK_HOME, by default a directory in the
-repository. The next run of the tests uses the same home.
+is not set, `hitmesh stack` starts servers. The servers' home is HITMESH_TEST_STACK_HOME, by default a directory in
+the repository. The next run of the tests uses the same home.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 VARIABLE: Final = "HITMESH_TEST_SERVERS"
 HOME: Final = Path(os.environ.get("HITMESH_TEST_STACK_HOME") or Path(__file__).parents[2] / ".stack")
 # A progress mark counts only after it has been visible for this time in both data sources. The tests of Druid show why
-# this time is needed.
+# the margin is needed.
 MARK_MARGIN_MS: Final = 300
 OPTIONS: Final = SchemaOptions(hits_partitions=4, rollups_partitions=2)
 # Number of meshes that are made in advance, without and with Druid's data sources. Druid takes 4 s to start reading,
@@ -69,7 +69,8 @@ def a_name() -> str:
 class Meshes:
     """A pool of meshes.
 
-    Meshes are created in advance and removed in the background, because servers take long for both. Keyspaces are
+    Meshes are created in advance and removed in the background, because servers need seconds for creating or
+    removing a mesh. Keyspaces are
     emptied and used again, because creating or dropping their tables takes seconds.
     """
 
@@ -78,7 +79,8 @@ class Meshes:
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="meshes")
         self._cassandra = CassandraSession(running(), in_keyspace=False)
         assert not self._cassandra.run("SELECT peer FROM system.peers"), "only a single node counts all writes"
-        self._writes: dict[tuple[str, str], int] = {}  # by keyspace and table, when the table was emptied last
+        # The number of writes to each table when the table was last emptied.
+        self._writes: dict[tuple[str, str], int] = {}
         self._keyspaces: SimpleQueue[Future[str]] = SimpleQueue()
         self._made: list[str] = []
         self._ahead: deque[Future[Servers]] = deque()
@@ -140,7 +142,7 @@ class Meshes:
             return keyspace
 
     def _emptied(self, keyspace: str) -> str:
-        """Empty every table that was written since this method emptied the table last. Return the keyspace.
+        """Empty every table that was written after it was last emptied. Return the keyspace.
 
         A table without rows is emptied too, because its tombstones would hide rows with older write timestamps.
         """

@@ -140,8 +140,8 @@ class Cluster:
         The processor has small windows, flushes at once and saves often.
 
         Args:
-            name: name of its directory.
-            node: name of its node, by default `name`.
+            name: name of the processor's directory.
+            node: node name of the processor, by default `name`.
         """
         settings = {"STORE": self.store_url, "LISTEN": f"{tcp_ports.HOST}:0", "NODE": node or name}
         settings |= {"CACHE": str(self.home / f"kept-by-{name}"), "MAX_HITS": "100", "WINDOW_MS": "0"}
@@ -152,7 +152,7 @@ class Cluster:
         return processor
 
     def a_reporter(self) -> Service:
-        """Return a reporter with open reads, and set `reporter_address`. The reporter is not started yet."""
+        """Return a reporter that is not started yet, and set `reporter_address`. Reads need no key."""
         self.reporter_address = f"{tcp_ports.HOST}:{tcp_ports.any_free(1)[0]}"
         settings = {"STORE": self.store_url, "LISTEN": self.reporter_address, "NODE": "reporter", "OPEN_READS": "true"}
         reporter = Service("reporter", self.home / "reporter", settings)
@@ -173,7 +173,7 @@ class Cluster:
         return sum(progress.next_offset for progress in self.stores.outbox.committed().values())
 
     def wait_counted(self, timeout_s: float = CAUGHT_UP_S) -> None:
-        """Block until all records in the log are committed, flushed and in answers, and no history hit waits."""
+        """Block until all records in the log are committed, flushed and visible, and no day is dirty."""
         wait_counted(self.stores, self.processor.log_tail, timeout_s)
 
     def stop(self) -> None:

@@ -52,7 +52,7 @@ from tests.support.unions import union_by_group
 
 PARTITIONS = 3
 MAX_PASSES = 40
-"""Settlement always ends within this many passes.
+"""Maximum number of passes that a settlement of all dirty days needs.
 
 More passes are needed only if two days mark each other dirty forever.
 """
@@ -174,7 +174,7 @@ class SmallMesh:
             self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
 
     def stream(self) -> None:
-        """Stream the whole log."""
+        """Let the stream process the whole log."""
         while self.runner.step(0.0):
             pass
 
@@ -186,7 +186,7 @@ class SmallMesh:
         self.heartbeat()
 
     def settle(self) -> None:
-        """Close the days of all hits, stream the whole log, and settle until no site-day is dirty."""
+        """Close the days of all hits, process the whole log, and settle until no site-day is dirty."""
         self.stream()
         self.close_days()
         self.stream()

@@ -53,12 +53,12 @@ def frame(source: RowSource, *rows: Mapping[str, object]) -> pl.DataFrame:
 
 
 def write(stores: Stores, *rows: Mapping[str, object]) -> None:
-    """Write rows of hits, and block until answers contain them."""
+    """Write rows of hits, and block until answers contain the rows."""
     write_both(stores, frame(RowSource.TRAFFIC, *rows), frame(RowSource.VISITS))
 
 
 def write_both(stores: Stores, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-    """Write rows of both sources, and block until answers contain them."""
+    """Write rows of both sources, and block until answers contain the rows."""
     stores.sink.write(traffic, visits)
     await_ingested(stores, traffic, visits)
 

@@ -29,7 +29,7 @@ def import_shop(mesh: Mesh, file: Path, site: str = SITE) -> None:
 
 
 def await_visits(mesh: Mesh, expected: int, why: str) -> None:
-    """Wait until the site has this many visits of yesterday and today, on both serving paths."""
+    """Wait until the site has `expected` visits of yesterday and today, on both serving paths."""
     question = ("query", "--site", SITE, "--metrics", "visits", "--last", "2d", "--grain", "none", "-o", "json")
 
     def are_there() -> bool:

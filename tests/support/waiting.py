@@ -25,7 +25,7 @@ def eventually(
     Args:
         probe: tells whether the awaited state is reached.
         goal: text of the awaited state, for the error.
-        timeout_s: duration on a fast machine. The actual time-out is a multiple (tests/support/patience.py).
+        timeout_s: time-out on a fast machine. tests/support/patience.py multiplies the time-out by `PATIENCE`.
         moving: returns a figure that changes as long as there is progress. Every change starts the time-out again.
 
     Raises:

@@ -20,7 +20,7 @@ from tests.support.settled_rows import DAY, frame, traffic, visits
 from tests.support.small_mesh import hit_rows
 
 LOG: Final = PartitionId("hits-1", 0)
-"""A partition of a log that no store contains any more."""
+"""A partition of an earlier log. No store contains the earlier log any more."""
 
 
 def settle_whole_day(stores: Stores, site_day: SiteDay, now: int, offset: int = 0, hits: int = 2) -> None:

@@ -21,19 +21,16 @@ FIXED_SHAPE, AD_HOC = "fixed shape", "ad hoc"
 
 @dataclass
 class Seen:
-    """The answers that were observed in a phase of a test.
-
-    Attributes:
-        answers: for each kind of question, the number of answers per store and the number of errors per reason.
-        states: number of answers per freshness state.
-        max_lag_s: maximum lag of `complete_through`.
-        fell_back: whether `complete_through` ever decreased.
-    """
+    """The answers that were observed in a phase of a test."""
 
     answers: dict[str, Counter[str]] = field(default_factory=lambda: {FIXED_SHAPE: Counter(), AD_HOC: Counter()})
+    """For each kind of question, the number of answers per store and the number of errors per reason."""
     states: Counter[str] = field(default_factory=Counter)
+    """Number of answers per freshness state."""
     max_lag_s: float = 0.0
+    """Maximum lag of `complete_through`."""
     fell_back: bool = False
+    """Whether `complete_through` ever decreased."""
 
     def line(self) -> str:
         """Return the observations as a readable line."""

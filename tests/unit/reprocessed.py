@@ -34,7 +34,7 @@ def logics(mesh: SmallMesh) -> list[int]:
 
 
 def arrive(mesh: SmallMesh, *hits: RefHit) -> None:
-    """Send and stream late hits, without a pass of the settler."""
+    """Send late hits and let the stream process them, without a pass of the settler."""
     mesh.send(hits)
     mesh.heartbeat()
     mesh.stream()

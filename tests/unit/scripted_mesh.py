@@ -117,7 +117,7 @@ class ScriptedMesh(
             yield credit(request.ByteSize())
 
     def take(self, request: pb.StreamHitsRequest) -> int:
-        """Store the batch of a request, and return its number."""
+        """Store the batch of a request, and return the batch's number."""
         with self._lock:
             self.batches.append(request.batch)
             for hit in request.batch.batch.hits:

@@ -13,7 +13,7 @@ SITE, OTHER = "merchants/m/sites/s", "merchants/m/sites/t"
 DAY = 20_000
 MINUTE = 60_000
 MIDNIGHT = DAY * 86_400_000
-# Late enough that every day of these tests is closed, so that new hits are history.
+# Late enough that every day of these tests is closed. New hits therefore arrive after their day has closed.
 NOON = MIDNIGHT + 5 * 86_400_000 + 720 * MINUTE
 TODAY, YESTERDAY, TOMORROW = SiteDay(SITE, DAY), SiteDay(SITE, DAY - 1), SiteDay(SITE, DAY + 1)
 LAST_DAY = 10**6

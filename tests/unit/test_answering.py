@@ -241,7 +241,7 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
     scene.stream(3)
 
     class Waiting:
-        """A store of dirty marks. After a read of the awaited days, a settlement is published and clears the marks."""
+        """A store of dirty marks. After a caller has read the days that wait, a settlement clears the marks."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(scene.stores.dirty, name)

@@ -161,7 +161,7 @@ def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend:
 def test_a_batch_whose_caller_has_left_is_not_admitted(backend: Backend) -> None:
     calls: list[None] = []
 
-    def is_over() -> bool:  # true from the second call on, as if the sender cancelled between the calls
+    def is_over() -> bool:  # False, then True: the sender cancels between two calls
         calls.append(None)
         return len(calls) > 1
 

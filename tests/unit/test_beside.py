@@ -36,7 +36,7 @@ STARTED = StreamTable().started(STREAM, NOON)
 class Looking:
     """A runner that reads the stream table once, to decide whether to stop.
 
-    Another process changes the table just before the read.
+    Just before the runner reads the stream table, another process changes the table.
     """
 
     def __init__(self, change: Callable[[], object] = lambda: None) -> None:

@@ -1,4 +1,4 @@
-"""Test cells, civil days and buckets: vectors Z-a to Z-g, compared with zoneinfo, and the cases close to them."""
+"""Test cells, civil days and buckets: the vectors Z-a to Z-g and similar cases, compared with zoneinfo."""
 
 import datetime as dt
 from zoneinfo import ZoneInfo

@@ -108,7 +108,7 @@ def test_a_site_day_that_is_settled_between_two_pages_is_read_anew(mesh: SmallMe
 
 
 def late_hit(mesh: SmallMesh) -> None:
-    """Send and stream a further hit of the first day."""
+    """Send a further hit of the first day, and let the stream process the hit."""
     mesh.send([a_hit(9)])
     mesh.heartbeat()
     mesh.stream()

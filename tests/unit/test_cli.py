@@ -101,7 +101,7 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         (["query"], "Missing option '--site'"),
         ([*QUERY], "the range is missing"),
         ([*QUERY, "--until", "2015-05-20"], "the range is missing"),
-        ([*QUERY, "--last", "7d", "--since", "today"], "--last excludes --since and --until"),
+        ([*QUERY, "--last", "7d", "--since", "today"], "--last cannot be combined with --since or --until"),
         ([*QUERY, "--since", "20150517"], "is not a date"),
         ([*QUERY, "--since", "2015-02-30"], "is not a date"),
         ([*QUERY, "--last", "7d", "--grain", "minute"], "'minute' is not one of"),

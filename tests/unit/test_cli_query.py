@@ -224,7 +224,9 @@ def test_cut_buckets_are_marked_in_a_table_and_noted_beside_csv(
     assert weeks("-o", "csv") == 0
     captured = capsys.readouterr()
     assert captured.out.encode() == mesh.exports["csv"]
-    assert captured.err == f"buckets shorter than the week, because the range or a clock change cuts them: {WEEKS[0]}\n"
+    assert captured.err == (
+        f"buckets that are shorter than one week, because the range or a clock change cuts them: {WEEKS[0]}\n"
+    )
 
 
 UNSETTLED = {"start": "2026-11-20T00:00:00Z", "end": "2026-11-30T00:00:00Z", "provisional_from": "2026-11-28T00:00:00Z"}

@@ -133,7 +133,7 @@ def test_a_plan_without_settled_days_shows_skipped_stages_and_is_refused(
     assert mesh.stores.reprocessings.all() == []
     assert reprocess(*arguments, "--dry-run") == 69
     captured = capsys.readouterr()
-    assert "from 2015-05-15 to 2015-05-16 is settled, so such a plan is refused" in captured.err
+    assert "from 2015-05-15 to 2015-05-16 is settled, so the plan would be refused" in captured.err
     shown = captured.out
     assert shown.count("skip: no settled site-day") == 4
     assert "skip: no replaced rows" in shown

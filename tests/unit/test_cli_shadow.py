@@ -29,7 +29,7 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesh]:
 
 
 def begun(mesh: Mesh) -> None:
-    """Store the logic that the shadow stream replaces, and let the shadow stream catch up, as the processor would."""
+    """Act as the processor: store the logic that the shadow stream replaces, and let the shadow stream catch up."""
     table = mesh.stores.streams.read()
     assert mesh.stores.streams.replace(table.replacing("v0"))
     shadow = mesh.stores.stream(table.newest, is_shadow=True)

@@ -47,7 +47,8 @@ RESOURCE = re.compile(
     r"\{(?:parent|name|site|site\.name)="
     r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?|(?:reprocessings|rejectedHits)/\*)\}"
 )
-# A path begins with a noun or the name of a resource (`{}`). A collection may follow, and then a colon with a verb.
+# A path begins with a noun or the name of a resource (`{}`). The path may then have the name of a collection. The path
+# may end with a colon and a verb.
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
 VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings

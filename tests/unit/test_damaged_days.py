@@ -23,7 +23,7 @@ def a_mesh_with_a_visit_at_midnight() -> SmallMesh:
 
 
 def damage_carry(mesh: SmallMesh) -> None:
-    """Damage the carry that the current generation of TODAY stores. Later generations are intact."""
+    """Damage the carry (the open visits) of the current generation of TODAY. Later generations are intact."""
     damaged, carry = entry(mesh), mesh.stores.generations.carry
 
     def rotten(site_day: SiteDay) -> bytes | None:
@@ -46,7 +46,7 @@ def damage_series(mesh: SmallMesh) -> None:
 
 
 def open_visits(mesh: SmallMesh) -> int:
-    """Return the number of visits in the carry of TODAY, which must be intact."""
+    """Return the number of open visits that the carry of TODAY contains. The carry must be intact."""
     carry = mesh.stores.generations.carry(TODAY)
     assert carry is not None
     return Carry.from_bytes(carry).open_visits.height

@@ -103,8 +103,8 @@ class OneServer:
         self.queries: list[Mapping[str, Any]] = []
 
     def __call__(self, method: str, path: str, body: Any) -> Answer:
-        # A query that reads only progress marks always reaches the data server. All other queries reach the server only
-        # if `lacks_it` is false.
+        # A query that reads only progress marks always reaches the data server. While `lacks_it`
+        # is true, all other queries get an answer without the server's rows.
         if body["dimensions"] == ["mark"]:
             return 200, orjson.dumps([[f"hits.x/{number}", 7, START] for number in range(2)])
         self.queries.append(body)

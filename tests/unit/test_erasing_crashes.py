@@ -56,7 +56,7 @@ def fails_at(effects: int, *, after: bool) -> bool:
     reprocessor = Reprocessor(SettlerStores(**ports), reprocessings, mesh.clock, small_portions(), marks=8)
     failed = False
     try:
-        for _ in range(PORTIONS):  # after this many portions, the erasure only waits for the settler
+        for _ in range(PORTIONS):  # after PORTIONS portions, the erasure only waits for the settler
             mesh.clock.advance(1_000)
             reprocessor.run_once()
     except Crash:

@@ -22,7 +22,7 @@ from tests.unit.settling import NOON, a_hit
 ERASED_SITES = tuple(f"merchants/m/sites/s{number}" for number in range(3))
 OTHER = "merchants/m/sites/other"
 WAITING = replace(PACE, marks_known_ms=60_000, proof_wait_ms=5_000)
-"""A pace at which waiting for one erasure's marks takes longer than all other stages of all erasures together."""
+"""A pace at which an erasure waits longer for its marks than all other stages of all erasures take together."""
 
 
 def a_mesh(sites: Sequence[str], days: int = 1) -> SmallMesh:

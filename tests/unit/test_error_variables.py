@@ -31,7 +31,7 @@ KINDS = {
 STANDARD = {"field", "reason", "retry_after_s"}
 # Names whose values are fixed texts.
 FIXED = {"cure", "hint", "rule"}
-# Names whose values need no variable: parameters that contain a whole text, and lists of all known names.
+# Names of values that the metadata may omit: whole texts, and lists of all known names.
 WORDS = FIXED | {"complaint", "held", "why", "what", "message", "data", "METRICS", "DIMENSIONS", "READY_FILE"}
 # Three kinds of values are never metadata: texts of drivers and servers, the length limits of such texts, and stored
 # bytes.

@@ -25,7 +25,7 @@ from tests.support.settled_rows import MIDNIGHT, a_question
 
 SITE = "merchants/m/sites/s"
 NOON = MIDNIGHT + 12 * HOUR_MS
-LIMIT = 2 * len(FOLDED_COLUMNS)  # two hits together have at most this number of texts
+LIMIT = 2 * len(FOLDED_COLUMNS)  # the maximum number of texts in two hits
 
 
 def kept(pages: Sequence[str], first_row: int = 0, site: int = 0, skus: Sequence[str] = ()) -> pl.DataFrame:

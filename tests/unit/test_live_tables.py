@@ -40,8 +40,8 @@ def test_index_finds_every_key_and_no_other() -> None:
 
 
 def test_index_distinguishes_keys_that_hash_to_the_same_slot() -> None:
-    # The upper bits of a key choose its slot. All these keys belong to the last slot. The search therefore continues in
-    # the first slot.
+    # The upper bits of a key choose the key's slot. All keys in this test belong to the last slot, so the search
+    # continues in the first slot.
     keys = np.arange(2**64 - 500, 2**64, dtype=np.uint64)
     index = HashIndex()
     index.add(keys, np.arange(500))

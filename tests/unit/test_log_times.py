@@ -106,8 +106,8 @@ def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
 def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, object]:
     """Return the rows and series of a log with bursts of records that are appended long after their collect time.
 
-    A collector cannot append to the log for an hour, so the hits of this collector get a late log time. Compared
-    with the log time, the hits are late. Compared with the collect time, the hits would be on time.
+    A collector cannot append to the log for an hour, so the hits of this collector get a late log time. By
+    their log time, the hits are late. By their collect time, the hits would be on time.
     """
     with LiveMesh("memory:", home, START, [SITE], partitions=1) as mesh:
         scan = KafkaLikeScan(mesh)
@@ -148,7 +148,7 @@ def test_state_made_again_among_old_records_changes_no_number(snapshot: bool, tm
 def test_records_behind_a_later_log_time_are_taken_at_that_time() -> None:
     """A position that another tool committed has no log time.
 
-    If a reader begins at a position without a log time, it begins with log time 0.
+    If a reader begins at a position without a log time, the reader's log time is 0 at first.
     """
     beats = [LoggedRecord(Position("log", partition, 0), START, a_beat(START)) for partition in range(2)]
     first, second = PartitionId("log", 0), PartitionId("log", 1)

@@ -1,4 +1,4 @@
-"""Test that every refused hit counts, and that only a sample keeps its bytes.
+"""Test that every refused hit counts, and that bytes are kept only for a sample of the refused hits.
 
 In the tests, each limit of the sample is three.
 """

@@ -27,7 +27,7 @@ def a_requested_publication() -> SmallMesh:
 
 
 def taken_back(mesh: SmallMesh) -> Reprocessing:
-    """Return the stored reprocessing in its state after the control service has withdrawn the request for work."""
+    """Return the reprocessing as the control service stores it when a caller withdraws the request for work."""
     running = stored(mesh)
     return replace(running, state=State.DIFF_READY, work=None, version=running.version + 1)
 

@@ -1,4 +1,4 @@
-"""Test days after the planned days, if visits on these later days change too.
+"""Test reprocessings that also change visits on days after the planned days.
 
 Planned days and later days are recomputed, published and rolled back together.
 """

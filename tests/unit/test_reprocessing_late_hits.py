@@ -208,7 +208,7 @@ def test_day_settled_since_under_the_wanted_logic_is_settled_again_from_the_new_
     arrive(mesh, a_hit(1_442))
     mesh.settle()
     there, before = entry(mesh, TOMORROW), rebuilt(mesh)[1].before
-    work_off(mesh, reprocessor_of(mesh))  # portions are repeated, as if a crash had come before they were stored
+    work_off(mesh, reprocessor_of(mesh))  # repeats portions, as after a crash
     assert logics(mesh) == [V0.number] * 2
     assert (entry(mesh, TOMORROW), rebuilt(mesh)[1].before) == (there, before)
     assert dirty(mesh) == [TODAY, TOMORROW]

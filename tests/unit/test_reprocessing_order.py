@@ -39,8 +39,8 @@ def refused(mesh: SmallMesh, work: Work, id_: str) -> RefusedError:
 def published_rules() -> SmallMesh:
     """Return a mesh with two published reprocessings.
 
-    The reprocessing "admin" applies one exclusion rule. The later reprocessing "stage" applies this rule and a second
-    rule.
+    The reprocessing "admin" applies one exclusion rule. The later reprocessing "stage" applies the rule of "admin"
+    and a second rule.
     """
     mesh = a_settled_mesh(STAGE, ADMIN)
     for path in ("admin", "stage"):
@@ -113,7 +113,7 @@ def test_a_later_publication_on_other_days_or_sites_excludes_nothing() -> None:
 
 def test_the_settler_takes_a_work_back_that_would_undo_a_later_publication() -> None:
     mesh = published_rules()
-    request(mesh, Work.ROLL_BACK, "admin")  # as if requested while stage was being published
+    request(mesh, Work.ROLL_BACK, "admin")  # the request came while `stage` was being published
     found = work_off(mesh, reprocessor_of(mesh), "admin")
     assert (found.state, found.work, found.parts) == (State.PUBLISHED, None, ())
     assert found.error == "roll_back was not begun, because stage was published later: roll stage back first"

@@ -1,6 +1,6 @@
-"""Test rows that reports no longer read.
+"""Test how retired generations are listed and removed.
 
-If reports no longer read a generation, it is listed as retired until the settler removes its rows.
+If reports no longer read a generation, the generation is listed as retired until the settler removes its rows.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from tests.support.reporters import control_backend
 DAY_MS, HOUR = 86_400_000, 3_600_000
 DAY = 20_000
 BEGAN = DAY * DAY_MS - 26 * HOUR
-"""If the first day of a stream is DAY, the stream reads the log from this log time."""
+"""The log time from which a stream reads the log if the first day of the stream is DAY."""
 CLOSED = DAY * DAY_MS + 26 * HOUR
 """The last log time at which the day before DAY is not closed yet."""
 OPERATOR = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)

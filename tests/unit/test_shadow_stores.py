@@ -1,4 +1,4 @@
-"""Test the stores of a shadow stream: which records the stream reads, when it reads them, and where its rows go."""
+"""Test the stores of a shadow stream: which records the stream reads, when, and where the rows are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test that pages over several sorted sources give the first site-days of all sources, and read few rows."""
+"""Test pages from several sorted sources: a page has the first site-days of all sources, and few rows are read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Test raw hits that are sorted by site once and then settled as many site-days.
 
-Each site-day must get the same hits as a separate read for this site-day returns.
+Each site-day must get exactly the hits that a separate read of the site-day returns.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def test_hits_that_rules_decide_anew_are_read_from_records() -> None:
 
 
 class TestResorting:
-    """Tests which site-days are settled from sorted hits."""
+    """Test which site-days are settled from sorted hits."""
 
     def setup_method(self) -> None:
         self.mesh = SmallMesh(NOON)

@@ -23,7 +23,7 @@ READY, ERROR = bytes([0x84, 0, 0, 0, 2, 0, 0, 0, 0]), bytes([0x84, 0, 0, 0, 0, 0
 
 @contextmanager
 def listener(answer: Callable[[bytes], bytes]) -> Iterator[int]:
-    """Answer every connection once, depending on the first bytes that it sends. Yield the port."""
+    """Answer every connection once, depending on the first bytes that the client sends. Yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

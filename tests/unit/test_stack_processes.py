@@ -1,4 +1,4 @@
-"""Test processes that outlive the process that started them.
+"""Test how commands find and stop processes that outlive the command that started them.
 
 A later command finds the surviving process, stops it, and kills it if it hangs. If another process has got the same
 process id, the command leaves the other process alone.

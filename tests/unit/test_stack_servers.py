@@ -1,4 +1,4 @@
-"""Test what local servers are started with: configurations, commands, Maven projects, and the store URL."""
+"""Test the configurations, commands, Maven projects and store URL of local servers."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def scrape(address: str) -> dict[str, Family]:
 
 
 def some_arguments(metric: Metric[Any]) -> dict[str, Any]:
-    """Return a value for each label of a metric, of the type that the metric's function declares."""
+    """For each label of a metric, return a value of the type that the metric's function declares."""
     hints = get_type_hints(metric.labels)
     return {name: _one_of(hint) for name, hint in hints.items() if name != "return"}
 

@@ -36,7 +36,7 @@ def a_hit(site: str, number: int, **fields: object) -> RefHit:
 
 
 def settled_mesh(*records: Sequence[RefHit]) -> SmallMesh:
-    """Stream and settle the records, and return the mesh.
+    """Return a mesh that has streamed and settled the records.
 
     The rows are compared with the reference before and after settlement.
     """

@@ -33,7 +33,7 @@ from tests.unit.settling import SITE, TODAY, TOMORROW, a_hit, a_mesh, an_order, 
 class OvertakenProgress:
     """A progress reader.
 
-    When a settler has read the progress of both topics for the first time, another settler works.
+    When a settler has first read the progress of both topics, `overtake` lets another settler work.
     """
 
     def __init__(self, mesh: SmallMesh, overtake: Callable[[], object]) -> None:

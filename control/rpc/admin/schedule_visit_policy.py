@@ -45,7 +45,7 @@ def schedule_visit_policy(
     if not wanted.HasField("visit_policy"):
         raise RefusedError(
             "change.visit_policy is missing: send the whole policy, because a stored change cannot be completed later; "
-            "{} is policy v1",
+            "an empty object {} means policy v1",
             field="change.visit_policy",
             reason=ErrorReason.MISSING_FIELD,
         )

@@ -388,7 +388,7 @@ def _published_by(row: SiteDayRow, attempt: int) -> bool:
 
 def _refuse_stale(site_day: SiteDay, there: SiteDayRow, generation: int, seen_sequence: int) -> None:
     if (there.entry.sequence if there.entry else 0) != seen_sequence:
-        raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
+        raise StaleGeneration(f"{site_day} has a newer entry than sequence {seen_sequence}; scan again")
     if generation not in there.waiting:
         raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
 

@@ -114,7 +114,7 @@ def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Cha
     there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
     apply = partial(_send, servers, path, wanted)
     return _change(
-        f"compaction {name}", wanted, there, apply, "two days after the end of a day, its segments are merged"
+        f"compaction {name}", wanted, there, apply, "segments are merged two days after the end of their UTC day"
     )
 
 

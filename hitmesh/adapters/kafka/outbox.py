@@ -153,7 +153,7 @@ class KafkaOutbox:
         """
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
             return CommitInDoubt(
-                f"writer {writer}: {error.message}, although no writer is newer: the transaction took too long",
+                f"writer {writer}: {error.message}; in fact, no writer is newer, and the transaction took too long",
                 writer=str(writer),
                 cause=error.message,
             )

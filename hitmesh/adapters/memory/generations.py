@@ -114,7 +114,7 @@ class MemoryGenerations:
             attempts = self._attempts.setdefault(site_day, _Attempts())
             newest = attempts.published[-1].entry if attempts.published else None
             if (newest.sequence if newest else 0) != seen_sequence:
-                raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
+                raise StaleGeneration(f"{site_day} has a newer entry than sequence {seen_sequence}; scan again")
             refuse_changed_site(site_day.site, self._last_sequence(site_day.site), seen_site_sequence)
             if generation not in attempts.waiting:
                 raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")

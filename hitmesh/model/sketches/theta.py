@@ -226,7 +226,7 @@ def _check_headers(header: U64Array, preamble: I64Array, flags: U64Array, empty:
     known = _U64(_SERIAL_VERSION | _COMPACT_FAMILY << 8)
     require(
         bool((version_and_family == known).all()),
-        "not a compact theta sketch of serial version 3, uncompressed",
+        "a sketch is not an uncompressed compact theta sketch of serial version 3",
     )
     require(bool(((preamble >= 1) & (preamble <= 3)).all()), "a sketch's preamble does not have 1 to 3 words")
     require(not (flags & _U64(_FLAG_BIG_ENDIAN)).any(), "a sketch was written big-endian")

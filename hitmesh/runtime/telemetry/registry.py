@@ -190,7 +190,7 @@ PROCESSOR_REPROCESSED: Final = Counter(
 PROCESSOR_LEASED_BUCKETS: Final = Gauge(
     "hitmesh_processor_leased_buckets",
     Unit.BUCKETS,
-    "Number of the 32 site buckets that this process's settlers lease",
+    "Number of site buckets, out of 32, that this process's settlers lease",
     labels.unlabelled,
 )
 PROCESSOR_UNBALANCED_HITS: Final = Gauge(

@@ -37,7 +37,7 @@ class Range(NamedTuple):
     def check(self) -> None:
         """Raise UsageError if the options contradict each other, or if no option gives a range."""
         if self.last and (self.since or self.until):
-            raise click.UsageError("--last excludes --since and --until: give --last or a range")
+            raise click.UsageError("--last cannot be combined with --since or --until: give --last or a range")
         if not (self.last or self.since):
             raise click.UsageError("the range is missing: give --since and --until, or --last, for example --last 7d")
 
@@ -116,8 +116,8 @@ def _data_version(_ctx: click.Context, param: click.Parameter, value: str | None
     "--data-version",
     callback=_data_version,
     metavar="V",
-    help="Return the numbers of the earlier answer that has this data_version in its meta (-o json). Only answers "
-    "about settled days can be repeated, until 30 days after their numbers were replaced.",
+    help="Repeat an earlier answer: give the data_version from the answer's meta (-o json). Only answers about "
+    "settled days can be repeated, and only until 30 days after the numbers were replaced.",
 )
 @click.option(
     "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."

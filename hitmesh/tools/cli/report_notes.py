@@ -28,7 +28,7 @@ def flagged(content: bytes, labels: Sequence[str]) -> bytes:
 
 def cut_note(labels: Sequence[str], grain: str) -> str:
     """Return a note about buckets that are shorter than the grain. The note is for formats that cannot mark rows."""
-    return f"buckets shorter than the {grain}, because {CUT} them: {', '.join(labels)}"
+    return f"buckets that are shorter than one {grain}, because {CUT} them: {', '.join(labels)}"
 
 
 def unsettled_visits(meta: Mapping[str, Any], today: date) -> str:

@@ -48,8 +48,8 @@ def per_cent(_ctx: click.Context, param: click.Parameter, value: str | None) -> 
     callback=per_cent,
     metavar="P%",
     help="Exit with 7 if the absolute changes of a metric, added up over all site-days, are more than P per cent of "
-    "its old sum. Also exit with 7 if the ledger has fewer accepted hits than before, if a publication changes "
-    "site-days that were not compared, or if a repair could not restore all raw hits.",
+    "the metric's old sum. Also exit with 7 if the ledger has fewer accepted hits than before, if a publication "
+    "changes site-days that were not compared, or if a repair could not restore all raw hits.",
 )
 @site_option(required=False)
 @click.option(

@@ -116,7 +116,7 @@ def plan(
     if not planned.site_days:
         raise CommandFailed(
             NOTHING_FOUND,
-            f"no UTC day of these sites from {since} to {until} is settled, so such a plan is refused: choose days "
+            f"no UTC day of these sites from {since} to {until} is settled, so the plan would be refused: choose days "
             "that have hits and ended at least 26 hours ago",
             reason=LocalReason.NOTHING_FOUND,
         )

@@ -57,8 +57,8 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
         note("visitors are added up over UTC days and sites; hitmesh query counts a visitor of several days once")
     if found.lost_site_days:
         note(
-            f"left out: {count_of(found.lost_site_days)}, because the metric store lost the old or the new rows; a "
-            "publication replaces lost old rows"
+            f"left out: {count_of(found.lost_site_days)}, because the metric store lost the old or the new rows; if "
+            "the old rows are lost, a publication replaces them"
         )
     if found.disturbed_site_days:
         note(disturbed_text(found))

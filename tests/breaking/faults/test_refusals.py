@@ -30,7 +30,7 @@ WINDOW_HITS: Final = 4_000
 SETTLES_S: Final = REFUSED_S / 4
 """Time from the first refusal until memory must be flat.
 
-Before this time has passed, memory may grow, because the processor decodes its current window of records.
+At first, memory may grow, because the processor decodes its current window of records.
 """
 GROWTH_BYTES: Final = 64 << 20
 """Maximum growth of a process's memory once `SETTLES_S` has passed.
@@ -119,9 +119,9 @@ def a_hit(number: int, index: int, now: int) -> hit_pb2.Hit:
 
 
 def replicate(servers: Servers, copies: int) -> None:
-    """Set the replication factor.
+    """Set the keyspace's replication factor.
 
-    If the factor exceeds the number of nodes, Cassandra has no quorum and refuses every request.
+    If the replication factor exceeds the number of nodes, Cassandra has no quorum and refuses every request.
     """
     session = CassandraSession(servers)
     session.change_schema(

@@ -14,8 +14,8 @@ STEP_OF_EVERY_RUN = (CommitStep.TRANSACTION,)
 """The steps after which `make test` kills a processor on real servers.
 
 If the processor dies after the transaction, the rows are stored, but the partials are missing. On files, `make test`
-kills the processor after each step in turn. On real servers, the long tests kill the processor after each of the other
-steps.
+kills the processor after each step in turn. On real servers, the long tests kill the processor after each step
+that `make test` leaves out.
 """
 
 

@@ -26,21 +26,18 @@ BATCH_HITS: Final = 40
 
 @dataclass
 class Edge:
-    """An edge that sends the hits of a single site.
-
-    Attributes:
-        site: the site of all hits.
-        key: the key that sends the hits.
-        buffer: unsent hits, oldest first.
-        window: batches that are sent but not yet acknowledged, with their sizes.
-        acknowledged: number of hits that the collector has acknowledged.
-    """
+    """An edge that sends the hits of a single site."""
 
     site: str
+    """The site of all hits."""
     key: str
+    """The ingest key with which the edge sends the hits."""
     buffer: deque[RefHit] = field(default_factory=deque)
+    """Hits that are not sent yet, the oldest first."""
     window: deque[tuple[int, Future[BatchOutcome]]] = field(default_factory=deque)
+    """The size and the outcome of each batch that is sent but not yet acknowledged."""
     acknowledged: int = 0
+    """Number of hits that the collector has acknowledged."""
     batches: int = 0
 
     def pump(self, batcher: MicroBatcher, clock: ManualClock) -> None:

@@ -70,7 +70,7 @@ def test_hits_are_counted_once_whichever_server_fails(
 
 
 def fail(servers: Control, victim: str, how: str) -> None:
-    """Kill or suspend a server, and start or resume it after the failure."""
+    """Suspend a server and resume it, or kill a server and start it again."""
     if how == "asleep":
         servers.pause(victim)
         elapse(ASLEEP_S)

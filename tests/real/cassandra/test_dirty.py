@@ -60,7 +60,7 @@ def test_marks_that_come_after_a_clock_that_was_ahead_was_cleared_are_seen(sessi
 
 
 def test_two_settlers_whose_clocks_differ_lose_no_mark_of_each_other(session: CassandraSession) -> None:
-    """The offset of a mark that settlement writes is a time, so each settler needs a separate partition."""
+    """A mark that a settler writes has a time as its offset, so each settler writes to a separate partition."""
     fast, slow = CassandraDirtyDays(session), CassandraDirtyDays(session)
     fast.mark([a_mark("two", offset, log=SETTLEMENT_LOG, partition=1) for offset in (1_000, 9_000)])
     (taken,) = of_site(fast.take(10_000, NEVER), "two")

@@ -1,4 +1,4 @@
-"""Test that tombstones in a keyspace, which tests use one after another, hide no row of a later test."""
+"""Test a keyspace that tests use one after another: tombstones of an earlier test hide no row of a later test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_KEYSPACES = 8
 
 
 def used_again(meshes: Meshes, keyspace: str) -> Servers:
-    """Return a mesh that uses this keyspace again."""
+    """Return a mesh that uses the given keyspace again."""
     for _ in range(MOST_KEYSPACES):
         mesh = meshes.fresh(with_druid=False)
         if mesh.keyspace_name == keyspace:

@@ -37,9 +37,9 @@ DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
-"""Each log record contains the hits of this length of time.
+"""Maximum time between the first and the last hit of a log record.
 
-The time is so short that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
+The maximum is so low that no hit in a record becomes late. Shuffling and the log may each delay a hit by ten minutes.
 """
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
@@ -78,7 +78,7 @@ class Twin(LiveMesh):
         wait_until(self._stepped, "what was appended is not committed")
 
     def load(self, sent: Iterable[Arrival]) -> None:
-        """Append and stream all hits, and settle the closed days at the end."""
+        """Append all hits, let the stream process the hits, and settle the closed days at the end."""
         for number, part in enumerate(in_slices(sent, 10**6, SLICE_MS)):
             self.advance_to(max(self.clock.now(), part[-1].at_ms + self._lead_ms), BEAT_MS)
             for partition in range(PARTITIONS):
@@ -154,7 +154,7 @@ class Twins:
         return _answer(backend.backend, site_question)
 
     def without_series(self) -> Faulty:
-        """Return a reporter on the servers for which the series store does not answer."""
+        """Return a reporter on the servers. The series store does not answer the reporter."""
         reporter = Faulty(self.served.stores, self.served.clock)
         reporter.series.is_silent = True
         return reporter
