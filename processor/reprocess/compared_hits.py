@@ -1,4 +1,4 @@
-"""Selects the hits of a window that are compared together (reprocessing): all hits, or a visitor range's hits."""
+"""Selects the hits of a window that are compared together: all hits, or the hits of a visitor range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describes the two generations of a recomputed site-day, and which of the two a work makes current (reprocessing).
+"""Decides which of the two generations of a recomputed site-day becomes current.
 
 All functions are pure. PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. After the
 reprocessing has moved a site-day, the settler may settle the site-day again, for example because late hits arrived. The

@@ -72,7 +72,7 @@ class Built:
 
     @property
     def follows(self) -> int:
-        """A digest of the next day's hits that belong to visits that began before the next day."""
+        """A digest of the hits with which visits of this day continue on the next day."""
         return self._digest(~self.in_day, self.visits.start < self.end)
 
     def _digest(self, of_hits: BoolArray, of_visits: BoolArray) -> int:

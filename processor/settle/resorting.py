@@ -50,7 +50,7 @@ class Resorting:
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
         """Begin a pass over the site-days `taken`.
 
-        If enough of the site-days in `taken` have the same day, sort the hits around that day.
+        If enough of the site-days in `taken` are on the same UTC day, sort the hits around this day.
 
         Raises:
             RetryError: the store is unavailable.
@@ -105,7 +105,7 @@ class Resorting:
 def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
     """Return the most frequent day and both neighbouring days.
 
-    If fewer than `at_least` site-days have this day, return None.
+    If fewer than `at_least` site-days in `taken` are on the most frequent day, return None.
     """
     counts = Counter(entry.site_day.day for entry in taken)
     if not counts:
@@ -115,7 +115,7 @@ def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
 
 
 def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
-    """Return the sites of which all site-days in `taken` are on `days`, sorted."""
+    """Return the sites, sorted. A site is left out if any of its site-days in `taken` is not on one of `days`."""
     of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
     for entry in taken:
         of_site[entry.site_day.site].append(entry.site_day)

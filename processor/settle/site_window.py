@@ -1,4 +1,4 @@
-"""Reads a site's hits in a time range from stored records (settlement). The hits are in log order.
+"""Reads a site's hits in a time range from stored records. The hits are in log order.
 
 Up to `SettleMemory.range_hits` hits of the window are kept in memory. If the window has more hits, all its hits are on
 disk, in groups of visitors.
@@ -235,7 +235,6 @@ def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: i
 def _window_rows(parts: Sequence[_Part]) -> pl.DataFrame:
     """Return the hits in the form that `Deciding.decide` takes, each column in a single chunk.
 
-    Only this function copies the hits in memory.
     """
     rows = pl.concat([part.hits for part in parts]).rechunk()
     return rows.with_columns(

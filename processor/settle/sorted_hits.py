@@ -1,4 +1,4 @@
-"""Re-sorts the hits around a day by site (settlement). The sorted hits of many sites are on a local disk.
+"""Re-sorts the hits around a day by site. The sorted hits of many sites are on a local disk.
 
 Thousands of sites share a record. A site-day that reads its own records also reads other sites' hits in these records.
 With a million sites, each of a day's records would be read thousands of times. If hits are sorted first, each record is

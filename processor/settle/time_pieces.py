@@ -82,7 +82,7 @@ def _next_cut(times: I64Array, hashes: U64Array, order: I64Array, end: int) -> i
 def steps(
     pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]
 ) -> Iterator[Step]:
-    """Yield the visits piece by piece. For each visit, `finished` is true in exactly one step.
+    """Yield the visits piece by piece. Each visit is finished in exactly one of the yielded steps.
 
     Args:
         pieces: the visitor's hits without copies, from `cut_in_pieces`.
@@ -107,7 +107,7 @@ def steps(
 def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Array:
     """Return the number of the latest visit in each timeline.
 
-    `Summaries` is ordered by timeline and start, except that a carried-in visit under another logic version comes first
+    `Summaries` is ordered by timeline and start. If the previous day has another policy, carried-in visits come first
     (`seam`). The latest visit is still the last visit of the timeline, because a carried-in visit has ended if its
     timeline has a later visit.
     """
