@@ -70,7 +70,7 @@ class Gate:
     def check_again(self, frame: Frame, key: str | None, address: str) -> None:
         """Check immediately before admission whether a batch's sender may still send.
 
-        The sender has passed a first check when the batch arrived.
+        The sender passed a first check when the batch arrived.
 
         Args:
             frame: the batch, from which the key is read if `key` is None.

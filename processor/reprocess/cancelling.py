@@ -1,4 +1,4 @@
-"""Removes rows that were never published, and that no report has read (reprocessing, step CANCEL)."""
+"""Removes rows that were never published, and that no report has read (step CANCEL)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""The day in the chain's `last` after all rows of the site have been dropped."""
+"""When all rows of a site have been dropped, the chain's `last` has this value as its day."""
 
 
 class Cancelling:
@@ -47,7 +47,7 @@ class Cancelling:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Drop the rows of further site-days until the portion of work is over.
 
-        Return the chain with the finished site-days, and whether all rows are dropped.
+        Return the chain, extended by the finished site-days. Also return whether all rows are dropped.
         """
         begun = chain
         while chain is begun or not is_over():

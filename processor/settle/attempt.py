@@ -56,8 +56,7 @@ class Handed:
     """The results that a day's settlement needs from settlements of earlier days that are not published yet.
 
     Attributes:
-        carry: the carry from the day before; None if the settlement of the day before is already published or does not
-            exist.
+        carry: the carry from the day before; None if the day before has no unpublished settlement.
         flags: the duplicate flags of claims that differ from the stored flags (rule D3).
         logic: the logic version that produced the carry; None means the attempt's version.
     """

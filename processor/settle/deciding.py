@@ -36,7 +36,7 @@ class Decided(NamedTuple):
         erased: the erased hits, with `ERASED_COLUMNS`.
         excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude it; None if the column
             `excluded` of `rows` has the same values.
-        not_applicable: the number of hits in `rows` without a stored network, if the rules of `Deciding.day` compare
+        not_applicable: the number of hits in `rows` without a stored network; 0 if no rule of `Deciding.day` compares
             networks.
     """
 

@@ -253,7 +253,7 @@ class Settler:
     def _readable(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
         """Write a wave's rows, and wait until reports can read them.
 
-        Return the wave with the final drifts, which tell how the stream's rows differ from the settled rows.
+        Return the wave with its final drifts: the differences between the stream's rows and the settled rows.
         """
         compared = self._compared(this, wave)
         written = [computed for computed in compared if not computed.is_confirmed]
@@ -320,9 +320,8 @@ class Settler:
     def _keep_until(self, computed: Computed) -> int:
         """Return the time until which the replaced generation is kept.
 
-        If the settled rows replace the stream's rows, return 0.
-
-        Only settled days can be read at an earlier data version, so reports never read replaced stream rows.
+        If the settled rows replace the stream's rows, return 0, because reports never read replaced stream rows: only
+        settled days can be read at an earlier data version.
         """
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 

@@ -1,7 +1,7 @@
 """The state of the settler's passes and waves.
 
 Within a pass, the settlement of a day may use results of the site's earlier days that are not published yet. This
-module defines which results a later day gets, and which dirty marks are cleared after the pass.
+module defines which results a later day gets, and which dirty marks a pass clears.
 """
 
 from __future__ import annotations

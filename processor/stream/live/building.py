@@ -47,7 +47,7 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
     """Build the visits that the hits form together with the carried-in visits.
 
     Args:
-        hits: KEPT_COLUMNS, no copies, in any order.
+        hits: the hits with KEPT_COLUMNS, without copies, in any order.
         carried: the carried-in visits, at most one per timeline. A carried-in visit is older than all given hits of its
             timeline.
         sites: has the rules for all sites in `hits` and `carried`.
