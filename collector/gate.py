@@ -1,4 +1,4 @@
-"""Refuses senders whose refused hits have recently cost too much work, before their next hits are admitted.
+"""Refuses senders whose refused hits have recently cost too much work.
 
 The decision is made before hits are read, and depends only on the key and the client address. Server keys and edge keys
 are secret, so senders with these keys are not limited. While the directory is unavailable, the gate lets every sender

@@ -76,7 +76,7 @@ class Cancelling:
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
     """Return the first site whose rows are not all dropped.
 
-    If the day of `last` is `_FINISHED`, all rows of the site of `last` are dropped.
+    If `last.day` is `_FINISHED`, all rows of `last.site` are dropped.
     """
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 

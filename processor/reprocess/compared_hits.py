@@ -25,7 +25,7 @@ class Together(Protocol):
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return for each hit: its record, whether the new side excludes it, and whether the old side excludes it."""
+        """Return each hit's record, whether the new side excludes the hit, and whether the old side excludes the hit."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
         """Return the hits with the window's columns, and whether the old side excludes each hit.

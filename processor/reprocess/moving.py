@@ -269,7 +269,7 @@ class Moving:
         return rebuilt
 
     def _publish(self, rebuilt: Rebuilt, work: Work) -> None:
-        """Publish the wanted generation; if it was published before, restore it.
+        """Publish the wanted generation, or restore it if it was published before.
 
         Raises:
             StaleGeneration: another entry is current, or the rows of the generation are no longer kept.

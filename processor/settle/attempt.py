@@ -73,7 +73,8 @@ NOTHING_HANDED: Final = Handed()
 class Worked:
     """A settlement with its inputs.
 
-    `inputs` keeps all hits in memory or on disk, so a caller should drop the object when the hits are not needed.
+    `inputs` keeps all hits in memory or on disk, so a caller should drop this object when the hits are no longer
+    needed.
     """
 
     settled: Settled
@@ -233,8 +234,8 @@ class Attempt:
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
         """Return the inputs with the current generation's logic, and with the stored carry of the day before.
 
-        If this attempt has a carry but the current generation had none, return None: the current generation's open
-        visits came from earlier hits, which the window does not contain.
+        If this attempt has a carry and the current generation had no carry, return None. The current generation's open
+        visits then came from earlier hits, which the window does not contain.
         """
         site, day = self.site_day
         stored = self._stores.generations.carry(SiteDay(site, day - 1))

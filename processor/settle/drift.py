@@ -1,9 +1,14 @@
-"""Compares a settled day with the stream's results (settlement, architecture A8).
+"""Compares a settled day with the stream's results (architecture A8).
 
-Decides whether the stream's own rows may be published unchanged. A day is confirmed under four conditions. First, the
-settled rows and the stream's rows have the same digest. Second, no sketch contains a visitor whose hits have moved to
-another row. Third, no hit that waited for settlement may belong to the day's visits. Fourth, the stream's rows in the
-metric store add up to the stream's counts. All functions are pure, except for `sums_of_streams`.
+Decides whether a day is confirmed, so that the stream's own rows are published unchanged. A day is confirmed under four
+conditions:
+
+- The settled rows and the stream's rows have the same digest.
+- No sketch contains a visitor whose hits have moved to another row.
+- No hit that waited for settlement may belong to a visit of the day.
+- The stream's rows in the metric store add up to the stream's counts.
+
+All functions are pure, except for `sums_of_streams`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes settled rows. Waits until reports can read the rows (settlement, architecture A9)."""
+"""Writes settled rows. Waits until reports can read the rows (architecture A9)."""
 
 from __future__ import annotations
 

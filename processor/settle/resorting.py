@@ -23,10 +23,13 @@ class Resorting:
     """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
     The re-sorted hits are within the bounds of the scan that read them. Even if the re-sorted hits include a site-day's
-    hits, the site-day is settled directly from its records in three cases. First, none of the site-day's dirty marks is
-    within the bounds of the re-sorted hits. Second, settlement itself marked the site-day. Third, an earlier day of the
-    site was settled directly in the same pass. If settlement marked the site-day, or if an earlier day was settled
-    directly, the site-day may depend on a settlement that has read hits beyond the bounds.
+    hits, the site-day is settled directly from its records in three cases:
+
+    - None of the site-day's dirty marks is within the bounds of the re-sorted hits.
+    - A settlement marked the site-day dirty.
+    - An earlier day of the site was settled directly in the same pass.
+
+    In the last two cases, the site-day may depend on a settlement that has read hits beyond the bounds.
 
     Args:
         raw: the raw records.

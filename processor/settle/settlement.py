@@ -1,4 +1,4 @@
-"""Recomputes a site-day from raw hits (settlement, rules D1 to D5 and L4).
+"""Recomputes a site-day from raw hits (rules D1 to D5 and L4).
 
 A settlement is the complete result for a day. It contains the rows, the ledger entry and the carry, which is the open
 visits that the day passes to the next day. It also contains duplicate flags of claims, id collisions, and the other

@@ -1,4 +1,4 @@
-"""The settler: scans, settles and publishes closed site-days (settlement, architecture A8, rules L3 and L4).
+"""The settler: scans, settles and publishes closed site-days (architecture A8, rules L3 and L4).
 
 A day is settled when it is closed in every partition. The first settlement takes place if the stream counted hits on
 the day. A further settlement takes place if history hits mark the day dirty. A store takes seconds to make even a few
@@ -320,7 +320,7 @@ class Settler:
     def _keep_until(self, computed: Computed) -> int:
         """Return the time until which the replaced generation is kept.
 
-        If the settled rows replace the stream's rows, return 0, because reports never read replaced stream rows: only
+        If the settled rows replace the stream's rows, return 0. Reports never read replaced stream rows, because only
         settled days can be read at an earlier data version.
         """
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0

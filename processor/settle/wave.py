@@ -54,9 +54,8 @@ class Computed:
 class Pass:
     """A pass's state: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    For each site, `published` has two sequence numbers of the site's last publication in this pass: the site's highest
-    sequence number when the attempt began, and the sequence number of the publication. `marked` contains the dirty
-    marks that this pass made.
+    For each site, `published` describes the last publication in this pass: (the site's highest sequence number when the
+    attempt began, the sequence number of the publication). `marked` contains the dirty marks that this pass made.
     """
 
     started: int

@@ -1,8 +1,8 @@
 """Runs the live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (architecture A6).
 
 Decides when a window is full, when values are flushed and when a snapshot is taken. The module `commit` defines the
-order of effects. If the outcome of a commit is in doubt, or partitions moved between the processors of the consumer
-group, the states of all partitions are discarded and rebuilt from durable data (`recovery`).
+order of effects. If the outcome of a commit is in doubt, the states of all partitions are discarded and rebuilt from
+durable data (`recovery`). The same is done if partitions moved between the processors of the consumer group.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Builds visits as columns (journey step 5). The input is the hits and open visits of many timelines.
 
 Decides how the results of `rules.visits` are stored: numbers for dimensions, exit page, order flag and deadline. The
-fast path and the slow path (`timelines_step`) both call `build`. The fast path continues from the current open visit;
-the slow path continues from the visit that was open at the horizon. When the horizon moves, `horizon` also calls
-`build`.
+fast path and the slow path (`timelines_step`) both call `build`. The fast path continues from the current open visit.
+The slow path continues from the visit that was open at the horizon. The module `horizon` calls `build` too, when the
+horizon moves.
 """
 
 from __future__ import annotations

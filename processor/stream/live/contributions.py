@@ -72,8 +72,10 @@ def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
     """Return the hits of timelines that smaller steps may have rebuilt.
 
     A step that rebuilds a timeline may move the timeline's hits to other rows. Smaller steps rebuild a timeline in two
-    cases. First, a hit comes in a later record than another hit of its timeline, but is not later in event time.
-    Second, a visit's first view comes in a later record than the visit's first hit.
+    cases:
+
+    - A hit is in a later record than another hit of the timeline, but the event time of the hit is not later.
+    - A visit's first view is in a later record than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(

@@ -156,9 +156,9 @@ class _Begin:
 
     Each array has the shape (k,), and is sorted by timeline key.
 
-    If a timeline takes the slow path only because a visit's first view arrives, all its new hits are later than its
-    processed hits. Only the visit with the new view changes, so rebuilding starts at this visit. The visitor may have a
-    million hits in earlier visits.
+    If a timeline takes the slow path only because a visit's first view arrives, all new hits of the timeline are later
+    than the timeline's earlier hits. Only the visit with the new view changes, so rebuilding starts at this visit. The
+    visitor may have a million hits in earlier visits.
 
     Attributes:
         keys: timeline keys, in ascending order.

@@ -54,8 +54,8 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
 def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int) -> BoolArray:
     """Return whether each hit waits for settlement (n,). A hit waits if `forms` is true and two conditions hold.
 
-    First, an earlier record contains a hit of the same timeline at the same time or later. Second, the hit's visitor
-    already has at least `limit` kept hits.
+    - An earlier record contains a hit of the same timeline at the same time or later.
+    - The hit's visitor already has at least `limit` kept hits.
 
     Args:
         hits: the hits in log order, with the columns key, offset, event_time, visitor and forms (n,).
