@@ -66,8 +66,8 @@ class Sequence:
         A batch is a repeat, whatever its number, if its id is the id of a remembered or pending batch. A repeat gets
         the same receipts, and nothing new is written (rule D4). For a batch without a number, the result is always GAP.
         The client may have numbered some, all or none of the garbage frames before a batch. The lowest batch number
-        that is accepted is the number if the client numbered no garbage frame. The highest is the number if the client
-        numbered every garbage frame before the batch.
+        that is accepted is the number if the client numbered no garbage frame. The highest batch number that is
+        accepted is the number if the client numbered every garbage frame before the batch.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

@@ -25,7 +25,7 @@ class Together(Protocol):
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return each hit's record, whether the new side excludes the hit, and whether the old side excludes the hit."""
+        """Return each hit's record, and whether the new side and the old side exclude the hit."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
         """Return the hits with the window's columns, and whether the old side excludes each hit.

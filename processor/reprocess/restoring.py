@@ -1,4 +1,4 @@
-"""Restores raw records that the raw store has lost but the log still has. This is the first stage of a repair.
+"""Restores raw records that the raw store has lost but the log still has. Restoring is the first stage of a repair.
 
 First, the raw hits of each site-day and of both neighbouring days are counted. The counts are compared with the
 stream's ledger and with the settled day's ledger entry (hitmesh.model.expected_hits). The log is read only if hits are

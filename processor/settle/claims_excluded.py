@@ -67,7 +67,7 @@ def decided_claims(
 def excluded_claims(
     claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
 ) -> tuple[dict[HitAt, bool], ...]:
-    """Return a mapping for each element of `sides`: from each claiming hit to whether these rules exclude the hit.
+    """Return, for each element of `sides`, whether its rules exclude each claiming hit.
 
     Args:
         claims: the claims.

@@ -118,7 +118,7 @@ def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
 
 
 def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
-    """Return the sites, sorted. A site is left out if any of its site-days in `taken` is not on one of `days`."""
+    """Return the sites whose site-days in `taken` are all on one of `days`, sorted."""
     of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
     for entry in taken:
         of_site[entry.site_day.site].append(entry.site_day)

@@ -1,9 +1,9 @@
 """Recomputes a site-day from raw hits (rules D1 to D5 and L4).
 
-A settlement is the complete result for a day. It contains the rows, the ledger entry and the carry, which is the open
-visits that the day passes to the next day. It also contains duplicate flags of claims, id collisions, and the other
-days that must be settled again. The result is a pure function of the raw hits, the carry from the day before, the
-claims and the refusals.
+A settlement is the complete result for a day. A settlement contains the day's rows, the ledger entry, duplicate flags
+of claims, id collisions, and the other days that must be settled again. A settlement also contains the carry: the open
+visits that the day passes to the next day. The result is a pure function of the raw hits, the carry from the day
+before, the claims and the refusals.
 
 A site-day whose hits fit into memory is settled as a whole. A larger site-day is settled in visitor ranges (`ranges`),
 with the same result.

@@ -56,9 +56,9 @@ class SettlementMarks:
     def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
         """Return the site-days, without intents that other SettlementMarks objects stored a short time ago.
 
-        An intent is young if it was stored at `after` (UTC ms) or later. The offset of an intent is the time at which
-        the intent was stored, so the offset can be compared with `after`. If all marks on a site-day are young intents
-        of other objects, the site-day is left out.
+        An intent is young if it was stored at `after` (UTC ms) or later. The offset of an intent is approximately the
+        time at which the intent was stored, so the offset can be compared with `after`. If all marks on a site-day are
+        young intents of other objects, the site-day is left out.
         """
         kept = []
         for entry in taken:

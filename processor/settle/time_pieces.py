@@ -108,7 +108,7 @@ def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Arr
     """Return the number of the latest visit in each timeline.
 
     `Summaries` is ordered by timeline and start. If the previous day has another policy, carried-in visits come first
-    (`seam`). In both orders, the last visit of a timeline is the latest visit: a carried-in visit has ended if the
+    (`seam`). The last visit of a timeline is nevertheless the latest visit, because a carried-in visit has ended if the
     timeline has a later visit.
     """
     timelines = first_values(visits.visits, hits, carried, TIMELINE).with_row_index("number")

@@ -13,9 +13,8 @@ The order of effects is defined only here:
 If a process crashes before step 3, the earlier live stream continues. A live runner may take over partitions, for
 example after a restart, or when partitions move between processes. The runner first replaces the stream table by a
 table without stored positions (`goes_on`). Another process may already have stopped its runner on the same partitions.
-The conditional write of the stopped process then fails, and the stopped process tries again later. If the table already
-has another live stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live
-stream.
+The conditional write of the other process then fails, and the other process tries again later. If the table already has
+another live stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live stream.
 
 After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions remain valid,
 so every record adds to raw records, marks, claims and the ledger exactly once. After step 3, a shadow runner that still

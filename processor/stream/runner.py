@@ -2,7 +2,7 @@
 
 Decides when a window is full, when values are flushed and when a snapshot is taken. The module `commit` defines the
 order of effects. If the outcome of a commit is in doubt, the states of all partitions are discarded and rebuilt from
-durable data (`recovery`). The same is done if partitions moved between the processors of the consumer group.
+durable data (`recovery`). The states are also rebuilt if partitions moved between the processors of the consumer group.
 """
 
 from __future__ import annotations

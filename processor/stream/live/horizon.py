@@ -83,9 +83,9 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
     """Keep in `state.pinned` the hits of visits that are open at the new horizon but have no view yet.
 
-    These hits are called pinned. Newly pinned hits lie between the old and the new horizon. A pinned hit is dropped
-    when the hit's visit has ended or has a view. `built.visit_of` decides which hits belong to a visit. Even a hit
-    between a visit's first and last hit may be an orphan (rule S2).
+    The hits in `state.pinned` are called pinned. Newly pinned hits lie between the old and the new horizon. A pinned
+    hit is dropped when the hit's visit has ended or has a view. `built.visit_of` decides which hits belong to a visit.
+    Even a hit between a visit's first and last hit may be an orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)

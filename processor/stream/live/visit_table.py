@@ -118,7 +118,7 @@ class Timelines:
         seen: the latest event time in ms of each slot's on-time hits, including orphans.
         base: for each slot, the index in `bases` of the visit that was open at the horizon. If no visit was open at the
             horizon, the index is −1. If all hits of the slot are before the horizon, the index is −1 too, because `now`
-            then has the visit.
+            then contains the open visit.
         bases: the visits that were open at the horizon, in their state at the horizon.
     """
 
