@@ -112,7 +112,7 @@ class Moving:
         self._marks = marks
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain.
+        """Return `chain` unchanged.
 
         Moving reads no stored progress, because each site-day's entry shows whether the site-day is moved.
         """

@@ -66,7 +66,7 @@ def shadow_stores(
 
 
 def begin_at_start(stream: Stream, store: StreamStore) -> None:
-    """Commit the stream's start as its position, except where a committed position is already ahead.
+    """In each partition, commit the stream's start as its position, unless the committed position is already later.
 
     All other processes are fenced before the positions are compared. If another process has already begun, this process
     therefore never moves the positions back.

@@ -207,7 +207,7 @@ def _keep_again(
 ) -> int:
     """Restore the kept hits from before a snapshot, and return the number of restored hits.
 
-    `copies` and `waiting` are the hits that are copies or wait for settlement, according to the snapshot.
+    According to the snapshot, the hits in `copies` are copies, and the hits in `waiting` wait for settlement.
     """
     intake = take_in(records, task.erased)
     known = placed(state, _records_of(intake, state.partition), _new_rules(task, state, intake))

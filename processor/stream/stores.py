@@ -1,4 +1,4 @@
-"""The live stream's stores (steps 4 to 6 of the journey), and functions that look up site rules and order claims."""
+"""The live stream's stores (steps 4 to 6 of the journey), and functions that look up site rules and claims on orders."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Limits of the live stream that matter only at scale (journey step 5), and the values that a processor uses.
 
 The limits for rules S9 and S10 and for the size of visitor sketches change the emitted rows; all other limits do not.
-Tests use the smallest values. With the smallest values, a few hits are enough to write kept hits to a file, to merge
+Tests use the smallest possible limits. With these limits, a few hits are enough to write kept hits to a file, to merge
 pieces, and to drop unused texts. With the smallest sketch size, a cell's sketch with 31 or more visitors is a sample.
 """
 
