@@ -41,7 +41,7 @@ class Cancelling:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return `chain` unchanged. Cancelling reads no stored progress, because dropping rows twice changes nothing."""
+        """Return `chain` unchanged. Cancelling reads no stored progress, because dropping rows twice is harmless."""
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:

@@ -1,4 +1,4 @@
-"""The live stream's stores (steps 4 to 6 of the journey), and functions that look up site rules and claims on orders."""
+"""The live stream's stores (journey steps 4 to 6), and functions that look up site rules and claims on orders."""
 
 from __future__ import annotations
 
