@@ -238,9 +238,8 @@ class MicroBatcher:
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
         """Handle an error in admission; call from the `except` block.
 
-        If the error is a RetryError, every batch gets the outcome "retry". If any other error occurs with a single
-        batch, the batch gets the outcome "retry". If any other error occurs with several batches, each batch is
-        admitted again, separately from the others.
+        If the error is a RetryError, or if there is only one batch, every batch gets the outcome "retry". In all other
+        cases, each batch is admitted again, separately from the others.
         """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))

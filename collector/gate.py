@@ -1,4 +1,4 @@
-"""Refuses senders whose refused hits have recently cost too much work, before their next hits are admitted.
+"""Refuses senders whose refused hits have recently cost too much work.
 
 The decision is made before hits are read, and depends only on the key and the client address. Server keys and edge keys
 are secret, so senders with these keys are not limited. While the directory is unavailable, the gate lets every sender
@@ -70,7 +70,7 @@ class Gate:
     def check_again(self, frame: Frame, key: str | None, address: str) -> None:
         """Check immediately before admission whether a batch's sender may still send.
 
-        The sender has passed a first check when the batch arrived.
+        The sender passed a first check when the batch arrived.
 
         Args:
             frame: the batch, from which the key is read if `key` is None.

@@ -69,8 +69,8 @@ def batch_of_json(
         detailed: the maximum number of broken hits in which the faulty field is searched for.
 
     Raises:
-        RefusedError: the body is too large (BATCH_TOO_LARGE); the body is not a JSON object with a list of hits
-            (DECODE); or a field other than `hits` does not parse (DECODE).
+        RefusedError: the body is too large (BATCH_TOO_LARGE), is not a JSON object with a list of hits (DECODE), or has
+            a field other than `hits` that does not parse (DECODE).
     """
     if len(body) > MAX_JSON_BYTES:
         limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits per batch"

@@ -109,7 +109,7 @@ def _name(text: str, at: int) -> tuple[str, int]:
 def _next(text: str, at: int, end: str) -> tuple[int, bool]:
     """If another member or element follows, return (its start, True).
 
-    Otherwise, return (position after the closing bracket, False).
+    If no member or element follows, return (position after the closing bracket, False).
     """
     at = _after_space(text, at)
     if text[at : at + 1] == end:

@@ -22,7 +22,7 @@ class BatchOutcome:
     """The outcome of a batch.
 
     If `retry_s` is set, the client must send the batch again after this many seconds. If `is_free` is true, the sender
-    is not charged, because no hit was refused. The batch must only wait until the site has budget for exclusion rules
+    is not charged, because no hit was refused. Such a batch only waits until the site has budget for exclusion rules
     again.
     """
 

@@ -57,8 +57,8 @@ class RefusalBudget:
     def wait_s(self, sender: RefusedSender) -> float:
         """Return the number of seconds that a sender must wait before further work; 0 = no wait.
 
-        While the bucket that all browser keys share is below 0, a sender with a browser key waits if the sender's own
-        bucket is less than half full.
+        All browser keys share a bucket. While the shared bucket is below 0, a sender with a browser key waits if the
+        sender's own bucket is less than half full.
         """
         with self._lock:
             return self._wait_s(sender)

@@ -3,7 +3,7 @@
 All sites share the collector's thread. A merchant chooses both the patterns and the hits. Without a budget, many
 batches of a site with slow patterns would delay the hits of all other sites. If the level of a site's bucket is above
 0, the site's next batch passes, and all steps of the batch are charged. Every batch, whatever its size, therefore
-passes at some time. A bucket's debt is at most the steps of a single batch. An instance must be used by one thread
+passes sooner or later. A bucket's debt is at most the steps of a single batch. An instance must be used by one thread
 only.
 """
 
@@ -29,8 +29,8 @@ class RuleBudget:
     Args:
         steps_s: the refill of each bucket, in steps per second. By measurement, a step takes at most 12 ns.
         now_s: a monotonic clock, in seconds.
-        max_sites: the maximum number of sites that have a bucket. If there are more sites, the site that was charged
-            least recently loses its bucket, and so its debt.
+        max_sites: the maximum number of sites that have a bucket. If batches from more sites arrive, the site that was
+            charged least recently loses its bucket, and so its debt.
     """
 
     def __init__(

@@ -12,8 +12,8 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
-# The batch number 0 means that the client did not number the batch. If a garbage frame turns out to have no number, its
-# acknowledgement also contains 0.
+# The batch number 0 means that the client did not number the batch. If the client did not number a garbage frame, the
+# frame's acknowledgement contains 0 too.
 UNNUMBERED = 0
 
 
@@ -65,9 +65,9 @@ class Sequence:
 
         A batch is a repeat, whatever its number, if its id is the id of a remembered or pending batch. A repeat gets
         the same receipts, and nothing new is written (rule D4). For a batch without a number, the result is always GAP.
-        The client may have numbered some, all or none of the garbage frames before a batch. The lowest accepted batch
-        number assumes that the client numbered no garbage frame. The highest accepted batch number assumes that the
-        client numbered every garbage frame before the batch.
+        The client may have numbered some, all or none of the garbage frames before a batch. The lowest batch number
+        that is accepted is the number if the client numbered no garbage frame. The highest batch number that is
+        accepted is the number if the client numbered every garbage frame before the batch.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

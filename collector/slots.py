@@ -2,10 +2,10 @@
 
 A stream is unproven until its client has sent a known key. Separate limits apply to all streams together, to the
 streams of each key, to streams whose message `open` had no key, and to unproven streams. The limit for unproven streams
-is low. If too many streams have no known key, a new stream ends the oldest stream without a known key. Clients that
-open streams without sending anything therefore cannot lock out other clients. Browser keys are public, so some slots
-are reserved for streams with secret keys. This module uses no lock and no clock. The service makes only one call to
-this module at a time.
+is low. If too many unproven streams are open, a new stream ends the oldest unproven stream. Clients that open streams
+without sending anything therefore cannot lock out other clients. Browser keys are public, so some slots are reserved
+for streams with secret keys. This module uses no lock and no clock. The service makes only one call to this module at a
+time.
 """
 
 from __future__ import annotations

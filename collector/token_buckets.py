@@ -18,8 +18,8 @@ class TokenBuckets(Generic[Key]):
     Args:
         refill_s: the number of tokens that a bucket gains per second.
         burst_s: the capacity of a bucket, in seconds of refill.
-        max_keys: the maximum number of keys that have a bucket. If there are more keys, the bucket that was set least
-            recently is dropped. The key then has a full bucket again, and so loses its debt.
+        max_keys: the maximum number of keys that have a bucket. If more keys are used, the bucket that was set least
+            recently is dropped. The key of the dropped bucket then has a full bucket again, and so loses its debt.
         now_s: a monotonic clock, in seconds.
     """
 

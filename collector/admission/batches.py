@@ -174,7 +174,7 @@ def _edge_times(edge: pa.StructArray | None, trusted: BoolArray) -> Instants | N
 def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: BoolArray) -> Texts | None:
     """Return a string field of the edge context, with `kept` applied to each value.
 
-    If a row's batch does not come from a trusted edge, the row gets "".
+    Rows whose batch does not come from a trusted edge get "".
     """
     texts = None if edge is None else Texts.of(edge.field(name))
     if texts is None:

@@ -38,8 +38,9 @@ class Admitted:
     """The result of admission for a micro-batch.
 
     Attributes:
-        hits: HITS_COLUMNS plus `frame` (UInt32) and `partition` (Int32), sorted by partition, then by arrival.
-        rejected: REJECTED_COLUMNS plus `frame` (UInt32); one row per refused hit or batch.
+        hits: the accepted hits, sorted by partition, then by arrival. The columns are HITS_COLUMNS, `frame` (UInt32)
+            and `partition` (Int32).
+        rejected: one row per refused hit or batch. The columns are REJECTED_COLUMNS and `frame` (UInt32).
         issues: all warnings, refusals and retries, sorted by frame and index.
         accepted: the number of accepted hits in each frame.
         put_off: the site of each frame that the client must send again because the site's exclusion rules cost too

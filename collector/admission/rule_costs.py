@@ -40,8 +40,8 @@ def put_off_frames(
         sites: the sites of the hits.
         site: (n,) each hit's index into `sites`.
         frame: (n,) each hit's frame.
-        charge: charges the steps of a site's frames. Each distinct value is matched once, and the first frame with this
-            value is charged.
+        charge: charges a site for the steps of its frames. Each distinct value is matched once, and the first frame
+            with this value is charged.
     """
     if not any(each.rules.version for each in sites):
         return {}

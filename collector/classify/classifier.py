@@ -109,7 +109,7 @@ class Classifier:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as
                 sent. A value that was not sent is null or empty. The optional column click_id_kind ("gclid", "fbclid",
                 …) identifies networks that also add click ids to unpaid links; without this column, every click id
-                counts as an advertisement's.
+                counts as the click id of an advertisement.
         """
         found = self._rows.values_of(
             zip(

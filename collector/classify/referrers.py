@@ -163,7 +163,7 @@ def _patterns_of(labels: list[str]) -> Iterator[str]:
 
 
 def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
-    """Return whether the entry for a host also applies to the subdomain with the labels `front` before the host."""
+    """Return whether the entry for a host also applies to a subdomain, whose labels before the host are `front`."""
     if kind != "search" or not front:
         return True
     if _SEARCH_PART.match(pattern):

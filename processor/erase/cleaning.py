@@ -39,7 +39,7 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
     Args:
         reprocessings: the stored reprocessings.
         id_: the id of the erasure. The erasure has stored the change of each reported number. The stored changes are
-            removed too, because they reveal the visitor's numbers.
+            removed too, because the changes show how much the visitor added to each number.
         site: the site.
         visitors: the visitor.
     """

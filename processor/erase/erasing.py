@@ -123,7 +123,10 @@ class Erasing:
         )
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the erasure's chain. Erasing does not read stored progress, because every stage can be repeated."""
+        """Return the chain of site-days that the erasure has published.
+
+        Erasing does not read stored progress, because every stage can be repeated.
+        """
         return self._run_of(reprocessing).chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
@@ -221,8 +224,8 @@ class Erasing:
         """Retire all replaced generations on the days that had hits from the visitor, and on each following day.
 
         The settler removes the rows of a retired generation when no query reads the generation any more. Unpublished
-        generations that began before the marks were stored are abandoned. Otherwise, a settler that has lost its lease
-        might still publish a generation with the visitor's hits.
+        generations that began before the marks were stored are abandoned. If such a generation were not abandoned, a
+        settler that has lost its lease might still publish the generation, with the visitor's hits.
         """
         now = self._clock.now()
         first_day, end_day = run.reprocessing.first_day, run.reprocessing.end_day

@@ -87,7 +87,7 @@ class Proof:
 def with_following(days: Iterable[int]) -> list[int]:
     """Return the given days, and the day after each given day.
 
-    The following day is included because its replaced generations began with the carry from the given day.
+    The following day is included, because replaced generations of the following day used the carry from the given day.
 
     Example:
         >>> with_following([1, 2, 9])

@@ -1,8 +1,9 @@
 """Recognises the hits of erased visitors by erasure marks. All functions are pure.
 
 A mark contains only the visitor's hash. On a site with marks, each distinct visitor is therefore hashed, which takes
-about 1 µs. If a hit is later than the `until` of all the site's marks, its visitor is not hashed. Nearly all hits of
-live traffic are later than every `until`. Visitors of sites without marks are not hashed.
+about 1 µs. Each mark has a time `until`, up to which the visitor's hits are erased. If a hit is later than `until` in
+all marks of the site, the hit's visitor is not hashed. Nearly all hits of live traffic are later than all these times.
+Visitors of sites without marks are not hashed.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ErasedVisitors:
         return untils
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return a boolean array (n,): True for rows that are an erased visitor's hit and not blank yet.
+        """Return a boolean array (n,): True for each row that is a hit of an erased visitor and is not blank yet.
 
         Args:
             rows: site, visitor_hi, visitor_lo, event_time, flags.
@@ -83,8 +84,8 @@ class ErasedVisitors:
     def has_claim(self, claim: OrderClaim) -> bool:
         """Return whether a claim comes from an erased hit.
 
-        A claim contains the UTC day of its hit, but not the hit's time. On the day of the mark's `until`, the claim's
-        log time is therefore compared with `until`.
+        A claim contains the UTC day of its hit, but not the hit's time. If the hit is on the UTC day of the mark's time
+        `until`, the claim's log time is therefore compared with `until`.
         """
         high, low = (np.array([part], np.uint64) for part in (claim.visitor_hi, claim.visitor_lo))
         until = int(self.until(claim.site, _timelines(claim.site, high, low))[0])

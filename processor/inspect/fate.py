@@ -2,9 +2,9 @@
 
 The verdict follows the rules by which the copy was counted (rules D1 to D3, T4): settlement's rules on a settled day,
 the live stream's rules on other days. The visit is rebuilt from the stored hits of the day, the day before and the day
-after. If the visitor's activity began before these three days and had no pause, hits before these days may have split
-the visits at other instants. The rebuilt visit may then differ from the visit that was counted. The functions are pure.
-The module `search` finds the hits.
+after. If the visitor was already active before these three days, and never paused, earlier hits may have split the
+visits at other instants. The rebuilt visit may then differ from the visit that was counted. The functions are pure. The
+module `search` finds the hits.
 """
 
 from __future__ import annotations
@@ -243,8 +243,8 @@ def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
 def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
     """Return the outcome of a hit.
 
-    If the settlement of the hit's day has not read the hit yet, the outcome is PENDING. If the day is not settled and
-    the stream does not count the hit, the outcome is also PENDING.
+    If the settlement of the hit's day has not read the hit yet, the outcome is PENDING. If the day is not settled, and
+    the stream does not count the hit, the outcome is PENDING too.
     """
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through

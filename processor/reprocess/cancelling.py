@@ -1,4 +1,4 @@
-"""Removes rows that were never published, and that no report has read (reprocessing, step CANCEL)."""
+"""Removes rows that were never published, and that no report has read (step CANCEL)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from processor.reprocess.chain import Chain
 from processor.reprocess.pages import of_site
 
 _FINISHED: Final = sys.maxsize
-"""The day in the chain's `last` after all rows of the site have been dropped."""
+"""When all rows of a site have been dropped, the chain's `last` has this value as its day."""
 
 
 class Cancelling:
@@ -41,13 +41,13 @@ class Cancelling:
         self._page_site_days = page_site_days
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain. Cancelling reads no stored progress, because dropping rows twice changes nothing."""
+        """Return `chain` unchanged. Cancelling reads no stored progress, because dropping rows twice is harmless."""
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Drop the rows of further site-days until the portion of work is over.
 
-        Return the chain with the finished site-days, and whether all rows are dropped.
+        Return the chain, extended by the finished site-days. Also return whether all rows are dropped.
         """
         begun = chain
         while chain is begun or not is_over():
@@ -76,7 +76,7 @@ class Cancelling:
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
     """Return the first site whose rows are not all dropped.
 
-    If the day of `last` is `_FINISHED`, all rows of the site of `last` are dropped.
+    If `last.day` is `_FINISHED`, all rows of `last.site` are dropped.
     """
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 

@@ -1,4 +1,4 @@
-"""Collects results that later days of a site need from recomputed site-days (reprocessing, rules D3 and L4).
+"""Collects results of recomputed site-days that later days of the same site need (rules D3 and L4).
 
 Pure.
 """
@@ -19,7 +19,7 @@ from processor.settle.attempt import Handed
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The results that later days of a site need from recomputed site-days.
+    """The results of recomputed site-days that later days of the same site need.
 
     All site-days up to `last` are included, in the order (site, day).
 
@@ -47,7 +47,10 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether `site_day` follows `last` and the carry of `last` changes its settlement (rule L4)."""
+        """Return whether the carry of `last` changes the settlement of `site_day` (rule L4).
+
+        The carry can change only the settlement of the day after `last`.
+        """
         if self.last is None or self.hands_on is None or self.instead_of is None:
             return False
         is_next = (self.last.site, self.last.day + 1) == site_day

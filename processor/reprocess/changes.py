@@ -1,4 +1,4 @@
-"""Compares two generations by the sums of their measures (reprocessing). All functions are pure."""
+"""Compares two generations by the sums of their measures. All functions are pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selects the hits of a window that are compared together (reprocessing): all hits, or a visitor range's hits."""
+"""Selects the hits of a window that are compared together: all hits, or the hits of a visitor range."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Together(Protocol):
         """The number of hits."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
-        """Return for each hit: its record, whether the new side excludes it, and whether the old side excludes it."""
+        """Return each hit's record, and whether the new side and the old side exclude the hit."""
 
     def rows(self) -> tuple[pl.DataFrame, pl.Series]:
         """Return the hits with the window's columns, and whether the old side excludes each hit.

@@ -1,4 +1,4 @@
-"""Compares how two generations of a site-day treat the same hits (reprocessing): outcomes and visits.
+"""Compares how two generations of a site-day treat the same hits: their outcomes and their visits.
 
 The functions are pure, and do not loop over hits.
 """

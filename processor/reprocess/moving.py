@@ -68,7 +68,7 @@ class _Page:
 
         A publication must not treat another reprocessing's generation as its own result. If another reprocessing may
         have produced `Rebuilt.after` or the generation in the current entry, this function returns STALE. For example,
-        an entry with the wanted logic may have been published before this publication began.
+        a generation with the wanted logic may have been published before the work of this reprocessing began.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -112,7 +112,7 @@ class Moving:
         self._marks = marks
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the given chain.
+        """Return `chain` unchanged.
 
         Moving reads no stored progress, because each site-day's entry shows whether the site-day is moved.
         """
@@ -121,8 +121,8 @@ class Moving:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Move at least one site-day, then further site-days until the portion of work is over.
 
-        Return the chain with the finished site-days, and whether all site-days are moved. Site-days that were
-        recomputed again form a wave. Even if the portion is over, the whole wave is moved.
+        Return the chain, extended by the finished site-days. Also return whether all site-days are moved. Site-days
+        that were recomputed again form a wave. Even if the portion is over, the whole wave is moved.
         """
         begun = chain
         while chain is begun or not is_over():
@@ -271,7 +271,7 @@ class Moving:
         return rebuilt
 
     def _publish(self, rebuilt: Rebuilt, work: Work) -> None:
-        """Publish the wanted generation; if it was published before, restore it.
+        """Publish the wanted generation, or restore it if it was published before.
 
         Raises:
             StaleGeneration: another entry is current, or the rows of the generation are no longer kept.

@@ -1,4 +1,4 @@
-"""Reads the recomputed site-days of a part page by page (reprocessing)."""
+"""Reads the recomputed site-days of a part page by page."""
 
 from __future__ import annotations
 

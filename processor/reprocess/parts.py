@@ -46,8 +46,8 @@ def narrowed(reprocessing: Reprocessing, part: Part) -> Reprocessing:
 def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int) -> Part:
     """Return a part that a settler begins now.
 
-    If the new part has a bucket in common with an unfinished part, the new part continues the unfinished part.
-    `began_at` is then 0.
+    If the new part has a bucket in common with an unfinished part, the new part continues the unfinished part, and its
+    `began_at` is 0.
     """
     interrupted = any(buckets & set(part.buckets) for part in parts_of(reprocessing))
     repair = None
@@ -60,7 +60,7 @@ def new_part(reprocessing: Reprocessing, work: Work, buckets: Set[int], now: int
 def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
     """Return the reprocessing with `part` in place of all parts that have a bucket in common with `part`.
 
-    If the finished parts then cover all buckets, the work is done.
+    If the finished parts of the returned reprocessing cover all buckets, the work is done.
     """
     parts = (*_disjoint(reprocessing, set(part.buckets)), part)
     changed = replace(reprocessing, parts=parts, done=sum(each.done for each in parts))

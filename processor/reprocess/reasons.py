@@ -1,11 +1,11 @@
-"""Find out why a recomputed site-day and the current generation have different numbers. All functions are pure.
+"""Finds out why a recomputed site-day and the current generation have different numbers. All functions are pure.
 
-The current generation is the old side, and the recomputed generation is the new side. The old side's hits are found in
-the new scan: they lie below the offsets up to which the current generation was read. The old side's visits are built
-again under the current generation's logic. The old side and the new side are then compared hit by hit. The rebuilt
-visits and the rebuilt ledger must equal the stored visits and the stored ledger. If a rebuilt value differs from the
-stored value, a store has lost numbers or raw hits, or hits were erased. Reasons are then not returned, because a
-comparison of hits and visits cannot explain lost or erased data.
+The current generation is the old side, and the recomputed generation is the new side. The new scan also contains the
+old side's hits, which lie below the offsets up to which the current generation was read. The old side's visits are
+built again under the current generation's logic. The old side and the new side are then compared hit by hit. The
+rebuilt visits and the rebuilt ledger must equal the stored visits and the stored ledger. If a rebuilt value differs
+from the stored value, a store has lost numbers or raw hits, or hits were erased. Reasons are then not returned, because
+a comparison of hits and visits cannot explain lost or erased data.
 
 Only hits and visits of the same visitor are compared with each other. A window on disk is therefore compared by visitor
 ranges, and the results (`Part`) are added up. A visitor with more hits than fit into memory is not compared.

@@ -64,7 +64,7 @@ class Recomputing:
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
         """Recompute at least one site-day, then further site-days until the portion of work is over.
 
-        Return the chain with the finished site-days, and whether all site-days are recomputed.
+        Return the chain, extended by the finished site-days. Also return whether all site-days are recomputed.
         """
         kept = self._restoring.advance(reprocessing, is_over) if reprocessing.kind is Kind.REPAIR else frozenset()
         if kept is None:
@@ -99,7 +99,7 @@ class Recomputing:
     ) -> tuple[Chain, bool]:
         """Count the hits that the erased visitor has on days that are not settled yet.
 
-        Return the chain with the count, and whether the hits of all unsettled days are counted.
+        Return the chain with the number of counted hits, and whether the hits of all unsettled days are counted.
         """
         for site_day in self._rebuilder.open_days(reprocessing):
             if chain.counted is None or site_day > chain.counted:
@@ -141,7 +141,7 @@ class Recomputing:
 
         Another settler may already have stored recomputations of these site-days. Days without a current generation are
         left out, because they are settled when they close. Before the caller takes the next site-day, the caller must
-        extend `at` by the yielded site-day.
+        add the yielded site-day to the chain in `at`.
         """
         last = at.chain.last
         for site in sorted(reprocessing.sites):
@@ -160,7 +160,10 @@ class Recomputing:
     def _following(
         self, reprocessing: Reprocessing, site: str, at: Reached
     ) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
-        """Yield a site's settled days after the plan, until a day has an unchanged carry to the next day."""
+        """Yield a site's settled days after the plan's last day.
+
+        Stop after a day whose carry to the next day has not changed.
+        """
         while (last := at.chain.last) is not None and last.site == site and last.day >= reprocessing.end_day - 1:
             site_day = SiteDay(site, last.day + 1)
             is_settled = self._generations.current(site, site_day.day, site_day.day + 1)

@@ -67,7 +67,10 @@ class _Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """The progress of a part: its chain, when this process began the part, and how many site-days were done then.
+    """The progress of a part.
+
+    `began_at` is the time at which this process began the part. `began_count` is the number of site-days that were done
+    before this time.
 
     `erases` is true if the work is an erasure's PUBLISH.
     """
@@ -293,7 +296,10 @@ class Reprocessor:
         return count
 
     def _back_off(self) -> None:
-        """Delay the next portion, because a portion may wait long for its rows, and nothing is settled meanwhile."""
+        """Delay the next portion.
+
+        A portion may wait long until its rows are readable, and the settler settles nothing during this wait.
+        """
         after_ms = self._pace.unavailable_ms << min(self._unavailable, _MAX_DOUBLINGS)
         self._unavailable += 1
         self._not_before = self._clock.now() + min(after_ms, self._pace.max_unavailable_ms)

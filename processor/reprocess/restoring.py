@@ -1,4 +1,4 @@
-"""Restores raw records that the raw store has lost but the log still has. A repair begins with this module.
+"""Restores raw records that the raw store has lost but the log still has. Restoring is the first stage of a repair.
 
 First, the raw hits of each site-day and of both neighbouring days are counted. The counts are compared with the
 stream's ledger and with the settled day's ledger entry (hitmesh.model.expected_hits). The log is read only if hits are
@@ -6,7 +6,7 @@ missing. Hits that are missing in the log too are lost. A site-day keeps its pub
 would have fewer hits than the site-day's ledger entry.
 
 Like the lost records, restored records contain blank rows in place of erased hits. Blank rows count as raw hits,
-because both ledgers contain them.
+because the stream's ledger and the settled ledger entry count blank rows too.
 
 The work is done in portions, and is idempotent. After a crash, the next process begins from the start.
 """
@@ -137,7 +137,10 @@ class Restoring:
         )
 
     def _step(self, this: _Progress, reprocessing: Reprocessing) -> None:
-        """Do one step: examine a site-day, read some records of the log, or conclude on the incomplete site-days."""
+        """Do one step of a repair.
+
+        A step examines a site-day, reads some records of the log, or counts the lost hits of the incomplete site-days.
+        """
         positions = sum(len(each.found.log_times) for each in this.incomplete.values())
         if this.log is None and not this.is_examined and positions <= self._pace.examined_positions:
             self._examine_next(this)
@@ -167,7 +170,10 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """If a site-day's raw hits are incomplete, mend its index. If hits are still missing, return the findings."""
+        """If raw hits of a site-day are missing or damaged, repair the raw store's index of the site-day.
+
+        If hits are still missing or damaged, return the findings; otherwise, return None.
+        """
         if self._examined(site_day) is None:
             return None
         self._stores.raw.mend_index(site_day)

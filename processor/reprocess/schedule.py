@@ -1,4 +1,4 @@
-"""Decides which reprocessing gets work next, which plans expire, and which reprocessings are removed (reprocessing).
+"""Decides which reprocessing gets work next, which plans expire, and which reprocessings are removed.
 
 Pure.
 """

@@ -1,4 +1,4 @@
-"""Describes the two generations of a recomputed site-day, and which of the two a work makes current (reprocessing).
+"""Decides which of the two generations of a recomputed site-day becomes current.
 
 All functions are pure. PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. After the
 reprocessing has moved a site-day, the settler may settle the site-day again, for example because late hits arrived. The
@@ -32,7 +32,8 @@ class Standing(StrEnum):
     the site-day.
 
     SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. A settlement keeps the
-    logic and rules of the current generation, so the work made the wanted generation current before this settlement.
+    logic and rules of the current generation. Before the settler's settlement, the work must therefore have made the
+    wanted generation current.
 
     STALE: the settler has settled the site-day again, and nothing shows that the work has already made the wanted
     generation current.

@@ -1,4 +1,4 @@
-"""A carry is the state that a settled day hands to the next day (settlement, rule L4).
+"""A carry is the state that a settled day hands to the next day (rule L4).
 
 A carry contains the visits that were open at the day's end, in their state at that instant. The day's settlement has
 also read the next day's hits that continue the open visits. The carry contains a digest of the continuing hits. With
@@ -42,9 +42,9 @@ class Carry:
     """The visits that were open at the end of a day.
 
     Attributes:
-        open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
-        followed: the `digest` of the next day's hits that continue the open visits and that the day's settlement has
-            read.
+        open_visits: the open visits with `CARRY_COLUMNS`, at most one visit per timeline, sorted by timeline.
+        followed: the `digest` of the hits on the next day that continue the open visits. Only hits that the day's
+            settlement has read are included.
     """
 
     open_visits: pl.DataFrame
@@ -87,7 +87,7 @@ def no_open_visits() -> pl.DataFrame:
 
 
 def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
-    """Return open visits as `CARRY_COLUMNS`.
+    """Return open visits as rows with `CARRY_COLUMNS`.
 
     Args:
         visits: the open visits, in their state at the day's end.

@@ -123,7 +123,7 @@ def _mark_far_copies(rows: I64Array, times: I64Array, window_ms: int, original: 
 
     Each hit is compared with the hits that are earlier in log order and nearest in event time. A linked list contains
     the hits in the order of their event times. Hits are removed from the list in reverse log order. When a hit is
-    removed, its neighbours in the list are therefore earlier in the log than the hit. The time is O(n log n).
+    removed, the hit's neighbours in the list are therefore earlier in the log than the hit. The time is O(n log n).
     """
     instants, places = np.unique(times, return_inverse=True)
     at, place_of = instants.tolist(), places.tolist()

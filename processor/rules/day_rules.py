@@ -1,8 +1,8 @@
 """Decides which hits a settlement excludes, by the site's exclusion rules.
 
-Each UTC day may have a version of the rules. A hit is decided by the version of its own UTC day, even if the settlement
-of a neighbouring day reads the hit. Each hit is therefore excluded either in all settlements or in none. If a day has
-no version, the collector's decisions in the log apply. All functions are pure.
+Each UTC day may have its own version of the rules. The version of a hit's UTC day decides about the hit, even if the
+settlement of a neighbouring day reads the hit. Each hit is therefore excluded either in all settlements or in none. If
+no version of the rules is stored for a day, the collector's decisions in the log apply. All functions are pure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hitmesh.model.zones import DAY_MS
 SETTLED_STEPS_A_HIT: Final = 2_000
 """For each hit that is decided, a settlement may spend this many RE2 steps on the rules' patterns."""
 SETTLED_FREE_STEPS: Final = 2_000_000_000
-"""In addition, a settlement may spend this many RE2 steps, which take at most 24 s of CPU time."""
+"""Whatever the number of hits, a settlement may also spend this many RE2 steps, which take at most 24 s of CPU time."""
 _NETWORK: Final = MATCHED[RuleKind.NETWORK].column
 
 
@@ -52,7 +52,10 @@ class DayRules:
 
     @property
     def decide_anew(self) -> bool:
-        """Whether any day has a version of the rules. On days without a version, the collector's decisions apply."""
+        """Whether any day has a version of the rules.
+
+        If no version is stored for a day, the collector's decisions apply.
+        """
         return bool(self._decided)
 
     @property
@@ -116,7 +119,7 @@ class DayRules:
 
 
 COLLECTED: Final = DayRules()
-"""The rules for days without a version, on which the collector's decision about each hit applies."""
+"""The rules if no version is stored for any day: the collector's decision about each hit applies."""
 
 
 def excluded_by_rule(flags: npt.NDArray[np.uint32]) -> BoolArray:

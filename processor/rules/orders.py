@@ -1,8 +1,9 @@
-"""Decides which claim on an order or refund counts (settlement, rule D3).
+"""Decides which claim on an order or refund counts (rule D3).
 
-For each (kind, id, excluded or not), the first claim in log order that is not a duplicate wins. If the winning claim
-changes, this module also decides which other days must be settled again. There are few orders, so this module is plain
-Python. The module `refunds` decides the amounts of refunds.
+Claims compete if their kinds and ids are equal, and either all or none of their hits are excluded. Among competing
+claims, the first claim in log order that is not a duplicate wins. If the winning claim changes, this module also
+decides which other days must be settled again. There are few orders, so this module is plain Python. The module
+`refunds` decides the amounts of refunds.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def decide_orders(
 
 
 def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> dict[Claimed, OrderClaim]:
-    """Return, for each (kind, id, excluded or not), the first claim that is not a duplicate."""
+    """Return, for each subject (`Claimed`), the first claim that is not a duplicate."""
     winners: dict[Claimed, OrderClaim] = {}
     for claim in claims:
         if not duplicates[claim_at(claim)]:

@@ -181,7 +181,7 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
 
 
 def visits_rows(owner: RowOwner, contributions: pl.DataFrame, texts: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Return `VISITS_COLUMNS` for the contributions of visits that start on the owner's day.
+    """Return the rows (`VISITS_COLUMNS`) that add up the contributions of visits that start on the owner's day.
 
     `texts` is as in `traffic_rows`.
     """

@@ -1,4 +1,4 @@
-"""Builds visits across days with different policies (settlement and stream, rules L4 and §4).
+"""Builds visits across days with different policies (rules L4 and §4).
 
 A visit has the policy of the day on which it begins. A day's policy depends on the day's logic version, and on the
 site's changes of its policy. If a day's policy differs from the previous day's policy, settlement calls `build_after`.
@@ -36,7 +36,7 @@ def build_after(
 
     Args:
         hits: as for `build_visits`.
-        carried: CARRY_COLUMNS, the visits that were open at the day's start.
+        carried: the visits that were open at the day's start, with CARRY_COLUMNS.
         carried_policy: the policy for carried-in visits; its cap must be at most a day.
         policy: the policy for all other visits.
         zone: the site's time zone, for split_at_local_midnight.

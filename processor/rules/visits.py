@@ -8,8 +8,8 @@ other cases, the comparison and the walk give the same visits.
 
 All times are UTC ms.
 
-A worked example: ten hits of one visitor on a morning. Each character stands for 2 min. Square brackets enclose a
-visit, `o` is an orphan, `30'` a gap of 30 min.
+A worked example: ten hits of one visitor on a morning. In the diagram, each character stands for 2 min. Square brackets
+enclose a visit, `o` is an orphan, and `30'` is a gap of 30 min.
 
     09:00          09:30     09:50     10:10          10:40     11:00     11:20     11:40
     1      30'     2   20'   3   20'   4   30' + 1 ms 5 6       7 8       9         10
@@ -167,8 +167,8 @@ def build_visits(
     Args:
         hits: the timeline's columns, event_time, hit_hash, hit_type, interactive, offline, campaign_hash; in any order,
             without copies.
-        open_visits: `OPEN_COLUMNS` and the timeline's columns; at most one visit per timeline. The visit must be older
-            than all hits of its timeline.
+        open_visits: the open visits with `OPEN_COLUMNS` and the timeline's columns; at most one visit per timeline. An
+            open visit must be older than all hits of its timeline.
         policy: gap, caps and flags.
         zone: the site's time zone, for split_at_local_midnight.
         timeline: columns that both frames have. Rows with equal values in these columns form a timeline.
@@ -310,7 +310,7 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
 def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
     """Return whether each element starts a visit, is in a visit, or is unsure, according to gaps and campaigns only.
 
-    If a non-interactive element has another campaign than its visit, the element is unsure. A timeline with an unsure
+    An element is unsure if it is non-interactive and has another campaign than its visit. A timeline with an unsure
     element must be walked hit by hit.
     """
     n = len(line.row)

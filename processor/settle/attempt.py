@@ -53,10 +53,10 @@ _UNKNOWN_ZONE: Final = "UTC"
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """The results of a site's unpublished settlements that the settlements of later days need.
+    """The results that a day's settlement needs from settlements of earlier days that are not published yet.
 
     Attributes:
-        carry: the carry from the day before; None if that day is not among these settlements.
+        carry: the carry from the day before; None if the day before has no unpublished settlement.
         flags: the duplicate flags of claims that differ from the stored flags (rule D3).
         logic: the logic version that produced the carry; None means the attempt's version.
     """
@@ -73,7 +73,8 @@ NOTHING_HANDED: Final = Handed()
 class Worked:
     """A settlement with its inputs.
 
-    `inputs` keeps all hits in memory or on disk, so a caller should drop the object when the hits are not needed.
+    `inputs` keeps all hits in memory or on disk, so a caller should drop this object when the hits are no longer
+    needed.
     """
 
     settled: Settled
@@ -100,7 +101,7 @@ class Attempt:
         lg_k: log2 of the visitor sketches' size; the same as in the stream.
         logic: the logic version; if None, the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
-        rules: new versions of the exclusion rules for settled days, by day. Days without a new version keep their
+        rules: new versions of the exclusion rules for settled days, by day. Days that are not in `rules` keep their
             version.
         erasing: erasure marks for visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
@@ -233,8 +234,8 @@ class Attempt:
     def inputs_before(self, inputs: DayInputs) -> DayInputs | None:
         """Return the inputs with the current generation's logic, and with the stored carry of the day before.
 
-        If this attempt has a carry but the current generation had none, return None: the current generation's open
-        visits came from earlier hits, which the window does not contain.
+        If this attempt has a carry and the current generation had no carry, return None. The current generation's open
+        visits then came from earlier hits, which the window does not contain.
         """
         site, day = self.site_day
         stored = self._stores.generations.carry(SiteDay(site, day - 1))
@@ -247,7 +248,7 @@ class Attempt:
     def _under(self, before: Logic, logic: Logic) -> tuple[VisitPolicy | None, VisitPolicy]:
         """Return the policy for visits that began on the day before, and the policy for this day.
 
-        If both policies are equal, return None in place of the first.
+        If both policies are equal, return None in place of the policy for the day before.
         """
         carried, policy = before.policy(self._policies[0]), logic.policy(self._policies[1])
         return None if carried == policy else carried, policy
@@ -255,10 +256,10 @@ class Attempt:
     def _refuse_to_read_less(self) -> None:
         """Refuse to replace a generation that has read more of the log than this attempt.
 
-        After this attempt has read its bounds, another settler may publish a generation that has read more hits. Hits
-        that only the other generation has read no longer have dirty marks, so this attempt's generation would lose
-        them. If only one of the two generations has read a partition, the partition is not compared. For example, the
-        partition may belong to a retired log.
+        After this attempt has read its bounds, another settler may publish a generation that has read more hits. The
+        hits that only the other generation has read no longer have dirty marks. If this attempt replaced the other
+        generation, these hits would be lost. If only one of the two generations has read a partition, the partition is
+        not compared. For example, the partition may belong to a retired log.
         """
         seen = self.current.read_through if self.current else {}
         for partition, offset in seen.items():
@@ -299,7 +300,9 @@ class Attempt:
         return disturbed
 
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
-        """Return the other days that must be settled again, apart from the effect of the new carry on the next day.
+        """Return the other days that must be settled again.
+
+        The effect of the new carry on the next day is not considered.
 
         A damaged carry does not show which of the day's hits continue the visits in the carry. If the carry from the
         day before is damaged, the day before is therefore settled again, which replaces the carry.
@@ -311,7 +314,7 @@ class Attempt:
         return disturbed
 
     def _hands_on_the_same(self, carry: Carry) -> bool:
-        """Return whether the next day's settlement keeps its result with the new carry and this attempt's logic."""
+        """Return whether the next day's settlement has the same result under the new carry and this attempt's logic."""
         if self._handed_on is None or not carry.hands_on_the_same(self._handed_on):
             return False
         # This day's logic version also decides which hits of the next day continue the carried visits.

@@ -1,4 +1,4 @@
-"""Builds the visits of a day's hits, and all other values that a settlement adds up (settlement, rules L4 and S6).
+"""Builds the visits of a day's hits, and all other values that a settlement adds up (rules L4 and S6).
 
 The functions work on all hits of the day, or on the hits of a visitor range. If a single visitor's hits do not fit into
 memory, the functions work on the finished visits of a piece of time (module `time_pieces`). The results for all ranges
@@ -72,7 +72,7 @@ class Built:
 
     @property
     def follows(self) -> int:
-        """A digest of the next day's hits that belong to visits that began before the next day."""
+        """A digest of the hits with which visits of this day continue on the next day."""
         return self._digest(~self.in_day, self.visits.start < self.end)
 
     def _digest(self, of_hits: BoolArray, of_visits: BoolArray) -> int:

@@ -1,8 +1,9 @@
-"""Decides whether the exclusion rules of a day exclude the hits that make claims (settlement, rule D3).
+"""Decides whether the exclusion rules of a day exclude the hits that claim an order or a refund (rule D3).
 
 A stored claim keeps the collector's decision. If a version of the site's exclusion rules applies to the claim's day,
-the decision is made again. The hits of claims on the settled day are in the window. The hits of claims on other days
-are few, and are read from raw records. If a day has no version of the rules, no hit is read.
+the decision is made again. If a claiming hit is on the settled day, the hit is in the window. Only few claiming hits
+are on other days, and these hits are read from raw records. If the rules have no version for a day, no hit of the day
+is read.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ def decided_claims(
 def excluded_claims(
     claims: Sequence[OrderClaim], sides: Sequence[DayRules], raw: RawStore
 ) -> tuple[dict[HitAt, bool], ...]:
-    """Return a mapping per side, which states for each claiming hit whether the side's rules exclude the hit.
+    """Return, for each element of `sides`, whether its rules exclude each claiming hit.
 
     Args:
         claims: the claims.
-        sides: several versions of the rules for the claims' days, for example before and after.
-        raw: the store with the hits. A record is read only if any side has a version of the rules for the day of a
-            claim in the record.
+        sides: several versions of the rules for the claims' days, for example the old rules and the new rules.
+        raw: the store with the hits. A record is read only if a claim in the record is on a day for which any of the
+            rules have a version.
 
     Raises:
         StoreCorrupt: a record does not decode.

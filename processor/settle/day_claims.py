@@ -21,7 +21,9 @@ from processor.settle.site_window import SpilledWindow, Window
 
 @dataclass(frozen=True, slots=True)
 class DayClaims:
-    """Reads the claims that a site-day's settlement needs and that its scan has read.
+    """Reads the claims that the settlement of a site-day needs.
+
+    Claims that the settlement's scan has not read are left out.
 
     Attributes:
         site_day: the site-day.
@@ -44,7 +46,7 @@ class DayClaims:
     ) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
         """Return the claims on the order and refund ids in the window's hits.
 
-        Also return, for each order, the days with refunds that take the order's total.
+        Also return, for each order, the days on which a refund without an amount refunds the order's total.
         """
         site, day = self.site_day
         known = window.claiming.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))

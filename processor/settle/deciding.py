@@ -1,7 +1,7 @@
-"""Decides which of a site's hits are erased and which are excluded, while the hits are read (settlement).
+"""Decides which of a site's hits are erased and which are excluded, while the hits are read.
 
-Whether a hit is erased or excluded depends only on the hit itself. A window's hits can therefore be decided part by
-part.
+Whether a hit is erased or excluded depends only on the hit itself. The decisions can therefore be made for one part of
+the window after the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Erased(Protocol):
     def __bool__(self) -> bool: ...
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return a boolean array (n,): True for rows that are an erased visitor's hit."""
+        """Return a boolean array (n,): True for each row that is a hit of an erased visitor."""
 
 
 class Decided(NamedTuple):
@@ -36,7 +36,7 @@ class Decided(NamedTuple):
         erased: the erased hits, with `ERASED_COLUMNS`.
         excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude it; None if the column
             `excluded` of `rows` has the same values.
-        not_applicable: the number of hits in `rows` without a stored network, if the rules of `Deciding.day` compare
+        not_applicable: the number of hits in `rows` without a stored network; 0 if no rule of `Deciding.day` compares
             networks.
     """
 

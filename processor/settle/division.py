@@ -1,8 +1,8 @@
 """Divides the buckets of sites among settlers: decides which buckets a settler acquires, and which it gives up.
 
-All functions are pure. If no settler has much work, all settlers have the same number of buckets. If a settler has much
-work and another settler has little, the busy settler gives up half of its busy buckets, so that both settlers finish at
-about the same time.
+All functions are pure. If no settler has much work, all settlers have the same number of buckets. A settler with much
+work gives up half of its busy buckets if another settler has little work. Both settlers then finish at about the same
+time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Division:
     def to_acquire(self, free: Set[int]) -> list[int]:
         """Return the free buckets that the settler should try to acquire, in this order.
 
-        Each settler begins at another bucket, so settlers rarely try the same bucket at the same time.
+        Each settler begins at a different bucket, so two settlers rarely try the same bucket at the same time.
         """
         rank, count = self._rank(self.me), len(self.others) + 1
         order = sorted(free, key=lambda bucket: (bucket - rank * SITE_BUCKETS // count) % SITE_BUCKETS)

@@ -1,9 +1,14 @@
-"""Compares a settled day with the stream's results (settlement, architecture A8).
+"""Compares a settled day with the stream's results (architecture A8).
 
-Decides whether the stream's own rows may be published unchanged. A day is confirmed under four conditions. First, the
-settled rows and the stream's rows have the same digest. Second, no sketch contains a visitor whose hits have moved to
-another row. Third, no hit that waited for settlement may belong to the day's visits. Fourth, the stream's rows in the
-metric store add up to the stream's counts. All functions are pure, except for `sums_of_streams`.
+Decides whether a day is confirmed, so that the stream's own rows are published unchanged. A day is confirmed under four
+conditions:
+
+- The settled rows and the stream's rows have the same digest.
+- No sketch contains a visitor whose hits have moved to another row.
+- No hit that waited for settlement may belong to a visit of the day.
+- The stream's rows in the metric store add up to the stream's counts.
+
+All functions are pure, except for `sums_of_streams`.
 """
 
 from __future__ import annotations
@@ -37,11 +42,11 @@ def drift_of(
     Args:
         rows: the settled rows.
         streamed: the stream's partials for the day, with SERIES_COLUMNS. Partials whose digests have an older version
-            cannot be compared by digest. A day with an older digest is not confirmed, and its rows count as different
-            if any measure differs.
+            cannot be compared by digest. A day whose partials have an older digest is not confirmed. The rows of such a
+            day count as different if any measure differs.
         digest: the row digest, keyed with the mesh secret.
-        full_refunds: the sum in micros of refunds that took their amount from their order. The drift reports this sum
-            separately.
+        full_refunds: the sum, in micros, of the refunds that were sent without an amount and took the order's total.
+            The drift reports this sum separately.
         visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Until these
             hits are settled, answers are marked VISITS_PROVISIONAL.
     """
@@ -87,7 +92,7 @@ def not_confirmed(drift: Drift | None) -> Drift | None:
 
 
 def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Mapping[SiteDay, Mapping[str, int]]:
-    """Return, for each site-day, the sums of its rows in the given stream's generation (MetricStore.stream_sums)."""
+    """Return, for each site-day, the sums of the rows that the given stream wrote (MetricStore.stream_sums)."""
     found: dict[SiteDay, Mapping[str, int]] = {}
     for stream in sorted(set(streams.values())):
         found |= metrics.stream_sums([site_day for site_day, each in streams.items() if each == stream], stream)
@@ -95,7 +100,7 @@ def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Map
 
 
 def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int]) -> Drift:
-    """Add the differences between the metric store's rows and the stream's counts to the drift.
+    """Return the drift, with the differences between the metric store's rows and the stream's counts.
 
     `drift` is computed from the partials. Partials cannot show whether the metric store has lost or duplicated rows.
 

@@ -185,7 +185,11 @@ class LeaseKeeper:
         return loads
 
     def _take_slot(self, slots: Sequence[Lease]) -> None:
-        """Acquire one of the SITE_BUCKETS slots. Buckets are divided only among settlers that have a slot."""
+        """Acquire the lease on a slot.
+
+        Each settler needs a slot, and there are SITE_BUCKETS slots. Buckets are divided only among settlers that have a
+        slot.
+        """
         if self._slot is not None:
             return
         mine = [lease.name for lease in slots if lease.owner == self._owner]
@@ -231,7 +235,7 @@ class LeaseKeeper:
     def _leave(self, buckets: frozenset[int]) -> None:
         """Choose the buckets to release.
 
-        While other settlers may still have to acquire the buckets that were released last, choose no further buckets.
+        After a release, choose no further buckets until other settlers have had time to acquire the released buckets.
         """
         with self._lock:
             if not self._left and not self._leaving:

@@ -1,4 +1,4 @@
-"""Handles settlements that were overtaken: the site's lease has ended, or reports read another stream (settlement)."""
+"""Handles settlements that were overtaken: the site's lease has ended, or reports read another stream."""
 
 from __future__ import annotations
 

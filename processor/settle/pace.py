@@ -16,7 +16,7 @@ class SettlePace:
         take_site_days: the maximum number of dirty site-days that a pass reads.
         pass_ms: after this time, which does not include the sorting of hits, a pass starts no further site-day.
         resettle_after_ms: new hits cause another settlement of a site-day after this delay. If the last settlement took
-            longer, the delay is as long as that settlement.
+            longer than this delay, the site-day waits as long as the last settlement took.
         retry_after_ms: the delay before a failed site-day is tried again. Each further failure doubles the delay.
         max_retry_after_ms: the maximum delay before a failed site-day is tried again.
         intent_ms: for this time, a settler ignores another settler's intent. An intent announces that a settler will
@@ -27,7 +27,7 @@ class SettlePace:
             data version. After `keep_replaced_ms`, the generation is superseded.
         remove_generations: a pass removes the rows of at most this many superseded generations.
         ingest_timeout_s: written rows must become readable within this time.
-        sort_site_days: hits are sorted by site if at least this many of the site-days in a pass have the same day
+        sort_site_days: hits are sorted by site if at least this many of the site-days in a pass are on the same UTC day
             (processor.settle.resorting).
         take_sorted_site_days: the hits of at most this many site-days are sorted together.
         sorted_ms: sorted hits are used for this time.

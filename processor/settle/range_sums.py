@@ -1,4 +1,4 @@
-"""Adds up the results of a large site-day's ranges (settlement)."""
+"""Adds up the results of the visitor ranges of a large site-day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settles a site-day of any size in bounded memory (settlement).
+"""Settles a site-day of any size in bounded memory.
 
 A site-day with at most `SettleMemory.range_hits` hits is settled as a whole. The hits of a larger site-day are on disk,
 in groups of visitors. First, the copies in each visitor range are found. Second, the claims of the whole site are

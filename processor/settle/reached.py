@@ -1,4 +1,4 @@
-"""Determines how much of the log has been read: the closed days, and the bounds for a scan (settlement)."""
+"""Determines how much of the log has been read: the closed days, and the bounds for a scan."""
 
 from __future__ import annotations
 

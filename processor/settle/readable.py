@@ -1,4 +1,4 @@
-"""Writes settled rows. Waits until reports can read the rows (settlement, architecture A9)."""
+"""Writes settled rows. Waits until reports can read the rows (architecture A9)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ReadableRows:
         clock: measures the time until the deadline.
         stop: ends the wait when set.
         timeout_s: the deadline for rows to become readable.
-        rows_in_time: this many rows must become readable within `timeout_s`. For more rows, the deadline is a multiple
-            of `timeout_s`. A large site-day has millions of rows.
+        rows_in_time: this many rows must become readable within `timeout_s`. If a wave has more rows, the deadline is a
+            multiple of `timeout_s`. A large site-day has millions of rows.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ def remove_superseded(
     crash, the removal is repeated. For sites outside `buckets`, other settlers remove the rows.
 
     Returns:
-        The number of removed generations, which is at most `max_generations`. If further generations were superseded,
-        later calls remove the rows of the further generations.
+        The number of removed generations, which is at most `max_generations`. If more generations were superseded,
+        later calls remove the remaining rows.
     """
     superseded = stores.generations.superseded(superseded_before)
     due = [(site_day, generation) for site_day, generation in superseded if site_bucket(site_day.site) in buckets]

@@ -23,10 +23,13 @@ class Resorting:
     """The settler's re-sorted hits, at most one `SortedHits` at a time. An instance belongs to the settler's thread.
 
     The re-sorted hits are within the bounds of the scan that read them. Even if the re-sorted hits include a site-day's
-    hits, the site-day is settled directly from its records in three cases. First, none of the site-day's dirty marks is
-    within the bounds of the re-sorted hits. Second, settlement itself marked the site-day. Third, an earlier day of the
-    site was settled directly in the same pass. If settlement marked the site-day, or if an earlier day was settled
-    directly, the site-day may depend on a settlement that has read hits beyond the bounds.
+    hits, the site-day is settled directly from its records in three cases:
+
+    - None of the site-day's dirty marks is within the bounds of the re-sorted hits.
+    - A settlement marked the site-day dirty.
+    - An earlier day of the site was settled directly in the same pass.
+
+    In the last two cases, the site-day may depend on a settlement that has read hits beyond the bounds.
 
     Args:
         raw: the raw records.
@@ -50,7 +53,7 @@ class Resorting:
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
         """Begin a pass over the site-days `taken`.
 
-        If enough of the site-days in `taken` have the same day, sort the hits around that day.
+        If enough of the site-days in `taken` are on the same UTC day, sort the hits around this day.
 
         Raises:
             RetryError: the store is unavailable.
@@ -105,7 +108,7 @@ class Resorting:
 def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
     """Return the most frequent day and both neighbouring days.
 
-    If fewer than `at_least` site-days have this day, return None.
+    If fewer than `at_least` site-days in `taken` are on the most frequent day, return None.
     """
     counts = Counter(entry.site_day.day for entry in taken)
     if not counts:
@@ -115,7 +118,7 @@ def _common_days(taken: Iterable[DirtySiteDay], at_least: int) -> range | None:
 
 
 def _sites_within(taken: Iterable[DirtySiteDay], days: range) -> list[str]:
-    """Return the sites of which all site-days in `taken` are on `days`, sorted."""
+    """Return the sites whose site-days in `taken` are all on one of `days`, sorted."""
     of_site: Mapping[str, list[SiteDay]] = defaultdict(list)
     for entry in taken:
         of_site[entry.site_day.site].append(entry.site_day)

@@ -1,7 +1,7 @@
-"""Pauses the settler's thread, to leave CPU time to the live stream (settlement).
+"""Pauses the settler's thread, to leave CPU time to the live stream.
 
-A backlog of history keeps a settler busy for minutes or hours. The settler shares its process, and often its cores,
-with the live stream. The stream's results must remain fresh while the settler works.
+If many hits arrive for closed days, a settler is busy for minutes or hours. The settler shares its process, and often
+its cores, with the live stream. The stream's results must remain fresh while the settler works.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sums a settlement's rows by cell and currency (settlement, architecture A8).
+"""Sums a settlement's rows by cell and currency (architecture A8).
 
 For the same hits, the result has the same sums, digests and sketches as the stream's partials. The same function
 (`EpochSums.add_rows`) computes the result and the partials. The result is a pure function of the settled rows.

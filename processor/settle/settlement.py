@@ -1,8 +1,9 @@
-"""Recomputes a site-day from raw hits (settlement, rules D1 to D5 and L4).
+"""Recomputes a site-day from raw hits (rules D1 to D5 and L4).
 
-A settlement is the complete result for a day: rows, ledger entry, the carry for the next day, duplicate flags of
-claims, id collisions, and the other days that must be settled again. The result is a pure function of the raw hits, the
-carry from the day before, the claims and the refusals.
+A settlement is the complete result for a day. A settlement contains the day's rows, the ledger entry, duplicate flags
+of claims, id collisions, and the other days that must be settled again. A settlement also contains the carry: the open
+visits that the day passes to the next day. The result is a pure function of the raw hits, the carry from the day
+before, the claims and the refusals.
 
 A site-day whose hits fit into memory is settled as a whole. A larger site-day is settled in visitor ranges (`ranges`),
 with the same result.
@@ -57,13 +58,13 @@ class Settled:
             from the day before, the settlements of the two days have read different hits. The settlement of the day
             before must then be repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
-        disturbed_days: the neighbouring days that have a copy of a hit of this day, if the current generation has not
-            read this hit.
+        disturbed_days: the neighbouring days that must be settled again. Each of these days has a copy of a hit of the
+            settled day, and the current generation has not read the original hit.
         full_refunds: the sum (micros) that the day's refunds took from their orders.
         collisions: the day's hits that are copies with different content (ID_COLLISION). Only the first
             `MAX_COLLISIONS` are listed.
-        not_applicable: the number of the day's hits without a stored network, if the day's exclusion rules compare
-            networks.
+        not_applicable: the number of the day's hits without a stored network; 0 if no exclusion rule of the day
+            compares networks.
         complete: False if a visit may continue past `known_until`, so that the day must be settled again with more
             hits.
     """

@@ -1,8 +1,8 @@
-"""Makes settlement's dirty marks (rule L4): marks on days that depend on another day, and intents.
+"""Makes the dirty marks of a settlement (rule L4): intents, and marks on days that depend on another day.
 
-A settler sets the flags of claims without a condition. The settler may be suspended just before it sets the flags,
-while another settler settles the day. The suspended settler may then set outdated flags, and may die before it notices
-the other settlement. A settler therefore stores an **intent** before it sets flags. An intent is a dirty mark that the
+A settler sets the flags of claims unconditionally. The settler may be suspended just before it sets the flags, while
+another settler settles the day. The suspended settler may then set outdated flags, and may die before it notices the
+other settlement. A settler therefore stores an **intent** before it sets flags. An intent is a dirty mark that the
 settler removes after the flags are set. Other settlers ignore an intent that was stored a short time ago. If an intent
 is older, the settler that stored it has died or has set the flags long ago. The day is then settled again.
 """
@@ -54,11 +54,11 @@ class SettlementMarks:
         return DirtyMark(site_day, Position(*self._intents, self._last_offset), now)
 
     def without_young_intents(self, taken: Iterable[DirtySiteDay], after: int) -> list[DirtySiteDay]:
-        """Return the site-days without the young intents of other SettlementMarks objects.
+        """Return the site-days, without intents that other SettlementMarks objects stored a short time ago.
 
-        An intent is young if it was stored at `after` (UTC ms) or later. The offset of an intent is derived from the
-        clock, so the offset is compared with `after`. If a site-day has only young intents of other objects, the
-        site-day is left out.
+        An intent is young if it was stored at `after` (UTC ms) or later. The offset of an intent is approximately the
+        time at which the intent was stored, so the offset can be compared with `after`. If all marks on a site-day are
+        young intents of other objects, the site-day is left out.
         """
         kept = []
         for entry in taken:

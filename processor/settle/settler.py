@@ -1,9 +1,9 @@
-"""The settler: scans, settles and publishes closed site-days (settlement, architecture A8, rules L3 and L4).
+"""The settler: scans, settles and publishes closed site-days (architecture A8, rules L3 and L4).
 
 A day is settled when it is closed in every partition. The first settlement takes place if the stream counted hits on
-the day. A further settlement takes place if history hits mark the day dirty. Site-days are settled in waves. A store
-takes seconds to make even a few rows readable, so the rows of a wave are written and awaited together. The site-days
-are then published one by one.
+the day. A further settlement takes place if history hits mark the day dirty. A store takes seconds to make even a few
+rows readable. Site-days are therefore settled in groups, called waves. The settler writes all rows of a wave, and then
+waits once until the rows are readable. The site-days are then published one by one.
 
 The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
 become durable. Every effect before a publication is idempotent. Dirty marks are cleared last. A crash at any point
@@ -169,7 +169,7 @@ class Settler:
     def _compute_if_possible(
         self, this: Pass, covered: DirtySiteDay, bounds: ScanBounds, sorted_hits: SortedHits | None
     ) -> None:
-        """Settle a site-day and add it to the wave. After an error, leave the site-day dirty and continue the pass."""
+        """Settle a site-day, and add the result to the current wave. After an error, leave the site-day dirty."""
         site_day = covered.site_day
         started = self._clock.now()
         try:
@@ -251,7 +251,10 @@ class Settler:
             self._note_done(computed)
 
     def _readable(self, this: Pass, wave: Sequence[Computed]) -> list[Computed]:
-        """Write a wave's rows, and wait until reports can read them. Return the wave with the final drifts."""
+        """Write a wave's rows, and wait until reports can read them.
+
+        Return the wave with its final drifts: the differences between the stream's rows and the settled rows.
+        """
         compared = self._compared(this, wave)
         written = [computed for computed in compared if not computed.is_confirmed]
         if written:
@@ -315,9 +318,10 @@ class Settler:
             mark_if_overtaken(stores.generations, stores.dirty, self._marks, site_day, entry.sequence, disturbed)
 
     def _keep_until(self, computed: Computed) -> int:
-        """Return the time until which the replaced generation is kept. If the stream's rows are replaced, return 0.
+        """Return the time until which the replaced generation is kept.
 
-        Only settled days can be read at an earlier data version, so reports never read replaced stream rows.
+        If the settled rows replace the stream's rows, return 0. Reports never read replaced stream rows, because only
+        settled days can be read at an earlier data version.
         """
         return self._clock.now() + self._pace.keep_replaced_ms if computed.attempt.current is not None else 0
 

@@ -1,4 +1,4 @@
-"""Reads a site's hits in a time range from stored records (settlement). The hits are in log order.
+"""Reads a site's hits in a time range from stored records. The hits are in log order.
 
 Up to `SettleMemory.range_hits` hits of the window are kept in memory. If the window has more hits, all its hits are on
 disk, in groups of visitors.
@@ -52,7 +52,7 @@ class Window:
         end: the upper bound of event time in ms, exclusive.
         erased: event_time, hit_hash and record of the erased hits in the same time range, which are not in `rows`. The
             event time of a blank row is the start of its day.
-        not_applicable: the number of hits on the settled day without a stored network, if the day's rules compare
+        not_applicable: the number of hits on the settled day without a stored network; 0 if no rule of the day compares
             networks.
         excluded_before: (n,) whether the rules `Deciding.before` exclude each hit; None if the column `excluded` of
             `rows` has the same values.
@@ -233,10 +233,7 @@ def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: i
 
 
 def _window_rows(parts: Sequence[_Part]) -> pl.DataFrame:
-    """Return the hits in the form that `Deciding.decide` takes, each column in a single chunk.
-
-    Only this function copies the hits in memory.
-    """
+    """Return the hits in the form that `Deciding.decide` takes, each column in a single chunk."""
     rows = pl.concat([part.hits for part in parts]).rechunk()
     return rows.with_columns(
         pl.Series("log_time", np.concatenate([part.log_time for part in parts])),

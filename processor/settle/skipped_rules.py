@@ -1,4 +1,4 @@
-"""Logs the exclusion rules that a settlement skips because the rules do not compile (settlement).
+"""Logs the exclusion rules that a settlement skips because the rules do not compile.
 
 A new rule is refused if it does not compile within the limits. A rule that was accepted may still not compile, because
 a later release may have other limits. Settlement and the collector's admission then continue without the rule. The rule

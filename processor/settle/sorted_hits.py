@@ -1,8 +1,9 @@
-"""Re-sorts the hits around a day by site (settlement). The sorted hits of many sites are on a local disk.
+"""Re-sorts the hits around a day by site. The sorted hits of many sites are on a local disk.
 
-Thousands of sites share a record. A site-day that reads its own records also reads other sites' hits in these records.
-With a million sites, each of a day's records would be read thousands of times. If hits are sorted first, each record is
-read once for many site-days. The file has no name, so no file outlives the process.
+Thousands of sites share a record. If a settlement reads the records of its site-day directly, the settlement also reads
+other sites' hits in these records. With a million sites, each of a day's records would be read thousands of times. If
+hits are sorted first, each record is read once for many site-days. The file has no name, so no file outlives the
+process.
 """
 
 from __future__ import annotations

@@ -122,7 +122,10 @@ class Spill:
 
 
 def _constants(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a row with the single-valued columns. If all columns are single-valued, leave out the last column."""
+    """Return a row with the single-valued columns.
+
+    If all columns are single-valued, leave out the last of these columns.
+    """
     names = [name for name in rows.columns if _is_constant(rows[name])][: rows.width - 1]
     return pl.DataFrame({name: [rows[name][0]] for name in names}, schema={name: rows.schema[name] for name in names})
 

@@ -57,7 +57,7 @@ def cut_in_pieces(visitor: VisitorRange, wanted: BoolArray, memory: SettleMemory
 def _piece_numbers(times: pl.Series, hashes: pl.Series, wanted: BoolArray, limit: int) -> I32Array:
     """Return the piece number of each wanted hit, and −1 for all other hits.
 
-    If hits have the same event time and hash, only `hit_id` decides their order, so they must be in the same piece.
+    If hits have the same event time and hash, only `hit_id` decides their order. Such hits must be in the same piece.
     """
     pieces = np.full(len(wanted), -1, np.int32)
     rows = np.flatnonzero(wanted)
@@ -82,7 +82,7 @@ def _next_cut(times: I64Array, hashes: U64Array, order: I64Array, end: int) -> i
 def steps(
     pieces: Spill, carried: pl.DataFrame, build: Callable[[pl.DataFrame, pl.DataFrame], Visits]
 ) -> Iterator[Step]:
-    """Yield the visits piece by piece. For each visit, `finished` is true in exactly one step.
+    """Yield the visits piece by piece. Each visit is finished in exactly one of the yielded steps.
 
     Args:
         pieces: the visitor's hits without copies, from `cut_in_pieces`.
@@ -107,8 +107,8 @@ def steps(
 def _latest(visits: Visits, hits: pl.DataFrame, carried: pl.DataFrame) -> I64Array:
     """Return the number of the latest visit in each timeline.
 
-    `Summaries` is ordered by timeline and start, except that a carried-in visit under another logic version comes first
-    (`seam`). The latest visit is still the last visit of the timeline, because a carried-in visit has ended if its
+    `Summaries` is ordered by timeline and start. If the previous day has another policy, carried-in visits come first
+    (`seam`). The last visit of a timeline is nevertheless the latest visit, because a carried-in visit has ended if the
     timeline has a later visit.
     """
     timelines = first_values(visits.visits, hits, carried, TIMELINE).with_row_index("number")

@@ -56,11 +56,12 @@ def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) ->
 
 
 def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> frozenset[int]:
-    """Return the neighbouring days that have a copy of a new hit of this day.
+    """Return the neighbouring days that have a copy of a hit that is new on the settled day.
 
     A hit is new if the current generation has not read the hit. Nearly always, a visitor's hits are in one partition
-    and are read in log order, so an older hit is never a copy of a new hit. However, if the site's spread over
-    partitions or the log changes, a visitor's hits are in two partitions (architecture A4).
+    and are read in log order, so an older hit is never a copy of a new hit. If the log changes, or if the site's hits
+    are spread over other partitions than before, a visitor's hits are in two partitions (architecture A4). An older hit
+    may then be a copy of a new hit.
     """
     day = inputs.owner.day
     days = hits["event_time"].to_numpy() // DAY_MS

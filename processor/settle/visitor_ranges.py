@@ -117,8 +117,7 @@ def _range_numbers(counts: I64Array, limit: int) -> I64Array:
 def copies_in(visitors: VisitorRange) -> RangeCopies:
     """Return which hits of the range are copies.
 
-    The search takes 17 bytes of memory per hit, and memory for all columns of the hits whose key may occur more than
-    once.
+    The search takes 17 bytes of memory per hit. The hits whose key may occur more than once are also read into memory.
     """
     hashes = np.concatenate([key_hashes(rows) for rows in visitors.read(KEY_COLUMNS)])
     is_suspect = np.isin(hashes, repeated_hashes(hashes))

@@ -1,7 +1,7 @@
-"""The state of the settler's passes and waves (settlement).
+"""The state of the settler's passes and waves.
 
 Within a pass, the settlement of a day may use results of the site's earlier days that are not published yet. This
-module defines which results a later day gets and which dirty marks a pass covers.
+module defines which results a later day gets, and which dirty marks a pass clears.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _OF_SETTLEMENT: Final = (SETTLEMENT_LOG, FLAGS_LOG)
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A site-day in a wave. The site-day is settled but not published yet."""
+    """A site-day in a wave, which is a group of site-days whose rows are written together.
+
+    The site-day is settled but not published yet.
+    """
 
     covered: DirtySiteDay
     attempt: Attempt
@@ -51,9 +54,8 @@ class Computed:
 class Pass:
     """A pass's state: its start, the closed days, the stream table, the current wave and the failed sites.
 
-    For each site, `published` describes the site's last publication in this pass by two sequence numbers. The first
-    number is the site's highest sequence number when the attempt began. The second number is the sequence number of the
-    publication. `marked` contains the dirty marks that this pass made.
+    For each site, `published` describes the last publication in this pass: (the site's highest sequence number when the
+    attempt began, the sequence number of the publication). `marked` contains the dirty marks that this pass made.
     """
 
     started: int
@@ -103,8 +105,8 @@ def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtyS
     """Return the entry with the dirty marks whose records are within the bounds of a scan.
 
     If the entry has no marks, return the entry unchanged. If none of the entry's marks is within the bounds, return
-    None. A mark that settlement made belongs to no record, and is always covered, because a scan that begins now reads
-    the hits that caused the mark.
+    None. A mark that a settlement made belongs to no record. Such a mark is always kept, because a scan that begins now
+    reads the hits that caused the mark.
     """
     if not entry.marks:
         return entry  # the pass settles this site-day only because the day has closed

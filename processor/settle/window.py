@@ -60,8 +60,8 @@ READ_COLUMNS: Final[tuple[str, ...]] = (
     "refund_id",
 )
 
-# The columns of a window: READ_COLUMNS without `site` and with `utm_campaign` renamed `campaign`, and also `excluded`,
-# and the hit's log time, record and row.
+# The columns of a window. These are READ_COLUMNS, without `site`, and with `utm_campaign` renamed to `campaign`. The
+# other columns are `excluded`, and each hit's log time, record and row.
 WINDOW_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in READ_COLUMNS if name != "site"},
     "excluded": pl.Boolean(),

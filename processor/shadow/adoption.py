@@ -12,9 +12,9 @@ The order of effects is defined only here:
 
 If a process crashes before step 3, the earlier live stream continues. A live runner may take over partitions, for
 example after a restart, or when partitions move between processes. The runner first replaces the stream table by a
-table without stored positions (`goes_on`). If another process has stopped its runner on the same partitions, the other
-process's conditional write then fails, and the other process tries again later. If the table already has another live
-stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live stream.
+table without stored positions (`goes_on`). Another process may already have stopped its runner on the same partitions.
+The conditional write of the other process then fails, and the other process tries again later. If the table already has
+another live stream, the runner ends. After step 3, no runner therefore commits a record for the earlier live stream.
 
 After step 3, every process that starts uses the shadow's stores. The consumer group's committed positions remain valid,
 so every record adds to raw records, marks, claims and the ledger exactly once. After step 3, a shadow runner that still
@@ -71,8 +71,8 @@ def goes_on(streams: Streams, live: Stream) -> bool:
     """Return whether `live` is still the live stream.
 
     If `live` is still the live stream, remove all stored positions, because a runner continues. The stream table gets a
-    new version even if it has no positions. If another process does not know yet that its partitions moved, it still
-    uses the previous version of the table, and its conditional write fails.
+    new version even if it has no positions. Another process may not know yet that its partitions moved, and still use
+    the previous version of the table. The conditional write of the other process then fails.
     """
     while True:
         table = streams.read()
@@ -93,9 +93,9 @@ def adopt(
 ) -> bool:
     """Wait until the shadow replaces the stream `live`. Meanwhile, this process's runner for `live` must not run.
 
-    `standing` also keeps this process in the consumer group, so that no other process gets its partitions. Return False
-    if the shadow does not reach the positions in time, or if another process resumes its live runner. Before the runner
-    continues, the caller must call `goes_on`.
+    `standing` also keeps this process in the consumer group, so that no other process gets this process's partitions.
+    Return False if the shadow does not reach the positions in time, or if another process resumes its live runner.
+    Before the runner continues, the caller must call `goes_on`.
     """
     has_stored, ends = False, time.monotonic() + wait_s
     while True:

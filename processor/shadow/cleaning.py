@@ -40,9 +40,9 @@ class CleaningStores(HasStreams, Protocol):
 def remove_gone(stores: CleaningStores, gone_before: int) -> int:
     """Remove the values of all streams that have been gone since a time before `gone_before` (UTC ms).
 
-    Return the number of streams whose values were removed. If a settlement confirmed a site-day, the stream's rows for
-    the site-day are not removed here, even if they are only kept for a rollback. Confirmed rows are a settled
-    generation, and are removed like every settled generation. After a crash, the removal is repeated.
+    Return the number of streams whose values were removed. If a settlement confirmed a site-day, this function does not
+    remove the stream's rows for the site-day, even if the rows are kept only for a rollback. Confirmed rows are a
+    settled generation, and are removed like every settled generation. After a crash, the removal is repeated.
     """
     done = 0
     for gone in stores.streams.read().gone:

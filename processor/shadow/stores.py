@@ -66,7 +66,7 @@ def shadow_stores(
 
 
 def begin_at_start(stream: Stream, store: StreamStore) -> None:
-    """Commit the stream's start as its position, except where a committed position is already ahead.
+    """In each partition, commit the stream's start as its position, unless the committed position is already later.
 
     All other processes are fenced before the positions are compared. If another process has already begun, this process
     therefore never moves the positions back.
@@ -138,8 +138,8 @@ class _FollowingReader(_WrappedReader):
     then apply records up to the progress that was read.
 
     The inner reader has already read some records that this reader has not returned yet. `positions` returns the
-    positions after the returned records. If a runner keeps its readers, the runner recovers up to these positions, and
-    then gets the remaining records.
+    positions after the returned records. If a runner keeps this reader, the runner recovers up to the returned
+    positions, and then gets the records that were not returned yet.
     """
 
     def __init__(self, reader: LogReader, topic: Topic, live: ProgressReader, is_beside: Callable[[], bool]) -> None:

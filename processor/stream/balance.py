@@ -28,8 +28,8 @@ _EQUATIONS: Final = {
 def unbalanced_hits(sums: pl.DataFrame) -> int:
     """Return the number of unbalanced hits in the ledger, over all sites and times. If the ledger balances, return 0.
 
-    If the counts agree but the checksums differ, two errors hide each other, and together count as one unbalanced hit.
-    For example, a hit was lost and another hit was counted twice.
+    If the counts agree but the checksums differ, two errors hide each other. For example, a hit was lost, and another
+    hit was counted twice. The two errors together count as a single unbalanced hit.
 
     Args:
         sums: LEDGER_SUMS.

@@ -28,10 +28,9 @@ def watch_balance(
 ) -> None:
     """Report whether the ledger balances.
 
-    Each round checks all sites, some at a time. Rounds repeat until `stop` is set. The gauge shows the larger of two
-    numbers: the unbalanced hits that this round has found so far, and the unbalanced hits that the previous round
-    found. While a site's entries are being written, the site may seem unbalanced. Unbalanced sites are therefore read
-    again.
+    Each round checks all sites, some at a time. Rounds repeat until `stop` is set. The gauge shows the number of
+    unbalanced hits that this round has found so far, or the number of the previous round if that number is larger.
+    While a site's entries are being written, the site may seem unbalanced. Unbalanced sites are therefore read again.
     """
     last, missing, before = None, 0, 0
     while not stop.wait(every_s):

@@ -116,7 +116,7 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
-    """Yield dirty marks for closed days with a refund that takes its amount from a newly claimed order (rule D3).
+    """Yield dirty marks for closed days on which the total of a newly claimed order is refunded (rule D3).
 
     If another partition stores a refund at the same time, this function may miss the refund. The settlement of the
     order's day then marks the day of the missed refund.

@@ -141,7 +141,10 @@ def count_store_error(metrics: Metrics, error: HitmeshError) -> None:
 
 
 def count_settled(metrics: Metrics, drift: Drift | None) -> None:
-    """Count a published settlement. If the stream's rows were not confirmed, also count the kind of drift."""
+    """Count a published settlement.
+
+    If the settlement replaces the stream's rows, also count the kind of drift, which tells how the rows differ.
+    """
     confirmed = drift is not None and drift.confirmed
     result = SettledResult.CONFIRMED if confirmed else SettledResult.NEW_GENERATION
     metrics.add(names.PROCESSOR_SETTLED, 1, result=result)

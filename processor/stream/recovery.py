@@ -8,9 +8,9 @@ the log again. The recovery then replays the records up to the committed positio
 rows were committed together with the positions. All values of the epochs since the snapshot are written again.
 
 If another logic version wrote the last snapshot of a hits partition, the stream's version takes over at the committed
-position. The other version has emitted the rows up to the committed position. The recovery therefore also computes the
-values up to this position with the other version, so that values and rows agree. For later records, the stream's
-version builds its own state from the log.
+position. The snapshot's version has emitted the rows up to the committed position. The recovery therefore computes the
+values up to the committed position with the snapshot's version too, so that values and rows agree. For later records,
+the stream's version builds its own state from the log.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _keep_again(
 ) -> int:
     """Restore the kept hits from before a snapshot, and return the number of restored hits.
 
-    `copies` and `waiting` are the hits that are copies or wait for settlement, according to the snapshot.
+    According to the snapshot, the hits in `copies` are copies, and the hits in `waiting` wait for settlement.
     """
     intake = take_in(records, task.erased)
     known = placed(state, _records_of(intake, state.partition), _new_rules(task, state, intake))

@@ -1,8 +1,8 @@
 """Runs the live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (architecture A6).
 
 Decides when a window is full, when values are flushed and when a snapshot is taken. The module `commit` defines the
-order of effects. If the outcome of a commit is in doubt, or partitions moved between the processors of the consumer
-group, the states of all partitions are discarded and rebuilt from durable data (`recovery`).
+order of effects. If the outcome of a commit is in doubt, the states of all partitions are discarded and rebuilt from
+durable data (`recovery`). The states are also rebuilt if partitions moved between the processors of the consumer group.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Runner:
         pace: the limits and intervals.
         home: a local directory. Kept hits are stored in a subdirectory, and nothing else in `home` is changed.
         meter: records counts and times, and is told of each commit step.
-        limits: decides when a partition's tables grow, are spilled and are tidied.
+        limits: decides when a partition's tables grow, are written to files, and lose their unused entries.
         logic: the logic version that builds the visits.
 
     Raises:
@@ -254,7 +254,7 @@ class Runner:
         """Apply new erasure marks: remove erased hits from a stored window, save states without these hits, recover."""
         visitors, was_certain = self._erasures.refresh(), self._is_certain
         held = partitions_with(self._hits, visitors) if visitors and was_certain else []
-        self._is_certain = was_certain and not visitors  # if the next statements fail, a recovery applies the marks
+        self._is_certain = was_certain and not visitors  # if a later statement fails, a recovery applies the marks
         is_late = stored is not None and self._stores.stores_hits and take_back(self._stores, stored, visitors)
         if held:
             self.flush()

@@ -1,4 +1,4 @@
-"""Saves a partition's state (journey step 6, the last two steps in `commit`). `recovery` loads the saved states."""
+"""Saves a partition's state in the last two steps of a commit (journey step 6). `recovery` loads the saved states."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save_snapshot(
         writer: the writer's number. A snapshot never replaces a snapshot of a later writer.
         logic: the logic version that built the state.
         chunk_bytes: the maximum size of a chunk.
-        meter: records both steps, the snapshot's size, and the time in seconds.
+        meter: records the two commit steps (chunks, manifest), the snapshot's size, and the time in seconds.
 
     Raises:
         RetryError: the store is unavailable.

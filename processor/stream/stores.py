@@ -1,4 +1,4 @@
-"""The live stream's stores (steps 4 to 6 of the journey), and functions that look up site rules and order claims."""
+"""The live stream's stores (journey steps 4 to 6), and functions that look up site rules and claims on orders."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class StreamStores:
 
 
 class HasStreams(Protocol):
-    """Stores of a mesh that also give access to the stores of every stream."""
+    """The stores of a mesh, which include the stream table and the stores of every stream."""
 
     @property
     def streams(self) -> Streams:
@@ -108,9 +108,9 @@ def new_rules(
 ) -> Mapping[str, SiteRules]:
     """Return the rules of sites that the state does not contain.
 
-    Also return the rules of sites whose policy changes on a new day. A change of a policy is stored hours before it
-    takes effect (POLICY_AHEAD_MS). No hit has an event time that many hours ahead. If the changes are read when the
-    first hit of a UTC day arrives, no change is read too late. The rules are also added to `sites`.
+    When the first hit of a UTC day arrives, also return the rules of sites whose policy changes on this day. A change
+    of a policy is stored at least POLICY_AHEAD_MS before the change takes effect. No event time is further ahead of the
+    clock than POLICY_AHEAD_MS, so no change is read too late. The rules are also added to `sites`.
     """
     if hits.is_empty():
         return {}
@@ -125,7 +125,10 @@ def new_rules(
 
 
 def _changing(directory: SiteDirectory, sites: Sites, last: int) -> list[str]:
-    """Return the state's sites whose policy may change after the last day that was read, up to the day `last`."""
+    """Return the known sites whose policy may change by the end of the day `last`.
+
+    Changes on days that were read before are left out.
+    """
     first = last - MAX_DAYS_OF_CHANGES + 1 if sites.known_through is None else sites.known_through + 1
     if last - first >= MAX_DAYS_OF_CHANGES:
         return list(sites.names)

@@ -1,9 +1,9 @@
 """Builds visits as columns (journey step 5). The input is the hits and open visits of many timelines.
 
 Decides how the results of `rules.visits` are stored: numbers for dimensions, exit page, order flag and deadline. The
-fast path and the slow path (`timelines_step`) both call `build`. The fast path continues from the current open visit;
-the slow path continues from the visit that was open at the horizon. When the horizon moves, `horizon` also calls
-`build`.
+fast path and the slow path (`timelines_step`) both call `build`. The fast path continues from the current open visit.
+The slow path continues from the visit that was open at the horizon. The module `horizon` calls `build` too, when the
+horizon moves.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
     """Build the visits that the hits form together with the carried-in visits.
 
     Args:
-        hits: KEPT_COLUMNS, no copies, in any order.
+        hits: the hits with KEPT_COLUMNS, without copies, in any order.
         carried: the carried-in visits, at most one per timeline. A carried-in visit is older than all given hits of its
             timeline.
         sites: has the rules for all sites in `hits` and `carried`.

@@ -43,9 +43,9 @@ class Contributions:
         The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`. `moved_visitors` is 1
         where visitors may have moved to another row. If the records are applied in smaller steps, a step may add a
         value that a later step retracts. For example, a step counts the end of a visit, and a hit in the next step
-        continues the visit. In another example, a step counts a visit in a cell, and a hit in the next step moves the
-        visit's start to an earlier cell. A single large step may add nothing to a cell to which smaller steps added
-        values. The values that smaller steps have stored must nevertheless be overwritten.
+        continues the visit. A hit in the next step may also move the start of a counted visit to an earlier cell. A
+        single large step may add nothing to a cell to which smaller steps added values. The values that smaller steps
+        have stored must nevertheless be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
@@ -72,8 +72,10 @@ def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
     """Return the hits of timelines that smaller steps may have rebuilt.
 
     A step that rebuilds a timeline may move the timeline's hits to other rows. Smaller steps rebuild a timeline in two
-    cases. First, a hit comes in a later record than another hit of its timeline, but is not later in event time.
-    Second, a visit's first view comes in a later record than the visit's first hit.
+    cases:
+
+    - A hit is in a later record than another hit of the timeline, but the event time of the hit is not later.
+    - A visit's first view is in a later record than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(

@@ -48,7 +48,7 @@ def find_stream_copies(
         rows: hits other than history hits, in log order: hit_hash, hit_id, content_hash, event_time, log_time, offset,
             row.
         keys: timeline keys (n,).
-        ids: `hit_ids` for the rows (n,).
+        ids: each row's id hash from `hit_ids` (n,).
         seen: a filter that contains the ids of earlier hits.
         kept: the earlier hits.
         at_once: up to this many hits with the same id are compared in bulk. Further hits with this id are compared one
@@ -113,8 +113,8 @@ def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     first |= are_apart(hits["hit_id"], first)
     rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
     original = np.full(len(first), -1, np.int64)
-    # A copy's content must be compared with the earliest original. The loop therefore goes from near hits to distant
-    # hits. In `original`, the earliest original therefore replaces later originals.
+    # A copy's content must be compared with the earliest original. The loop therefore begins with the nearest hits in
+    # the log, and ends with the earliest hits. In `original`, an earlier hit thus replaces a later hit.
     for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)
         before = later - shift

@@ -49,7 +49,7 @@ _NO_LEDGER: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class DueValues:
-    """Values to store: PARTIAL_COLUMNS and LEDGER_COLUMNS."""
+    """The values to store: partials (PARTIAL_COLUMNS) and ledger entries (LEDGER_COLUMNS)."""
 
     partials: pl.DataFrame
     ledger: pl.DataFrame
@@ -61,9 +61,9 @@ class EpochSums:
 
     Attributes:
         epoch: the log time in ms at which the epoch starts; −1 before the first record.
-        cells: SERIES_COLUMNS, and whether the row changed.
-        counts: LEDGER_SUMS, and whether the row changed.
-        lg_k: a sketch that unites several rows becomes a sample beyond 2**lg_k visitors.
+        cells: the sums of each cell and currency (SERIES_COLUMNS), and whether each row has changed.
+        counts: the sums for the ledger (LEDGER_SUMS), and whether each row has changed.
+        lg_k: if a sketch that unites several rows has more than 2**lg_k visitors, the sketch becomes a sample.
     """
 
     epoch: int = -1

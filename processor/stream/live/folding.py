@@ -181,9 +181,9 @@ def _distinct(rows: pl.DataFrame) -> pl.Series:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.Series:
-    """Return the hits' distinct texts in log order. A hit's own texts are in the order of the columns.
+    """Return the hits' distinct texts in log order. The texts of a hit are in the order of the columns.
 
-    The texts of the hit's items come last, in the order of the items.
+    The texts of a hit's items come last, in the order of the items.
     """
     found: dict[str | None, None] = {}
     for *texts, items in rows.select(*FOLDED_COLUMNS, "items").iter_rows():

@@ -63,7 +63,7 @@ class HashIndex:
             at = places[waiting]
             free = self._slots[at] < 0
             taking, wanted = waiting[free], at[free]
-            # If several keys want the same table entry, both assignments keep only the last of these keys and its slot.
+            # If several keys want the same table entry, only the last of these keys is stored, together with its slot.
             self._keys[wanted] = keys[taking]
             self._slots[wanted] = slots[taking]
             placed = np.zeros(len(waiting), np.bool_)

@@ -51,7 +51,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
     If a visit that is open at the new horizon has no view yet, its hits are kept in `state.pinned`.
     """
     timelines = state.timelines
-    waiting = timelines.seen < new  # if a timeline has no newer hits, its latest visit (`now`) serves as the base
+    waiting = timelines.seen < new  # these timelines need no base, because `now` is their open visit
     wanted = ~waiting | (timelines.now.views == 0)
     passed = _passed_hits(state, old, new, wanted)
     with_base = np.flatnonzero((timelines.base >= 0) & wanted)
@@ -83,9 +83,9 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
     """Keep in `state.pinned` the hits of visits that are open at the new horizon but have no view yet.
 
-    The newly pinned hits lie between the old and the new horizon. A pinned hit is dropped when its visit has ended or
-    has a view. `built.visit_of` decides which hits belong to a visit. Even a hit between a visit's first and last hit
-    may be an orphan (rule S2).
+    The hits in `state.pinned` are called pinned. Newly pinned hits lie between the old and the new horizon. A pinned
+    hit is dropped when the hit's visit has ended or has a view. `built.visit_of` decides which hits belong to a visit.
+    Even a hit between a visit's first and last hit may be an orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)

@@ -33,7 +33,7 @@ class _Block:
 
 
 class IdFilter:
-    """The hashes of ids that were seen. Each epoch of log time has filters of its own.
+    """The hashes of ids that were seen. Each epoch of log time has its own filters.
 
     Args:
         limits: `filter_ids` is the capacity of the smallest filter: a power of two, at least 4.

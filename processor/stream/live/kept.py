@@ -51,7 +51,7 @@ def forms_visits() -> pl.Expr:
 
 @dataclass(slots=True)
 class _Chunk:
-    """A piece: hits that are in memory or mapped from a file.
+    """A piece of the kept hits, which is either in memory or mapped from a file.
 
     Attributes:
         rows: the hits, in any order.

@@ -31,7 +31,7 @@ _SUMS: Final = (
 
 
 def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS for accepted hits.
+    """Return the ledger rows (LEDGER_SUMS) for accepted hits.
 
     Args:
         hits: site, event_time, collect_time, hit_hash, excluded (n,).
@@ -57,7 +57,7 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 
 
 def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS for blank rows.
+    """Return the ledger rows (LEDGER_SUMS) for blank rows.
 
     Blank rows count as received and accepted, like the hits that they replace. The outcome of a blank row is ERASED,
     whatever the outcome of the replaced hit was. A replay must overwrite the entries that the hits had before the
@@ -81,7 +81,7 @@ def erased_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS for hits that wait for settlement.
+    """Return the ledger rows (LEDGER_SUMS) for hits that wait for settlement.
 
     `hits` has the columns site (name), event_time, hit_hash, excluded.
     """
@@ -93,7 +93,7 @@ def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS for refused hits.
+    """Return the ledger rows (LEDGER_SUMS) for refused hits.
 
     The columns are site, collect_time, hits, and `hash`, the hash64 of each row's id.
     """
@@ -107,9 +107,9 @@ def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def unreadable(collect_time: int, hits: int, sum64: int, xor64: int, of: LedgerClass) -> pl.DataFrame:
-    """Return siteless LEDGER_SUMS for hits that a record's header announces but its rows lack.
+    """Return the ledger row (LEDGER_SUMS) for hits that a record announces in its header but does not contain.
 
-    `hits` is negative if the record has more hits than its header announces.
+    The row has no site. `hits` is negative if the record has more hits than its header announces.
     """
     row = {
         "site": "",

@@ -1,8 +1,8 @@
 """Limits of the live stream that matter only at scale (journey step 5), and the values that a processor uses.
 
 The limits for rules S9 and S10 and for the size of visitor sketches change the emitted rows; all other limits do not.
-Tests use the smallest values. With the smallest values, a few hits are enough to tidy, spill and merge a table. With
-the smallest sketch size, a cell's sketch with 31 or more visitors is a sample.
+Tests use the smallest possible limits. With these limits, a few hits are enough to write kept hits to a file, to merge
+pieces, and to drop unused texts. With the smallest sketch size, a cell's sketch with 31 or more visitors is a sample.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from hitmesh.model.limits import KEPT_HITS_OF_VISITOR, LG_K_CELL
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits that decide when a partition's tables grow, are spilled to files and are tidied.
+    """Limits that decide when a partition's tables grow, are written to files, and lose their unused entries.
 
     Attributes:
-        tidy_from: a table with fewer texts or tuples than this is never tidied.
-        tidy_ratio: a table is tidied if its number of texts or tuples is at least this multiple of the number that
-            visits may use.
+        tidy_from: unused texts and tuples are dropped only if a table has at least this many texts or tuples.
+        tidy_ratio: unused texts and tuples are dropped only if a table has this many times as many entries as visits
+            may use.
         spill_rows: if this many kept hits are in memory, they are written to a file.
         file_rows: when an epoch ends, kept hits are written to a file if there are at least this many.
         fan_in: the number of pieces of kept hits with similar sizes that are merged at once. Merging several pieces at
@@ -37,9 +37,9 @@ class Limits:
             above 8 MiB.
         texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are
             `(other)` until their day is settled. Emitted rows depend on this value.
-        lg_k: a cell's sketch that is a sample keeps 2**lg_k visitors. A row's sketch becomes a sample beyond
-            `unions.exact_limit` visitors. Emitted rows depend on `lg_k`. `lg_k` decides which visitor counts are
-            estimates, and how precise the estimates are. The settler must use the same `lg_k`.
+        lg_k: a cell's sketch that is a sample keeps 2**lg_k visitors. If a row has more than `unions.exact_limit`
+            visitors, the row's sketch becomes a sample. Emitted rows depend on `lg_k`. `lg_k` decides which visitor
+            counts are estimates, and how precise the estimates are. The settler must use the same `lg_k`.
     """
 
     tidy_from: int = 10_000

@@ -1,7 +1,7 @@
 """The state of a partition of refusals (journey step 5). The state consists only of the current epoch's sums.
 
-Refused hits add ledger rows. If the UTC day of their collect time is not closed yet, refused hits also add
-`rejected_hits` in the cell of their collect time.
+Refused hits add ledger rows. If the UTC day of a refused hit's collect time is not closed yet, the hit also adds to
+`rejected_hits` in the cell of its collect time.
 """
 
 from __future__ import annotations

@@ -51,7 +51,10 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 @dataclass(frozen=True, slots=True)
 class SignedRows:
-    """Rows (STREAM_COLUMNS) whose measures are differences. Each row has a digest (hitmesh.model.rows.row_digest)."""
+    """Rows (STREAM_COLUMNS) whose measures are differences that are added to the stored rows.
+
+    Each row has a digest (hitmesh.model.rows.row_digest).
+    """
 
     rows: pl.DataFrame
     digests: U64Array
@@ -61,7 +64,7 @@ def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
     """Return the contributions that hits add.
 
     Args:
-        hits: KEPT_COLUMNS, no copies (n,).
+        hits: the hits with KEPT_COLUMNS, without copies (n,).
         dims: each hit's dimension tuple, as a number (n,). A hit in a visit has the visit's tuple; an orphan has a
             tuple with the orphan's own dimensions.
     """
@@ -117,7 +120,7 @@ def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
 def folded_traffic(
     parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned, lg_k: int = LG_K_CELL
 ) -> SignedRows:
-    """Fold contributions of hits into signed rows. The rows' sketches have the size `lg_k`.
+    """Add up contributions of hits by row key, and return signed rows. The rows' sketches have the size `lg_k`.
 
     Rows that change nothing are dropped.
     """
@@ -136,7 +139,7 @@ def folded_traffic(
 
 
 def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned) -> SignedRows:
-    """Fold contributions of visits into signed rows. Rows that change nothing are dropped."""
+    """Add up contributions of visits by row key, and return signed rows. Rows that change nothing are dropped."""
     if not parts:
         return no_rows(RowSource.VISITS)
     groups = pl.concat(parts).group_by(_VISITS_KEY).agg(pl.col(VISITS_MEASURES).sum())
@@ -168,7 +171,7 @@ def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
 
 
 def no_rows(source: RowSource) -> SignedRows:
-    """Return an empty frame with the columns of a source's signed rows."""
+    """Return an empty set of signed rows, with the columns of the given source."""
     return SignedRows(_NO_ROWS[source].clone(), np.empty(0, np.uint64))
 
 
@@ -195,7 +198,7 @@ def _day() -> pl.Expr:
 
 
 def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]:
-    """Return the measures that are not 0 in at least one row."""
+    """Return the measures that have a value other than 0 in any row."""
     there = [name for name in measures if name in rows.columns]
     found = rows.select((pl.col(name) != 0).any() for name in there).row(0)
     return [name for name, is_there in zip(there, found, strict=True) if is_there]

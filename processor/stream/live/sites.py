@@ -110,7 +110,7 @@ class Sites:
         return self._hashes[numbers]
 
     def gaps(self, numbers: I32Array) -> I64Array:
-        """Return the gap in ms that each site's policy allows in a visit (n,)."""
+        """Return the longest gap in ms between two hits of a visit, according to each site's policy (n,)."""
         return self._gaps[numbers]
 
     def by_rules(self, numbers: I32Array, first: int, last: int) -> list[tuple[BuildingRules, BoolArray | None]]:

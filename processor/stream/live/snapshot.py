@@ -198,7 +198,7 @@ def _by_offset(places: pl.DataFrame) -> Mapping[int, I64Array]:
 
 
 def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return hits as KEPT_COLUMNS.
+    """Return hits with KEPT_COLUMNS.
 
     Hits in older snapshots have no ids, and none of them waits for settlement.
     """

@@ -47,7 +47,7 @@ class LiveState:
     Attributes:
         partition: the id of the partition.
         spill: a function that moves kept hits from memory to files.
-        limits: decides when the tables grow, spill and are tidied.
+        limits: decides when the tables grow, are written to files, and lose their unused entries.
         digest: computes the row digests.
         next_offset: the offset of the next record to apply.
         log_time: the last record's log time in ms.
@@ -60,13 +60,13 @@ class LiveState:
         interned: the numbers of texts and dimension tuples.
         timelines: the timelines whose visits can still change.
         closing: visits that have not ended yet although another visit follows in their timeline.
-        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view. When a visit gets its first view,
-            the landing page of the visit's pinned hits changes.
+        pinned: the hits before the horizon (KEPT_COLUMNS) that are in open visits without a view. When such a visit
+            gets its first view, the landing page of the visit's hits changes.
         ids: a filter that contains the kept hits' ids.
         kept: the kept hits.
         texts: the texts in kept hits that are not folded into `(other)`.
         sums: the current epoch's sums.
-        tidied: the number of texts or tuples, whichever is greater, after the last tidying.
+        tidied: the number of texts or tuples, whichever is greater, after unused entries were last dropped.
     """
 
     partition: PartitionId

@@ -197,7 +197,7 @@ def _move_position(state: LiveState, ends: Sequence[tuple[int, int]]) -> None:
 
 
 def _to_be_kept(state: LiveState, rows: pl.DataFrame) -> pl.DataFrame:
-    """Decide which rows wait for settlement. Return the rows as KEPT_COLUMNS."""
+    """Decide which rows wait for settlement. Return the rows with KEPT_COLUMNS."""
     rows = rows.with_columns(pl.lit(value=False).alias("waits"))
     forming = rows.select(forms_visits()).to_series().to_numpy()
     waits = waiting_hits(state, rows, forming)

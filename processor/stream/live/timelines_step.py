@@ -104,7 +104,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
 
 
 def _keep_bases(state: LiveState, touched: _Touched) -> None:
-    """Save the open visit as the base of each timeline that had no hit after the horizon before this step."""
+    """For each timeline whose first hit after the horizon is in this step, save the open visit as the base."""
     now = state.timelines.now
     slots = touched.slots[touched.is_first_after_horizon]
     slots = slots[(now.hits[slots] > 0) & (now.deadline[slots] >= state.horizon)]
@@ -152,20 +152,20 @@ def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """For each timeline, the first hit from which the timeline is rebuilt.
+    """Arrays that state, for each timeline, the first hit from which the timeline is rebuilt.
 
     Each array has the shape (k,), and is sorted by timeline key.
 
-    If a timeline takes the slow path only because a visit's first view arrives, all its new hits are later than its
-    processed hits. Only the visit with the new view changes, so rebuilding starts at this visit. The visitor may have a
-    million hits in earlier visits.
+    If a timeline takes the slow path only because a visit's first view arrives, all new hits of the timeline are later
+    than the timeline's earlier hits. Only the visit with the new view changes, so rebuilding starts at this visit. The
+    visitor may have a million hits in earlier visits.
 
     Attributes:
         keys: timeline keys, in ascending order.
         slots: timeline slots.
         since: the event time of the first hit from which the timeline is rebuilt; never before the horizon.
-        first_hash: the hit_hash of the first hit from which the timeline is rebuilt. If a hit has the event time
-            `since` but a smaller hash, the hit belongs to the previous visit.
+        first_hash: the hit_hash of the first hit from which the timeline is rebuilt. If another hit has the event time
+            `since` and a hash below `first_hash`, the other hit belongs to the previous visit.
     """
 
     keys: U64Array
@@ -226,7 +226,7 @@ def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
 
 
 def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contributions) -> None:
-    """Move the contributions of hits whose dimensions changed from the old dimensions to the new dimensions."""
+    """For each hit whose dimensions changed, retract the old contributions and add the new contributions."""
     moved = np.flatnonzero(old != new)
     if len(moved):
         contributions.of_hits += taken_back(hits[moved], old[moved])
@@ -234,7 +234,10 @@ def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contr
 
 
 def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
-    """Return the pinned hits of the visits `bases`, and for each hit, the index in `bases` of the hit's visit."""
+    """Return the hits in `state.pinned` that belong to the visits `bases`.
+
+    Also return each hit's visit, as an index into `bases`.
+    """
     order = np.argsort(bases.key)
     keys = state.pinned["key"].to_numpy()
     found = np.searchsorted(bases.key[order], keys)

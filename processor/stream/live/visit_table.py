@@ -117,8 +117,8 @@ class Timelines:
         now: each slot's latest visit.
         seen: the latest event time in ms of each slot's on-time hits, including orphans.
         base: for each slot, the index in `bases` of the visit that was open at the horizon. If no visit was open at the
-            horizon, the index is −1. If `seen` is before the horizon, the index is also −1, and the visit in `now`
-            takes the place of a base.
+            horizon, the index is −1. If all hits of the slot are before the horizon, the index is −1 too, because `now`
+            then contains the open visit.
         bases: the visits that were open at the horizon, in their state at the horizon.
     """
 
@@ -148,7 +148,10 @@ class Timelines:
 
     @property
     def base(self) -> I32Array:
-        """Each slot's index in `bases`; −1 if the slot has no base. Callers may change the array."""
+        """Each slot's index in `bases`; −1 if `bases` has no visit for the slot.
+
+        Callers may change the array.
+        """
         return self._base[: self._count]
 
     def find(self, keys: U64Array) -> I64Array:
@@ -169,7 +172,7 @@ class Timelines:
         return slots
 
     def set_bases(self, slots: I64Array, bases: VisitColumns) -> None:
-        """Set the bases of slots that have no base yet."""
+        """Add bases, which are visits that were open at the horizon, for slots that have no base yet."""
         self.base[slots] = len(self.bases) + np.arange(len(slots), dtype=np.int32)
         self.bases = VisitColumns.concat(self.bases, bases)
 
@@ -182,7 +185,7 @@ class Timelines:
         self.replace(now, seen, base, self.bases)
 
     def replace(self, now: VisitColumns, seen: I64Array, base: I32Array, bases: VisitColumns) -> None:
-        """Replace all slots and bases."""
+        """Replace all slots, and all visits in `bases`."""
         self._count = len(now)
         self._now, self._seen, self._base, self.bases = now, seen, base, bases
         self._index = HashIndex(self._count, self._smallest_bits)

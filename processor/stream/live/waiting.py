@@ -54,13 +54,13 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
 def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int) -> BoolArray:
     """Return whether each hit waits for settlement (n,). A hit waits if `forms` is true and two conditions hold.
 
-    First, an earlier record contains a hit of the same timeline at the same time or later. Second, the hit's visitor
-    already has at least `limit` kept hits.
+    - An earlier record contains a hit of the same timeline at the same time or later.
+    - The hit's visitor already has at least `limit` kept hits.
 
     Args:
         hits: the hits in log order, with the columns key, offset, event_time, visitor and forms (n,).
-        held: the columns visitor and held. `held` is the visitor's number of kept hits before the step.
-        seen: the columns key and seen. `seen` is the timeline's latest event time before the step.
+        held: the columns visitor and `held`, which is the visitor's number of kept hits before the step.
+        seen: the columns key and `seen`, which is the timeline's latest event time before the step.
         limit: if a visitor has at least this many kept hits, further hits may have to wait.
     """
     records = hits.group_by("visitor", "offset").agg(pl.len().alias("hits"))
