@@ -1,4 +1,4 @@
-"""The control service's gRPC shells: identify the caller, call a function in control.rpc, translate errors.
+"""The control process's gRPC services: each method identifies the caller, calls control.rpc and translates errors.
 
 `build_server` adds all services to a synchronous server.
 """

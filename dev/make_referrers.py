@@ -39,7 +39,7 @@ SPAM_LICENCE = "public domain"
 
 # Sites that the published list names as search engines because the sites once had a search box. Matomo also requires a
 # search word in the referrer's query. Browsers no longer send the query to other sites, so the project's tables contain
-# only hosts. The tables leave out the sites in NOT_SEARCH, because the host of such a site does not show that the
+# only hosts. The tables leave out the sites in NOT_SEARCH, because a visit from these hosts does not prove that the
 # visitor searched.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 

@@ -108,7 +108,7 @@ class CheckedPage:
 class _Settled:
     """The generation entry and the ledgers of a settled site-day.
 
-    The check compares all other stored values of the site-day with the entry and the ledgers.
+    The check compares every other stored value of the site-day with the generation entry and the ledgers.
     """
 
     site_day: SiteDay
@@ -170,7 +170,7 @@ def check_page(
     Raises:
         StoreCorrupt: a site's generations, ledger or dirty marks are damaged.
         Unavailable: a store does not answer.
-        Abandoned: raised by the checkpoint.
+        Abandoned: the caller left or the deadline passed.
     """
     budget = _Budget(clock, limits)
     wanted, following = _wanted(books, sites, after, days, limits, checkpoint)
@@ -293,7 +293,7 @@ def _checked(
     budget: _Budget,
     begun: Begun | None,
 ) -> _Found | Begun:
-    """Check a site-day; if the page must end first, read only a part of the site-day's raw hits.
+    """Check a site-day, or read only a part of the site-day's raw hits if the page reaches a limit.
 
     If the generation entry changed between two pages, reading restarts from the first raw record, at most `_ATTEMPTS`
     times.

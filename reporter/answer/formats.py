@@ -78,7 +78,7 @@ def to_file(
         checkpoint: called before each column and every few thousand rows.
 
     Raises:
-        Abandoned: raised by the checkpoint.
+        Abandoned: the caller left or the deadline passed.
         RefusedError: a sum exceeds the bounds for answers, or has more digits than a JSON number (SUM_OUT_OF_RANGE).
     """
     for series in (rows, *([totals] if totals is not None else [])):

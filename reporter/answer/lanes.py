@@ -52,7 +52,7 @@ class Lanes:
         """Wait for a free slot, and hold this slot until the context ends.
 
         Raises:
-            Abandoned: raised by the checkpoint while the question waited.
+            Abandoned: the caller left or the deadline passed while the question waited.
         """
         lane = self._dear if is_dear(question) else self._small
         while not lane.acquire(timeout=_LOOK_S):

@@ -72,11 +72,11 @@ def get_reprocessing_diff(
     The first page also lists the sites, values and cells that changed most.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: a value is invalid, the difference cannot be read in this state (WRONG_STATE), or a limit is
             exceeded.
-        Abandoned: raised by the checkpoint, which is called between reads.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called between reads.
     """
     require_operator(caller, backend.open_reads, READ_RULE)
     id_ = id_of(request.name)

@@ -38,7 +38,7 @@ def list_retired_generations(
     """Return a page of the retired generations.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the site does not exist.
         RefusedError: the site is not a site name, page_size is negative, or the token belongs to another list
             (PAGE_TOKEN_MISMATCH).

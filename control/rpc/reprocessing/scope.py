@@ -72,13 +72,13 @@ def scope_of(
 ) -> Scope:
     """Return the sites that the names select, and count the sites' settled site-days and hits in [first_day, end_day).
 
-    A site that only a `-` selects is left out if it has no settled day in the range. Each site and each ledger is a
-    separate read. The checkpoint is called before each read.
+    If a site is selected only by a name with `-` and has no settled day in the range, the result leaves the site out.
+    Each site and each ledger is read separately. The checkpoint is called before each read.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
         RefusedError: a name is invalid, or a limit is exceeded.
-        Abandoned: raised by the checkpoint.
+        Abandoned: the caller left or the deadline passed.
     """
     named, listed = _resolved(names, directory, limits, checkpoint)
     sites, site_days, hits = [], 0, 0

@@ -17,10 +17,10 @@ from hitmesh.ports import Generations, SiteDirectory
 def with_site_rules(
     planned: Reprocessing, directory: SiteDirectory, generations: Generations, checkpoint: Checkpoint
 ) -> Reprocessing:
-    """Return the plan with the version of each site's rules. Each site is a separate read.
+    """Return the plan with the version of each site's rules. Each site is read separately.
 
     Raises:
-        Abandoned: raised by the checkpoint, which is called before each read.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called before each read.
     """
     versions, not_applicable = [], 0
     for name in planned.sites:

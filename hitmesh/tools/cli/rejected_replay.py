@@ -45,7 +45,7 @@ _EXITS: Final = (
 
 @dataclass(slots=True)
 class Report:
-    """The result of a replay: numbers of refusals and of hits, and the refusals that still need work."""
+    """The result of a replay: counts of refusals and hits, and a list of the refusals that still need work."""
 
     selected: int = 0
     replayed_before: int = 0
@@ -223,8 +223,8 @@ def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip
 def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
     """Return whether the refused hits were sent by an earlier replay.
 
-    A caller may leave out the refusal of a replayed hit, because the refusal of the original hit is listed too, with
-    all fields of the hit.
+    A caller may leave out the refusal of a replayed hit: the refusal of the original hit is listed too, and has all
+    fields of the hit.
     """
     return rejected.batch_id.startswith(REPLAY_PREFIX)
 

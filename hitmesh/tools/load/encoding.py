@@ -1,7 +1,8 @@
 """Encodes hits and frames as protobuf bytes. Parts are encoded once and then joined.
 
-A protobuf message is the concatenation of its fields in any order. A hit is therefore the concatenation of the bytes of
-payload, visitor, time and id. Joining encoded parts takes 1 µs per hit; encoding a whole hit would take 10 µs.
+A protobuf message is the concatenation of its fields in any order. To encode a hit, this module therefore joins the
+bytes of the payload, the visitor, the time and the id. Joining encoded parts takes 1 µs per hit; encoding a whole hit
+would take 10 µs.
 """
 
 from __future__ import annotations

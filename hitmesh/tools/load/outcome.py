@@ -42,7 +42,7 @@ class Check:
         sites: number of compared sites.
         omitted: the totals that were not compared, each with the reason.
         differences: totals that differ from the expected values.
-        imbalances: the imbalance in hits of each ledger that does not balance, keyed by site.
+        imbalances: for each site whose ledger does not balance, the imbalance as a number of hits.
     """
 
     sites: int
