@@ -229,7 +229,7 @@ def _column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, 
     np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
     is_partial = any(part in parts.missing for part in metric.parts)
     exactness = Exactness.VISITS_PROVISIONAL if metric.id in parts.of_waiting_visits else Exactness.EXACT
-    if is_partial: # PARTIAL has priority, because settlement does not end PARTIAL
+    if is_partial:  # PARTIAL has priority, because settlement does not end PARTIAL
         exactness = Exactness.PARTIAL
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 

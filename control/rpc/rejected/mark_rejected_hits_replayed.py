@@ -1,7 +1,7 @@
 """MarkRejectedHitsReplayed: record that the replays of refusals were accepted.
 
 Limit: 500 names. Only the time of the replay is stored. Ledger and reports treat replayed hits like other accepted
-    hits.
+hits.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ def create_reprocessing(
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: a site does not exist, or the plan would be stored without a settled day.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
-        Abandoned: the caller left or the deadline passed. The checkpoint is called between reads and before the plan is stored.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called between reads, and before the plan
+            is stored.
     """
     require_operator(caller, False, CHANGE_RULE)
     wanted = request.reprocessing

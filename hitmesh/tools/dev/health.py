@@ -35,7 +35,7 @@ def silent_instances(stats: Address) -> frozenset[Address] | None:
 
 
 class Silence:
-    """Tracks the time since each process last answered a health check.
+    """Tracks how long each process has been silent (has answered no health check).
 
     Callers pass the current time, because this class reads no clock.
 
