@@ -123,7 +123,7 @@ def render_spammers(hosts: Iterable[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the tables, or compare them with `--check`; return the exit code."""
+    """Write the tables; with `--check`, only compare the tables. Return the exit code."""
     parser = argparse.ArgumentParser(description="derive the referrer tables from the published lists")
     parser.add_argument("directory", nargs="?", type=Path, default=DEFAULT_LISTS, help="directory with the lists")
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a table differs")

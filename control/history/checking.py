@@ -67,7 +67,7 @@ class Begun:
     Attributes:
         site_day: the site-day.
         sequence: the number of the generation entry when reading began.
-        attempt: the number of restarts from the first raw record; an entry that changed causes a restart.
+        attempt: how often reading restarted from the first raw record, because the generation entry had changed.
         after: the position of the last raw record that has been read; None before the first record.
         count: number and checksums of the site-day's hits in the records that have been read.
         damaged: the number of unreadable records so far.

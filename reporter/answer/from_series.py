@@ -95,7 +95,7 @@ def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
 
 
 def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
-    """Add up several tables that `folded` returned."""
+    """Combine several tables that `folded` returned; add up rows with equal keys."""
     if not parts:
         return folded(_NOTHING, query)
     return parts[0] if len(parts) == 1 else _grouped(pl.concat(parts), query)

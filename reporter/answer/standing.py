@@ -1,9 +1,9 @@
 """Reads the sites' settlement state (standing), and remembers the state in case the stores become unavailable.
 
-The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. Each hit that the progress covers is in one of three states: counted by the live stream, waiting for
-settlement, or in a generation that was published before the hit's dirty mark was cleared. A remembered settlement state
-is valid only up to the progress that was read before the state.
+The order of reads makes `complete_through` correct (rule P15): first progress, then waiting days, then version and
+generations, then rows. Each hit that the progress covers is in one of three states: counted by the live stream, waiting
+for settlement, or in a generation that was published before the hit's dirty mark was cleared. A remembered settlement
+state is valid only up to the progress that was read before the state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reads the data for a question, and builds the answer, for RunReport and ExportReport.
 
-If a store is unavailable, the next path of the route is tried. The order of reads guarantees `complete_through` (rule
-P15): first the store's progress, then the sites' settlement state (reporter.answer.standing), then the rows. After the
-rows are read, the version is read again, to detect rows that were committed or published in the meantime.
+If a store is unavailable, the next path of the route is tried. The order of reads makes `complete_through` correct
+(rule P15): first the store's progress, then the sites' settlement state (reporter.answer.standing), then the rows.
+After the rows are read, the version is read again, to detect rows that were committed or published in the meantime.
 """
 
 from __future__ import annotations

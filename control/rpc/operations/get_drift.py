@@ -18,7 +18,7 @@ from hitmesh.model.sites import IngestKey
 
 
 def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRequest) -> pb.GetDriftResponse:
-    """Return the drift for a site's settled days.
+    """Return how a site's settled days differ from the live stream's counts (the drift).
 
     Raises:
         NotFound: the site does not exist, or the caller may not read the site.

@@ -1,4 +1,4 @@
-"""GetSitelessLedger: account for hits without a site, such as records that do not decode."""
+"""GetSitelessLedger: account for hits without a site, such as hits in records that do not decode."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
 """Maximum number of recomputed site-days in memory.
 
-A carry contains the visits that are open at a day's end. The two carries of a site-day may take megabytes.
+A carry contains the visits that are open at a day's end. The old and the new carry of a site-day may take megabytes of
+memory.
 """
 
 

@@ -59,7 +59,7 @@ def get_shadow_stream_diff(
     Raises:
         Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: a site does not exist.
-        RefusedError: a site is no site name, there are too many sites, or there is no shadow stream (WRONG_STATE).
+        RefusedError: a name is not a site name, there are too many sites, or there is no shadow stream (WRONG_STATE).
         Abandoned: the caller left or the deadline passed.
     """
     require_operator(caller, backend.open_reads, READ_RULE)

@@ -129,8 +129,8 @@ def replay(
 ) -> None:
     """Send rejected hits again: the hits with these IDs, or all hits that the options select.
 
-    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses to
-    write a field that hits cannot have, and to rename or drop a field that no selected hit has. The collector applies
+    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses an
+    edit that writes an unknown field, or that renames or drops a field which no selected hit has. The collector applies
     all its checks to the hits. Each hit keeps its id and its original event time, so a hit that is already counted
     becomes a duplicate. Without IDs, the command skips hits that were already replayed, and rejections of replayed
     hits.

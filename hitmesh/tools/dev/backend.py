@@ -40,7 +40,7 @@ class Choice:
     Attributes:
         backend: kind of storage.
         mesh: name of the mesh on the servers, which several meshes may share.
-        stack_home: home of the servers.
+        stack_home: home directory of the servers.
     """
 
     backend: Backend

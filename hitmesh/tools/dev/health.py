@@ -1,4 +1,4 @@
-"""Asks Envoy for clusters without a healthy instance, and for instances that do not answer."""
+"""Asks Envoy which clusters have no healthy instance, and which instances do not answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]
 def silent_instances(stats: Address) -> frozenset[Address] | None:
     """Return the instances whose health checks by Envoy time out, or None if Envoy itself does not answer.
 
-    An instance that reports itself unhealthy or refuses connections has answered, so it is not in the result.
+    An instance that reports itself unhealthy or refuses connections has answered, so the result leaves the instance out.
     """
     statuses = _statuses(stats)
     if statuses is None:

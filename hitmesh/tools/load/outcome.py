@@ -20,7 +20,7 @@ MAX_LISTED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """The number of probe hits, and their freshness.
+    """The numbers of probe hits, and the freshness that the probes measured.
 
     Attributes:
         sent: acknowledged probes. failed: probes that were refused or not answered.
@@ -36,7 +36,7 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The comparison of the mesh with the sent hits.
+    """The result of comparing the mesh's numbers with the sent hits.
 
     Attributes:
         sites: number of compared sites.

@@ -171,7 +171,7 @@ class FrameStream:
             return self._closing and window.is_idle
         return window.fits(sequenced_size(window.next_number, frame.size))
 
-    # The following method handles responses; it runs in the stream's thread too.
+    # The following method handles responses, and also runs in the stream's thread.
 
     def _responded(self, response: collector_pb2.StreamHitsResponse) -> None:
         with self._changed:
