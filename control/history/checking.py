@@ -43,7 +43,7 @@ _UNSEALED_CARRY: Final = b"HMC1"
 
 @dataclass(frozen=True, slots=True)
 class CheckLimits:
-    """The limits of a page.
+    """The limits for a page of a history check.
 
     Attributes:
         site_days: maximum number of site-days.
@@ -85,7 +85,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class CheckedPage:
-    """A page of a check.
+    """A page of a history check.
 
     Attributes:
         site_days: the number of checked site-days.

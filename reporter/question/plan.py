@@ -71,7 +71,7 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 
 
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
-    """Return the query that counts a leg's rows in which a filtered dimension is OTHER (rule S10).
+    """Return a query that counts the rows of a leg (query) in which a filtered dimension is OTHER (rule S10).
 
     Rows under OTHER may contain values that match the filter. If the filter compares no text dimension, return None:
     only text dimensions have rows under OTHER.

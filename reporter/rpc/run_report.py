@@ -56,7 +56,7 @@ class CheckedQuestion:
 
 
 def checked_question(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> CheckedQuestion:
-    """Return the question after checks of names, limits and read rights.
+    """Check the names, limits and read rights of a request, and return the checked question.
 
     Raises:
         NotFound: the site does not exist, or the caller may not read the site.

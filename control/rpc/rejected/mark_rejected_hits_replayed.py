@@ -26,7 +26,7 @@ def mark_rejected_hits_replayed(
 ) -> pb.MarkRejectedHitsReplayedResponse:
     """Store the time of the replays.
 
-    If a name does not exist, the call fails, but the preceding names of the request are marked.
+    If a name does not exist, the call fails, but the refusals that are named earlier in the request are marked.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

@@ -28,7 +28,7 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The unit of each measure and sketch in settled rows, keyed by name.
 
-`visitors` is the distinct count of a site-day; a sum over site-days counts a visitor once per site-day.
+`visitors` is the number of distinct visitors on a site-day, so a sum counts a visitor once per site-day.
 """
 
 

@@ -36,7 +36,7 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 
     Raises:
         NotFound: the site does not exist.
-        RefusedError: not exactly one site is named, or a date or a logic version is set.
+        RefusedError: the request names no site or several sites, or sets a date or a logic version.
     """
     if len(wanted.sites) != 1:
         raise RefusedError(

@@ -3,7 +3,7 @@
 If logic, rules and hits did not change, the difference is empty (invariant P10).
 
 Limits: a page has at most 1,000 days, 100 sites, 100 values and 100 cells. A comparison by dimension covers at most
-2,000 site-days, a comparison by cell at most 500.
+2,000 site-days. A comparison by cell covers at most 500 site-days.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ListRetiredGenerations: list replaced generations whose rows are not removed yet.
 
 Limits: a page has the generations of at most 500 site-days; a larger page_size is reduced to 500. The last page is
-empty, because a store cannot always tell that no further site-day follows.
+empty, because a store does not always know whether another site-day follows.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Scope(NamedTuple):
 
 
 def days_of(wanted: pb.Reprocessing, progress: Mapping[PartitionId, PartitionProgress]) -> tuple[int, int]:
-    """Return the first day and the day after the last day.
+    """Return the days of a requested reprocessing: the first day, and the day after the last day.
 
     Args:
         wanted: the requested reprocessing.
@@ -160,7 +160,7 @@ def _refuse_open(last: int, open_day: int) -> None:
 def _resolved(
     names: Sequence[str], directory: SiteDirectory, limits: ReprocessingLimits, checkpoint: Checkpoint
 ) -> tuple[set[str], set[str]]:
-    """Return two lists: the sites that are named in full, and the sites that a `-` selects."""
+    """Return two lists: the sites that are named in full, and the sites that a name with `-` selects."""
     _refuse_number(names, _path("sites"), limits.names)
     named: set[str] = set()
     listed: set[str] = set()

@@ -1,4 +1,4 @@
-"""Complete a plan of kind RULES with each site's rules version, and with the number of hits without a stored network.
+"""Complete a plan of kind RULES: add the version of each site's rules, and the number of hits without an address.
 
 A plan contains the versions from the time of planning, so later changes of the rules do not affect the reprocessing.
 """

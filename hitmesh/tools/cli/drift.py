@@ -39,8 +39,8 @@ def drift(
 
     A day without late hits is confirmed: its settled values are the live values. If a day is not confirmed, the command
     lists the settled value minus the live value for each stored measure. Money is in micros, and durations are in ms.
-    If the store lost or doubled rows of the live stream, the command also lists the effect on the live numbers. JSON is
-    a list of days.
+    If the store lost or doubled rows of the live stream, the command also lists the effect on the live numbers. The
+    JSON output is a list of days.
     """
     dates = utc_dates(since, until)
     with connect(endpoint, home) as mesh:

@@ -29,7 +29,7 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
     """Show how current the reports are, for a site or for every site.
 
     Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. With
-    --site, JSON is one object; without --site, JSON is a list.
+    --site, the JSON output is a single object; without --site, the JSON output is a list.
     """
     with connect(endpoint, home) as mesh:
         if site is not None:

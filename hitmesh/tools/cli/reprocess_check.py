@@ -65,7 +65,7 @@ def check(
     The command compares the raw hits, the ledgers of settlement and of the live stream, the series, the rows in the
     metric store, and the visits that are open at the end of a day. For each day whose values do not agree, the command
     shows the differences and the hits that are lost beyond repair. At the end, the command shows the plans that repair
-    the days with differences. JSON is one object.
+    the days with differences. The JSON output is a single object.
     """
     first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:

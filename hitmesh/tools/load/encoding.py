@@ -151,7 +151,7 @@ def batch_head(ingest_key: str) -> bytes:
 
 
 def batch(head: bytes, batch_id: bytes, hits: Iterable[bytes]) -> bytes:
-    """Return an encoded HitBatch whose hits were encoded by `hit`."""
+    """Return an encoded HitBatch whose hits were encoded by the function `hit`."""
     return b"".join((head, _BATCH_ID, framed(batch_id), *hits))
 
 

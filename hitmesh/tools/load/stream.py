@@ -1,4 +1,4 @@
-"""A sender of encoded frames over consecutive StreamHits calls (collector.proto, StreamHits).
+"""Sends encoded frames over consecutive StreamHits calls (see collector.proto).
 
 The send window decides when each frame is sent. `submit` never blocks, because frames wait in the send window while the
 collector grants no credit.
