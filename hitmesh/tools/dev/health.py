@@ -25,7 +25,7 @@ def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]
 def silent_instances(stats: Address) -> frozenset[Address] | None:
     """Return the instances whose health checks by Envoy time out, or None if Envoy itself does not answer.
 
-    An instance that reports itself unhealthy or refuses connections has answered, so the result leaves the instance out.
+    The result leaves out instances that report themselves unhealthy or refuse connections: these instances answered.
     """
     statuses = _statuses(stats)
     if statuses is None:

@@ -426,8 +426,8 @@ class DriftDay(_message.Message):
     (rule S8).
     """
     full_refunds: _builtins.int
-    """Sum in micros, over all currencies, of refunds that were sent without an amount. The live stream counts a refund
-    without an amount as 0. Settlement refunds the order's total.
+    """Sum of the refunds that were sent without an amount, in micros, over all currencies. The live stream counts a
+    refund without an amount as 0. Settlement refunds the order's total.
     """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
@@ -436,7 +436,7 @@ class DriftDay(_message.Message):
     @_builtins.property
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """For each stored measure that differs, the settled value minus the live stream's value. Money is in micros,
-        durations are in ms. `full_refunds` is not included.
+        durations are in ms. The map does not include `full_refunds`.
         """
 
     @_builtins.property
