@@ -202,7 +202,7 @@ def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
     """Return the partitions whose log time is ahead of the current time.
 
     `progress` must be the store's own progress, not the visible progress. Dirty marks reduce the log times in the
-    visible progress, which may hide that a partition is ahead.
+    visible progress, so the visible progress may hide that a partition is ahead.
     """
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)

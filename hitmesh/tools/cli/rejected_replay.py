@@ -166,7 +166,7 @@ def replay(
 
 
 def _sender(operator: Mesh, key_file: Path | None, home: Path | None) -> Mesh:
-    """Return the mesh with the ingest key, on the same connection as the operator's mesh."""
+    """Return a Mesh that uses the ingest key, and shares the connection of the operator's Mesh."""
     import os
 
     from hitmesh.client.home import server_key, server_key_source

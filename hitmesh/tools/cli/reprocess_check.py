@@ -88,7 +88,7 @@ def check(
 
 
 def _cures_of(found: Checked) -> str:
-    """Return a message with the number of site-days that have problems, and with the repair."""
+    """Return a message that states how many site-days have problems, and how to repair the problems."""
     from hitmesh.tools.cli.reprocess_check_output import is_beyond_repair
     from hitmesh.tools.cli.reprocess_output import BACKUP_CURE, count_of
 

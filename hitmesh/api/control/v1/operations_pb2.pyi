@@ -238,8 +238,8 @@ class GetLedgerResponse(_message.Message):
     omitted_days: _builtins.int
     """Number of days that have hits but are not in `days`. `imbalance` also includes the days that are not in `days`."""
     imbalance: _builtins.int
-    """Sum of the imbalances of the totals and of all days; 0 means that every hit is accounted for. The imbalance may
-    briefly differ from 0 while hits are in transit between stores.
+    """The imbalance of the totals plus the imbalances of all days; 0 means that every hit is accounted for. The imbalance
+    may briefly differ from 0 while hits are in transit between stores.
     """
     data_version: _builtins.str
     """Version of the site's metric values, as in reports."""
