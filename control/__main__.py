@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the ports that account for hits and correct history, with implementations from `stores`."""
+    """Return the implementations from `stores` that account for hits and correct history."""
     return Bookkeeping(
         ledger=stores.ledger,
         generations=stores.generations,

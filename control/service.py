@@ -1,4 +1,4 @@
-"""The control service's gRPC shells: identify the caller, call a function in control.rpc, translate errors.
+"""The control process's gRPC services: each method identifies the caller, calls control.rpc and translates errors.
 
 `build_server` adds all services to a synchronous server.
 """
@@ -76,8 +76,8 @@ SERVICES: Final = (
     shadow_pb2.DESCRIPTOR.services_by_name["ShadowStreamService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum time limit of a call in seconds. A call can be abandoned only at a checkpoint. Only these RPCs have
-# checkpoints: CreateReprocessing, GetReprocessingDiff, GetShadowStreamDiff, CheckHistory and ListRejectedHits.
+# Maximum time limit of a call in seconds. A call can be abandoned only at a checkpoint. CreateReprocessing,
+# GetReprocessingDiff, GetShadowStreamDiff, CheckHistory and ListRejectedHits have checkpoints; other RPCs have none.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -201,7 +201,7 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
 
 
 class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
-    """Accounts for hits: returns ledgers and drift."""
+    """Returns a site's ledger, which accounts for every hit, and a site's drift."""
 
     def GetLedger(
         self, request: operations_pb2.GetLedgerRequest, context: grpc.ServicerContext
@@ -223,7 +223,7 @@ class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
 
 
 class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServicer):
-    """Corrects history: plans reprocessings, requests their work, returns differences."""
+    """Corrects history: stores plans, requests work on reprocessings, and returns differences."""
 
     def CreateReprocessing(
         self, request: reprocessing_pb2.CreateReprocessingRequest, context: grpc.ServicerContext

@@ -26,8 +26,9 @@ class Unread:
 
     Attributes:
         hits: the number of hits in the examined records.
-        since: log time of the first unread record with hits from any site, in UTC ms; None if there is no such record.
-        is_more: whether some unread records were not examined; `hits` is then a lower bound.
+        since: log time of the first unread record with hits from any site, in UTC ms; None if no unread record has
+            hits.
+        is_more: whether some unread records were not examined. If true, `hits` is a lower bound.
     """
 
     hits: int = 0

@@ -1,9 +1,9 @@
 """`make demo`: run a whole mesh from nothing to a report, in steps that can be repeated by hand.
 
 The demo starts `hitmesh dev` with a temporary home directory, imports an access log, and prints a report with a plot.
-The access log is a real log if one is present, otherwise a small generated log. Next the demo sends live traffic and
-compares the hits with the reports. Finally the demo prints the ledger and the addresses, and stops the mesh. The exit
-code is 1 if any step fails.
+If the machine has a real access log, the demo imports the real log, otherwise a small generated log. Next the demo
+sends live traffic and compares the hits with the reports. Finally the demo prints the ledger and the addresses, and
+stops the mesh. The exit code is 1 if any step fails.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def _write(root: Path, wanted: Mapping[Path, bytes]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Generate the stubs, or compare them with `--check`; return the exit status."""
+    """Generate the stubs; with `--check`, only compare the stubs. Return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a generated file differs")
     arguments = parser.parse_args(argv)

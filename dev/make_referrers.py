@@ -39,7 +39,7 @@ SPAM_LICENCE = "public domain"
 
 # Sites that the published list names as search engines because the sites once had a search box. Matomo also requires a
 # search word in the referrer's query. Browsers no longer send the query to other sites, so the project's tables contain
-# only hosts. The tables leave out the sites in NOT_SEARCH, because the host of such a site does not show that the
+# only hosts. The tables leave out the sites in NOT_SEARCH, because a visit from these hosts does not prove that the
 # visitor searched.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 
@@ -123,7 +123,7 @@ def render_spammers(hosts: Iterable[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the tables, or compare them with `--check`; return the exit code."""
+    """Write the tables; with `--check`, only compare the tables. Return the exit code."""
     parser = argparse.ArgumentParser(description="derive the referrer tables from the published lists")
     parser.add_argument("directory", nargs="?", type=Path, default=DEFAULT_LISTS, help="directory with the lists")
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a table differs")

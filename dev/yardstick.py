@@ -1,7 +1,7 @@
 """Print the CPU seconds that CPython needs for ten million additions on this machine.
 
-About 0.5 s means a fast machine, 1.3 s a slow machine. Compare the durations of two test runs only if the figures of
-both runs are similar.
+A fast machine needs about 0.5 s, and a slow machine needs about 1.3 s. Compare the durations of two test runs only if
+the figures of both runs are similar.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reporter's gRPC shells: identify the caller, call a function in reporter.rpc, translate errors.
+"""The reporter's gRPC services: each method identifies the caller, calls reporter.rpc and translates errors.
 
 `build_server` adds both services to a synchronous server.
 """
@@ -144,7 +144,7 @@ class _Shell:
 
 
 class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
-    """Answers questions with messages."""
+    """Answers questions about metrics with protobuf messages."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
 
 
 class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
-    """Answers questions with files."""
+    """Answers questions about metrics with CSV, JSON or NDJSON files."""
 
     def __init__(
         self,

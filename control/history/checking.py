@@ -43,7 +43,7 @@ _UNSEALED_CARRY: Final = b"HMC1"
 
 @dataclass(frozen=True, slots=True)
 class CheckLimits:
-    """The limits of a page.
+    """The limits for a page of a history check.
 
     Attributes:
         site_days: maximum number of site-days.
@@ -67,7 +67,7 @@ class Begun:
     Attributes:
         site_day: the site-day.
         sequence: the number of the generation entry when reading began.
-        attempt: the number of restarts from the first raw record; an entry that changed causes a restart.
+        attempt: how often reading restarted from the first raw record, because the generation entry had changed.
         after: the position of the last raw record that has been read; None before the first record.
         count: number and checksums of the site-day's hits in the records that have been read.
         damaged: the number of unreadable records so far.
@@ -85,7 +85,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class CheckedPage:
-    """A page of a check.
+    """A page of a history check.
 
     Attributes:
         site_days: the number of checked site-days.
@@ -108,7 +108,7 @@ class CheckedPage:
 class _Settled:
     """The generation entry and the ledgers of a settled site-day.
 
-    The check compares all other stored values of the site-day with the entry and the ledgers.
+    The check compares every other stored value of the site-day with the generation entry and the ledgers.
     """
 
     site_day: SiteDay
@@ -170,7 +170,7 @@ def check_page(
     Raises:
         StoreCorrupt: a site's generations, ledger or dirty marks are damaged.
         Unavailable: a store does not answer.
-        Abandoned: raised by the checkpoint.
+        Abandoned: the caller left or the deadline passed.
     """
     budget = _Budget(clock, limits)
     wanted, following = _wanted(books, sites, after, days, limits, checkpoint)
@@ -293,7 +293,7 @@ def _checked(
     budget: _Budget,
     begun: Begun | None,
 ) -> _Found | Begun:
-    """Check a site-day; if the page must end first, read only a part of the site-day's raw hits.
+    """Check a site-day, or read only a part of the site-day's raw hits if the page reaches a limit.
 
     If the generation entry changed between two pages, reading restarts from the first raw record, at most `_ATTEMPTS`
     times.

@@ -56,7 +56,7 @@ class Breaker:
             if not self._cause:
                 return
             if now_ms >= self._try_at:
-                self._try_at = now_ms + PAUSE_MS  # the trial call; other calls fail until it ends
+                self._try_at = now_ms + PAUSE_MS  # this call is the trial; other calls fail until the trial ends
                 return
             raise Unavailable(
                 f"{self.store} did not answer a moment ago: {self._cause}",

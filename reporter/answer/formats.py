@@ -78,7 +78,7 @@ def to_file(
         checkpoint: called before each column and every few thousand rows.
 
     Raises:
-        Abandoned: raised by the checkpoint.
+        Abandoned: the caller left or the deadline passed.
         RefusedError: a sum exceeds the bounds for answers, or has more digits than a JSON number (SUM_OUT_OF_RANGE).
     """
     for series in (rows, *([totals] if totals is not None else [])):
@@ -222,7 +222,7 @@ def _records(rows: Series, currency: str, checkpoint: Checkpoint) -> Iterator[di
 def _watched(steps: Iterable[_StepT], checkpoint: Checkpoint, every: int = ROWS_BETWEEN_LOOKS) -> Iterator[_StepT]:
     """Yield the steps.
 
-    The checkpoint is called before the first step, and again after every `every` steps.
+    The checkpoint is called before the first step; `every` is the number of steps between two calls.
     """
     for number, step in enumerate(steps):
         if number % every == 0:

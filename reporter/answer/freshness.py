@@ -80,11 +80,11 @@ class Freshness:
         complete_through: every hit acknowledged before this time is in the answer. The value is never later than the
             current time. While a partition has no progress, the value is 0 and the state is DEGRADED.
         lag_ms: the current time minus `complete_through`, or None while a partition has no progress.
-        state: the state for `lag_ms`, or for the time by which log time is ahead, whichever is greater.
-        partitions: the partitions that can hold hits, with the visible progress of each.
+        state: the state for the greater of two times: `lag_ms`, and the time by which log time is ahead.
+        partitions: the visible progress of each partition that can hold hits.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
-        open_from_day: a UTC day from which on every day is unsettled, in addition to `unsettled_days`.
+        open_from_day: a UTC day. This day and all later days are unsettled, in addition to `unsettled_days`.
         dirty_days: number of site-days with a dirty mark.
         resettling_days: number of site-days that settlement itself marked dirty.
         open_days: number of site-days that the live stream counts until they are settled.
@@ -202,7 +202,7 @@ def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
     """Return the partitions whose log time is ahead of the current time.
 
     `progress` must be the store's own progress, not the visible progress. Dirty marks reduce the log times in the
-    visible progress, which may hide that a partition is ahead.
+    visible progress, so the visible progress may hide that a partition is ahead.
     """
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)

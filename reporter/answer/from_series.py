@@ -59,12 +59,12 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
 
 
 def is_complete(run: Run, rows: pl.DataFrame) -> bool:
-    """Return whether a store's rows for a run are complete.
+    """Return whether a store's rows for a run (consecutive days that are read at once) are complete.
 
-    A run counts as incomplete if a settled day in the run has no rows. There are three possible causes: an earlier
-    version settled the day without series, the rows are lost, or the day has no hits. If the day has no hits, the
-    metric store answers at low cost. A run also counts as incomplete if it has amounts without a currency, because
-    older series had no currencies.
+    If a settled day in a run has no rows, the run counts as incomplete. There are three possible causes: an earlier
+    version settled the day without series, the rows are lost, or the day has no hits. For a day without hits, the query
+    to the metric store costs little. If the rows have amounts without a currency, the run also counts as incomplete,
+    because older series had no currencies.
     """
     if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
         return False
@@ -95,7 +95,7 @@ def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
 
 
 def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
-    """Add up several tables that `folded` returned."""
+    """Combine several tables that `folded` returned; add up rows with equal keys."""
     if not parts:
         return folded(_NOTHING, query)
     return parts[0] if len(parts) == 1 else _grouped(pl.concat(parts), query)

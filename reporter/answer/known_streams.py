@@ -16,8 +16,8 @@ from reporter.answer.standing import MAX_AGE_MS
 class KnownStreams:
     """Remembers the stream table that was read last. Thread-safe.
 
-    The remembered table may be used for five minutes. A replaced stream's values stay readable for more than five
-    minutes.
+    The remembered table may be used for five minutes. After a stream is replaced, the stream's values stay readable for
+    more than five minutes.
     """
 
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)

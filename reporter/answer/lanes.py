@@ -17,11 +17,11 @@ from reporter.question.question import Question
 
 QUESTIONS_AT_ONCE: Final = 8
 DEAR_DIMENSIONS: Final = 3
-# A question with dimensions and more buckets than this limit is expensive. 400 buckets are about the hours in 16 days,
-# or the days in a year.
+# A question with dimensions and more buckets than this limit is expensive. 400 buckets are, for example, the hours of
+# about 16 days, or the days of about a year.
 DEAR_BUCKETS: Final = 400
-# A question with more values (buckets × metrics) than this limit is expensive. 20,000 values are about 20 metrics over
-# the hours in 40 days.
+# A question with more values (buckets × metrics) than this limit is expensive. 20,000 values are, for example, 20
+# metrics for each hour of about 40 days.
 DEAR_VALUES: Final = 20_000
 # Seconds between two checks whether the caller of a waiting question is still connected.
 _LOOK_S: Final = 0.1
@@ -36,10 +36,10 @@ def is_dear(question: Question) -> bool:
 
 
 class Lanes:
-    """Slots for questions: half for expensive, half for small questions, each half with at least 1 slot. Thread-safe.
+    """Slots for questions: half for expensive questions, half for small questions. Thread-safe.
 
     Args:
-        at_once: number of questions answered at the same time.
+        at_once: number of questions answered at the same time. Each half has at least 1 slot.
     """
 
     def __init__(self, at_once: int = QUESTIONS_AT_ONCE) -> None:
@@ -52,7 +52,7 @@ class Lanes:
         """Wait for a free slot, and hold this slot until the context ends.
 
         Raises:
-            Abandoned: raised by the checkpoint while the question waited.
+            Abandoned: the caller left or the deadline passed while the question waited.
         """
         lane = self._dear if is_dear(question) else self._small
         while not lane.acquire(timeout=_LOOK_S):

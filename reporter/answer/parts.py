@@ -25,11 +25,11 @@ BUCKET: Final = "bucket"
 class Parts:
     """The parts of a question's metrics, in a table.
 
-    The table has a row for each pair of a bucket and dimension values that has data.
+    The table has a row for each bucket and each tuple of dimension values that occurs in the bucket.
 
     Attributes:
-        table: has the column `bucket` (Int32), a column per dimension (d0, d1 …: String, null for a missing value), and
-            a column per part.
+        table: has the column `bucket` (Int32), a column per dimension, and a column per part. The dimension columns d0,
+            d1, … contain strings, and null for a missing value.
         missing: the currencies that are left out, for each part that counts by currency.
         has_moved_visitors: whether a visit's dimension values may have changed while a sketch counts the visitor under
             the old values (rule S8).
@@ -80,7 +80,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
     together = pl.concat(tables, how="diagonal")
     brought = [name for name in together.columns if name not in keys]
     merged = together.group_by(keys).agg(
-        # Only a single query (leg) has sketches, so a key has at most a single sketch.
+        # All sketches come from the same query (leg), so a key has at most a single sketch.
         pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
         for name in brought
     )
@@ -88,12 +88,12 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts, whose field `folded` also has each part with rows under OTHER.
+    """Return the parts; the field `folded` of the result also contains each part that has rows under OTHER.
 
     Args:
         parts: the parts.
-        counted: each leg (one of the question's queries), with the result of the leg's
-            reporter.question.plan:folded_leg.
+        counted: pairs of a leg (a query of the question) and the table that the leg's query
+            reporter.question.plan:folded_leg returned.
     """
     found = {name for leg, rows in counted if _has_nonzero(rows) for name in leg.parts}
     return replace(parts, folded=parts.folded | found)
@@ -110,7 +110,7 @@ def _currencies_left_out(table: pl.DataFrame, parts: Sequence[str], currency: st
 
 
 def _empty(keys: Sequence[str], question: Question) -> pl.DataFrame:
-    """Return an empty table with the type of every column, for the case that no leg has rows."""
+    """Return an empty table with the type of every column; used if no query (leg) returned rows."""
     names = tuple(dict.fromkeys(part for metric in question.metrics for part in metric.parts))
     return pl.DataFrame(schema=dict.fromkeys([*keys, *names], pl.Null())).select(*_typed(keys), *_typed_parts(names))
 

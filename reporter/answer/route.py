@@ -23,7 +23,7 @@ class Path(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The paths that can answer, in the order of attempts, and the reason for the first path."""
+    """The paths that can answer, in the order of attempts; `reason` states why the first path is the first choice."""
 
     paths: tuple[Path, ...]
     reason: str

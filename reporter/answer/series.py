@@ -1,4 +1,4 @@
-"""Turn parts into an aligned, typed series: gaps, values, order, limit (journey step 8).
+"""Turn parts into an aligned, typed series: fill gaps, compute values, order and limit the rows (journey step 8).
 
 This module decides the value of an empty bucket, the order of rows and the exactness of columns. This module also
 computes each metric from parts: a ratio is the merged numerator over the merged denominator (rule P7).
@@ -89,7 +89,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
     """Return the ordered rows for a question, at most `limit` rows.
 
     Raises:
-        Abandoned: raised by the checkpoint, which is called before each step and each column.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called before each step and each column.
         RefusedError: gap filling was requested explicitly and needs too many rows (TOO_MANY_ROWS).
     """
     rows, sketches = _with_visitors(parts.table)
@@ -229,7 +229,7 @@ def _column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, 
     np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
     is_partial = any(part in parts.missing for part in metric.parts)
     exactness = Exactness.VISITS_PROVISIONAL if metric.id in parts.of_waiting_visits else Exactness.EXACT
-    if is_partial:  # PARTIAL has priority, because it remains after settlement
+    if is_partial:  # PARTIAL has priority, because settlement does not end PARTIAL
         exactness = Exactness.PARTIAL
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 

@@ -1,9 +1,9 @@
 """Reads the sites' settlement state (standing), and remembers the state in case the stores become unavailable.
 
-The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. Each hit that the progress covers is in one of three states: counted by the live stream, waiting for
-settlement, or in a generation that was published before the hit's dirty mark was cleared. A remembered settlement state
-is valid only up to the progress that was read before the state.
+The order of reads makes `complete_through` correct (rule P15): first progress, then waiting days, then version and
+generations, then rows. Each hit that the progress covers is in one of three states: counted by the live stream, waiting
+for settlement, or in a generation that was published before the hit's dirty mark was cleared. A remembered settlement
+state is valid only up to the progress that was read before the state.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Reach:
     """A store's progress in the hits topic and, if the store reports it, in the refusals topic.
 
     `streams` is the stream table, which is read before the progress. `hits` and `refusals` are the progress of the
-    table's current stream. An answer reads only streams that the stream table contains.
+    table's current stream, which reports read. An answer reads only streams that the stream table contains.
     """
 
     hits: Progress
@@ -59,11 +59,11 @@ class Standing:
     Attributes:
         progress: the answering store's progress, read before all other fields.
         waiting: unsettled days by site name.
-        sequences: the sum of the sites' highest sequences and the version of the stream table, read before the
-            generations.
+        sequences: the highest sequence of each site plus the version of the stream table, as a single sum. The sum is
+            read before the generations.
         version: the version of the sites' metric values (hitmesh.model.placement.data_version). For a report at an
-            earlier version, this is the requested version.
-        is_caught_up: whether the store held all committed records; the version then determines the metric values.
+            earlier version, `version` is the requested version.
+        is_caught_up: whether the store held all committed records. If true, the version determines the metric values.
         days: the UTC days whose generations were read.
         generations: the generation to read for each site-day in `days` that has rows.
         logics: the days with a settled generation, keyed by the number of the generation's logic version.
@@ -92,7 +92,7 @@ class Standing:
         return tuple(sorted(names))
 
     def within(self, days: range, progress: Progress) -> Standing:
-        """Return this standing for a later question about `days`, given the store's current `progress`.
+        """Return a copy of this standing for a later question about `days`; `progress` is the store's current progress.
 
         Hits that arrived after this standing was read may wait for settlement. The result's progress is therefore the
         minimum of this standing's progress and `progress`.
@@ -159,7 +159,7 @@ class Books:
         return None if current == FIRST else self.stream(current.generation, is_shadow=current is not table.live)
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Read and return the sites' standing, in the order that rule P15 needs.
+        """Read and return the sites' settlement state (standing), in the order that rule P15 needs.
 
         The caller must read `reach` before this call.
         """
@@ -181,7 +181,7 @@ class Books:
         )
 
     def read_pinned(self, sites: Sequence[Site], days: range, pin: Pin, now_ms: int) -> Standing:
-        """Return the sites' standing at an earlier version.
+        """Return the sites' settlement state (standing) at an earlier version.
 
         Raises:
             RefusedError: the version is no longer kept (DATA_VERSION_EXPIRED, DATA_VERSION_ERASED).
@@ -272,7 +272,7 @@ def _logics(entries: Mapping[SiteDay, Settled]) -> dict[int, frozenset[int]]:
 
 
 def days_between(start: int, end: int) -> range:
-    """Return the UTC days that [start, end) touches, both in UTC ms; no days for an empty range."""
+    """Return the UTC days that the range [start, end) in UTC ms touches; no days if the range is empty."""
     return range(start // DAY_MS, -(-end // DAY_MS)) if start < end else NO_DAYS
 
 

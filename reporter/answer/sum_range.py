@@ -1,6 +1,6 @@
 """The range of sums in an answer (journey step 8, rule M1).
 
-Sums beyond this range are refused, never rounded or cut.
+A sum beyond the bounds is refused, never rounded or cut.
 
 Sums are exact at any size, but messages and JSON numbers have bounds. This module defines the bounds, and raises the
 error for a sum beyond the bounds.

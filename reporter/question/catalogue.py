@@ -1,7 +1,8 @@
 """The catalogue: metrics, dimensions and the allowed pairs (journey step 7).
 
-A part is a measure or sketch in settled rows. This module defines the parts of each metric (rules §8), the column that
-a dimension selects for each part, and the impossible pairs of metric and dimension (rules §9).
+A part is a measure or sketch in settled rows. This module defines the parts of each metric (rules §8), and the column
+that a dimension selects for each part. This module also defines which metrics cannot be combined with a dimension
+(rules §9).
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def _refuse_orders(orders: Sequence[pb.OrderBy], question: Question) -> None:
 def _with_orders(question: Question, orders: Sequence[Order]) -> Question:
     """Return the question with a complete order: the requested keys, then time and all other dimensions.
 
-    Without requested keys, the order starts with time and the first metric, descending.
+    If the request has no sort keys, rows are sorted by time, then by the first metric in descending order.
     """
     default = [Order(TIME)] * question.has_time + [Order(question.metrics[0].id, descending=True)]
     chosen = list(orders) or default

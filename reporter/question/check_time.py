@@ -39,7 +39,7 @@ _LENGTHS_MS: Final = {
 
 
 def checked_zone(name: str) -> str:
-    """Return the zone's name unchanged.
+    """Check that a time zone exists, and return the zone's name.
 
     Raises:
         UnknownTimeZoneError: the zone is unknown (UNKNOWN_TIME_ZONE); the error lists the nearest names.

@@ -59,7 +59,7 @@ def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
 
 
 def format_filter(tree: Filter | None) -> str:
-    """Return the text from which `parse` makes this tree, or an empty text for None."""
+    """Return the text from which `parse` makes the tree, or an empty text if the tree is None."""
     match tree:
         case None:
             return ""

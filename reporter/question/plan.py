@@ -4,12 +4,12 @@ A question needs a query for each row source (traffic, visits), and separate que
 
 - amounts of money, and the order counts that divide amounts. Queries for amounts group by currency, so that the answer
   can leave out other currencies and name them (rule M3);
-- exits, if the question uses page_path. For exits, page_path is the exit page; for other visit metrics, it is the
-  landing page.
+- exits, if the question uses page_path. For exits, page_path is the exit page; for other visit metrics, page_path is
+  the landing page.
 
-If a visit's dimension values change, the visitor remains in the sketch for the old values (rule S8). If a query for
-visitors has dimensions or a filter, the query therefore also counts the visitors of changed visits. Without dimensions
-and filter, a visit's old and new values belong to the same row, so the sketch is correct.
+If a visit's dimension values change, the visitor remains in the sketch for the old values (rule S8). A query for
+visitors with dimensions or a filter therefore also counts the visitors of changed visits. If the query has neither
+dimensions nor a filter, a visit's old and new values belong to the same row, so the sketch is correct.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 
 
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
-    """Return the query that counts a leg's rows in which a filtered dimension is OTHER (rule S10).
+    """Return a query that counts the rows of a leg (query) in which a filtered dimension is OTHER (rule S10).
 
-    Rows under OTHER may contain values that match the filter. If the filter has no dimension that the stream folds,
-    return None.
+    Rows under OTHER may contain values that match the filter. If the filter compares no text dimension, return None:
+    only text dimensions have rows under OTHER.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:

@@ -1,8 +1,8 @@
 """Reads the data for a question, and builds the answer, for RunReport and ExportReport.
 
-If a store is unavailable, the next path of the route is tried. The order of reads guarantees `complete_through` (rule
-P15): first the store's progress, then the sites' settlement state (reporter.answer.standing), then the rows. After the
-rows are read, the version is read again, to detect rows that were committed or published in the meantime.
+If a store is unavailable, the next path of the route is tried. The order of reads makes `complete_through` correct
+(rule P15): first the store's progress, then the sites' settlement state (reporter.answer.standing), then the rows.
+After the rows are read, the version is read again, to detect rows that were committed or published in the meantime.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: R
     If the state's stores are unavailable, return a remembered state that is at most 5 min old.
 
     Raises:
-        Unavailable: the settlement state is unavailable, and no such state is remembered.
+        Unavailable: the settlement state is unavailable, and no recent settlement state is remembered.
     """
     now = backend.clock.now()
     try:
@@ -156,8 +156,8 @@ class _Request:
 class _Found:
     """The data that was read from a store.
 
-    If `version` is unique to the answer, parts of the data may have different versions. Otherwise, all data has the
-    version `version`.
+    All data has the version `version`, unless this version is unique to the answer. If the version is unique, parts of
+    the data may have different versions.
 
     `is_settled`: every day of the question is settled, so the version depends on `sequences` only. `is_caught_up`: the
     store held all committed records.
@@ -261,7 +261,7 @@ def _settled_version(question: Question, sites: Sequence[Site], standing: Standi
 
 
 def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
-    """Read the data once, in the order that guarantees `complete_through`."""
+    """Read the data once, in the order that makes `complete_through` correct (rule P15)."""
     question, sites = request.question, request.sites
     standing, reached = _standing(backend, path, request)
     settled_version = _settled_version(question, sites, standing, reached)

@@ -25,7 +25,7 @@ def get_freshness(
     """Return the site's freshness, computed from the minimum progress of the stores that answer.
 
     Raises:
-        NotFound: no such site exists, or the caller may not read the site.
+        NotFound: the site does not exist, or the caller may not read the site.
         Unavailable: no store answers, or the settlement state is unavailable.
     """
     sites = readable_sites(backend, caller, request.site)

@@ -29,7 +29,7 @@ def run_report(
     """Return the answer, at most `max_bytes` long.
 
     Raises:
-        NotFound: no such site exists, or the caller may not read the site.
+        NotFound: the site does not exist, or the caller may not read the site.
         RefusedError: the question cannot be answered; the error names field, rule and remedy.
         Unavailable: no store that could answer is available.
     """
@@ -56,10 +56,10 @@ class CheckedQuestion:
 
 
 def checked_question(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> CheckedQuestion:
-    """Return the question after checks of names, limits and read rights.
+    """Check the names, limits and read rights of a request, and return the checked question.
 
     Raises:
-        NotFound: no such site exists, or the caller may not read the site.
+        NotFound: the site does not exist, or the caller may not read the site.
         RefusedError: the question cannot be answered; the error names field, rule and remedy.
     """
     sites = readable_sites(backend, caller, request.site)

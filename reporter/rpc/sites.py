@@ -21,7 +21,7 @@ def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tup
     """Return the site with this name, or all sites for `merchants/{m}/sites/-`; at least one site.
 
     Raises:
-        NotFound: no such site exists, or the caller may not read the site.
+        NotFound: the site does not exist, or the caller may not read the site.
         RefusedError: the text is not a site name, or the merchant has too many sites for an answer.
     """
     if name.endswith(_ALL_SITES) and MERCHANT_PATTERN.fullmatch(name.removesuffix(_ALL_SITES)):

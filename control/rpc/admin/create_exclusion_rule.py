@@ -1,6 +1,6 @@
 """CreateExclusionRule: exclude matching hits that are collected after this call.
 
-The call is idempotent: if the site already has an equal rule, this rule is returned unchanged.
+The call is idempotent: if the site already has an equal rule, the call returns the existing rule unchanged.
 
 Limits: a site has at most 50 rules, and at most 1,000 rules including the deleted rules. A value has at most 200
 characters. All patterns of a kind together have at most 150 RE2 instructions.

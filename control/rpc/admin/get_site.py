@@ -15,7 +15,7 @@ def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequ
     """Return the site.
 
     Raises:
-        NotFound: no such site exists, or the caller may not read the site.
+        NotFound: the site does not exist, or the caller may not read the site.
         RefusedError: the text is not a site name.
     """
     if not SITE_PATTERN.fullmatch(request.name):

@@ -23,7 +23,7 @@ _KEY_NAME: Final = re.compile(r"(merchants/[a-z0-9][a-z0-9-]{0,63})/ingestKeys/(
 
 
 def checked_merchant(parent: str) -> str:
-    """Return the merchant name unchanged.
+    """Check a merchant name, and return the name.
 
     Raises:
         RefusedError: the text is not a merchant name.

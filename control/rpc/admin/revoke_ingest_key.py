@@ -16,7 +16,7 @@ def revoke_ingest_key(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.
-        NotFound: the merchant has no such key.
+        NotFound: the merchant does not have the key.
     """
     merchant, key_id = checked_key_name(request.name)
     require_owner(caller, merchant)

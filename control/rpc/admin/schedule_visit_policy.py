@@ -30,7 +30,7 @@ def schedule_visit_policy(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.
-        NotFound: the merchant has no such site.
+        NotFound: the merchant does not have the site.
         AlreadyExists: the site already has a different change for this day.
         RefusedError: a value is missing or invalid, or the site has too many changes.
     """

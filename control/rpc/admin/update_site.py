@@ -42,7 +42,7 @@ def update_site(backend: Backend, caller: IngestKey | None, request: pb.UpdateSi
 
 
 def _refuse_other_values(request: pb.UpdateSiteRequest, site: pb.Site) -> None:
-    """Refuse a request without a mask if its immutable fields differ from the stored site."""
+    """Refuse a request that has no mask and whose immutable fields differ from the stored site."""
     if request.update_mask.paths:
         return
     for field, value in request.site.ListFields():

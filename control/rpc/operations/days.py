@@ -22,10 +22,10 @@ def listed_days(days: Iterable[int], request: GetLedgerRequest | GetDriftRequest
     Args:
         days: all UTC days with data.
         request: has the first and the last date of the range. Without a first date, the range has no beginning; without
-            a last date, it has no end.
+            a last date, the range has no end.
 
     Raises:
-        RefusedError: the calendar has no such date, or the range is empty.
+        RefusedError: a date does not exist in the calendar, or the range is empty.
     """
     has_first, has_last = request.HasField("first_utc_date"), request.HasField("last_utc_date")
     first = day_of("first_utc_date", request.first_utc_date) if has_first else FIRST_DAY

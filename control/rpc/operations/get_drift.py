@@ -18,10 +18,10 @@ from hitmesh.model.sites import IngestKey
 
 
 def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRequest) -> pb.GetDriftResponse:
-    """Return the drift for a site's settled days.
+    """Return how a site's settled days differ from the live stream's counts (the drift).
 
     Raises:
-        NotFound: no such site exists, or the caller may not read the site.
+        NotFound: the site does not exist, or the caller may not read the site.
         RefusedError: a date is invalid, the name stands for several sites, or a sum is beyond int64 (SUM_OUT_OF_RANGE).
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)

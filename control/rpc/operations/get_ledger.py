@@ -28,7 +28,7 @@ def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedger
     """Return a site's totals and days.
 
     Raises:
-        NotFound: no such site exists, or the caller may not read the site.
+        NotFound: the site does not exist, or the caller may not read the site.
         RefusedError: a date is invalid, or the name stands for several sites.
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)

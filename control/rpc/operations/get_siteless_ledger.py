@@ -1,4 +1,4 @@
-"""GetSitelessLedger: account for hits without a site, such as records that do not decode."""
+"""GetSitelessLedger: account for hits without a site, such as hits in records that do not decode."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def get_siteless_ledger(
     """Return the totals for hits without a site.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
     """
     require_operator(caller, backend.open_reads, _RULE)
     sums = backend.bookkeeping().ledger.read(_NO_SITE)

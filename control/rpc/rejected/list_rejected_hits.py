@@ -43,7 +43,7 @@ def list_rejected_hits(
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the site does not exist.
         RefusedError: a value is invalid, or the token belongs to another list (PAGE_TOKEN_MISMATCH).
-        Abandoned: raised by the checkpoint, which is called between reads.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called between reads.
     """
     require_operator(caller, False, OPERATOR_RULE)
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)

@@ -1,7 +1,7 @@
 """MarkRejectedHitsReplayed: record that the replays of refusals were accepted.
 
 Limit: 500 names. Only the time of the replay is stored. Ledger and reports treat replayed hits like other accepted
-    hits.
+hits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def mark_rejected_hits_replayed(
 ) -> pb.MarkRejectedHitsReplayedResponse:
     """Store the time of the replays.
 
-    If a name does not exist, the call fails, but the preceding names of the request are marked.
+    If a name does not exist, the call fails, but the refusals that are named earlier in the request are marked.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

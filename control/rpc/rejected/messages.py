@@ -1,4 +1,4 @@
-"""Refused hits as messages, and the rule that only operators may read refused hits."""
+"""Convert refused hits to messages, and check that only operators read refused hits."""
 
 from __future__ import annotations
 

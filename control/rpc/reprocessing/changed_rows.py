@@ -34,7 +34,7 @@ def add_rows(
     limits: ReprocessingLimits,
     checkpoint: Checkpoint,
 ) -> None:
-    """Add the most changed values of the requested dimension, and the most changed cells, if requested.
+    """Add the lists that the request asks for: the most changed values of a dimension, the most changed cells.
 
     Site-days whose rows are lost are left out.
 

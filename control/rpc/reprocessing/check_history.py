@@ -47,7 +47,7 @@ def check_history(
         Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: a site does not exist, or a merchant has no sites.
         RefusedError: a value is invalid, or the token belongs to another request (PAGE_TOKEN_MISMATCH).
-        Abandoned: raised by the checkpoint, which is called between reads.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called between reads.
     """
     require_operator(caller, False, _RULE)
     from control.history.checking import CheckLimits, check_page  # loads Polars

@@ -1,6 +1,6 @@
-"""Compare two generations' rows by key.
+"""Compare the rows of two generations by key.
 
-The keys are a dimension's values, or cells.
+A key is a value of a dimension, or a cell (15 minutes of a site).
 
 This module loads Polars, so it is imported only when a call compares rows.
 """

@@ -1,7 +1,7 @@
 """CreateReprocessing: store the plan of a reprocessing. The call changes no number in a report.
 
 Limits: a request has at most 1,000 site names, which stand for at most 20,000 sites and 20,000 settled site-days. Every
-day must be closed.
+day of a plan must be closed.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def create_reprocessing(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        NotFound: a site does not exist, or the plan would be stored without a settled day.
+        NotFound: a site does not exist, or a plan to store contains no settled day.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
-        Abandoned: raised by the checkpoint, which is called between reads and before the plan is stored.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called between reads, and before the plan
+            is stored.
     """
     require_operator(caller, False, CHANGE_RULE)
     wanted = request.reprocessing

@@ -28,14 +28,14 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The unit of each measure and sketch in settled rows, keyed by name.
 
-`visitors` is the distinct count of a site-day; a sum over site-days counts a visitor once per site-day.
+`visitors` is the number of distinct visitors on a site-day, so a sum counts a visitor once per site-day.
 """
 
 
 class Sums(NamedTuple):
     """A metric's old and new sum over several parts, such as site-days.
 
-    `absolute` is the sum of |new − old| over the parts.
+    `absolute` adds up |new − old| of each part.
     """
 
     old: int = 0
@@ -43,7 +43,7 @@ class Sums(NamedTuple):
     absolute: int = 0
 
     def plus(self, old: int, new: int) -> Sums:
-        """Return the sums including a further part, which has the sums `old` and `new`."""
+        """Return these sums plus a further part, whose sums are `old` and `new`."""
         return Sums(self.old + old, self.new + new, self.absolute + abs(new - old))
 
     @property
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
     erased: int = 0
 
     def plus(self, entry: LedgerEntry) -> Outcome:
-        """Return the outcome including a further ledger entry."""
+        """Return this outcome plus a further ledger entry."""
         return Outcome(
             self.accepted + entry.accepted,
             self.counted + entry.counted,

@@ -1,4 +1,4 @@
-"""A visitor's erasure (kind ERASE): its keys, its scope, and the receipt as a message.
+"""The erasure of a visitor (kind ERASE): the visitor's keys, the site-days to search, and the receipt as a message.
 
 Limits: an erasure has a single site, at most 16 identifiers, and at most 20,000 settled site-days. An identifier has 1
 to 128 bytes. The identifiers are hashed at once and never stored.
@@ -36,7 +36,7 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
 
     Raises:
         NotFound: the site does not exist.
-        RefusedError: not exactly one site is named, or a date or a logic version is set.
+        RefusedError: the request names no site or several sites, or sets a date or a logic version.
     """
     if len(wanted.sites) != 1:
         raise RefusedError(
@@ -115,7 +115,7 @@ def erasure_scope(
 
 
 def receipt_message(reprocessing: Reprocessing) -> pb.ErasureReceipt | None:
-    """Return the receipt as a message; None before the first removal."""
+    """Return an erasure's receipt as a message, or None before the first removal."""
     if not reprocessing.receipt:
         return None
     receipt = Receipt.from_text(reprocessing.receipt)

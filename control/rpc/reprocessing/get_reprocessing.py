@@ -18,7 +18,7 @@ def get_reprocessing(
     """Return the reprocessing.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: the name is invalid.
     """

@@ -3,7 +3,7 @@
 If logic, rules and hits did not change, the difference is empty (invariant P10).
 
 Limits: a page has at most 1,000 days, 100 sites, 100 values and 100 cells. A comparison by dimension covers at most
-2,000 site-days, a comparison by cell at most 500.
+2,000 site-days. A comparison by cell covers at most 500 site-days.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ MAX_DISTURBED: Final = 100
 READ_SITE_DAYS: Final = 32
 """Maximum number of recomputed site-days in memory.
 
-A carry contains the visits that are open at a day's end. The two carries of a site-day may take megabytes.
+A carry contains the visits that are open at a day's end. The old and the new carry of a site-day may take megabytes of
+memory.
 """
 
 
@@ -72,11 +73,11 @@ def get_reprocessing_diff(
     The first page also lists the sites, values and cells that changed most.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: a value is invalid, the difference cannot be read in this state (WRONG_STATE), or a limit is
             exceeded.
-        Abandoned: raised by the checkpoint, which is called between reads.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called between reads.
     """
     require_operator(caller, backend.open_reads, READ_RULE)
     id_ = id_of(request.name)

@@ -29,7 +29,7 @@ def list_reprocessings(
     """Return a page of reprocessings.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         RefusedError: page_size is negative, or the token belongs to another list (PAGE_TOKEN_MISMATCH).
     """
     require_operator(caller, backend.open_reads, READ_RULE)

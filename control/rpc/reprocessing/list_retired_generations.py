@@ -1,7 +1,7 @@
 """ListRetiredGenerations: list replaced generations whose rows are not removed yet.
 
 Limits: a page has the generations of at most 500 site-days; a larger page_size is reduced to 500. The last page is
-empty, because a store cannot always tell that no further site-day follows.
+empty, because a store does not always know whether another site-day follows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def list_retired_generations(
     """Return a page of the retired generations.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the site does not exist.
         RefusedError: the site is not a site name, page_size is negative, or the token belongs to another list
             (PAGE_TOKEN_MISMATCH).

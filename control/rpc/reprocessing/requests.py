@@ -32,7 +32,7 @@ _ATTEMPTS: Final = 5
 
 
 def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: Work) -> pb.Reprocessing:
-    """Request a piece of work for the caller, and return the reprocessing as a message.
+    """Request work on a reprocessing for the caller, and return the reprocessing as a message.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.

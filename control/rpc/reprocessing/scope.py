@@ -34,7 +34,7 @@ class Scope(NamedTuple):
 
 
 def days_of(wanted: pb.Reprocessing, progress: Mapping[PartitionId, PartitionProgress]) -> tuple[int, int]:
-    """Return the first day and the day after the last day.
+    """Return the days of a requested reprocessing: the first day, and the day after the last day.
 
     Args:
         wanted: the requested reprocessing.
@@ -72,13 +72,13 @@ def scope_of(
 ) -> Scope:
     """Return the sites that the names select, and count the sites' settled site-days and hits in [first_day, end_day).
 
-    A site that only a `-` selects is left out if it has no settled day in the range. Each site and each ledger is a
-    separate read. The checkpoint is called before each read.
+    If a site is selected only by a name with `-` and has no settled day in the range, the result leaves the site out.
+    Each site and each ledger is read separately. The checkpoint is called before each read.
 
     Raises:
         NotFound: a site does not exist, or a merchant has no sites.
         RefusedError: a name is invalid, or a limit is exceeded.
-        Abandoned: raised by the checkpoint.
+        Abandoned: the caller left or the deadline passed.
     """
     named, listed = _resolved(names, directory, limits, checkpoint)
     sites, site_days, hits = [], 0, 0
@@ -160,7 +160,7 @@ def _refuse_open(last: int, open_day: int) -> None:
 def _resolved(
     names: Sequence[str], directory: SiteDirectory, limits: ReprocessingLimits, checkpoint: Checkpoint
 ) -> tuple[set[str], set[str]]:
-    """Return two lists: the sites that are named in full, and the sites that a `-` selects."""
+    """Return two lists: the sites that are named in full, and the sites that a name with `-` selects."""
     _refuse_number(names, _path("sites"), limits.names)
     named: set[str] = set()
     listed: set[str] = set()

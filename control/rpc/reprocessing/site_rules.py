@@ -1,4 +1,4 @@
-"""Complete a plan of kind RULES with each site's rules version, and with the number of hits without a stored network.
+"""Complete a plan of kind RULES: add the version of each site's rules, and the number of hits without an address.
 
 A plan contains the versions from the time of planning, so later changes of the rules do not affect the reprocessing.
 """
@@ -17,10 +17,10 @@ from hitmesh.ports import Generations, SiteDirectory
 def with_site_rules(
     planned: Reprocessing, directory: SiteDirectory, generations: Generations, checkpoint: Checkpoint
 ) -> Reprocessing:
-    """Return the plan with the version of each site's rules. Each site is a separate read.
+    """Return the plan with the version of each site's rules. Each site is read separately.
 
     Raises:
-        Abandoned: raised by the checkpoint, which is called before each read.
+        Abandoned: the caller left or the deadline passed. The checkpoint is called before each read.
     """
     versions, not_applicable = [], 0
     for name in planned.sites:

@@ -25,8 +25,8 @@ class Speed(NamedTuple):
 def measured_speed(newest_first: Iterable[Reprocessing]) -> Speed:
     """Return the speed of the newest measured reprocessing, or the default speed if no reprocessing was measured.
 
-    A measured duration includes the time for hits and the time for site-days, so both default times are multiplied by
-    the same factor.
+    A measured duration does not show how much time the hits took and how much the site-days took. Both default times
+    are therefore multiplied by the same factor.
     """
     for each in newest_first:
         estimate_s = plan_of(each.logic, each.site_days, each.hits).seconds

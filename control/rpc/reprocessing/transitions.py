@@ -179,7 +179,7 @@ def refuse_unreadable(reprocessing: Reprocessing, now: int) -> None:
     """
     state = state_at(reprocessing, now)
     is_moving = state in (State.RUNNING, State.FAILED) and reprocessing.work in (Work.PUBLISH, Work.ROLL_BACK)
-    # The differences of an erasure show the visitor's numbers, so the settler removes the differences.
+    # An erasure's differences would still show the visitor's numbers, so the settler removes these differences.
     is_moving &= reprocessing.kind is not Kind.ERASE
     if is_moving or state in _READABLE:
         return

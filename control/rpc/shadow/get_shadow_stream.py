@@ -17,7 +17,7 @@ def get_shadow_stream(
     Without a shadow stream, the returned state is UNSPECIFIED.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
     """
     require_operator(caller, backend.open_reads, READ_RULE)
     books = backend.bookkeeping()

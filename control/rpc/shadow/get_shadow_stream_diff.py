@@ -57,10 +57,10 @@ def get_shadow_stream_diff(
     """Return the differences.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator, and reads are not open.
+        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: a site does not exist.
-        RefusedError: a site is no site name, there are too many sites, or there is no shadow stream (WRONG_STATE).
-        Abandoned: raised by the checkpoint.
+        RefusedError: a name is not a site name, there are too many sites, or there is no shadow stream (WRONG_STATE).
+        Abandoned: the caller left or the deadline passed.
     """
     require_operator(caller, backend.open_reads, READ_RULE)
     books = backend.bookkeeping()

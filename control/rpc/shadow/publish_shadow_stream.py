@@ -18,7 +18,7 @@ def publish_shadow_stream(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        RefusedError: there is no shadow stream, or it has not caught up (WRONG_STATE).
+        RefusedError: there is no shadow stream, or the shadow stream has not caught up (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.
     """
 

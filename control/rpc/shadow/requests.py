@@ -29,7 +29,7 @@ READ_RULE: Final = "the shadow stream belongs to no merchant"
 INGESTED_WITHIN_S: Final = 10.0
 """Maximum time in seconds that a call waits for Druid's first progress marks.
 
-By default, a progress mark counts when it has been visible on Druid for 5 s.
+By default, a progress mark is used only after the mark has been visible on Druid for 5 s.
 """
 _LOOK_EVERY_S: Final = 0.1
 _ATTEMPTS: Final = 5
@@ -107,8 +107,8 @@ def shadow_lag_ms(books: Bookkeeping, table: StreamTable, *, wait_s: float = ING
 
     The lag is the largest lag of the stores.
 
-    After a process first searches for Druid's progress marks, some seconds pass until the process knows the marks. If
-    only the marks are unknown, this function waits for the marks, at most `wait_s` seconds.
+    A process needs some seconds to find Druid's progress marks for the first time. If only the progress marks are
+    unknown, this function waits for the marks, at most `wait_s` seconds.
     """
     if table.shadow is None:
         return 0

@@ -18,7 +18,7 @@ def rollback_shadow_stream(
 
     Raises:
         Unauthenticated, PermissionDenied: the caller is no operator.
-        RefusedError: there is no shadow stream, or it is becoming the live stream (WRONG_STATE).
+        RefusedError: there is no shadow stream, or the shadow stream is becoming the live stream (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.
     """
 

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 def drift(
     site: str | None, since: str | None, until: str | None, output: str, endpoint: str | None, home: Path | None
 ) -> None:
-    """Show how settled days of a site, or of every site, differ from the live numbers of the same days.
+    """Show how the settled numbers of days differ from the live numbers, for a site or for every site.
 
-    A day without late hits is confirmed: its settled values are the live values. For a day that is not confirmed, the
-    settled value minus the live value is listed per stored measure. Money is in micros, and durations are in ms. If the
-    store lost or doubled rows of the live stream, the effect on the live numbers is listed too. JSON is a list of days.
+    A day without late hits is confirmed: its settled values are the live values. If a day is not confirmed, the command
+    lists the settled value minus the live value for each stored measure. Money is in micros, and durations are in ms.
+    If the store lost or doubled rows of the live stream, the command also lists the effect on the live numbers. The
+    JSON output is a list of days.
     """
     dates = utc_dates(since, until)
     with connect(endpoint, home) as mesh:

@@ -73,7 +73,8 @@ def erase(
 
     With --publish, the hits are removed at once. Without --publish, no report changes until `hitmesh reprocess publish
     ID` removes the hits. The removal cannot be rolled back. If no hit of the visitor is known, the erasure is
-    cancelled. JSON is an object that has the difference in "diff" or, with --publish, the receipt in "receipt".
+    cancelled. The JSON output is a single object that has the difference in "diff" or, with --publish, the receipt in
+    "receipt".
     """
     if not visitors + users + keys:
         raise click.UsageError("no visitor is named: give --visitor, --user or --key")

@@ -84,8 +84,8 @@ _EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
     LocalReason.NO_KEY: Exit.CONFIG,
     LocalReason.INVALID_CONFIG: Exit.CONFIG,
 }
-# If grpc cannot connect, the error's message contains one of these phrases. If the message contains none of the
-# phrases, the message comes from the server.
+# Phrases in grpc's error message if grpc cannot connect. If the message contains none of the phrases, the message comes
+# from the server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
 

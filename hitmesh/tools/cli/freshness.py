@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 @mesh_options
 def freshness(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show how current the reports on a site, or on every site, are.
+    """Show how current the reports are, for a site or for every site.
 
     Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. With
-    --site, JSON is one object; without --site, JSON is a list.
+    --site, the JSON output is a single object; without --site, the JSON output is a list.
     """
     with connect(endpoint, home) as mesh:
         if site is not None:

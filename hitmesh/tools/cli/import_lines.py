@@ -20,7 +20,7 @@ _UNCOUNTED_BYTES: Final = len(b"\xef\xbb\xbf" + b"\r\n")
 
 
 def lines_of(file: BinaryIO, *, consequence: str, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
-    r"""Yield the lines of a file, with their ends.
+    r"""Yield the lines of a file, including the line ends.
 
     A line beyond the limit is cut to a piece that is still longer than the limit, so that importers recognize the line
     as too long. The rest of the line is read in pieces and dropped.

@@ -36,8 +36,8 @@ Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
 # Clauses for the error message about a damaged file. A clause says whether hits were sent. The first pass sends no hit.
-# The second pass begins only if all files were intact. A file that is damaged in the second pass was therefore changed
-# between the passes.
+# The second pass begins only if all files were intact. If a file is damaged in the second pass, the file was therefore
+# changed between the passes.
 _NOTHING_SENT: Final = "and no hit of any file was sent"
 _CHANGED: Final = "and the file changed while its hits were sent; hits that are already stored do not count twice"
 _NAMED_FILES: Final = 3  # Maximum number of file names in a message.

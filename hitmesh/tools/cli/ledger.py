@@ -72,8 +72,8 @@ def ledger(
 
     Received hits are rejected or accepted; accepted hits are counted, duplicate, excluded, erased or pending
     settlement. Checksums over the ids reveal a lost hit even if another hit was counted twice. With --site, the command
-    lists days, and JSON is an object about the site. Without --site, JSON has a list of sites. JSON also has the hits
-    without a site, if the caller may read these hits.
+    lists days, and the JSON output is an object about the site. Without --site, the JSON output has a list of sites. If
+    the caller may read the hits without a site, the JSON output also has these hits.
     """
     from hitmesh.client.sites import list_sites
 

@@ -141,7 +141,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
     address = find_endpoint(endpoint, place)
     key = server_key(place, os.environ)
     if needs_key:
-        # First check that the mesh is reachable: without a mesh, neither a key nor an input file is of use.
+        # Check first whether the mesh is reachable, because a key or an input file is useless without a mesh.
         check_reachable(address)
     from hitmesh.client.mesh import Mesh
 

@@ -95,7 +95,7 @@ def print_table(
     names = [visible(header) for header in headers]
     cells = [[visible(value) for value in row] for row in rows]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNFOLDED_WIDTH
-    # The height must be set, because without it rich assumes that every dumb terminal is 80 characters wide.
+    # If the height were not set, rich would assume that every dumb terminal is 80 characters wide.
     console = Console(highlight=False, width=width, height=_HEIGHT)
     room = width - _BETWEEN_COLUMNS * (len(names) - 1)
     widths = column_widths(names, cells, right_from=right_from, room=room)

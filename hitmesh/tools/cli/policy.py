@@ -40,7 +40,7 @@ _SPLITS, _KEEPS = "splits", "keeps"
     + EXIT_CODES_HELP,
 )
 def policy_group() -> None:
-    """Show a site's visit policy, or change the policy for visits that begin on a future UTC day or later.
+    """Show a site's visit policy, or change the policy for visits that begin on or after a future UTC day.
 
     A change cannot be edited or removed, and does not affect days that have begun.
     """
@@ -59,7 +59,7 @@ def policy_group() -> None:
 def show(site: str, output: str, endpoint: str | None, home: Path | None) -> None:
     """Show the visit policies of a site, ordered by the first UTC day of each policy.
 
-    JSON is one object with the list `policies`.
+    The JSON output is a single object with the list `policies`.
     """
     with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import get_site

@@ -58,7 +58,7 @@ class Progress:
             self._bar.stop()
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """Begin a phase with `total` units of work; None if the number is unknown."""
+        """Begin a phase with `total` units of work; `total` is None if the number is unknown."""
         self._phase, self._total, self._begun = name, total, None
         if self._bar is not None:
             if self._task is not None:

@@ -150,8 +150,8 @@ def query(
     For csv, json and ndjson, the command prints the reporter's response unchanged, but escapes control characters on a
     terminal. The range or a clock change may make a bucket shorter than the grain. The rows of a shortened bucket have
     `"partial": true` in json and ndjson, and * in a table. For csv, a note on stderr lists the short buckets. Every
-    bucket in the range has a row, unless --limit removes rows. Warnings are in the meta of json, below a table, and on
-    stderr for the other formats.
+    bucket in the range has a row, unless --limit removes rows. Warnings are in the field `meta` of json, below a table,
+    and on stderr for csv and ndjson.
     """
     span = Range(since, until, last)
     span.check()

@@ -99,7 +99,8 @@ def list_command(
 
     Without --site, the list has all sites, sorted by quarter of an hour and then by site.
 
-    JSON is one object with the list `rejected`; its field `more` tells whether further hits exist. Bytes are base64.
+    The JSON output is a single object with the list `rejected`; the field `more` tells whether further hits exist.
+    Bytes are base64.
     """
     from hitmesh.tools.cli.rejected_output import print_list
 

@@ -45,7 +45,7 @@ _EXITS: Final = (
 
 @dataclass(slots=True)
 class Report:
-    """The result of a replay: numbers of refusals and of hits, and the refusals that still need work."""
+    """The result of a replay: counts of refusals and hits, and a list of the refusals that still need work."""
 
     selected: int = 0
     replayed_before: int = 0
@@ -129,8 +129,8 @@ def replay(
 ) -> None:
     """Send rejected hits again: the hits with these IDs, or all hits that the options select.
 
-    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses to
-    write a field that hits cannot have, and to rename or drop a field that no selected hit has. The collector applies
+    A field is a path in the JSON of a hit, for example pageView.url; `show` prints the JSON. The command refuses an
+    edit that writes an unknown field, or that renames or drops a field which no selected hit has. The collector applies
     all its checks to the hits. Each hit keeps its id and its original event time, so a hit that is already counted
     becomes a duplicate. Without IDs, the command skips hits that were already replayed, and rejections of replayed
     hits.
@@ -166,7 +166,7 @@ def replay(
 
 
 def _sender(operator: Mesh, key_file: Path | None, home: Path | None) -> Mesh:
-    """Return the mesh with the ingest key, on the same connection as the operator's mesh."""
+    """Return a Mesh that uses the ingest key, and shares the connection of the operator's Mesh."""
     import os
 
     from hitmesh.client.home import server_key, server_key_source
@@ -223,8 +223,8 @@ def _kept_hits(pages: Iterable[Sequence[rejected_hits_pb2.RejectedHit]], *, skip
 def _is_replay(rejected: rejected_hits_pb2.RejectedHit) -> bool:
     """Return whether the refused hits were sent by an earlier replay.
 
-    A caller may leave out the refusal of a replayed hit, because the refusal of the original hit is listed too, with
-    all fields of the hit.
+    A caller may leave out the refusal of a replayed hit: the refusal of the original hit is listed too, and has all
+    fields of the hit.
     """
     return rejected.batch_id.startswith(REPLAY_PREFIX)
 

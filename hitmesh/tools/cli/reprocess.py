@@ -67,7 +67,7 @@ def reprocess_group() -> None:
 def status(id_: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
     """Show a reprocessing with its plan and progress; without ID, show all unfinished reprocessings.
 
-    With ID, JSON is one object; without ID, JSON is a list.
+    With ID, the JSON output is a single object; without ID, the JSON output is a list.
     """
     from hitmesh.tools.cli.reprocess_output import print_list, print_reprocessing
 

@@ -65,7 +65,7 @@ def check(
     The command compares the raw hits, the ledgers of settlement and of the live stream, the series, the rows in the
     metric store, and the visits that are open at the end of a day. For each day whose values do not agree, the command
     shows the differences and the hits that are lost beyond repair. At the end, the command shows the plans that repair
-    the days with differences. JSON is one object.
+    the days with differences. The JSON output is a single object.
     """
     first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
@@ -88,7 +88,7 @@ def check(
 
 
 def _cures_of(found: Checked) -> str:
-    """Return a message with the number of site-days that have problems, and with the repair."""
+    """Return a message that states how many site-days have problems, and how to repair the problems."""
     from hitmesh.tools.cli.reprocess_check_output import is_beyond_repair
     from hitmesh.tools.cli.reprocess_output import BACKUP_CURE, count_of
 

@@ -19,7 +19,7 @@ from hitmesh.tools.cli.reprocess_output import count_of
 EVERY_SITE_DAYS: Final = 1_000
 """Number of site-days after which a check prints the next progress line."""
 MAX_PROBLEMS: Final = 10_000
-"""Maximum number of site-days with problems that are listed and planned for repair; others are only counted."""
+"""A check lists at most this many site-days with problems, and plans their repair; more site-days are only counted."""
 MAX_SHOWN: Final = 60
 MAX_PLANS: Final = 20
 _SITES_IN_PLAN: Final = 100

@@ -102,7 +102,8 @@ def diff(
     """Compare the UTC days that ID recomputed with the same days before the reprocessing.
 
     The command lists each changed metric, day and site, the ledger before and after, and the known reasons for the
-    differences. If nothing changed, the lists are empty. JSON is one object; money is in micros and durations in ms.
+    differences. If nothing changed, the lists are empty. The JSON output is a single object; money is in micros and
+    durations in ms.
     """
     first, last = utc_dates(since, until)
     with connect_as_operator(endpoint, home) as mesh:

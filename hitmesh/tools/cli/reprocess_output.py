@@ -164,7 +164,7 @@ def _about(reprocessing: pb.Reprocessing) -> list[tuple[str, str]]:
 
 
 def _takes(reprocessing: pb.Reprocessing) -> str:
-    """Return the estimated time until the plan's difference can be read, or "" if it can be read already."""
+    """Return the estimated time until the plan's difference can be read; "" if the difference is ready."""
     if reprocessing.state not in _BEFORE_RESULT:
         return ""
     return f"{_about_minutes(reprocessing.estimated_duration)} until the difference can be read"

@@ -101,8 +101,8 @@ def plan(
 ) -> None:
     """Store the plan to recompute settled UTC days of sites.
 
-    A plan expires after 7 days. No number in a report changes. JSON is one object; with --dry-run, the object has no
-    id.
+    A plan expires after 7 days. No number in a report changes. The JSON output is a single object; with --dry-run, the
+    object has no id.
     """
     names = [*sites, *merchants, *([_ALL] if all_sites else [])]
     if not names:

@@ -24,7 +24,7 @@ from hitmesh.tools.cli.reprocess_reasons import print_reasons, reason_fields
 MAX_DAY_ROWS: Final = 60
 _MICROS: Final = 1_000_000
 _UNIT_TEXTS: Final = {"micros": " (money)", "ms": " (ms)"}
-# Sums from which a metric is computed. Reports show only the metric, not the sum.
+# Extra text for a sum that reports use to compute a metric, but do not show.
 _PART_TEXTS: Final = {"visit_views": " (in views_per_visit)"}
 _LEDGER: Final = ("accepted", "counted", "duplicate", "excluded", "erased")
 _SUMS: Final = ("old", "new", "difference", "per cent")
@@ -39,7 +39,7 @@ def print_diff(found: pb.GetReprocessingDiffResponse, dimension: str, *, cells: 
     ledgers = (("before", found.ledger_before), ("after", found.ledger_after))
     print_table(("ledger", *_LEDGER), [(name, *_ledger_cells(ledger)) for name, ledger in ledgers], right_from=1)
     echo("".join(f"\n{warning_text(each)}\n" for each in found.warnings))
-    if found.changed_site_days:  # without a changed site-day, there is no reason and no day to print
+    if found.changed_site_days:  # if no site-day changed, there are no reasons and no days to print
         print_reasons(found)
         _print_days(found.days)
     if found.changed_sites > 1:

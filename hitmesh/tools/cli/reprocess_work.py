@@ -186,7 +186,7 @@ def finished(mesh: Mesh, found: reprocessing_pb2.Reprocessing) -> reprocessing_p
 
 @contextmanager
 def if_interrupted(advice: str) -> Iterator[None]:
-    """If the command is interrupted, `advice` is printed: the work continues, and a command shows its state."""
+    """If the command is interrupted, print `advice`, which says that the work continues, and how to show its state."""
     try:
         yield
     except KeyboardInterrupt:

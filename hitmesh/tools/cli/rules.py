@@ -73,7 +73,8 @@ def add(
 
     KIND is host, page, country, user-agent, referrer or network. For page and user-agent, VALUE is an RE2 expression.
 
-    JSON is one object; with --dry-run, the object has no id. If the site has an equal rule, nothing changes.
+    The JSON output is a single object; with --dry-run, the object has no id. If the site has an equal rule, nothing
+    changes.
     """
     with _connect(endpoint, home) as mesh:
         from hitmesh.client.rules import create_rule
@@ -120,7 +121,7 @@ def list_command(site: str, output: str, endpoint: str | None, home: Path | None
 @output_option("table", "json")
 @operator_options
 def remove(*, id_: str, site: str, dry_run: bool, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Remove the rule ID, so that matching hits count again from now on. JSON is one object."""
+    """Remove the rule ID, so that matching hits count again from now on. The JSON output is a single object."""
     with _connect(endpoint, home) as mesh:
         from hitmesh.client.rules import delete_rule
 
@@ -148,7 +149,7 @@ def remove(*, id_: str, site: str, dry_run: bool, output: str, endpoint: str | N
 def store_network_command(*, site: str, off: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Store the truncated IP address (IPv4 /24, IPv6 /48) with the site's hits from now on, for rules of kind network.
 
-    No address is stored with hits of visitors who denied consent. JSON is one object.
+    No address is stored with hits of visitors who denied consent. The JSON output is a single object.
     """
     with _connect(endpoint, home) as mesh:
         from hitmesh.client.rules import store_network

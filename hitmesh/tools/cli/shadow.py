@@ -91,7 +91,7 @@ def start(logic: str, output: str, endpoint: str | None, home: Path | None) -> N
 @output_option("table", "json")
 @operator_options
 def status(output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show the shadow stream with its state, and how far it is behind the live stream. JSON is one object."""
+    """Show the shadow stream, its state and its lag behind the live stream. The JSON output is a single object."""
     from hitmesh.client.shadow import get_shadow
     from hitmesh.tools.cli.shadow_output import print_shadow
 
@@ -118,7 +118,7 @@ def diff(sites: tuple[str, ...], output: str, endpoint: str | None, home: Path |
     """Compare the shadow stream with the live stream on the UTC days that are not settled, per metric and day.
 
     The comparison includes excluded hits. The command reads one stream after the other, so hits of the last seconds may
-    appear as a difference. JSON is one object; money is in micros and durations in ms.
+    appear as a difference. The JSON output is a single object; money is in micros and durations in ms.
     """
     from hitmesh.client.shadow import diff_shadow
     from hitmesh.tools.cli.shadow_output import print_shadow_diff

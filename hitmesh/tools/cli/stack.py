@@ -164,7 +164,7 @@ def status(home: Path | None, output: str) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Print new lines until interrupted; needs a NAME.")
 @stack_home_option("--home")
 def logs(name: str | None, lines: int, follow: bool, home: Path | None) -> None:
-    """Show the last lines of the log of a server, or of all servers."""
+    """Show the last log lines of a server, or of all servers."""
     if follow and name is None:
         raise click.UsageError(f"--follow needs a server: name one of {', '.join(SERVERS)}")
     place = find_stack_home(home)

@@ -1,6 +1,6 @@
 """Standard output and standard error of the command line's process.
 
-- A failed write to standard output raises `OutputFailed`, whether click, rich or `output` writes. Only
+- A failed write to standard output raises `OutputFailed`, no matter whether click, rich or `output` writes. Only
   `hitmesh.tools.cli.__main__` handles `OutputFailed`, so every command ends in the same way.
 - If the caller closed standard output, each write fails in the same way as a write to a full disk. Messages that cannot
   be written to standard error are lost.

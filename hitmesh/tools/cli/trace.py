@@ -41,7 +41,7 @@ def trace(
 ) -> None:
     """Show the positions of the hit HIT_ID in the log and the outcome of each copy.
 
-    Days are the UTC days of the event time. A refused hit is shown with the reason. JSON is one object.
+    Days are the UTC days of the event time. A refused hit is shown with the reason. The JSON output is a single object.
     """
     first, last = utc_dates(since, until)
     with connect(endpoint, home) as mesh:

@@ -40,7 +40,7 @@ class Choice:
     Attributes:
         backend: kind of storage.
         mesh: name of the mesh on the servers, which several meshes may share.
-        stack_home: home of the servers.
+        stack_home: home directory of the servers.
     """
 
     backend: Backend
@@ -105,8 +105,9 @@ def server_pids(choice: Choice) -> Mapping[str, int]:
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
     """Return the settings of a process that depend on the back end.
 
-    With embedded stores, short intervals cost little and let users see hits sooner. On servers, each window of the
-    stream is a transaction, and each flush makes some hundred writes, so services keep their default intervals.
+    With embedded stores, short intervals between writes cost little, and users see hits sooner. With storage servers,
+    each window of the stream is a transaction, and each flush makes some hundred writes. Services with storage servers
+    therefore keep the default intervals.
     """
     on_files = choice.backend is not Backend.STACK
     if service == "collector" and on_files:

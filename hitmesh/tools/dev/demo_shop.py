@@ -288,9 +288,9 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Return the value in whose range `percent` (0 to 99) lies.
+    """Return the value whose range contains `percent` (0 to 99).
 
-    Each value's range is as long as its weight; the weights add up to 100.
+    The length of a value's range is the value's weight; the weights add up to 100.
     """
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

@@ -198,9 +198,9 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
-# Envoy's filter conditions that only gRPC calls fulfil. The content-type alone does not identify gRPC calls, because
-# the transcoder also sets the content-type of REST calls. Envoy's first filter sets a mark on REST calls, and the
-# second condition tests for this mark.
+# Conditions in Envoy's filters that only gRPC calls fulfil. The content-type alone does not identify gRPC calls,
+# because the transcoder also sets the content-type of REST calls. Envoy's first filter sets a mark on REST calls, and
+# the second condition tests for this mark.
 _IS_GRPC: list[object] = [
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
     {

@@ -1,4 +1,4 @@
-"""Asks Envoy for clusters without a healthy instance, and for instances that do not answer."""
+"""Asks Envoy which clusters have no healthy instance, and which instances do not answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]
 def silent_instances(stats: Address) -> frozenset[Address] | None:
     """Return the instances whose health checks by Envoy time out, or None if Envoy itself does not answer.
 
-    An instance that reports itself unhealthy or refuses connections has answered, so it is not in the result.
+    The result leaves out instances that report themselves unhealthy or refuse connections: these instances answered.
     """
     statuses = _statuses(stats)
     if statuses is None:
@@ -35,7 +35,7 @@ def silent_instances(stats: Address) -> frozenset[Address] | None:
 
 
 class Silence:
-    """Tracks for how long each process has answered no health check.
+    """Tracks how long each process has been silent (has answered no health check).
 
     Callers pass the current time, because this class reads no clock.
 

@@ -26,7 +26,7 @@ class Home:
 
     Attributes:
         root: the home directory.
-        servers: store URL of the storage servers; "" if the data is in embedded stores in the home.
+        servers: store URL of the storage servers; "" if the data is in embedded stores in the home directory.
     """
 
     root: Path

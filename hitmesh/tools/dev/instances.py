@@ -47,8 +47,8 @@ def planned(
 
     Args:
         free: addresses with free ports.
-        replicas: instances per service. With 2 or more replicas, there are as many additional processors, which only
-            settle days. The other processors only process the stream.
+        replicas: number of instances of each service. If `replicas` is 2 or more, the same number of additional
+            processors only settle days, and the other processors only process the stream.
         of_processors: settings for the processors, keyed by name without the service's prefix.
     """
     if replicas == 1:

@@ -84,8 +84,8 @@ def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
     """Return the hit for a request, without an id.
 
     Raises:
-        Skipped: the request was not a page view. If several reasons apply, the first in the order method, status,
-            static is given.
+        Skipped: the request was not a page view. If several reasons apply, the exception has the first reason in the
+            order method, status, static.
     """
     if request.method != "GET":
         raise Skipped(SkipReason.METHOD)

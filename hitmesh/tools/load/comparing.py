@@ -49,7 +49,7 @@ class Comparer:
         *,
         omitted: Mapping[str, str],
     ) -> Check:
-        """Return the differences between the sent hits and the reports and ledgers.
+        """Return the differences between the sent hits and the mesh's reports and ledgers.
 
         Args:
             wanted: expected totals by site and metric.

@@ -1,7 +1,8 @@
 """Encodes hits and frames as protobuf bytes. Parts are encoded once and then joined.
 
-A protobuf message is the concatenation of its fields in any order. A hit is therefore the concatenation of the bytes of
-payload, visitor, time and id. Joining encoded parts takes 1 µs per hit; encoding a whole hit would take 10 µs.
+A protobuf message is the concatenation of its fields in any order. To encode a hit, this module therefore joins the
+bytes of the payload, the visitor, the time and the id. Joining encoded parts takes 1 µs per hit; encoding a whole hit
+would take 10 µs.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def batch_head(ingest_key: str) -> bytes:
 
 
 def batch(head: bytes, batch_id: bytes, hits: Iterable[bytes]) -> bytes:
-    """Return an encoded HitBatch whose hits were encoded by `hit`."""
+    """Return an encoded HitBatch whose hits were encoded by the function `hit`."""
     return b"".join((head, _BATCH_ID, framed(batch_id), *hits))
 
 

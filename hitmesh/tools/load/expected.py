@@ -48,7 +48,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """The counts that a frame adds to totals: the sum over the original hits (`fresh`), and each copy (`copies`)."""
+    """The counts that a frame adds to totals: `fresh` adds up the original hits, and `copies` lists the copies."""
 
     frame: int
     site: int

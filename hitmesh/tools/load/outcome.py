@@ -20,7 +20,7 @@ MAX_LISTED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """The number of probe hits, and their freshness.
+    """The numbers of probe hits, and the freshness that the probes measured.
 
     Attributes:
         sent: acknowledged probes. failed: probes that were refused or not answered.
@@ -36,13 +36,13 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The comparison of the mesh with the sent hits.
+    """The result of comparing the mesh's numbers with the sent hits.
 
     Attributes:
         sites: number of compared sites.
         omitted: the totals that were not compared, each with the reason.
         differences: totals that differ from the expected values.
-        imbalances: the imbalance in hits of each ledger that does not balance, keyed by site.
+        imbalances: for each site whose ledger does not balance, the imbalance as a number of hits.
     """
 
     sites: int

@@ -1,6 +1,6 @@
 """Encodes a run's frames ahead of the sender, in a separate process, with bounded memory.
 
-The process pauses when a pipe and a buffer of AHEAD_BYTES are full of frames that the sender has not read. If a thread
+If a pipe and a buffer of AHEAD_BYTES are full of frames that the sender has not read, the process pauses. If a thread
 encoded the frames, the thread would hold the interpreter lock while the sender needs the lock to keep the schedule. A
 separate process therefore encodes the frames. The parent passes keys on standard input, because every user on the
 machine could read arguments.

@@ -22,7 +22,7 @@ class Show(Protocol):
     """Displays a run's progress."""
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """Begin a phase with `total` units of work; None if the number is unknown."""
+        """Begin a phase with `total` units of work; `total` is None if the number is unknown."""
 
     def reached(self, done: int) -> None:
         """Report how many units of the phase are finished."""

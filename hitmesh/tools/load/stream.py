@@ -1,4 +1,4 @@
-"""A sender of encoded frames over consecutive StreamHits calls (collector.proto, StreamHits).
+"""Sends encoded frames over consecutive StreamHits calls (see collector.proto).
 
 The send window decides when each frame is sent. `submit` never blocks, because frames wait in the send window while the
 collector grants no credit.
@@ -171,7 +171,7 @@ class FrameStream:
             return self._closing and window.is_idle
         return window.fits(sequenced_size(window.next_number, frame.size))
 
-    # The following method handles responses; it runs in the stream's thread too.
+    # The following method handles responses, and also runs in the stream's thread.
 
     def _responded(self, response: collector_pb2.StreamHitsResponse) -> None:
         with self._changed:

@@ -26,7 +26,7 @@ from hitmesh.tools.load.visits import VisitCounts
 
 # Ranges, in ms, for the time between the event time and the sending of a hit. A hit is on time if it arrives within 60
 # minutes (rule T4). Late hits are at least 61 minutes old when they are sent. Other hits are at most 50 minutes old. A
-# slow transport therefore changes no hit's class.
+# slow transport therefore does not change whether a hit is late.
 OUT_OF_ORDER_MS: Final = (1_000, 50 * 60_000)
 LATE_MS: Final = (61 * 60_000, 20 * 3_600_000)
 COPY_AFTER_MS: Final = (3_000, 60_000)

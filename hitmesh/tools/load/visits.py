@@ -1,8 +1,8 @@
 """Counts a visitor's visits by a direct implementation of rules S1 and S3, for comparison with the mesh.
 
-The code shares nothing with the processor's code for visits. The code handles only on-time hits. A visit's maximum
-length of 24 hours is ignored, because a run is far shorter. If a visitor has nearly 5,000 hits, the visits are reported
-as unknown.
+The code shares nothing with the processor's code for visits. This module counts only visits of on-time hits. A visit's
+maximum length of 24 hours is ignored, because a run is far shorter. If a visitor has nearly 5,000 hits, the visits are
+reported as unknown.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class WildDoings:
     # ---------------------------------------------------------------------------------------------------- payloads
 
     def _repeat(self, hit: hit_pb2.Hit, frame: int) -> dict[str, int] | None:
-        """Make the hit a repeat of the frame's last order or refund; return None if the hit is not a repeat."""
+        """Repeat the frame's last order or refund at random; return None if the hit stays unchanged."""
         if self._repeatable is None or self._random.random() >= REPEAT_SHARE:
             return None
         (of_frame, first), self._repeatable = self._repeatable, None

@@ -26,7 +26,8 @@ _VISITOR_ENDING: Final = "·\u202e🛒,|'\"\\\x1f-".encode()
 class Strangers(Crowd):
     """A site's visitors.
 
-    A site has a single visitor for all hits, or a new visitor for about half of the hits.
+    If the site has a single visitor, this visitor sends all hits. On other sites, a new visitor sends about half of the
+    hits.
     """
 
     def __init__(self, random: Random, prefix: bytes, *, is_single: bool) -> None:

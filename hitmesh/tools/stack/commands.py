@@ -118,7 +118,7 @@ def status(home: Path) -> list[ServerStatus]:
 
 
 def url(home: Path) -> str | None:
-    """Return the store URL for a home directory's servers, or None if no server was ever started in this home."""
+    """Return the store URL for a home directory's servers, or None if no server was ever started."""
     chosen = tcp_ports.read(StackHome(home.expanduser().resolve()).ports_file)
     return store_url(chosen) if set(chosen) == set(tcp_ports.NAMES) else None
 

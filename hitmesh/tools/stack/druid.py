@@ -24,10 +24,11 @@ from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.tools.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
-# Maximum size in bytes of the rows that a task holds in memory (about 30,000 rows of `traffic`). A task with more rows
-# writes the rows to disk. The maximum applies whatever the ingestion spec says. With a third of the maximum, a task
-# under load writes a part per second, and must later merge all parts at once. With three times the maximum, rows
-# outlive Java's young generation, and reports must scan more rows in memory sequentially.
+# Maximum size in bytes of the rows that a task holds in memory (about 30,000 rows of `traffic`). If a task has more
+# rows, the task writes the rows to disk. An ingestion spec cannot change this maximum. If the maximum were a third of
+# this value, a task under load would write a part per second, and would later merge all parts at once. If the maximum
+# were three times as large, rows would outlive Java's young generation, and reports would scan more rows in memory
+# sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
 # Number of HTTP threads: enough for the supervisor's requests to every task, with some threads for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
@@ -48,7 +49,7 @@ _OPENS: Final = (
 )
 # Only historical processes cache results, because published segments never change. Results about the parts of running
 # tasks must not be cached. If a task fails, a replacement task reads the same rows and gives its parts the same names.
-# The replacement task may divide the rows among the parts differently.
+# The replacement task may divide the rows differently, so that a part with the same name contains other rows.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """

@@ -14,8 +14,9 @@ from hitmesh.tools.stack.health import kafka_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 
 HEAP: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxDirectMemorySize=256m")
-# Maximum time for which a transaction stays open, while a window is processed or an unknown commit is resolved. Kafka
-# must retain a consumer group's committed offsets even if the mesh is stopped for years.
+# Maximum time for which a transaction stays open. A transaction is open while a window is processed, or until an
+# unknown commit is resolved. Kafka must retain a consumer group's committed offsets even if the mesh is stopped for
+# years.
 _TRANSACTION_MAX_MS: Final = 15 * 60_000
 _OFFSETS_KEPT_MIN: Final = 10 * 365 * 24 * 60
 

@@ -26,8 +26,8 @@ def pom(artifact: Artifact) -> str:
 def settings(empty: Path) -> str:
     """Return settings that restrict Maven to the central repository.
 
-    Some projects name repositories that no longer exist, and Maven would wait for each such repository. Mirrors in the
-    user's own settings take precedence.
+    Some projects name repositories that no longer exist. Without these settings, Maven would wait for the missing
+    repositories. Mirrors in the user's own settings take precedence.
     """
     url = escape(empty.as_uri())
     mirror = f"<id>none</id><mirrorOf>*,!central</mirrorOf><url>{url}</url>"

@@ -565,8 +565,8 @@ class UpdateSiteRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change; only `store_network` can be changed. If not set, all fields that `site` sets are changed. If
-        a field has the stored value, the field does not count as changed.
+        """The fields to change; only `store_network` can be changed. If the mask is not set, every field that is set in
+        `site` is changed. If a field has the stored value, the field does not count as changed.
         """
 
     def __init__(

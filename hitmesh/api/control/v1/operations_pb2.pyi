@@ -238,8 +238,8 @@ class GetLedgerResponse(_message.Message):
     omitted_days: _builtins.int
     """Number of days that have hits but are not in `days`. `imbalance` also includes the days that are not in `days`."""
     imbalance: _builtins.int
-    """Sum of the imbalances of the totals and of all days; 0 means that every hit is accounted for. The imbalance may
-    briefly differ from 0 while hits are in transit between stores.
+    """The imbalance of the totals plus the imbalances of all days; 0 means that every hit is accounted for. The imbalance
+    may briefly differ from 0 while hits are in transit between stores.
     """
     data_version: _builtins.str
     """Version of the site's metric values, as in reports."""
@@ -426,8 +426,8 @@ class DriftDay(_message.Message):
     (rule S8).
     """
     full_refunds: _builtins.int
-    """Sum in micros, over all currencies, of refunds that were sent without an amount. The live stream counts a refund
-    without an amount as 0. Settlement refunds the order's total.
+    """Sum of the refunds that were sent without an amount, in micros, over all currencies. The live stream counts a
+    refund without an amount as 0. Settlement refunds the order's total.
     """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
@@ -436,7 +436,7 @@ class DriftDay(_message.Message):
     @_builtins.property
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """For each stored measure that differs, the settled value minus the live stream's value. Money is in micros,
-        durations are in ms. `full_refunds` is not included.
+        durations are in ms. The map does not include `full_refunds`.
         """
 
     @_builtins.property

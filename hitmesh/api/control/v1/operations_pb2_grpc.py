@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift.
+    """Returns a site's ledger, and a site's drift (how settled days differ from the live stream's results). A caller who
+    may read a site's reports may also read the site's ledger and drift.
     """
 
     def __init__(self, channel):
@@ -53,7 +54,8 @@ class OperationsServiceStub:
 
 
 class OperationsServiceServicer:
-    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift.
+    """Returns a site's ledger, and a site's drift (how settled days differ from the live stream's results). A caller who
+    may read a site's reports may also read the site's ledger and drift.
     """
 
     def GetLedger(self, request, context):
@@ -64,8 +66,8 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSitelessLedger(self, request, context):
-        """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
-        operator, unless the mesh has open reads.
+        """Returns the ledger of hits without a site. Hits without a site belong to no merchant. The caller must be an
+        operator, unless every caller may read every site (open reads).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +107,8 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift.
+    """Returns a site's ledger, and a site's drift (how settled days differ from the live stream's results). A caller who
+    may read a site's reports may also read the site's ledger and drift.
     """
 
     @staticmethod

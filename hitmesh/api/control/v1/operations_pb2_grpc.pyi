@@ -29,7 +29,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OperationsServiceStub:
-    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift."""
+    """Returns a site's ledger, and a site's drift (how settled days differ from the live stream's results). A caller who
+    may read a site's reports may also read the site's ledger and drift.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,28 +40,32 @@ class OperationsServiceStub:
     GetLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]
-    """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
-    operator, unless the mesh has open reads.
+    """Returns the ledger of hits without a site. Hits without a site belong to no merchant. The caller must be an
+    operator, unless every caller may read every site (open reads).
     """
     GetDrift: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]
     """Returns the differences between a site's settled days and the live stream's results for these days."""
 
 @_typing.type_check_only
 class OperationsServiceAsyncStub(OperationsServiceStub):
-    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift."""
+    """Returns a site's ledger, and a site's drift (how settled days differ from the live stream's results). A caller who
+    may read a site's reports may also read the site's ledger and drift.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]  # type: ignore[assignment]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]  # type: ignore[assignment]
-    """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
-    operator, unless the mesh has open reads.
+    """Returns the ledger of hits without a site. Hits without a site belong to no merchant. The caller must be an
+    operator, unless every caller may read every site (open reads).
     """
     GetDrift: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]  # type: ignore[assignment]
     """Returns the differences between a site's settled days and the live stream's results for these days."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Returns ledgers and drift. A caller who may read a site's reports may also read the site's ledger and drift."""
+    """Returns a site's ledger, and a site's drift (how settled days differ from the live stream's results). A caller who
+    may read a site's reports may also read the site's ledger and drift.
+    """
 
     @_abc_1.abstractmethod
     def GetLedger(
@@ -75,8 +81,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.GetSitelessLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetSitelessLedgerResponse, _abc.Awaitable[_operations_pb2.GetSitelessLedgerResponse]]:
-        """Returns the ledger of hits without a site. Hits without a site belong to no merchant, so the caller must be an
-        operator, unless the mesh has open reads.
+        """Returns the ledger of hits without a site. Hits without a site belong to no merchant. The caller must be an
+        operator, unless every caller may read every site (open reads).
         """
 
     @_abc_1.abstractmethod

@@ -29,8 +29,8 @@ class RejectedHitServiceStub:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
-    shows.
+    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
+    that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -63,8 +63,8 @@ class RejectedHitServiceServicer:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
-    shows.
+    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
+    that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -124,8 +124,8 @@ class RejectedHitService:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
-    shows.
+    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
+    that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.

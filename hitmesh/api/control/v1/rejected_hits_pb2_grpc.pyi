@@ -30,8 +30,8 @@ class RejectedHitServiceStub:
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
-    shows.
+    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
+    that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -58,8 +58,8 @@ class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
-    shows.
+    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
+    that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -82,8 +82,8 @@ class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
     """Lists refused hits, and records which refused hits were replayed.
 
     A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key even if the mesh has open reads, because the kept bytes contain data about visitors that no report
-    shows.
+    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
+    that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.

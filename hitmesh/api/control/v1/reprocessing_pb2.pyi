@@ -74,15 +74,15 @@ class _ReprocessingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rep
     REPROCESSING_STATE_UNSPECIFIED: _ReprocessingState.ValueType  # 0
     """The response to a request with `validate_only` has no state."""
     REPROCESSING_STATE_PLANNED: _ReprocessingState.ValueType  # 1
-    """The plan is stored, and nothing is computed yet. The possible calls are Run and Cancel."""
+    """The plan is stored, and nothing is computed yet. In this state, Run and Cancel can be called."""
     REPROCESSING_STATE_RUNNING: _ReprocessingState.ValueType  # 2
     """The settler performs `Reprocessing.work`. If the work is RECOMPUTE, Cancel is possible."""
     REPROCESSING_STATE_DIFF_READY: _ReprocessingState.ValueType  # 3
-    """Every site-day is recomputed; reports read the old generations. The possible calls are Publish and Cancel."""
+    """Every site-day is recomputed; reports read the old generations. In this state, Publish and Cancel can be called."""
     REPROCESSING_STATE_PUBLISHED: _ReprocessingState.ValueType  # 4
-    """Reports read the new generations. The possible call is Rollback."""
+    """Reports read the new generations. In this state, only Rollback can be called."""
     REPROCESSING_STATE_ROLLED_BACK: _ReprocessingState.ValueType  # 5
-    """Reports read the old generations again. The possible call is Publish."""
+    """Reports read the old generations again. In this state, only Publish can be called."""
     REPROCESSING_STATE_CANCELLED: _ReprocessingState.ValueType  # 6
     """The reprocessing is over: no report ever read the new generations, and their rows are removed."""
     REPROCESSING_STATE_FAILED: _ReprocessingState.ValueType  # 7
@@ -102,15 +102,15 @@ class ReprocessingState(_ReprocessingState, metaclass=_ReprocessingStateEnumType
 REPROCESSING_STATE_UNSPECIFIED: ReprocessingState.ValueType  # 0
 """The response to a request with `validate_only` has no state."""
 REPROCESSING_STATE_PLANNED: ReprocessingState.ValueType  # 1
-"""The plan is stored, and nothing is computed yet. The possible calls are Run and Cancel."""
+"""The plan is stored, and nothing is computed yet. In this state, Run and Cancel can be called."""
 REPROCESSING_STATE_RUNNING: ReprocessingState.ValueType  # 2
 """The settler performs `Reprocessing.work`. If the work is RECOMPUTE, Cancel is possible."""
 REPROCESSING_STATE_DIFF_READY: ReprocessingState.ValueType  # 3
-"""Every site-day is recomputed; reports read the old generations. The possible calls are Publish and Cancel."""
+"""Every site-day is recomputed; reports read the old generations. In this state, Publish and Cancel can be called."""
 REPROCESSING_STATE_PUBLISHED: ReprocessingState.ValueType  # 4
-"""Reports read the new generations. The possible call is Rollback."""
+"""Reports read the new generations. In this state, only Rollback can be called."""
 REPROCESSING_STATE_ROLLED_BACK: ReprocessingState.ValueType  # 5
-"""Reports read the old generations again. The possible call is Publish."""
+"""Reports read the old generations again. In this state, only Publish can be called."""
 REPROCESSING_STATE_CANCELLED: ReprocessingState.ValueType  # 6
 """The reprocessing is over: no report ever read the new generations, and their rows are removed."""
 REPROCESSING_STATE_FAILED: ReprocessingState.ValueType  # 7
@@ -134,13 +134,13 @@ class _ReprocessingWorkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repr
     REPROCESSING_WORK_UNSPECIFIED: _ReprocessingWork.ValueType  # 0
     """No work is requested."""
     REPROCESSING_WORK_RECOMPUTE: _ReprocessingWork.ValueType  # 1
-    """Recompute every site-day, with the days in ascending order. A Run call requests this work."""
+    """Recompute every site-day, with the days in ascending order. RunReprocessing requests the recomputation."""
     REPROCESSING_WORK_PUBLISH: _ReprocessingWork.ValueType  # 2
-    """Make the new generations current, so that reports read them. A Publish call requests this work."""
+    """Make the new generations current, so that reports read them. PublishReprocessing requests the publication."""
     REPROCESSING_WORK_ROLL_BACK: _ReprocessingWork.ValueType  # 3
-    """Make the old generations current again. A Rollback call requests this work."""
+    """Make the old generations current again. RollbackReprocessing requests the rollback."""
     REPROCESSING_WORK_CANCEL: _ReprocessingWork.ValueType  # 4
-    """Remove the new generations. A Cancel call requests this work."""
+    """Remove the new generations. CancelReprocessing requests the removal."""
 
 class ReprocessingWork(_ReprocessingWork, metaclass=_ReprocessingWorkEnumTypeWrapper):
     """The work that the settler performs for a reprocessing."""
@@ -148,13 +148,13 @@ class ReprocessingWork(_ReprocessingWork, metaclass=_ReprocessingWorkEnumTypeWra
 REPROCESSING_WORK_UNSPECIFIED: ReprocessingWork.ValueType  # 0
 """No work is requested."""
 REPROCESSING_WORK_RECOMPUTE: ReprocessingWork.ValueType  # 1
-"""Recompute every site-day, with the days in ascending order. A Run call requests this work."""
+"""Recompute every site-day, with the days in ascending order. RunReprocessing requests the recomputation."""
 REPROCESSING_WORK_PUBLISH: ReprocessingWork.ValueType  # 2
-"""Make the new generations current, so that reports read them. A Publish call requests this work."""
+"""Make the new generations current, so that reports read them. PublishReprocessing requests the publication."""
 REPROCESSING_WORK_ROLL_BACK: ReprocessingWork.ValueType  # 3
-"""Make the old generations current again. A Rollback call requests this work."""
+"""Make the old generations current again. RollbackReprocessing requests the rollback."""
 REPROCESSING_WORK_CANCEL: ReprocessingWork.ValueType  # 4
-"""Remove the new generations. A Cancel call requests this work."""
+"""Remove the new generations. CancelReprocessing requests the removal."""
 Global___ReprocessingWork: _TypeAlias = ReprocessingWork  # noqa: Y015
 
 class _CheckedStore:
@@ -170,7 +170,7 @@ class _CheckedStoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckedS
     CHECKED_STORE_LEDGER: _CheckedStore.ValueType  # 2
     """The site-day's ledger entry, compared with the live stream's ledger."""
     CHECKED_STORE_SERIES: _CheckedStore.ValueType  # 3
-    """The settled series (from which reports compute totals over time), compared with the ledger."""
+    """The settled series, compared with the ledger. Reports compute totals over time from the series."""
     CHECKED_STORE_METRICS: _CheckedStore.ValueType  # 4
     """Rows in the metric store, compared with the ledger and with the series."""
     CHECKED_STORE_CARRY: _CheckedStore.ValueType  # 5
@@ -188,7 +188,7 @@ CHECKED_STORE_RAW: CheckedStore.ValueType  # 1
 CHECKED_STORE_LEDGER: CheckedStore.ValueType  # 2
 """The site-day's ledger entry, compared with the live stream's ledger."""
 CHECKED_STORE_SERIES: CheckedStore.ValueType  # 3
-"""The settled series (from which reports compute totals over time), compared with the ledger."""
+"""The settled series, compared with the ledger. Reports compute totals over time from the series."""
 CHECKED_STORE_METRICS: CheckedStore.ValueType  # 4
 """Rows in the metric store, compared with the ledger and with the series."""
 CHECKED_STORE_CARRY: CheckedStore.ValueType  # 5
@@ -264,9 +264,9 @@ class Reprocessing(_message.Message):
     rules_version: _builtins.int
     """With kind RULES and a single site, the version of the site's exclusion rules when the plan was made."""
     following_site_days: _builtins.int
-    """Number of following site-days. A following site-day is a settled site-day after `last_utc_date` that Run recomputes
-    because a changed visit continues on it. The difference, the publication and the rollback include following
-    site-days. A following site-day keeps its logic version and its exclusion rules.
+    """Number of following site-days. If a changed visit continues on a settled day after `last_utc_date`, Run also
+    recomputes this following site-day. The difference, the publication and the rollback include following site-days.
+    Run does not change the logic version or the exclusion rules of a following site-day.
     """
     open_hits: _builtins.int
     """With kind ERASE, the number of the visitor's hits that Run found on days that are not settled yet. The visitor's
@@ -475,12 +475,12 @@ class ErasureReceipt(_message.Message):
     log_records: _builtins.int
     """Number of log records that were rewritten without the visitor's hits; 0 if the log cannot change a record."""
     claims: _builtins.int
-    """Number of claims on order ids and refund ids that were removed."""
+    """Number of removed claims. A claim records that a hit has an order id or a refund id."""
     refusals: _builtins.int
     """Number of refused hits whose bytes, message and hit id were removed."""
     carries: _builtins.int
-    """Number of site-days from whose carry the visitor's visits were removed. A carry contains the visits that are open
-    at a day's end. Only site-days that a reprocessing has recomputed are counted.
+    """Number of site-days with a carry from which the visitor's visits were removed. A carry contains the visits that are
+    open at a day's end. Only site-days that a reprocessing has recomputed are counted.
     """
     site_days: _builtins.int
     """Number of site-days that were published without the visitor's hits."""
@@ -516,7 +516,7 @@ class ErasureReceipt(_message.Message):
 
     @_builtins.property
     def scanned(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Number of values that the scan for `proven_time` read in each store. The keys are "raw_days", "snapshots",
+        """For each store, the number of values that the scan read (see `proven_time`). The keys are "raw_days", "snapshots",
         "carries" and "refusals".
         """
 
@@ -638,8 +638,9 @@ class ReprocessingWarning(_message.Message):
     without a truncated IP address.
     """
     hits: _builtins.int
-    """Number of hits that the warning concerns. In a plan, the number includes all hits on days that began before the
-    site stored addresses. In a difference, the number includes only hits without an address.
+    """Number of hits that the warning concerns. If the warning is part of a plan, the number includes all hits on days
+    that began before the site stored addresses. If the warning is part of a difference, the number includes only the
+    hits without an address.
     """
     message: _builtins.str
     """The warning as a message for people."""
@@ -1277,8 +1278,8 @@ class MetricDifference(_message.Message):
     ABSOLUTE_DIFFERENCE_FIELD_NUMBER: _builtins.int
     ABSOLUTE_PERCENT_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
-    """Metric id as in reports, or `visit_views`, which reports use only to compute views_per_visit. The sums of
-    `visitors` add up the numbers of distinct visitors of each site-day.
+    """Metric id as in reports, or `visit_views`, which reports use only to compute views_per_visit. For the metric
+    `visitors`, each sum adds up the distinct visitors of every site-day, so a visitor counts once per site-day.
     """
     unit: _builtins.str
     """Unit: "count", "ms", or "micros" for money in all currencies together."""
@@ -1383,10 +1384,10 @@ Global___LedgerOutcome: _TypeAlias = LedgerOutcome  # noqa: Y015
 @_typing.final
 class ChangeReasons(_message.Message):
     """The reasons for which the changed site-days differ. Each reason is a number of visits in reports, or a number of hits
-    whose event time is on the UTC day. A shared hit is a hit that belongs to a visit in the old generations and to a
-    visit in the new generations. A shared hit begins a visit if the visit has no earlier shared hit, and the visit began
-    on the UTC day or later. The counts satisfy new visits − old visits = split_visits − merged_visits + added_visits −
-    removed_visits.
+    whose event time is on the compared UTC day. A shared hit is a hit that belongs to a visit in the old generations and
+    to a visit in the new generations. A shared hit begins a visit if no earlier hit of the visit is shared, and if the
+    visit began on or after the compared UTC day. The counts satisfy new visits − old visits = split_visits −
+    merged_visits + added_visits − removed_visits.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1418,12 +1419,12 @@ class ChangeReasons(_message.Message):
     different UTC days.
     """
     added_visits: _builtins.int
-    """Visits that the UTC day has only in the new generations: visits without a shared hit, and visits whose first shared
-    hit begins a visit of another UTC day in the old generations.
+    """Visits that are counted on the UTC day only in the new generations. Either no hit of the visit is shared, or the
+    first shared hit begins a visit of another UTC day in the old generations.
     """
     removed_visits: _builtins.int
-    """Visits that the UTC day has only in the old generations: visits without a shared hit, and visits whose first shared
-    hit begins a visit of another UTC day in the new generations.
+    """Visits that are counted on the UTC day only in the old generations. Either no hit of the visit is shared, or the
+    first shared hit begins a visit of another UTC day in the new generations.
     """
     newly_excluded_hits: _builtins.int
     """Hits that are counted in the old generations, and excluded in the new generations."""
@@ -1665,8 +1666,8 @@ class GetReprocessingDiffResponse(_message.Message):
     changed_cells: _builtins.int
     """Number of cells that have a difference."""
     disturbed_site_days: _builtins.int
-    """Number of settled site-days outside the comparison that will be settled again after the publication. A site-day is
-    settled again if an order, a copy of a hit or a visit of the site-day depends on the compared site-days.
+    """Number of settled site-days outside the comparison that will be settled again after the publication. If an order, a
+    visit or a copied hit on another site-day depends on the compared site-days, the other site-day is settled again.
     """
     lost_site_days: _builtins.int
     """Number of site-days that are missing from `values` and `cells` because the metric store lost their rows. If the old
@@ -1937,7 +1938,7 @@ Global___HistoryProblem: _TypeAlias = HistoryProblem  # noqa: Y015
 
 @_typing.final
 class CheckHistoryResponse(_message.Message):
-    """A page of a check."""
+    """A page of a history check."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -30,9 +30,9 @@ class ReprocessingServiceStub:
     """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
     Publish.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
-    methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations. All other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
@@ -101,9 +101,9 @@ class ReprocessingServiceServicer:
     """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
     Publish.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
-    methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations. All other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
@@ -178,7 +178,8 @@ class ReprocessingServiceServicer:
 
     def CheckHistory(self, request, context):
         """Checks settled site-days, page by page. The call compares the stored values with the ledger and between stores, and
-        changes nothing. A check reads raw hits, so the caller must be an operator even if the mesh has open reads.
+        changes nothing. A check reads raw hits, so the caller must be an operator, even in a mesh where every caller may
+        read every site.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -249,9 +250,9 @@ class ReprocessingService:
     """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
     Publish.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
-    methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations. All other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent

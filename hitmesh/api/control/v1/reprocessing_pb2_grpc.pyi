@@ -33,9 +33,9 @@ class ReprocessingServiceStub:
     """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
     Publish.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
-    methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations. All other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
@@ -72,7 +72,8 @@ class ReprocessingServiceStub:
     """
     CheckHistory: _grpc.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]
     """Checks settled site-days, page by page. The call compares the stored values with the ledger and between stores, and
-    changes nothing. A check reads raw hits, so the caller must be an operator even if the mesh has open reads.
+    changes nothing. A check reads raw hits, so the caller must be an operator, even in a mesh where every caller may
+    read every site.
     """
 
 @_typing.type_check_only
@@ -80,9 +81,9 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
     Publish.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
-    methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations. All other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
@@ -116,16 +117,17 @@ class ReprocessingServiceAsyncStub(ReprocessingServiceStub):
     """
     CheckHistory: _aio.UnaryUnaryMultiCallable[_reprocessing_pb2.CheckHistoryRequest, _reprocessing_pb2.CheckHistoryResponse]  # type: ignore[assignment]
     """Checks settled site-days, page by page. The call compares the stored values with the ledger and between stores, and
-    changes nothing. A check reads raw hits, so the caller must be an operator even if the mesh has open reads.
+    changes nothing. A check reads raw hits, so the caller must be an operator, even in a mesh where every caller may
+    read every site.
     """
 
 class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recomputes settled site-days from the raw hits. The results are new generations, which reports read only after
     Publish.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and ListRetiredGenerations. All other
-    methods need an operator's key.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetReprocessing, ListReprocessings, GetReprocessingDiff and
+    ListRetiredGenerations. All other methods need an operator's key.
 
     Call Create, Run, GetReprocessingDiff, then Publish or Cancel. After Publish, the caller may return to the old
     generations with Rollback, and to the new generations with Publish. Run, Publish, Rollback and Cancel are idempotent
@@ -217,7 +219,8 @@ class ReprocessingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reprocessing_pb2.CheckHistoryResponse, _abc.Awaitable[_reprocessing_pb2.CheckHistoryResponse]]:
         """Checks settled site-days, page by page. The call compares the stored values with the ledger and between stores, and
-        changes nothing. A check reads raw hits, so the caller must be an operator even if the mesh has open reads.
+        changes nothing. A check reads raw hits, so the caller must be an operator, even in a mesh where every caller may
+        read every site.
         """
 
 def add_ReprocessingServiceServicer_to_server(servicer: ReprocessingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

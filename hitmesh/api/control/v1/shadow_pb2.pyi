@@ -32,9 +32,9 @@ class _ShadowStreamStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sha
     SHADOW_STREAM_STATE_UNSPECIFIED: _ShadowStreamState.ValueType  # 0
     """There is no shadow stream."""
     SHADOW_STREAM_STATE_RUNNING: _ShadowStreamState.ValueType  # 1
-    """The shadow stream runs, and no report reads it. The possible calls are Publish and Stop."""
+    """The shadow stream runs, and no report reads it. In this state, Publish and Stop can be called."""
     SHADOW_STREAM_STATE_PUBLISHED: _ShadowStreamState.ValueType  # 2
-    """Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
+    """Reports read the shadow stream; the live stream still runs. In this state, Rollback and Stop can be called."""
     SHADOW_STREAM_STATE_ADOPTING: _ShadowStreamState.ValueType  # 3
     """Reports read the shadow stream. The shadow stream is becoming the live stream, and cannot be rolled back."""
 
@@ -44,9 +44,9 @@ class ShadowStreamState(_ShadowStreamState, metaclass=_ShadowStreamStateEnumType
 SHADOW_STREAM_STATE_UNSPECIFIED: ShadowStreamState.ValueType  # 0
 """There is no shadow stream."""
 SHADOW_STREAM_STATE_RUNNING: ShadowStreamState.ValueType  # 1
-"""The shadow stream runs, and no report reads it. The possible calls are Publish and Stop."""
+"""The shadow stream runs, and no report reads it. In this state, Publish and Stop can be called."""
 SHADOW_STREAM_STATE_PUBLISHED: ShadowStreamState.ValueType  # 2
-"""Reports read the shadow stream; the live stream still runs. The possible calls are Rollback and Stop."""
+"""Reports read the shadow stream; the live stream still runs. In this state, Rollback and Stop can be called."""
 SHADOW_STREAM_STATE_ADOPTING: ShadowStreamState.ValueType  # 3
 """Reports read the shadow stream. The shadow stream is becoming the live stream, and cannot be rolled back."""
 Global___ShadowStreamState: _TypeAlias = ShadowStreamState  # noqa: Y015
@@ -72,13 +72,13 @@ class ShadowStream(_message.Message):
     live_logic: _builtins.str
     """The live stream's logic version. The field is empty if the processor has not started the shadow stream yet."""
     caught_up: _builtins.bool
-    """Whether the shadow stream has caught up with the live stream. Publish, and Stop in state PUBLISHED, are possible
-    only if this field is true.
+    """Whether the shadow stream has caught up with the live stream. If this field is false, Publish is refused, and in
+    state PUBLISHED, Stop is refused too.
     """
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """First UTC day with rows of the shadow stream. Even after the shadow stream is published, reports read earlier days
-        from the live stream.
+        """First UTC day with rows of the shadow stream. Reports always read the days before `first_utc_date` from the live
+        stream, even after a publication of the shadow stream.
         """
 
     @_builtins.property

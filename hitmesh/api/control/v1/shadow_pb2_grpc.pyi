@@ -30,8 +30,8 @@ class ShadowStreamServiceStub:
     """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
     service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
@@ -62,8 +62,8 @@ class ShadowStreamServiceAsyncStub(ShadowStreamServiceStub):
     """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
     service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,
@@ -90,8 +90,8 @@ class ShadowStreamServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs a corrected stream (the shadow stream) beside the live stream. For days without a settled generation, the
     service selects the stream that reports read. There is at most one shadow stream.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. If the mesh has open reads,
-    every caller may call GetShadowStream and GetShadowStreamDiff.
+    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. In a mesh with open reads
+    (every caller may read every site), every caller may call GetShadowStream and GetShadowStreamDiff.
 
     The usual order of the calls is Start, GetShadowStreamDiff, Publish, Stop. To undo a publication, call Rollback
     before Stop. A report reads a single stream, never parts of both, even while the selected stream changes. Start,

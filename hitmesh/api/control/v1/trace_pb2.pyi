@@ -94,9 +94,11 @@ class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOut
     ORDER_OUTCOME_UNSPECIFIED: _OrderOutcome.ValueType  # 0
     """The hit is neither an order nor a refund with an id."""
     ORDER_OUTCOME_WON: _OrderOutcome.ValueType  # 1
-    """The hit was the first to claim the id, so its amounts count."""
+    """This hit was the first hit to claim the order id or refund id, so the amounts of this hit count."""
     ORDER_OUTCOME_REPEAT: _OrderOutcome.ValueType  # 2
-    """An earlier hit claimed the id. The later hit counts, but the amounts of the later hit do not count."""
+    """An earlier hit claimed the same order id or refund id. The later hit counts, but the amounts of the later hit do
+    not count.
+    """
 
 class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
     """Whether the amounts of an order, or of a refund with an id, count (rule D3)."""
@@ -104,9 +106,11 @@ class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
 ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
 """The hit is neither an order nor a refund with an id."""
 ORDER_OUTCOME_WON: OrderOutcome.ValueType  # 1
-"""The hit was the first to claim the id, so its amounts count."""
+"""This hit was the first hit to claim the order id or refund id, so the amounts of this hit count."""
 ORDER_OUTCOME_REPEAT: OrderOutcome.ValueType  # 2
-"""An earlier hit claimed the id. The later hit counts, but the amounts of the later hit do not count."""
+"""An earlier hit claimed the same order id or refund id. The later hit counts, but the amounts of the later hit do
+not count.
+"""
 Global___OrderOutcome: _TypeAlias = OrderOutcome  # noqa: Y015
 
 @_typing.final

@@ -115,7 +115,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_GRAIN: _ErrorReason.ValueType  # 63
     """The time grain does not exist. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_GAP_FILL: _ErrorReason.ValueType  # 64
-    """The gap fill does not exist. Metadata: similar, value."""
+    """The value of `gap_fill` does not exist. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_FORMAT: _ErrorReason.ValueType  # 65
     """The export format does not exist. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_TIME_ZONE: _ErrorReason.ValueType  # 66
@@ -403,7 +403,7 @@ the report. Metadata: similar, value.
 ERROR_REASON_UNKNOWN_GRAIN: ErrorReason.ValueType  # 63
 """The time grain does not exist. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_GAP_FILL: ErrorReason.ValueType  # 64
-"""The gap fill does not exist. Metadata: similar, value."""
+"""The value of `gap_fill` does not exist. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_FORMAT: ErrorReason.ValueType  # 65
 """The export format does not exist. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_TIME_ZONE: ErrorReason.ValueType  # 66

@@ -344,7 +344,7 @@ class Hit(_message.Message):
     user_id: _builtins.str
     """Id of the signed-in user; used only when the site opts in. At most 128 bytes."""
     client_visit_id: _builtins.str
-    """Visit id assigned by the client. The id does not determine visits. At most 64 bytes."""
+    """Visit id assigned by the client. The mesh does not use this id to group hits into visits. At most 64 bytes."""
     sequence: _builtins.int
     """A counter that the client increases by 1 with each hit, so that a missing number shows a lost hit. If not set, the
     client has no counter.

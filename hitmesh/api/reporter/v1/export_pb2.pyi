@@ -70,10 +70,11 @@ class ExportReportRequest(_message.Message):
     format: _builtins.str
     """Format of the file: csv, json or ndjson; default csv."""
     gap_fill: _builtins.str
-    """Treatment of empty buckets: none, zero or null; default zero. If filling needs more than 100,000 rows, a request
-    that sets zero or null is refused. If filling needs more than 100,000 rows, a csv or ndjson export that sets
-    neither gap_fill nor limit is also refused. If filling needs more than 100,000 rows and gap_fill is not set, a json
-    export, or an export with limit, leaves out empty buckets and has a warning.
+    """Treatment of empty buckets: none, zero or null; default zero. If filling the empty buckets needs more than 100,000
+    rows, a request that sets zero or null is refused. Above 100,000 rows, a csv or ndjson export with neither gap_fill
+    nor limit is refused too. Above 100,000 rows, a json export without gap_fill leaves out empty buckets and has a
+    warning. Above 100,000 rows, an export with limit and without gap_fill also leaves out empty buckets and has a
+    warning.
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""

@@ -160,7 +160,9 @@ class _MetricScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricSco
     METRIC_SCOPE_UNSPECIFIED: _MetricScope.ValueType  # 0
     """Not set."""
     METRIC_SCOPE_HIT: _MetricScope.ValueType  # 1
-    """Each hit counts in the 15-minute cell of its event time. For `rejected_hits`, the cell of the collect time is used."""
+    """Each hit counts in the 15-minute cell of its event time. The metric `rejected_hits` counts each hit in the cell of
+    the collect time.
+    """
     METRIC_SCOPE_VISIT: _MetricScope.ValueType  # 2
     """Each visit counts in the 15-minute cell in which the visit started."""
 
@@ -170,7 +172,9 @@ class MetricScope(_MetricScope, metaclass=_MetricScopeEnumTypeWrapper):
 METRIC_SCOPE_UNSPECIFIED: MetricScope.ValueType  # 0
 """Not set."""
 METRIC_SCOPE_HIT: MetricScope.ValueType  # 1
-"""Each hit counts in the 15-minute cell of its event time. For `rejected_hits`, the cell of the collect time is used."""
+"""Each hit counts in the 15-minute cell of its event time. The metric `rejected_hits` counts each hit in the cell of
+the collect time.
+"""
 METRIC_SCOPE_VISIT: MetricScope.ValueType  # 2
 """Each visit counts in the 15-minute cell in which the visit started."""
 Global___MetricScope: _TypeAlias = MetricScope  # noqa: Y015
@@ -620,9 +624,9 @@ class RunReportRequest(_message.Message):
     """Whether to return totals over the range."""
     gap_fill: Global___GapFill.ValueType
     """Treatment of empty buckets; default ZERO. In a report with dimensions, each combination of dimension values that
-    occurs gets a row in every bucket. If filling needs more than 100,000 rows, a request that sets ZERO or NULL is
-    refused. If filling needs more than 100,000 rows and this field is not set, the response leaves out empty buckets
-    and has a warning.
+    occurs gets a row in every bucket. If filling the empty buckets needs more than 100,000 rows, a request that sets
+    ZERO or NULL is refused. If this field is not set, a response that would need more than 100,000 rows leaves out
+    empty buckets and has a warning.
     """
     include_excluded: _builtins.bool
     """Whether to include the hits that are excluded by default (bots, referrer spam, exclusion rules)."""
@@ -653,7 +657,7 @@ class RunReportRequest(_message.Message):
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
-        """Sort keys; default: time, then the first metric, greatest first, then the dimensions."""
+        """Sort keys. By default, rows are sorted by time, then by the first metric (greatest first), then by the dimensions."""
 
     def __init__(
         self,
@@ -742,8 +746,8 @@ class TimeBucket(_message.Message):
     partial: _builtins.bool
     """Whether the bucket is shorter than the grain because the range or a clock change cuts the bucket."""
     state: Global___CellState.ValueType
-    """LIVE if any 15-minute cell in the bucket is LIVE; otherwise PROVISIONAL if any cell is PROVISIONAL; otherwise
-    SETTLED.
+    """If any 15-minute cell in the bucket is LIVE, the state is LIVE. If no cell is LIVE but any cell is PROVISIONAL, the
+    state is PROVISIONAL. If all cells are SETTLED, the state is SETTLED.
     """
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
@@ -966,7 +970,9 @@ class PartitionAhead(_message.Message):
 
     @_builtins.property
     def visits_wait_until(self) -> _timestamp_pb2.Timestamp:
-        """Log time minus 60 minutes. A hit whose event time is at or after this time belongs to a visit at once."""
+        """Log time minus 60 minutes. If a hit's event time is not earlier than `visits_wait_until`, the hit belongs to a
+        visit at once.
+        """
 
     def __init__(
         self,
@@ -1115,8 +1121,8 @@ class ReportMeta(_message.Message):
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
-    """Visit policies that apply in the range, comma-separated. If a logic version in `logic_versions` defines another gap
-    between visits, this gap replaces the policy's gap.
+    """Visit policies that apply in the range, comma-separated. If a logic version in `logic_versions` defines another
+    inactivity time-out for visits, this time-out replaces the policy's time-out.
     """
     time_zone: _builtins.str
     """Time zone for the buckets."""
@@ -1135,8 +1141,8 @@ class ReportMeta(_message.Message):
     excluded_hits: _builtins.int
     """Hits in the range that are excluded by default."""
     state: Global___CellState.ValueType
-    """LIVE if any 15-minute cell in the range is LIVE; otherwise PROVISIONAL if any cell is PROVISIONAL; otherwise
-    SETTLED.
+    """If any 15-minute cell in the range is LIVE, the state is LIVE. If no cell is LIVE but any cell is PROVISIONAL, the
+    state is PROVISIONAL. If all cells are SETTLED, the state is SETTLED.
     """
     path: Global___ServingPath.ValueType
     """Data path that served the response; ExplainReport explains the choice."""
@@ -1178,9 +1184,9 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def logic_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". A day that is
-        not settled adds no version to the list, because the live stream may have changed its version during the day. If
-        the list is empty, no day in the range is settled.
+        """Names of the logic versions that computed the settled days in the range, sorted, for example "v1". The list
+        contains only versions of settled days, because the live stream may have changed its version during an unsettled
+        day. If the list is empty, no day in the range is settled.
         """
 
     def __init__(
@@ -1310,7 +1316,7 @@ class PlannedRead(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     NATIVE_QUERY_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """Source of the read: `series`, or the kind of rows (`traffic` or `visits`)."""
+    """Source of the read: the series store (`series`), or a kind of rows in the metric store (`traffic` or `visits`)."""
     site_days: _builtins.int
     """Number of site-days to read. Site-days in the range that have no rows are not counted."""
     requests: _builtins.int

@@ -198,8 +198,8 @@ Global___HitBatchView: _TypeAlias = HitBatchView  # noqa: Y015
 
 @_typing.final
 class HitView(_message.Message):
-    """A Hit reduced to the columns that admission needs. Rarely used payloads remain bytes. A payload is parsed only for
-    hits that have it.
+    """A Hit reduced to the columns that admission needs. Rarely used payloads remain unparsed bytes. A payload field is
+    parsed only for hits in which the field is set.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
