@@ -84,7 +84,7 @@ class Identified:
 
 _NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 NOBODY: Final = Identified(VisitorKeys(_NO_KEYS, _NO_KEYS, np.zeros(0, dtype=np.bool_)), None)
-"""The visitors, consents and ids of a micro-batch that has no hits."""
+"""The empty value: visitors, consents and ids of a micro-batch without hits."""
 
 
 def hits_of(decoded: Decoded, batches: Batches) -> Hits:

@@ -123,7 +123,7 @@ class Receipt:
         )
 
     def rewriting(self, pending: tuple[tuple[str, int, int], ...], log_time: int) -> Receipt:
-        """Return the receipt with the given `pending`, and with a `newest_log_time` of at least `log_time`.
+        """Return a copy with a new `pending`, and with `newest_log_time` raised to `log_time` if it was lower.
 
         Example:
             >>> Receipt(newest_log_time=7).rewriting((("hits.1", 0, 3),), 5).newest_log_time

@@ -216,7 +216,9 @@ def origin_of(value: bytes | None) -> Origin | None:
     try:
         found = origin_pb2.RefusalOrigin.FromString(bytes(value))
     except DecodeError as error:
-        raise StoreCorrupt("the origin of a refused hit is damaged: restore the store from a backup") from error
+        raise StoreCorrupt(
+            "the stored origin (topic, partition, offset) of a refused hit is damaged: restore the store from a backup"
+        ) from error
     return Origin(
         found.batch_id,
         found.batch_index,

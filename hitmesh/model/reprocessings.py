@@ -140,7 +140,7 @@ class RawRepair:
         restored_records: the number of records that were stored again.
         restored_hits: the number of hits in these records, over all sites and days.
         lost_hits: the number of hits that neither the raw store nor the log has.
-        lost_site_days: the number of site-days with lost hits on the day itself, the day before or the day after.
+        lost_site_days: the number of site-days that lost hits, or whose previous or next day lost hits.
         named: the first MAX_LOST_NAMED site-days with lost hits.
         restored: up to MAX_RESTORED_NAMED of the restored records. If two parts list the same record, the record counts
             once.

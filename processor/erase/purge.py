@@ -21,7 +21,7 @@ from processor.erase.visitors import ErasedVisitors
 from processor.stream.live.state import LiveState
 
 _MAX_AGE_MS: Final = 2 * DAY_MS
-"""The maximum age of a timeline at the state's log time: 24 h (rule S5) plus the allowed lateness."""
+"""The maximum age of a timeline in the state, in log time: 24 h (rule S5) plus the allowed lateness."""
 
 
 def partitions_with(states: Mapping[PartitionId, LiveState], visitors: ErasedVisitors) -> list[PartitionId]:

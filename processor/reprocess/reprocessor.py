@@ -229,7 +229,8 @@ class Reprocessor:
             self._fail(
                 reprocessing,
                 FatalError(
-                    "the reprocessing is RUNNING, but its stored value names no work: restore the store from a backup"
+                    "the reprocessing is RUNNING, but the store does not say which command it runs: restore the store "
+                    "from a backup"
                 ),
             )
             return 0

@@ -87,7 +87,7 @@ class Freshness:
         open_from_day: a UTC day. This day and all later days are unsettled, in addition to `unsettled_days`.
         dirty_days: number of site-days with a dirty mark.
         resettling_days: number of site-days that settlement itself marked dirty.
-        open_days: number of site-days that the live stream counts until they are settled.
+        open_days: number of site-days that are not settled yet, so that their numbers come from the live stream.
         ahead: partitions whose log time is ahead of the current time by more than AHEAD_TOLERANCE_MS.
     """
 

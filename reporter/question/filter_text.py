@@ -54,7 +54,7 @@ def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
     parser = _Parser(text)
     found = parser.filter(0)
     if parser.at < len(text):
-        raise parser.error("expected ; or , or the end of the filter")
+        raise parser.error("expected ';', ',' or the end of the filter")
     return found
 
 

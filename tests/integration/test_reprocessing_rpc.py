@@ -84,8 +84,8 @@ def test_a_recomputation_that_runs_is_cancelled(settled: Mesh) -> None:
     assert (found.state, found.work) == (pb.REPROCESSING_STATE_RUNNING, pb.REPROCESSING_WORK_CANCEL)
     assert settled.reprocessings.CancelReprocessing(request, metadata=bearer(OPERATOR)).reprocessing == found
     assert refusal(lambda: run(settled, name)).message == (
-        f"{name} is RUNNING: wait until the work of cancel has ended (`hitmesh reprocess status`); "
-        "only a recomputation can be cancelled"
+        f"{name} is RUNNING: the command cancel is still at work, and only a recomputation can be cancelled: "
+        "wait for the end (`hitmesh reprocess status`)"
     )
 
 

@@ -42,7 +42,7 @@ def test_the_generated_files_hold_what_makes_visits_hard() -> None:
     )
     assert min(gaps[GAP - 1], gaps[GAP], gaps[0]) > 100
     assert max(gaps) == GAP
-    # Hits in the second file move the start of visits to the day before, and join visits.
+    # The second file's hits make some visits begin a day earlier, and merge visits.
     started_before = {(visit.first.site, visit.first.visitor, visit.last): visit for visit in before.visits}
     moved = [
         visit

@@ -155,8 +155,8 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
     elif state is State.RUNNING and reprocessing.work:
         running = _COMMANDS[reprocessing.work]
         rule = (
-            f"wait until the work of {running} has ended (`hitmesh reprocess status`); only a recomputation can be "
-            "cancelled"
+            f"the command {running} is still at work, and only a recomputation can be cancelled: wait for the end "
+            "(`hitmesh reprocess status`)"
         )
     else:
         rule = f"{_COMMANDS[work]} is possible in {states}; {_next_command(reprocessing, state)}"

@@ -58,7 +58,9 @@ def stack_errors() -> Iterator[None]:
 @click.group(
     cls=LazyGroup,
     lazy={
-        "fetch": LazyCommand("hitmesh.tools.cli.stack:fetch", "Download the servers' programs for all homes."),
+        "fetch": LazyCommand(
+            "hitmesh.tools.cli.stack:fetch", "Download Kafka, Cassandra and Druid once, for all home directories."
+        ),
         "up": LazyCommand("hitmesh.tools.cli.stack:up", "Start all servers and wait until all are healthy."),
         "down": LazyCommand("hitmesh.tools.cli.stack:down", "Stop the servers in order; data is kept."),
         "status": LazyCommand(

@@ -90,8 +90,8 @@ class _Run:
         wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
         # If a probe failed, the mesh may have stored the probe nevertheless, so the probe hits are not compared.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
-        # The prober reads a report by page. The comparison reads totals from the series store, which may show a probe
-        # later than the report. The comparison therefore also waits for the probes' offsets.
+        # The prober reads a report by page. The comparison reads totals from the series store, where a probe may
+        # appear later than in the report. The comparison therefore also waits for the probes' offsets.
         offsets = {site_name(site): places for site, places in tally.offsets.items()} | {PROBE_SITE: prober.offsets}
         check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=self._omitted(producer))
         return Outcome(

@@ -263,7 +263,7 @@ class Interned:
     def names(
         self, numbers: npt.NDArray[np.integer], columns: Sequence[str]
     ) -> tuple[list[pl.Series], dict[str, U64Array]]:
-        """Return the given columns of each tuple as names for rows. Also return the RowDigest.texts of these names."""
+        """Return the texts in the given columns of each tuple. Also return the RowDigest.texts of these texts."""
         codes = self.tuples.codes(numbers)
         of_columns = {name: np.ascontiguousarray(codes[:, self.columns.index(name)]) for name in columns}
         names = [self.texts.names(of_column).alias(name) for name, of_column in of_columns.items()]
