@@ -32,6 +32,7 @@ from hitmesh.model.stream_values import FoldedRows
 from hitmesh.runtime.logs import configure
 from processor.stream.intake import take_in, windows
 from processor.stream.live.epochs import EpochSums
+from processor.stream.live.folding import FoldedTexts
 from processor.stream.live.id_filter import IdFilter
 from processor.stream.live.kept import KeptHits
 from processor.stream.live.sites import DEFAULT_RULES
@@ -64,6 +65,7 @@ STAGES: Final = (
     (EpochSums, "add_rows", "sums"),
     (EpochSums, "add_counts", "sums"),
     (KeptHits, "add", "kept_hits"),
+    (FoldedTexts, "take", "distinct_texts"),
 )
 
 

@@ -30,6 +30,7 @@ _WORDS = {
     "sketches": "visitor sketches",
     "sums": "partials of the epoch, ledger, digests",
     "kept_hits": "hits sorted by timeline and written to local disk",
+    "distinct_texts": "distinct texts per site and hour (rule S10)",
     "core_rest": "orders, positions, everything else",
 }
 

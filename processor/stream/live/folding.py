@@ -11,13 +11,15 @@ compared directly, never by hash.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from hitmesh.model.arrays import I64Array
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.rows.rollup_rows import FOLDED
 from processor.stream.live.limits import PRODUCTION, Limits
@@ -55,12 +57,14 @@ class _Known:
     Attributes:
         offset: the offset of the record with the first inspected hit.
         row: the first inspected hit's row in that record.
-        texts: distinct texts that are not folded.
+        texts: the texts that are not folded, as the keys of a dict.
+        series: `texts` as a Series, once the number of texts has reached the limit.
     """
 
     offset: int
     row: int
-    texts: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.String))
+    texts: dict[str, None] = field(default_factory=dict)
+    series: pl.Series | None = None
 
 
 class FoldedTexts:
@@ -88,13 +92,9 @@ class FoldedTexts:
         sums = self._sums(hour, int(sites.max()) + 1)
         before = sums.copy()
         np.add.at(sums, sites, weights)
-        for site in np.unique(sites[sums[sites] > self._limit]).tolist():
-            places = np.flatnonzero(sites == site)
-            if (hour, site) not in self._known:
-                beyond = before[site] + np.cumsum(weights[places]) > self._limit
-                first = rows.select("offset", "row").row(int(places[int(np.argmax(beyond))]))
-                self._known[hour, site] = _Known(*first)
-            self._learn(self._known[hour, site], rows[places])
+        inspected = sums[sites] > self._limit
+        if inspected.any():
+            self._inspect(hour, rows, inspected, before, weights)
         return self._folded(rows, hour)
 
     def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
@@ -113,7 +113,7 @@ class FoldedTexts:
         for hour, sums in self._weights.items():
             for site in np.flatnonzero(sums).tolist():
                 known = self._known.get((hour, site))
-                place = (None, None, None) if known is None else (known.offset, known.row, known.texts.to_list())
+                place = (None, None, None) if known is None else (known.offset, known.row, list(known.texts))
                 found.append((hour, site, int(sums[site]), *place))
         return pl.DataFrame(found, schema=_SCHEMA, orient="row")
 
@@ -122,7 +122,7 @@ class FoldedTexts:
         for hour, site, weight, offset, row, texts in table.select(*_SCHEMA).iter_rows():
             self._sums(hour, site + 1)[site] = weight
             if texts is not None:
-                self._known[hour, site] = _Known(offset, row, pl.Series(texts, dtype=pl.String))
+                self._known[hour, site] = self._completed(_Known(offset, row, dict.fromkeys(texts)))
 
     def _sums(self, hour: int, sites: int) -> I64Array:
         """Return each site's sum of weights in an hour. The array is writable."""
@@ -132,26 +132,59 @@ class FoldedTexts:
         self._weights[hour] = there
         return there
 
-    def _learn(self, known: _Known, rows: pl.DataFrame) -> None:
-        """Add new texts to the texts that a site keeps, up to the limit."""
-        room = self._limit - len(known.texts)
-        if room <= 0:
-            return
-        inspected = rows.filter(_from_on(known))
-        fresh = _beside(_distinct(inspected), known.texts)
-        if len(fresh) > room:
-            fresh = _beside(_in_order(inspected), known.texts).head(room)
-        known.texts = pl.concat([known.texts, fresh], rechunk=True)
+    def _inspect(
+        self, hour: int, rows: pl.DataFrame, inspected: BoolArray, before: I64Array, weights: I64Array
+    ) -> None:
+        """Add the new texts of all sites whose weights exceed the limit.
+
+        Args:
+            hour: the hour of log time.
+            rows: hits from this hour, in log order.
+            inspected: whether the weights of the hit's site exceed the limit (n,).
+            before: each site's sum of weights before `rows`.
+            weights: each hit's weight (n,).
+        """
+        sites = rows["site"].to_numpy()
+        inspected = inspected.copy()
+        for site in np.unique(sites[inspected]).tolist():
+            known = self._known.get((hour, site))
+            if known is None:
+                places = np.flatnonzero(sites == site)
+                beyond = before[site] + np.cumsum(weights[places]) > self._limit
+                first = int(places[int(np.argmax(beyond))])
+                self._known[hour, site] = _Known(*rows.select("offset", "row").row(first))
+                inspected[places[places < first]] = False
+            elif known.series is not None:
+                inspected[sites == site] = False
+        texts = rows.select("site", *FOLDED_COLUMNS, "items")
+        self._learn(hour, texts if inspected.all() else texts.filter(pl.Series(inspected)))
+
+    def _learn(self, hour: int, rows: pl.DataFrame) -> None:
+        """Add new texts of inspected hits to the texts that each site keeps, up to the limit."""
+        for site, texts in _distinct(rows):
+            known = self._known[hour, site]
+            fresh = dict.fromkeys(texts).keys() - known.texts.keys()
+            room = self._limit - len(known.texts)
+            if len(fresh) > room:
+                ordered = _in_order(rows.filter(pl.col("site") == site))
+                known.texts |= dict.fromkeys(islice((text for text in ordered if text in fresh), room))
+            else:
+                known.texts |= dict.fromkeys(fresh)
+            self._completed(known)
+
+    def _completed(self, known: _Known) -> _Known:
+        """If the number of texts has reached the limit, set `series`. Return `known`."""
+        if known.series is None and len(known.texts) >= self._limit:
+            known.series = pl.Series(list(known.texts), dtype=pl.String)
+        return known
 
     def _folded(self, rows: pl.DataFrame, hour: int) -> pl.DataFrame:
         for site in rows["site"].unique().to_list():
             known = self._known.get((hour, site))
-            if known is not None and len(known.texts) >= self._limit:
-                folds = (pl.col("site") == site) & _from_on(known)
-                rows = rows.with_columns(
-                    _or_folded(pl.col(name), folds, known.texts).alias(name) for name in FOLDED_COLUMNS
-                )
-                rows = _with_folded_items(rows, folds, known.texts)
+            if known is not None and known.series is not None:
+                folds, texts = (pl.col("site") == site) & _from_on(known), known.series
+                rows = rows.with_columns(_or_folded(pl.col(name), folds, texts).alias(name) for name in FOLDED_COLUMNS)
+                rows = _with_folded_items(rows, folds, texts)
         return rows
 
 
@@ -172,30 +205,30 @@ def _from_on(known: _Known) -> pl.Expr:
     return (pl.col("offset") > known.offset) | is_later
 
 
-def _distinct(rows: pl.DataFrame) -> pl.Series:
-    """Return the hits' texts in any order, each at least once."""
-    columns = [rows[name].drop_nulls().unique() for name in FOLDED_COLUMNS]
-    items = rows["items"].drop_nulls().explode().drop_nulls()
-    columns += [items.struct.field(name).drop_nulls().unique() for name in _ITEM_FIELDS] if len(items) else []
-    return pl.concat(column.alias("text") for column in columns)
+def _distinct(rows: pl.DataFrame) -> Iterator[tuple[int, list[str]]]:
+    """Yield each site with the texts of its hits, in any order, each text at least once."""
+    pairs = [
+        rows.select("site", pl.col(name).alias("text")).drop_nulls().unique()
+        for name in FOLDED_COLUMNS
+        if rows[name].null_count() < rows.height
+    ]
+    items = rows.select("site", "items").filter(pl.col("items").list.len() > 0).explode("items")
+    for name in _ITEM_FIELDS if items.height else ():
+        pairs.append(items.select("site", pl.col("items").struct.field(name).alias("text")).drop_nulls().unique())
+    if pairs:
+        yield from pl.concat(pairs).group_by("site").agg("text").iter_rows()
 
 
-def _in_order(rows: pl.DataFrame) -> pl.Series:
+def _in_order(rows: pl.DataFrame) -> dict[str, None]:
     """Return the hits' distinct texts in log order. The texts of a hit are in the order of the columns.
 
     The texts of a hit's items come last, in the order of the items.
     """
-    found: dict[str | None, None] = {}
+    found: dict[str, None] = {}
     for *texts, items in rows.select(*FOLDED_COLUMNS, "items").iter_rows():
-        found |= dict.fromkeys(texts)
-        for item in items or ():
-            found |= dict.fromkeys(item[name] for name in _ITEM_FIELDS)
-    return pl.Series("text", [text for text in found if text is not None], pl.String)
-
-
-def _beside(texts: pl.Series, known: pl.Series) -> pl.Series:
-    """Return the distinct texts that are not in `known`, in order."""
-    return texts.filter(~texts.is_in(known.implode())).unique(maintain_order=True)
+        every = chain(texts, (item[name] for item in items or () for name in _ITEM_FIELDS))
+        found |= dict.fromkeys(text for text in every if text is not None)
+    return found
 
 
 def _or_folded(text: pl.Expr, folds: pl.Expr, known: pl.Series) -> pl.Expr:
