@@ -259,15 +259,17 @@ class MicroBatcher:
             report_all(waiting, [broken], self._meter)
 
     def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], grants: Grants) -> Admitted:
+        now = self._clock.now()
         return admit(
             decode(frames, envelopes, grants),
             grants,
             self._classifier,
-            now=self._clock.now(),
+            now=now,
             partitions=self._partitions,
             salt_of=self._directory.salt,
             random_id=lambda: secrets.token_hex(8),
             rule_steps=self._rule_budget.passing,
+            room_of=lambda site: self._sample.room(site, now),
         )
 
     def _put_off(self, site: str, batches: int) -> BatchOutcome:

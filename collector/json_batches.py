@@ -45,7 +45,7 @@ class JsonBatch(NamedTuple):
     Attributes:
         batch: the HitBatch as protobuf bytes.
         faults: the faults of hits that do not parse, keyed by the hit's index in the batch.
-        sizes: the number of JSON bytes of each hit.
+        sizes: the number of JSON bytes of each of the first MAX_HITS hits.
         sent: the JSON as received.
     """
 
@@ -82,7 +82,7 @@ def batch_of_json(
             limit=MAX_JSON_BYTES,
         )
     try:
-        split = split_batch(body)
+        split = split_batch(body, MAX_HITS)
     except (ValueError, RecursionError) as error:
         raise _refused(f"the body is not JSON ({error}): send a HitBatch as JSON", cause=str(error)) from error
     if split is None:

@@ -44,7 +44,7 @@ class RefusalSample:
 
     def thinned(self, refused: pl.DataFrame, now: int) -> pl.DataFrame:
         """Return the sampled rows unchanged, and all other rows summed up, without bytes."""
-        room = {site: self._room(site, now) for site in refused["site"].unique().to_list()}
+        room = {site: self.room(site, now) for site in refused["site"].unique().to_list()}
         nth = pl.int_range(pl.len()).over("site")
         is_kept = nth < pl.col("site").replace_strict(room, return_dtype=pl.Int64())
         kept = refused.filter(is_kept)
@@ -54,7 +54,8 @@ class RefusalSample:
             return refused
         return pl.concat([kept, _sums(refused.filter(~is_kept), refused.columns)])
 
-    def _room(self, site: str, now: int) -> int:
+    def room(self, site: str, now: int) -> int:
+        """Return the number of a site's refusals that may be kept now. The site is "" for senders without a site."""
         if now // DAY_MS != self._day:
             self._day = now // DAY_MS
             self._kept.clear()

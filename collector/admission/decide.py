@@ -8,6 +8,7 @@ earlier batches have used up a site's budget, a batch for the site must wait.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -87,6 +88,7 @@ def admit(
     salt_of: SaltOf,
     random_id: Callable[[], str],
     rule_steps: RuleSteps = all_pass,
+    room_of: Callable[[str], int] = lambda site: sys.maxsize,
 ) -> Admitted:
     """Return the accepted hits as they will be stored, and all refusals and issues.
 
@@ -101,6 +103,7 @@ def admit(
         random_id: returns an id for a hit that has neither an id nor a batch id.
         rule_steps: charges each site for the RE2 steps that its exclusion rules take on the frames, and decides which
             frames may pass.
+        room_of: returns the number of a site's refusals that may be kept with their bytes.
     """
     of_batches = Verdicts(len(decoded.frames))
     batches = read_batches(decoded, grants, of_batches)
@@ -120,11 +123,10 @@ def admit(
         hits.frame[taken],
         rule_steps,
     )
-    rejected = rejected_of(decoded, batches, of_batches, hits, of_hits, identified)
+    rejected = rejected_of(decoded, batches, of_batches, hits, of_hits, identified, put_off, room_of)
     issues = issues_of(batches, of_batches, hits, of_hits, identified)
     if put_off:
         taken = taken[~np.isin(hits.frame[taken], list(put_off))]
-        rejected = rejected.filter(~pl.col("frame").is_in(list(put_off)))
         issues = [issue for issue in issues if issue.frame not in put_off]
     return Admitted(
         _stored(columns, hits, batches, identified.visitor.low, taken, partitions),

@@ -7,7 +7,8 @@ visitor in the batch may have denied consent, no bytes are stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from itertools import repeat
 from operator import itemgetter
@@ -61,6 +62,27 @@ def _issues(notes: Notes, frames: Iterable[int], indexes: Iterable[int], ids: It
     return list(map(Issue, frames, indexes, ids, *causes, notes.messages, notes.of_causes(notes.variables)))
 
 
+class Room:
+    """Counts the refusals of each site that may still be kept with their bytes.
+
+    To find the bytes of a refusal costs more than all other work on the refusal, so bytes are found only for refusals
+    that the sample keeps (collector.refusal_sample).
+
+    Args:
+        of_site: returns the number of refusals that may be kept for a site.
+    """
+
+    def __init__(self, of_site: Callable[[str], int]) -> None:
+        self._of_site = of_site
+        self._left: dict[str, int] = {}
+
+    def takes(self, site: str) -> bool:
+        """Return whether the site's next refusal is kept with its bytes."""
+        left = self._left[site] if site in self._left else self._of_site(site)
+        self._left[site] = left - 1
+        return left > 0
+
+
 def rejected_of(
     decoded: Decoded,
     batches: Batches,
@@ -68,12 +90,26 @@ def rejected_of(
     hits: Hits,
     of_hits: Verdicts,
     identified: Identified,
+    put_off: Collection[int] = (),
+    room_of: Callable[[str], int] = lambda site: sys.maxsize,
 ) -> pl.DataFrame:
-    """Return one row per refused batch or hit. Batches that the sender may send again get no row."""
-    whole, single = of_batches.refusals, of_hits.refusals
-    parts = [_rejected_batches(whole, decoded, batches)] if len(whole.rows) else []
+    """Return one row per refused batch or hit. Batches that the sender may send again get no row.
+
+    Args:
+        decoded: result from `decode`.
+        batches: the batches of the frames.
+        of_batches: verdicts on the batches.
+        hits: the hits of the frames.
+        of_hits: verdicts on the hits.
+        identified: ids and visitors of the hits.
+        put_off: frames that must be sent again.
+        room_of: returns the number of refusals that may be kept with their bytes for a site. The first rows of a site
+            have bytes, all other rows have none.
+    """
+    whole, single, room = of_batches.refusals, of_hits.refusals, Room(room_of)
+    parts = [_rejected_batches(whole, decoded, batches, room)] if len(whole.rows) else []
     if len(single.rows):
-        parts.append(_rejected_hits(single, decoded, batches, hits, identified))
+        parts.append(_rejected_hits(single, decoded, batches, hits, identified, put_off, room))
     return pl.concat(parts) if parts else _nothing()
 
 
@@ -82,37 +118,61 @@ def _nothing() -> pl.DataFrame:
     return pl.DataFrame(schema=_SCHEMA)
 
 
-def _rejected_batches(notes: Notes, decoded: Decoded, batches: Batches) -> pl.DataFrame:
+def _rejected_batches(notes: Notes, decoded: Decoded, batches: Batches, room: Room) -> pl.DataFrame:
     frames = notes.rows.tolist()
     faults = [decoded.faults.get(frame) for frame in frames]
-    rows = _rows(notes, notes.rows, batches) | {
+    shared = _rows(notes, notes.rows, batches)
+    reasons = notes.of_causes(notes.reasons)
+    final = [not _may_retry(*note, batches) for note in zip(frames, reasons, strict=True)]
+    places = zip(frames, shared["site"], final, strict=True)
+    rows = shared | {
         "hit_id": [""] * len(frames),
         "batch_index": np.full(len(frames), WHOLE_BATCH, dtype=np.int32),
         "hits": [
             fault.hits if fault else int(decoded.held[frame]) for frame, fault in zip(frames, faults, strict=True)
         ],
-        **_columns([_kept_batch(frame, decoded, batches) for frame in frames]),
+        **_columns(
+            [
+                _kept_batch(frame, decoded, batches) if is_final and room.takes(site) else NOTHING
+                for frame, site, is_final in places
+            ]
+        ),
     }
-    reasons = notes.of_causes(notes.reasons)
-    final = [not _may_retry(*note, batches) for note in zip(frames, reasons, strict=True)]
     return pl.DataFrame(rows, schema=_SCHEMA).filter(pl.Series(final, dtype=pl.Boolean()))
 
 
 def _rejected_hits(
-    notes: Notes, decoded: Decoded, batches: Batches, hits: Hits, identified: Identified
+    notes: Notes,
+    decoded: Decoded,
+    batches: Batches,
+    hits: Hits,
+    identified: Identified,
+    put_off: Collection[int],
+    room: Room,
 ) -> pl.DataFrame:
     frames, indexes = hits.frame[notes.rows], hits.index[notes.rows]
     silent = identified.visitor.denied[notes.rows].tolist()
     ids = _ids_of(notes.rows, identified)
-    kept = {frame: KeptHits(decoded.frames[frame], _origin(frame, batches)) for frame in np.unique(frames).tolist()}
-    places = zip(frames.tolist(), indexes.tolist(), silent, strict=True)
-    rows = _rows(notes, frames, batches) | {
+    shared = _rows(notes, frames, batches)
+    is_final = ~np.isin(frames, list(put_off))
+
+    @cache
+    def kept_of(frame: int) -> KeptHits:
+        return KeptHits(decoded.frames[frame], _origin(frame, batches))
+
+    places = zip(frames.tolist(), indexes.tolist(), silent, shared["site"], is_final.tolist(), strict=True)
+    rows = shared | {
         "hit_id": ["" if denied else _storable(each) for denied, each in zip(silent, ids, strict=True)],
         "batch_index": indexes,
         "hits": np.ones(len(frames), dtype=np.int64),
-        **_columns([NOTHING if denied else kept[frame].hit(index) for frame, index, denied in places]),
+        **_columns(
+            [
+                kept_of(frame).hit(index) if final and room.takes(site) and not denied else NOTHING
+                for frame, index, denied, site, final in places
+            ]
+        ),
     }
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return pl.DataFrame(rows, schema=_SCHEMA).filter(pl.Series(is_final))
 
 
 def _kept_batch(frame: int, decoded: Decoded, batches: Batches) -> Kept:

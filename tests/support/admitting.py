@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cache
 from typing import Any
@@ -82,6 +83,7 @@ def admitted(
     to: Mapping[tuple[str, str], Grant | Refusal] | None = None,
     partitions: int = 8,
     rule_steps: RuleSteps = all_pass,
+    room_of: Callable[[str], int] = lambda site: sys.maxsize,
 ) -> Admitted:
     """Admit batches as one micro-batch."""
     frames: Sequence[Frame] = [each if isinstance(each, Frame) else a_frame(each) for each in batches]
@@ -94,6 +96,7 @@ def admitted(
         salt_of=salt_of,
         random_id=lambda: "made-up",
         rule_steps=rule_steps,
+        room_of=room_of,
     )
 
 

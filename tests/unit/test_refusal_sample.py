@@ -6,12 +6,15 @@ In the tests, each limit of the sample is three.
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
 from collector.refusal_sample import RefusalSample
+from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.rows.columns import REJECTED_COLUMNS
 from hitmesh.model.zones import DAY_MS
+from tests.support.admitting import a_batch, a_hit, admitted
 
 NOW = 20_000 * DAY_MS
 
@@ -74,3 +77,19 @@ def test_sums_keep_reasons_and_cells_apart() -> None:
     assert kept["hits"].sum() + 2 * (found.height - kept.height) == 12
     assert found["hits"].sum() == 12
     assert kept.select("reason", pl.col("collect_time") // CELL_MS).n_unique() == kept.height
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 4, 100])
+def test_bytes_are_found_for_the_sampled_refusals_and_for_no_others(most: int) -> None:
+    batches = [a_batch(a_hit(), key="nobody", batch_id=f"whole {number}") for number in range(3)]
+    without_type = [hit_pb2.Hit(hit_id=name) for name in ("first", "second")]
+    batches += [a_batch(without_type[0], a_hit(), without_type[1], batch_id=f"single {n}") for n in range(2)]
+    sample, rooms = RefusalSample(4 * most, 4 * most), RefusalSample(4 * most, 4 * most)
+    found = admitted(*batches, room_of=lambda site: rooms.room(site, NOW)).rejected
+    every = admitted(*batches).rejected
+    assert found.select(pl.exclude("original", "origin")).equals(every.select(pl.exclude("original", "origin")))
+    assert sorted(found.group_by("site").agg((pl.col("original") != b"").sum())["original"]) == [
+        min(most, 3),
+        min(most, 4),
+    ]
+    assert sample.thinned(found, NOW).equals(RefusalSample(4 * most, 4 * most).thinned(every, NOW))
