@@ -151,9 +151,15 @@ def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame
     inner = opened(value, "a record", RECORD_CURE)
     with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
         rows = pl.read_ipc_stream(BytesIO(inner))
-        return rows.select(
+        found = rows.schema
+        if list(found.items()) == list(columns.items()):
+            return rows
+        # Series are cast directly, because expressions for many columns take longer than small records.
+        return pl.DataFrame(
             [
-                (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype, strict=True).alias(name)
+                (rows[name] if found[name] == dtype else rows[name].cast(dtype, strict=True))
+                if name in found
+                else pl.repeat(None, rows.height, dtype=dtype, eager=True).alias(name)
                 for name, dtype in columns.items()
             ]
         )
