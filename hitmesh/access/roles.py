@@ -1,4 +1,4 @@
-"""The table of rights: which roles each kind of key has. Every service uses this table to authorise keys.
+"""The roles that each kind of key may have, and the roles that a key has.
 
 A role applies to the key's merchant. If the key is for a single site, the role applies to this site only. The keys of
 operators belong to no merchant. The merchant field of an operator's key is hitmesh.model.names.OPERATORS. No merchant
@@ -9,25 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from hitmesh.model.sites import IngestKey, KeyKind
-
-
-class Role(StrEnum):
-    """An action that the holder of a key may perform.
-
-    SEND: send hits for a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
-    and keys of a merchant. OPERATE: read data that belongs to no merchant, recompute history, and change exclusion
-    rules.
-    """
-
-    SEND = "send"
-    READ = "read"
-    ADMINISTER = "administer"
-    OPERATE = "operate"
+from hitmesh.model.sites import IngestKey, KeyKind, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +48,14 @@ def rights_of(key: IngestKey) -> Rights:
     return RIGHTS[key.kind]
 
 
+def roles_of(key: IngestKey) -> frozenset[Role]:
+    """Return the roles of a key, which apply to the key's merchant and site only."""
+    return rights_of(key).roles
+
+
 def has_role(key: IngestKey, role: Role) -> bool:
     """Return whether a key has a role; the caller must also compare the key's merchant and site."""
-    return role in rights_of(key).roles
+    return role in roles_of(key)
 
 
 def is_valid_sender(key: IngestKey | None) -> bool:

@@ -153,6 +153,20 @@ class KeyKind(StrEnum):
     OPERATOR = "operator"
 
 
+class Role(StrEnum):
+    """An action that the holder of a key may perform.
+
+    SEND: send hits for a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
+    and keys of a merchant. OPERATE: read data that belongs to no merchant, recompute history, and change exclusion
+    rules.
+    """
+
+    SEND = "send"
+    READ = "read"
+    ADMINISTER = "administer"
+    OPERATE = "operate"
+
+
 @dataclass(frozen=True, slots=True)
 class IngestKey:
     """An ingest key. Stores keep only the SHA-256 of a key's secret.

@@ -124,7 +124,7 @@ def test_calls_without_a_key_of_the_merchant_that_may_administer_change_nothing(
     for secret, code, reason in (
         (None, grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
         ("guess", grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
-        (RIVAL, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        (RIVAL, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         (create_key(mesh, OWNER).secret, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
         (create_key(mesh, OWNER, kind=admin_pb2.KEY_KIND_EDGE).secret, grpc.StatusCode.PERMISSION_DENIED, ""),
         (create_key(mesh, OWNER, kind=admin_pb2.KEY_KIND_SERVER).secret, grpc.StatusCode.PERMISSION_DENIED, ""),
@@ -197,7 +197,9 @@ def test_closed_reads_need_a_server_key_of_the_merchant(closed: Mesh) -> None:
     for call in reads(closed, SITE, None):
         assert refusal(call).code is grpc.StatusCode.UNAUTHENTICATED
     for call in reads(closed, SITE, create_key(closed, OWNER).secret):
-        assert refusal(call).code is grpc.StatusCode.NOT_FOUND
+        found = refusal(call)
+        assert (found.code, found.field) == (grpc.StatusCode.PERMISSION_DENIED, "authorization")
+        assert found.message.startswith("the browser key has only the role send, and this call needs the role read: ")
 
 
 def test_a_rivals_site_and_a_missing_site_have_the_same_error_message(closed: Mesh) -> None:

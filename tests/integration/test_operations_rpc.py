@@ -273,4 +273,4 @@ def test_a_key_of_one_site_sees_no_other_ledger(closed: Mesh) -> None:
     closed.stores.directory.create_key(IngestKey("demo-2", "merchants/demo", KeyKind.SERVER, site=blog), "blog-secret")
     assert refusal(lambda: ask_ledger(closed, "blog-secret")).code is grpc.StatusCode.NOT_FOUND
     closed.stores.directory.create_key(IngestKey("demo-3", "merchants/demo", KeyKind.BROWSER, site=SITE), "browser")
-    assert refusal(lambda: ask_ledger(closed, "browser")).code is grpc.StatusCode.NOT_FOUND
+    assert refusal(lambda: ask_ledger(closed, "browser")).code is grpc.StatusCode.PERMISSION_DENIED

@@ -1,0 +1,167 @@
+"""Compare the table of rights with every RPC of the running services, for every kind of caller.
+
+The expectation is computed from the table in a second, separate way, and never by the checks that the services use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from hitmesh.access.rights import RULES, Rule
+from hitmesh.adapters.factory import Stores
+from hitmesh.model.names import OPERATORS
+from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
+from tests.support.every_service import every_service, methods_of, path_of
+from tests.support.patience import patient
+from tests.support.reporters import bearer
+from tests.support.rights import a_request, batch_with
+
+DEMO, RIVAL = "merchants/demo", "merchants/rival"
+ALLOWED: Final = None
+NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+SITE = f"{DEMO}/sites/rights"
+
+KEYS: Mapping[str, IngestKey] = {
+    key.key_id: key
+    for key in (
+        IngestKey("browser", DEMO, KeyKind.BROWSER, SITE),
+        IngestKey("server", DEMO, KeyKind.SERVER),
+        IngestKey("edge", DEMO, KeyKind.EDGE),
+        IngestKey("one-site", DEMO, KeyKind.SERVER, SITE),
+        IngestKey("other-site", DEMO, KeyKind.SERVER, f"{DEMO}/sites/other"),
+        IngestKey("rival", RIVAL, KeyKind.SERVER),
+        IngestKey("operator", OPERATORS, KeyKind.OPERATOR),
+        IngestKey("revoked", DEMO, KeyKind.SERVER, revoked_at=1),
+    )
+}
+ROLES: Mapping[str, frozenset[Role]] = {
+    "browser": frozenset({Role.SEND}),
+    "server": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),
+    "edge": frozenset({Role.SEND}),
+    "one-site": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),
+    "other-site": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),
+    "rival": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),
+    "operator": frozenset({Role.OPERATE}),
+}
+CALLERS = ("", *KEYS)
+Services = Mapping[str, tuple[grpc.Channel, Stores]]
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[Services]:
+    with every_service(open_reads=False) as services:
+        prepare(services)
+        yield services
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Services]:
+    with every_service(open_reads=True) as services:
+        prepare(services)
+        yield services
+
+
+def prepare(services: Services) -> None:
+    """Store the site and the keys in each directory once."""
+    for directory in {id(stores): stores.directory for _, stores in services.values()}.values():
+        directory.create_site(Site(SITE, "UTC", "USD", b"secret of a test"))
+        for key in KEYS.values():
+            directory.create_key(key, secret_of(key.key_id))
+
+
+def secret_of(caller: str) -> str:
+    return f"hms_rights-{caller}"
+
+
+def served_by(services: Services) -> Iterator[tuple[grpc.Channel, MethodDescriptor]]:
+    """Yield every method of the project that a running server offers, with the server's channel."""
+    for service, (channel, _) in services.items():
+        for method in methods_of(channel):
+            is_own = method.full_name.startswith("hitmesh.")
+            # The reporter's reflection also lists the services of other processes.
+            if is_own and home_of(method) == service:
+                yield channel, method
+
+
+def home_of(method: MethodDescriptor) -> str:
+    if method.containing_service.name == "TraceService":
+        return "processor"
+    return method.containing_service.full_name.split(".")[2]
+
+
+def expected(rule: Rule, name: str, caller: str, open_reads: bool) -> grpc.StatusCode | None:
+    """Return the status with which a call for the merchant demo must be refused, or ALLOWED."""
+    if caller == "revoked":
+        return UNAUTHENTICATED
+    if rule.role is None or (rule.is_open_read and open_reads):
+        return ALLOWED
+    if caller == "":
+        return UNAUTHENTICATED
+    roles = ROLES[caller]
+    if rule.role is Role.OPERATE:
+        return ALLOWED if Role.OPERATE in roles else DENIED
+    if caller == "operator":
+        return ALLOWED if rule.operators_too else NOT_FOUND
+    if caller == "rival":
+        return NOT_FOUND
+    if rule.role not in roles:
+        return DENIED
+    if caller in ("one-site", "other-site") and not rule.is_filtered and rule.field:
+        return DENIED if rule.role is Role.ADMINISTER else (ALLOWED if KEYS[caller].site == name else NOT_FOUND)
+    return ALLOWED
+
+
+def status_of(channel: grpc.Channel, method: MethodDescriptor, request: Message, secret: str | None) -> Any:
+    """Return the status of a call, or None for OK."""
+    kind = "stream" if method.server_streaming else "unary"
+    call: Any = getattr(channel, f"unary_{kind}")(
+        path_of(method),
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=GetMessageClass(method.output_type).FromString,
+    )
+    try:
+        answer = call(request, metadata=bearer(secret) if secret else None, timeout=patient(20))
+        if method.server_streaming:
+            list(answer)
+    except grpc.RpcError as error:
+        return error.code()
+    return None
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("open_reads", [False, True], ids=["closed reads", "open reads"])
+def test_every_rpc_decides_as_the_table_says(open_reads: bool, request: pytest.FixtureRequest) -> None:
+    services: Services = request.getfixturevalue("opened" if open_reads else "closed")
+    seen, wrong = set(), []
+    for channel, method in served_by(services):
+        rule, name, message = RULES[path_of(method)], *a_request(method, SITE)
+        seen.add(path_of(method))
+        if rule.role is Role.SEND or rule.role is None:
+            continue
+        for caller in CALLERS:
+            wanted = expected(rule, name, caller, open_reads)
+            found = status_of(channel, method, message, secret_of(caller) if caller else None)
+            is_right = found not in (UNAUTHENTICATED, DENIED) if wanted is ALLOWED else found is wanted
+            if not is_right:
+                wrong.append(f"{method.name} as {caller or 'nobody'}: {found}, not {wanted}")
+    assert not wrong
+    assert seen == {path for path in RULES if path.startswith("/hitmesh.")}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_the_collector_takes_hits_only_with_the_role_send(closed: Services, caller: str) -> None:
+    channel, _ = closed["collector"]
+    wanted = UNAUTHENTICATED if caller in ("", "revoked") else ALLOWED if Role.SEND in ROLES[caller] else DENIED
+    for method in methods_of(channel):
+        if RULES.get(path_of(method)) == Rule(Role.SEND) and method.name == "SendHits":
+            found = status_of(channel, method, batch_with(secret_of(caller) if caller else ""), None)
+            # A key for another site or merchant may send, but finds no site of this name.
+            assert found not in (UNAUTHENTICATED, DENIED) if wanted is ALLOWED else found is wanted
