@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hitmesh.access.rights import RULES, Rule
+from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
@@ -33,18 +34,26 @@ KEYS: Mapping[str, IngestKey] = {
     key.key_id: key
     for key in (
         IngestKey("browser", DEMO, KeyKind.BROWSER, SITE),
-        IngestKey("server", DEMO, KeyKind.SERVER),
+        IngestKey("older", DEMO, KeyKind.SERVER),
+        IngestKey("sender", DEMO, KeyKind.SERVER, roles=frozenset({Role.SEND})),
+        IngestKey("reader", DEMO, KeyKind.SERVER, roles=frozenset({Role.READ})),
+        IngestKey("admin", DEMO, KeyKind.SERVER, roles=frozenset({Role.ADMINISTER})),
+        IngestKey("owner", DEMO, KeyKind.SERVER, roles=MERCHANT_ROLES),
         IngestKey("edge", DEMO, KeyKind.EDGE),
-        IngestKey("one-site", DEMO, KeyKind.SERVER, SITE),
-        IngestKey("other-site", DEMO, KeyKind.SERVER, f"{DEMO}/sites/other"),
-        IngestKey("rival", RIVAL, KeyKind.SERVER),
+        IngestKey("one-site", DEMO, KeyKind.SERVER, SITE, roles=MERCHANT_ROLES),
+        IngestKey("other-site", DEMO, KeyKind.SERVER, f"{DEMO}/sites/other", roles=MERCHANT_ROLES),
+        IngestKey("rival", RIVAL, KeyKind.SERVER, roles=MERCHANT_ROLES),
         IngestKey("operator", OPERATORS, KeyKind.OPERATOR),
-        IngestKey("revoked", DEMO, KeyKind.SERVER, revoked_at=1),
+        IngestKey("revoked", DEMO, KeyKind.SERVER, revoked_at=1, roles=MERCHANT_ROLES),
     )
 }
 ROLES: Mapping[str, frozenset[Role]] = {
     "browser": frozenset({Role.SEND}),
-    "server": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),
+    "older": frozenset({Role.SEND}),
+    "sender": frozenset({Role.SEND}),
+    "reader": frozenset({Role.READ}),
+    "admin": frozenset({Role.ADMINISTER}),
+    "owner": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),
     "edge": frozenset({Role.SEND}),
     "one-site": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),
     "other-site": frozenset({Role.SEND, Role.READ, Role.ADMINISTER}),

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
+from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.api.control.v1 import admin_pb2, reprocessing_pb2, rules_pb2
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from hitmesh.model.zones import DAY_MS
@@ -136,7 +137,7 @@ def calls_on(site: str) -> dict[str, Message]:
 @pytest.mark.parametrize("rpc", list(calls_on(SITE)))
 def test_merchant_can_change_no_rule_of_another_merchant(mesh: Mesh, rpc: str) -> None:
     kept = create(mesh, COUNTRY, "DE", RIVAL, site=RIVAL_SITE)
-    site_key = IngestKey("site-1", "merchants/rival", KeyKind.SERVER, RIVAL_SITE)
+    site_key = IngestKey("site-1", "merchants/rival", KeyKind.SERVER, RIVAL_SITE, roles=MERCHANT_ROLES)
     mesh.stores.directory.create_key(site_key, "for one site")
     for secret, code in (
         (OWNER, grpc.StatusCode.NOT_FOUND),

@@ -6,7 +6,7 @@ import pytest
 
 from hitmesh.access.callers import Caller, caller_with_key
 from hitmesh.access.checks import authorise, owns
-from hitmesh.access.roles import RIGHTS, has_role, is_valid_sender
+from hitmesh.access.roles import RIGHTS, has_role, is_valid_sender, roles_of
 from hitmesh.api.control.v1 import admin_pb2, operations_pb2
 from hitmesh.model.errors import NotFound, PermissionDenied, Unauthenticated
 from hitmesh.model.names import MERCHANT_PATTERN, OPERATORS, SITE_PATTERN
@@ -31,6 +31,15 @@ def test_every_kind_of_key_has_its_rights() -> None:
     assert [kind for kind in KeyKind if not RIGHTS[kind].is_secret] == [KeyKind.BROWSER]
     assert [kind for kind in KeyKind if RIGHTS[kind].sets_times] == [KeyKind.SERVER]
     assert [kind for kind in KeyKind if RIGHTS[kind].sets_context] == [KeyKind.EDGE]
+
+
+def test_a_key_has_only_roles_that_its_kind_may_have_and_without_roles_the_default() -> None:
+    for kind in KeyKind:
+        default = {Role.OPERATE} if kind is KeyKind.OPERATOR else {Role.SEND}
+        assert roles_of(a_key(kind)) == RIGHTS[kind].default == default
+        assert roles_of(a_key(kind, roles=frozenset(Role))) == RIGHTS[kind].roles
+    assert roles_of(a_key(KeyKind.SERVER, roles=frozenset({Role.READ}))) == {Role.READ}
+    assert roles_of(a_key(KeyKind.BROWSER, roles=frozenset({Role.READ}))) == set()
 
 
 def test_only_the_role_of_operators_is_without_a_merchant() -> None:
