@@ -6,13 +6,11 @@ The expectation is computed from the table in a second, separate way, and never 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from hitmesh.access.rights import RULES, Rule
 from hitmesh.access.roles import MERCHANT_ROLES
@@ -20,9 +18,7 @@ from hitmesh.adapters.factory import Stores
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
 from tests.support.every_service import every_service, methods_of, path_of
-from tests.support.patience import patient
-from tests.support.reporters import bearer
-from tests.support.rights import a_request, batch_with
+from tests.support.rights import a_request, batch_with, outcome
 
 DEMO, RIVAL = "merchants/demo", "merchants/rival"
 ALLOWED: Final = None
@@ -128,23 +124,6 @@ def expected(rule: Rule, name: str, caller: str, open_reads: bool) -> grpc.Statu
     return ALLOWED
 
 
-def status_of(channel: grpc.Channel, method: MethodDescriptor, request: Message, secret: str | None) -> Any:
-    """Return the status of a call, or None for OK."""
-    kind = "stream" if method.server_streaming else "unary"
-    call: Any = getattr(channel, f"unary_{kind}")(
-        path_of(method),
-        request_serializer=type(request).SerializeToString,
-        response_deserializer=GetMessageClass(method.output_type).FromString,
-    )
-    try:
-        answer = call(request, metadata=bearer(secret) if secret else None, timeout=patient(20))
-        if method.server_streaming:
-            list(answer)
-    except grpc.RpcError as error:
-        return error.code()
-    return None
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("open_reads", [False, True], ids=["closed reads", "open reads"])
 def test_every_rpc_decides_as_the_table_says(open_reads: bool, request: pytest.FixtureRequest) -> None:
@@ -157,7 +136,7 @@ def test_every_rpc_decides_as_the_table_says(open_reads: bool, request: pytest.F
             continue
         for caller in CALLERS:
             wanted = expected(rule, name, caller, open_reads)
-            found = status_of(channel, method, message, secret_of(caller) if caller else None)
+            found, _ = outcome(channel, method, message, secret_of(caller) if caller else None)
             is_right = found not in (UNAUTHENTICATED, DENIED) if wanted is ALLOWED else found is wanted
             if not is_right:
                 wrong.append(f"{method.name} as {caller or 'nobody'}: {found}, not {wanted}")
@@ -171,6 +150,6 @@ def test_the_collector_takes_hits_only_with_the_role_send(closed: Services, call
     wanted = UNAUTHENTICATED if caller in ("", "revoked") else ALLOWED if Role.SEND in ROLES[caller] else DENIED
     for method in methods_of(channel):
         if RULES.get(path_of(method)) == Rule(Role.SEND) and method.name == "SendHits":
-            found = status_of(channel, method, batch_with(secret_of(caller) if caller else ""), None)
+            found, _ = outcome(channel, method, batch_with(secret_of(caller) if caller else ""), None)
             # A key for another site or merchant may send, but finds no site of this name.
             assert found not in (UNAUTHENTICATED, DENIED) if wanted is ALLOWED else found is wanted

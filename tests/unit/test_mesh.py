@@ -29,8 +29,8 @@ from tests.support.processes import is_alive
 def a_door(access_log: Path) -> Door:
     host = tcp_ports.HOST
     collectors, reporters, processors, controls = ((Address(host, port),) for port in (18001, 18002, 18003, 18004))
-    http, stats = Address(host, 18080), Address(host, 19901)
-    return Door(http, stats, collectors, reporters, processors, controls, access_log)
+    http, operators, stats = Address(host, 18080), Address(host, 18081), Address(host, 19901)
+    return Door(http, operators, stats, collectors, reporters, processors, controls, access_log)
 
 
 @pytest.mark.timeout(60)
@@ -46,12 +46,10 @@ def test_envoy_accepts_the_rendered_configuration(tmp_path: Path) -> None:
 def test_time_outs_are_off_for_stream_hits_only(tmp_path: Path) -> None:
     rendered = render(a_door(tmp_path / "access.jsonl"))
     without_time_out = [line for line in rendered.splitlines() if "timeout: 0s" in line]
-    assert len(without_time_out) == 1
-    assert (
-        rendered.splitlines()[rendered.splitlines().index(without_time_out[0]) - 1]
-        .strip()
-        .startswith("- match: {path: /hitmesh.api.collector.v1.CollectorService/StreamHits")
-    )
+    assert len(without_time_out) == 2, "one for each listener"
+    lines = rendered.splitlines()
+    for at in (number for number, line in enumerate(lines) if line in without_time_out):
+        assert lines[at - 1].strip().startswith("- match: {path: /hitmesh.api.collector.v1.CollectorService/StreamHits")
 
 
 def test_envoy_watches_each_service_by_its_name(tmp_path: Path) -> None:
@@ -204,10 +202,17 @@ def test_the_ready_file_has_these_entries_and_servers_where_there_are_some(
     tmp_path: Path, servers: dict[str, int]
 ) -> None:
     path = tmp_path / "deep" / "ready.json"
-    home.write_ready_file(path, Address(tcp_ports.HOST, 8080), {"collector": "http://127.0.0.1:9464/metrics"}, servers)
+    home.write_ready_file(
+        path,
+        Address(tcp_ports.HOST, 8080),
+        {"collector": "http://127.0.0.1:9464/metrics"},
+        servers,
+        operators=Address(tcp_ports.HOST, 8081),
+    )
     assert json.loads(path.read_text()) == {
         "http": "http://127.0.0.1:8080",
         "grpc": "127.0.0.1:8080",
+        "operators": "127.0.0.1:8081",
         "pid": os.getpid(),
         "metrics": {"collector": "http://127.0.0.1:9464/metrics"},
     } | ({"servers": servers} if servers else {})

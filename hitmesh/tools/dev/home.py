@@ -147,16 +147,20 @@ def write_secret(path: Path, secret: str) -> None:
     temporary.replace(path)
 
 
-def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
+def write_ready_file(
+    path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int], *, operators: Address
+) -> None:
     """Write the ready file atomically.
 
-    The file has the listening addresses, each process's metrics URL, and the servers' pids.
+    The file has the addresses of the public and of the operators' listener, each process's metrics URL, and the
+    servers' pids.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     ready: dict[str, object] = {
         "http": f"http://{door}",
         "grpc": str(door),
+        "operators": str(operators),
         "pid": os.getpid(),
         "metrics": dict(metrics),
     }
