@@ -280,11 +280,7 @@ def test_every_annotated_rpc_is_behind_its_rest_path(rest: Rest, rpc: str, metho
     path = path.replace("{name=reprocessings/*}", "reprocessings/none")
     assert "{" not in path
     body = b"{}" if method in ("POST", "PATCH") else None
-    is_of_operators = any(
-        of_operators.endswith(f".{rpc.replace('.', '/')}") for of_operators in paths_of(Door.OPERATORS)
-    )
-    if is_of_operators:
-        assert rest.request(method, path, body)[::2] == rest.request("GET", "/v1/no-such-path")[::2]
+    is_of_operators = any(known.endswith(f".{rpc.replace('.', '/')}") for known in paths_of(Door.OPERATORS))
     status, headers, body = replace(rest, for_operators=is_of_operators).request(method, path, body)
     assert headers["content-type"].startswith(("application/json", "text/csv")), (rpc, status, body)
     assert b"nothing at this path" not in body, rpc
