@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from google.api import annotations_pb2
@@ -11,6 +12,7 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from hitmesh.access.page import with_table
 from hitmesh.access.rights import RULES, Door, request_type, rule_of
 from hitmesh.model.sites import Role
 from hitmesh.tools.dev.envoy import descriptors
@@ -52,6 +54,11 @@ def test_every_rpc_has_a_rule_and_every_rule_an_rpc() -> None:
         for method in service.methods
     }
     assert set(RULES) == {*METHODS, *borrowed}
+
+
+def test_the_page_on_security_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    assert page == with_table(page), "run: python -m hitmesh.access.page docs/security.md"
 
 
 def test_a_request_type_names_its_rpc() -> None:

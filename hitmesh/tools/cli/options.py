@@ -195,3 +195,16 @@ def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: b
     from hitmesh.client.mesh import Mesh
 
     return Mesh.connect(address, key, operator_key_source(place, os.environ))
+
+
+def connect_as_operator_or_merchant(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
+    """Return the mesh with an operator's key, or with a server key if there is a server key only.
+
+    Raises:
+        NoMesh: no mesh is running at this address.
+        RefusedError: an address or a file is invalid, or a required key is missing.
+    """
+    place = find_home(home)
+    if operator_key(place, os.environ) is None and server_key(place, os.environ) is not None:
+        return connect(endpoint, home, needs_key=needs_key)
+    return connect_as_operator(endpoint, home, needs_key=needs_key)
