@@ -48,8 +48,8 @@ def rejected_group() -> None:
     """List the hits that the collector rejected, mend them, and send them again with their ids and times.
 
     The commands need an operator's key, or for --site a server key with the role administer; `replay` also needs an
-    ingest key. The mesh keeps the bytes of a sample of
-    rejected hits: at most 4 KiB of each hit, by default for 30 days.
+    ingest key. The mesh keeps the bytes of a sample of rejected hits: at most 4 KiB of each hit, by default for 30
+    days.
     """
 
 

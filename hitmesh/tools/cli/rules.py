@@ -10,7 +10,13 @@ import click
 from hitmesh.model.names import short_site_name
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
-from hitmesh.tools.cli.options import examples, operator_options, output_option, site_option
+from hitmesh.tools.cli.options import (
+    connect_as_operator_or_merchant,
+    examples,
+    operator_options,
+    output_option,
+    site_option,
+)
 from hitmesh.tools.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
