@@ -326,7 +326,7 @@ class Mesh:
         return True
 
     def _is_door_open(self) -> bool:
-        """Return whether Envoy listens.
+        """Return whether Envoy listens at both doors.
 
         If another program listens on Envoy's port, Envoy is started on the next port.
 
@@ -334,7 +334,8 @@ class Mesh:
         cannot listen.
         """
         envoy, port = next(child for child in self._children if child.name == ENVOY), self.door.http.port
-        if tcp_ports.listens(envoy.process.pid, port):
+        doors = port, self.door.operators.port
+        if all(tcp_ports.listens(envoy.process.pid, each) for each in doors):
             return True
         # Envoy may have begun to listen after the first check
         if tcp_ports.is_free(port) or tcp_ports.listens(envoy.process.pid, port):
