@@ -102,9 +102,9 @@ def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> 
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("shared-mesh") / "home", backend=backend))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def closed_mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """Return a mesh whose callers need a key for reports, as in production."""
+    """Return a mesh for a single module, whose callers need a key for reports, as in production."""
     options = ("--no-demo-data", "--closed-reads")
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("closed-mesh") / "home", options, backend))
 
