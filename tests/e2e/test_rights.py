@@ -6,6 +6,7 @@ The list of RPCs is the table of rights. A new RPC is therefore tested as soon a
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import grpc
 import pytest
@@ -163,7 +164,7 @@ def test_an_rpc_of_operators_does_not_exist_at_the_public_door(closed_mesh: Mesh
     mesh, method = closed_mesh, method_at(path)
     _, request = a_request(method, RIVAL_SITE)
     public, operators = mesh.channel(), mesh.channel(for_operators=True)
-    unknown = public.unary_unary("/hitmesh.api.nowhere.v1.NoService/NoMethod")
+    unknown: Any = public.unary_unary("/hitmesh.api.nowhere.v1.NoService/NoMethod")
     with pytest.raises(grpc.RpcError) as raised:
         unknown(b"", timeout=20)
     for key in (mesh.operator_key, mesh.key, None):
