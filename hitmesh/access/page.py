@@ -34,7 +34,7 @@ def _row(path: str, rule: Rule) -> str:
     role = "none" if rule.role is None else f"**{rule.role}**" + (" or **operate**" if rule.operators_too else "")
     field = f"`{rule.field}`" if rule.field else "–"
     is_open = "yes" if rule.is_open_read or rule.role is None else "no"
-    return f"| `{service.rpartition('.')[2]}.{method}` | {role} | {field} | {is_open} | {rule.door} |\n"
+    return f"| `{service.rpartition('.')[2]}/{method}` | {role} | {field} | {is_open} | {rule.door} |\n"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The list of RPCs is the table of rights. A new RPC is therefore tested as soon a
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import grpc
@@ -193,7 +194,7 @@ def test_a_rest_route_of_operators_does_not_exist_at_the_public_door(closed_mesh
 def answer(rest: Rest, verb: str, path: str, body: bytes | None) -> tuple[int, bytes]:
     """Send a request, and return the status and the body without the path."""
     status, _, content = rest.request(verb, path, body)
-    return status, content.replace(path.encode(), b"PATH")
+    return status, re.sub(rb"(Could not resolve )\S+", rb"\1PATH", content)
 
 
 @pytest.mark.timeout(60)

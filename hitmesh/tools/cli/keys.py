@@ -98,7 +98,10 @@ def create(
 
 @click.command(
     short_help="Revoke a key permanently.",
-    epilog=examples("hitmesh keys revoke --merchant demo server-Zx3_9aQ"),
+    epilog=examples(
+        "hitmesh keys revoke --merchant demo server-Zx3_9aQ",
+        "hitmesh keys revoke --merchant demo server-Zx3_9aQ -o json",
+    ),
 )
 @click.argument("id_", metavar="ID")
 @click.option("--merchant", callback=_full_merchant, metavar="MERCHANT", required=True, help="Merchant of the key.")
