@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -18,7 +19,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from google.protobuf import descriptor_pb2
 
+from hitmesh.access.rights import RULES, paths_of
+from hitmesh.access.rights import Door as RightsDoor
 from hitmesh.tools.dev import children, home, instances, tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door, binary, descriptors, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
@@ -60,6 +64,32 @@ def test_envoy_watches_each_service_by_its_name(tmp_path: Path) -> None:
         "service_name: hitmesh.api.control.v1.AdminService",
         "",  # the processor's only service is for traces, which this processor does not serve
     ]
+
+
+def test_the_public_listener_knows_no_rpc_of_operators(tmp_path: Path) -> None:
+    rendered = render(a_door(tmp_path / "access.jsonl"))
+    described = [
+        methods_in(base64.b64decode(found)) for found in re.findall(r'proto_descriptor_bin: "([^"]+)"', rendered)
+    ]
+    own = {path for path in RULES if path.startswith("/hitmesh.")}
+    assert described == [own - set(paths_of(RightsDoor.OPERATORS)), own]
+    assert re.findall(r"- name: (door|operators)$", rendered, re.MULTILINE) == ["door", "operators"]
+    public, operators = rendered.split("- name: operators")
+    for path in paths_of(RightsDoor.OPERATORS):
+        service = path.rpartition("/")[0]
+        is_missing = f'"prefix": "{service}/"' in public or f'"path": "{path}"' in public
+        assert is_missing, path
+        assert f'"{path}"' not in operators
+
+
+def methods_in(descriptors: bytes) -> set[str]:
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
+    return {
+        f"/{file.package}.{service.name}/{method.name}"
+        for file in files
+        for service in file.service
+        for method in service.method
+    }
 
 
 def test_descriptors_are_in_the_package() -> None:
