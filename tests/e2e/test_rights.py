@@ -78,8 +78,8 @@ def test_another_merchants_resource_reads_like_a_missing_resource(closed_mesh: M
     assert refused(mesh, path, RIVAL_SITE, None)[0] is UNAUTHENTICATED
     assert refused(mesh, path, RIVAL_SITE, "hms_nobody")[0] is UNAUTHENTICATED
     # The owner of the resource does not get this answer, except for names of things that do not exist.
-    own = refused(mesh, path, RIVAL_SITE, rival_key)
-    assert own[0] not in (DENIED, UNAUTHENTICATED)
+    by_owner = refused(mesh, path, RIVAL_SITE, rival_key)
+    assert by_owner[0] not in (DENIED, UNAUTHENTICATED)
 
 
 @pytest.mark.timeout(60)
@@ -87,9 +87,9 @@ def test_a_missing_site_of_ones_own_reads_like_a_site_of_another_merchant(closed
     for path in OF_MERCHANTS:
         if path.endswith(("/CreateSite", "/CreateIngestKey", "/ListSites", "RejectedHit", "HitsReplayed")):
             continue  # these name the merchant, or name no site
-        own = refused(closed_mesh, path, "merchants/demo/sites/never-made", closed_mesh.key)
-        if own[0] is NOT_FOUND:
-            assert own == refused(closed_mesh, path, RIVAL_SITE, closed_mesh.key), path
+        by_owner = refused(closed_mesh, path, "merchants/demo/sites/never-made", closed_mesh.key)
+        if by_owner[0] is NOT_FOUND:
+            assert by_owner == refused(closed_mesh, path, RIVAL_SITE, closed_mesh.key), path
 
 
 @pytest.mark.timeout(60)

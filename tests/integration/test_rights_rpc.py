@@ -126,7 +126,7 @@ def expected(rule: Rule, name: str, caller: str, open_reads: bool) -> grpc.Statu
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("open_reads", [False, True], ids=["closed reads", "open reads"])
-def test_every_rpc_decides_as_the_table_says(open_reads: bool, request: pytest.FixtureRequest) -> None:
+def test_every_rpc_decides_according_to_the_table(open_reads: bool, request: pytest.FixtureRequest) -> None:
     services: Services = request.getfixturevalue("opened" if open_reads else "closed")
     seen, wrong = set(), []
     for channel, method in served_by(services):
