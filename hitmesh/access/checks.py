@@ -23,7 +23,7 @@ _KEYS = "/ingestKeys/"
 def authorise(caller: Caller | None, request: Message, open_reads: bool) -> None:
     """Raise unless the caller may call the RPC with this request.
 
-    If the request has no valid name in the rule's field, the caller needs only the role, and the RPC itself must refuse
+    If the request has no valid name in the rule's fields, the caller needs only the role, and the RPC itself must refuse
     the name.
 
     Args:
@@ -42,7 +42,9 @@ def authorise(caller: Caller | None, request: Message, open_reads: bool) -> None
     if rule.role is Role.OPERATE:
         require_operator(caller, rule.why)
     else:
-        _require_merchant(caller, rule, rule.role, _text_in(request, rule.field))
+        named = [name for field in rule.fields if (name := _text_in(request, field))]
+        for name in named or [""]:
+            _require_merchant(caller, rule, rule.role, name)
 
 
 def require_operator(caller: Caller | None, why: str) -> None:
@@ -85,7 +87,7 @@ def _require_merchant(caller: Caller | None, rule: Rule, role: Role, name: str) 
     merchant, site = _prefix(name, 2), _prefix(name, 4)
     has_merchant = MERCHANT_PATTERN.fullmatch(merchant) is not None
     if has_merchant and merchant != caller.merchant:
-        raise _not_found(name, rule.field)
+        raise _not_found(name, rule.fields[0])
     if role not in caller.roles:
         raise PermissionDenied(
             f"the {caller.kind} key has {_listed(caller.roles)}, and this call needs the role {role}: use a key with "
@@ -103,7 +105,7 @@ def _require_merchant(caller: Caller | None, rule: Rule, role: Role, name: str) 
             field="authorization",
         )
     if site != caller.site:
-        raise _not_found(name, rule.field)
+        raise _not_found(name, rule.fields[0])
 
 
 def checked_site_name(name: str, field: str) -> str:

@@ -32,9 +32,9 @@ def with_table(page: str) -> str:
 def _row(path: str, rule: Rule) -> str:
     service, method = path.removeprefix("/").split("/")
     role = "none" if rule.role is None else f"**{rule.role}**" + (" or **operate**" if rule.operators_too else "")
-    field = f"`{rule.field}`" if rule.field else "–"
+    fields = ", ".join(f"`{field}`" for field in rule.fields) or "–"
     is_open = "yes" if rule.is_open_read or rule.role is None else "no"
-    return f"| `{service.rpartition('.')[2]}/{method}` | {role} | {field} | {is_open} | {rule.door} |\n"
+    return f"| `{service.rpartition('.')[2]}/{method}` | {role} | {fields} | {is_open} | {rule.door} |\n"
 
 
 if __name__ == "__main__":

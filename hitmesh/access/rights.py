@@ -33,32 +33,32 @@ class Rule:
     Attributes:
         role: the role that the caller needs; None if every caller may call, even without a key.
         door: PUBLIC if both listeners serve the RPC, OPERATORS if only the operators' listener serves the RPC.
-        field: path of the request's field with the name of a merchant, or of a resource that belongs to a merchant. The
-            caller needs the role for this merchant. If `field` is empty, the role is OPERATE, or the RPC itself
-            compares the owner of each resource with the caller.
+        fields: paths of the request's fields with the name of a merchant, or of a resource that belongs to a merchant.
+            The caller needs the role for the merchant in each field that is set. Without fields, the role is OPERATE,
+            or the RPC itself compares the owner of each resource with the caller.
         is_open_read: whether every caller may call while reads are open (`hitmesh dev`).
         is_filtered: whether the RPC leaves out all sites that the caller may not read, so that a key for one site may
             list the sites of its merchant.
         operators_too: whether operators may call for every merchant.
         why: the reason why merchants may not call, as the beginning of an error message. A rule with `operators_too`
-            and `why` lets only operators call with an empty `field`.
+            and `why` lets only operators call with empty fields.
     """
 
     role: Role | None
     door: Door = Door.PUBLIC
-    field: str = ""
+    fields: tuple[str, ...] = ()
     is_open_read: bool = False
     is_filtered: bool = False
     operators_too: bool = False
     why: str = ""
 
 
-def _reads(field: str) -> Rule:
-    return Rule(Role.READ, field=field, is_open_read=True)
+def _reads(*fields: str) -> Rule:
+    return Rule(Role.READ, fields=fields, is_open_read=True)
 
 
 def _administers(field: str, *, operators_too: bool = False) -> Rule:
-    return Rule(Role.ADMINISTER, field=field, operators_too=operators_too)
+    return Rule(Role.ADMINISTER, fields=(field,), operators_too=operators_too)
 
 
 def _operates(why: str, *, is_open_read: bool = False) -> Rule:
@@ -85,7 +85,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         **_service(
             "hitmesh.api.reporter.v1.ReporterService",
             RunReport=_reads("site"),
-            ExplainReport=_reads("site"),
+            ExplainReport=_reads("site", "report.site"),
             ListMetrics=_OPEN,
             ListDimensions=_OPEN,
             GetFreshness=_reads("site"),
@@ -115,7 +115,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         **_service(
             "hitmesh.api.control.v1.RejectedHitService",
             ListRejectedHits=replace(
-                _REJECTED, field="site", why="rejected hits of all sites, or without a site, belong to no merchant"
+                _REJECTED, fields=("site",), why="rejected hits of all sites, or without a site, belong to no merchant"
             ),
             GetRejectedHit=_REJECTED,
             MarkRejectedHitsReplayed=_REJECTED,

@@ -73,7 +73,7 @@ def test_another_merchants_resource_reads_like_a_missing_resource(closed_mesh: M
     mesh, rule = closed_mesh, RULES[path]
     foreign, missing, nobody = (refused(mesh, path, site, mesh.key) for site in (RIVAL_SITE, MISSING_SITE, NO_MERCHANT))
     assert foreign[0] is NOT_FOUND
-    if rule.field:
+    if rule.fields:
         assert foreign == missing == nobody
     assert refused(mesh, path, RIVAL_SITE, None)[0] is UNAUTHENTICATED
     assert refused(mesh, path, RIVAL_SITE, "hms_nobody")[0] is UNAUTHENTICATED
@@ -93,7 +93,7 @@ def test_a_missing_site_of_ones_own_reads_like_a_site_of_another_merchant(closed
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("path", [path for path in OF_MERCHANTS if RULES[path].field])
+@pytest.mark.parametrize("path", [path for path in OF_MERCHANTS if RULES[path].fields])
 def test_another_merchants_resource_is_missing_over_rest_too(closed_mesh: Mesh, rival_key: str, path: str) -> None:
     rest = Rest(closed_mesh, authorized_header(closed_mesh.key))
     answers: list[list[tuple[int, object]]] = []

@@ -18,7 +18,7 @@ from hitmesh.adapters.factory import Stores
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
 from tests.support.every_service import every_service, methods_of, path_of
-from tests.support.rights import a_request, batch_with, outcome
+from tests.support.rights import a_request, batch_with, outcome, set_field
 
 DEMO, RIVAL = "merchants/demo", "merchants/rival"
 ALLOWED: Final = None
@@ -119,7 +119,7 @@ def expected(rule: Rule, name: str, caller: str, open_reads: bool) -> grpc.Statu
         return NOT_FOUND
     if rule.role not in roles:
         return DENIED
-    if caller in ("one-site", "other-site") and not rule.is_filtered and rule.field:
+    if caller in ("one-site", "other-site") and not rule.is_filtered and rule.fields:
         return DENIED if rule.role is Role.ADMINISTER else (ALLOWED if KEYS[caller].site == name else NOT_FOUND)
     return ALLOWED
 
@@ -142,6 +142,17 @@ def test_every_rpc_decides_according_to_the_table(open_reads: bool, request: pyt
                 wrong.append(f"{method.name} as {caller or 'nobody'}: {found}, not {wanted}")
     assert not wrong
     assert seen == {path for path in RULES if path.startswith("/hitmesh.")}
+
+
+@pytest.mark.parametrize("first", [f"{DEMO}/sites/rights", f"{RIVAL}/sites/rights", ""])
+def test_every_field_that_names_a_merchant_is_checked(closed: Services, first: str) -> None:
+    """A caller must not name an own site in a field and another merchant's site in another field."""
+    for channel, method in served_by(closed):
+        rule = RULES[path_of(method)]
+        for field in rule.fields[1:]:
+            _, message = a_request(method, f"{RIVAL}/sites/theirs", field)
+            set_field(message, rule.fields[0], first)
+            assert outcome(channel, method, message, secret_of("owner"))[0] is NOT_FOUND, (method.name, field)
 
 
 @pytest.mark.parametrize("caller", CALLERS)

@@ -55,10 +55,11 @@ NAMES: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def a_request(method: MethodDescriptor, site: str) -> tuple[str, Message]:
+def a_request(method: MethodDescriptor, site: str, field: str = "") -> tuple[str, Message]:
     """Return a request for a resource of a site or of the site's merchant, and the resource's name.
 
-    Apart from the name, the request is empty. If the request has no name, the returned name is empty.
+    Apart from the name, the request is empty. If the request has no name, the returned name is empty. The name is in
+    `field`, or in the first field of the RPC's rule.
     """
     message: Any = GetMessageClass(method.input_type)()
     rule = RULES[path_of(method)]
@@ -67,15 +68,19 @@ def a_request(method: MethodDescriptor, site: str) -> tuple[str, Message]:
         message.name = refusal
     if method.name == "MarkRejectedHitsReplayed":
         message.names.append(refusal)
-    if not rule.field:
+    if not rule.fields:
         return "", message
     name = NAMES.get(method.name, str)(site)
-    *outer, last = rule.field.split(".")
-    target = message
-    for part in outer:
-        target = getattr(target, part)
-    setattr(target, last, name)
+    set_field(message, field or rule.fields[0], name)
     return name, message
+
+
+def set_field(message: Any, path: str, value: str) -> None:
+    """Set the field with a path such as `site.name`."""
+    *outer, last = path.split(".")
+    for part in outer:
+        message = getattr(message, part)
+    setattr(message, last, value)
 
 
 def method_at(path: str) -> MethodDescriptor:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from google.api import annotations_pb2
+from google.api import annotations_pb2, resource_pb2
 from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import Descriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -16,7 +17,11 @@ from hitmesh.access.page import with_table
 from hitmesh.access.rights import RULES, Door, request_type, rule_of
 from hitmesh.model.sites import Role
 from hitmesh.tools.dev.envoy import descriptors
+from tests.support.rights import method_at
 
+RESOURCES_OF_MERCHANTS = {f"hitmesh.dev/{name}" for name in ("Merchant", "Site", "IngestKey", "ExclusionRule")}
+# Fields that an RPC compares with the merchant or site that the rule has checked, or that the RPC ignores.
+CHECKED_BY_RPC = {"CreateIngestKey": {"key.site"}}
 Method = descriptor_pb2.MethodDescriptorProto
 VARIABLE = re.compile(r"\{([^=}]+)=([^}]+)\}")
 OF_MERCHANTS = {Role.READ, Role.ADMINISTER}
@@ -79,16 +84,35 @@ def test_every_rest_route_names_the_merchant_in_the_field_of_the_rule(path: str)
     for route in routes_of(method):
         named = [field for field, pattern in VARIABLE.findall(route) if pattern.startswith("merchants/")]
         if rule.role in OF_MERCHANTS and method.name not in OWNER_IN_NAME:
-            assert named == [rule.field]
+            assert named == [rule.fields[0]]
         else:
             assert named == []
+
+
+def fields_with_sites(message: Descriptor, before: str = "", seen: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the path of each field, also in nested messages, that names a merchant's resource."""
+    for field in message.fields:
+        path = f"{before}{field.name}"
+        reference = field.GetOptions().Extensions[resource_pb2.resource_reference]
+        if {reference.type, reference.child_type} & RESOURCES_OF_MERCHANTS:
+            yield path
+        elif field.message_type is not None and field.message_type.full_name not in seen:
+            nested = field.message_type
+            yield from fields_with_sites(nested, f"{path}.", seen | {nested.full_name})
+
+
+@pytest.mark.parametrize("path", [path for path, rule in RULES.items() if rule.role in OF_MERCHANTS])
+def test_every_field_of_a_request_that_names_a_site_is_in_the_rule_or_checked_by_the_rpc(path: str) -> None:
+    found = set(fields_with_sites(method_at(path).input_type))
+    # The name of a key, site or rule in `name` has the type of the resource, and is in the rule too.
+    assert found - set(RULES[path].fields) == CHECKED_BY_RPC.get(path.rpartition("/")[2], set())
 
 
 def test_rpcs_without_a_merchant_need_the_operators_door_or_are_open() -> None:
     for path, rule in RULES.items():
         assert (rule.door is Door.OPERATORS) == (rule.role is Role.OPERATE), path
         if rule.role in OF_MERCHANTS:
-            assert rule.field or METHODS[path].name in OWNER_IN_NAME
+            assert rule.fields or METHODS[path].name in OWNER_IN_NAME
 
 
 def test_open_reads_open_only_reads() -> None:
