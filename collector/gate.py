@@ -15,10 +15,10 @@ from typing import Final
 from collector.admission.envelopes import Frame, read_envelope
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
-from hitmesh.access.roles import Role, cannot_send, has_role, is_valid_sender, rights_of
+from hitmesh.access.roles import cannot_send, has_role, is_valid_sender, rights_of
 from hitmesh.model.errors import KeyNotLookedUp, PermissionDenied, RetryError, Unauthenticated
 from hitmesh.model.reasons import ErrorReason, HitReason
-from hitmesh.model.sites import IngestKey
+from hitmesh.model.sites import IngestKey, Role
 from hitmesh.ports import SiteDirectory
 
 _NO_KEY: Final = frozenset((HitReason.UNKNOWN_KEY, HitReason.KEY_REVOKED, HitReason.QUOTA))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collector.admission import SITE_FIELD, Grant, Refusal
-from hitmesh.access.roles import Role, cannot_send, has_role
+from hitmesh.access.roles import cannot_send, has_role
 from hitmesh.model.errors import KeyNotLookedUp, RefusedError
 from hitmesh.model.names import site_name
 from hitmesh.model.reasons import HitReason
+from hitmesh.model.sites import Role
 from hitmesh.ports import SiteDirectory
 
 Sender = tuple[str, str]  # (key secret, site header)

@@ -45,6 +45,7 @@ from control.rpc.shadow.rollback_shadow_stream import rollback_shadow_stream
 from control.rpc.shadow.start_shadow_stream import start_shadow_stream
 from control.rpc.shadow.stop_shadow_stream import stop_shadow_stream
 from control.settings import MAX_CALLS, WORKERS
+from hitmesh.access.callers import Caller
 from hitmesh.access.calls import Calls
 from hitmesh.api.control.v1 import (
     admin_pb2,
@@ -61,7 +62,6 @@ from hitmesh.api.control.v1 import (
     shadow_pb2_grpc,
 )
 from hitmesh.model.checkpoints import Checkpoint
-from hitmesh.model.sites import IngestKey
 from hitmesh.runtime.call_limits import CallPool
 from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.telemetry import Metrics, unmeasured
@@ -97,7 +97,7 @@ def build_server(
     """
     metrics = metrics or unmeasured()
     server, _ = new_server(CallPool(workers, max_calls), metrics, max_request_bytes=MAX_REQUEST_BYTES)
-    calls = Calls(backend.directory, metrics, CONTROL_STORE_ERRORS, CALL_S)
+    calls = Calls(backend.directory, metrics, CONTROL_STORE_ERRORS, CALL_S, open_reads=backend.open_reads)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)
     reprocessing_pb2_grpc.add_ReprocessingServiceServicer_to_server(ReprocessingService(backend, calls), server)
@@ -107,7 +107,7 @@ def build_server(
 
 
 class _Shell:
-    """Runs a function on behalf of the caller whose key is in the metadata."""
+    """Runs a function on behalf of the caller. hitmesh.access.calls has authorised the caller before."""
 
     def __init__(self, backend: Backend, calls: Calls) -> None:
         self._backend = backend
@@ -115,24 +115,24 @@ class _Shell:
 
     def _run(
         self,
-        function: Callable[[Backend, IngestKey | None, _RequestT], _ResponseT],
+        function: Callable[[Backend, Caller | None, _RequestT], _ResponseT],
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _ResponseT:
-        def answer(caller: IngestKey | None, _: Checkpoint) -> _ResponseT:
+        def answer(caller: Caller | None, _: Checkpoint) -> _ResponseT:
             return function(self._backend, caller, request)
 
         return self._calls.run(answer, request, context)
 
     def _run_watched(
         self,
-        function: Callable[[Backend, IngestKey | None, _RequestT, Checkpoint], _ResponseT],
+        function: Callable[[Backend, Caller | None, _RequestT, Checkpoint], _ResponseT],
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _ResponseT:
         """Run a function with a checkpoint, which abandons the function when the caller has left."""
 
-        def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> _ResponseT:
+        def answer(caller: Caller | None, checkpoint: Checkpoint) -> _ResponseT:
             return function(self._backend, caller, request, checkpoint)
 
         return self._calls.run(answer, request, context)

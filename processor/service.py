@@ -14,7 +14,8 @@ from typing import Final
 
 import grpc
 
-from hitmesh.access.callers import caller_of, readable_site
+from hitmesh.access.callers import caller_of
+from hitmesh.access.checks import authorise, found_site
 from hitmesh.api.control.v1 import trace_pb2 as pb
 from hitmesh.api.control.v1 import trace_pb2_grpc
 from hitmesh.model.cells import utc_day_of
@@ -26,7 +27,7 @@ from hitmesh.model.limits import MAX_SKEW_MS
 from hitmesh.model.logic import CURRENT, Logic, logic_named
 from hitmesh.model.positions import Topic
 from hitmesh.model.records import RejectedHit
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.sites import Site
 from hitmesh.ports import (
     Clock,
     Generations,
@@ -100,24 +101,25 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
             caller = caller_of(self._stores.directory, context.invocation_metadata())
+            authorise(caller, request, self._stores.open_reads)
             if not self._one_at_a_time.acquire(timeout=WAIT_S):
                 raise Unavailable("another hit is being traced: call again in a few seconds", retry_after_s=WAIT_S)
             try:
-                return inspect_hit(self._stores, caller, request)
+                return inspect_hit(self._stores, request)
             finally:
                 self._one_at_a_time.release()
 
         return translating(call)(request, context)
 
 
-def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
+def inspect_hit(stores: InspectStores, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
     """Return all stored copies of a hit. Also return the site's recent refusals that have the hit's id.
 
     Raises:
-        NotFound: the id is unknown, or the site is unknown or does not belong to the caller.
+        NotFound: the id is unknown, or the site is unknown.
         RefusedError: the id or the range of days is invalid.
     """
-    site = readable_site(stores.directory, stores.open_reads, caller, request.site)
+    site = found_site(stores.directory, request.site, "site")
     if not 0 < len(request.hit_id) <= MAX_ID_CHARS:
         raise RefusedError(
             f"hit_id has {len(request.hit_id)} characters: give 1 to {MAX_ID_CHARS}",

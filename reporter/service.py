@@ -14,11 +14,11 @@ import grpc
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
+from hitmesh.access.callers import Caller
 from hitmesh.access.calls import Call, Calls
 from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import iso_instant
-from hitmesh.model.sites import IngestKey
 from hitmesh.runtime.call_limits import CallPool, in_pool
 from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.rpc_errors import translating_stream
@@ -106,12 +106,14 @@ def build_server(
 
 
 class _Shell:
-    """Runs a function on behalf of the caller whose key is in the metadata."""
+    """Runs a function on behalf of the caller. hitmesh.access.calls has authorised the caller before."""
 
     def __init__(self, backend: Backend, metrics: Metrics | None = None, max_s: float = QUESTION_S) -> None:
         self._backend = backend
         self._metrics = metrics or unmeasured()
-        self._calls = Calls(backend.directory, self._metrics, REPORTER_STORE_ERRORS, max_s)
+        self._calls = Calls(
+            backend.directory, self._metrics, REPORTER_STORE_ERRORS, max_s, open_reads=backend.open_reads
+        )
 
     def _answered(self, rows: int, lag_ms: int | None) -> None:
         self._metrics.add(REPORTER_ROWS, rows)
@@ -120,7 +122,7 @@ class _Shell:
 
     def _run(
         self,
-        function: Callable[[Backend, IngestKey | None, _RequestT], _ResponseT],
+        function: Callable[[Backend, Caller | None, _RequestT], _ResponseT],
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _ResponseT:
@@ -128,16 +130,16 @@ class _Shell:
 
     def _call(
         self,
-        function: Callable[[Backend, IngestKey | None, _RequestT], _AnswerT],
+        function: Callable[[Backend, Caller | None, _RequestT], _AnswerT],
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _AnswerT:
         return self._calls.answer(self._on_behalf(function, request), request, context)
 
     def _on_behalf(
-        self, function: Callable[[Backend, IngestKey | None, _RequestT], _AnswerT], request: _RequestT
+        self, function: Callable[[Backend, Caller | None, _RequestT], _AnswerT], request: _RequestT
     ) -> Call[_AnswerT]:
-        def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> _AnswerT:
+        def answer(caller: Caller | None, checkpoint: Checkpoint) -> _AnswerT:
             return function(replace(self._backend, checkpoint=checkpoint), caller, request)
 
         return answer

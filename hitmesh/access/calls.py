@@ -1,4 +1,4 @@
-"""Runs unary calls: finds the caller's key in the gRPC metadata, and passes the key to the call's function."""
+"""Runs unary calls: identifies the caller, checks the caller's rights, and passes the caller to the call's function."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import grpc
 from google.protobuf.message import Message
 from google.type.date_pb2 import Date
 
-from hitmesh.access.callers import caller_of
+from hitmesh.access.callers import Caller, caller_of
+from hitmesh.access.checks import authorise
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.dates import date_text_of
 from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
-from hitmesh.model.sites import IngestKey
 from hitmesh.ports import SiteDirectory
 from hitmesh.runtime.call_checkpoints import checkpoint_of
 from hitmesh.runtime.logs import Seldom, logger
@@ -29,7 +29,7 @@ _DATE_FIELDS: Final = ("first_date", "last_date", "first_utc_date", "last_utc_da
 
 AnswerT = TypeVar("AnswerT")
 ResponseT = TypeVar("ResponseT", bound=Message)
-Call = Callable[[IngestKey | None, Checkpoint], AnswerT]
+Call = Callable[[Caller | None, Checkpoint], AnswerT]
 
 
 class Calls:
@@ -40,13 +40,23 @@ class Calls:
         metrics: the metrics of the process.
         store_errors: counter for the store errors of this service.
         max_s: time limit of a call in seconds; a call that takes longer is abandoned at its next checkpoint.
+        open_reads: whether every caller may read (hitmesh.access.rights).
     """
 
-    def __init__(self, directory: SiteDirectory, metrics: Metrics, store_errors: Counter[...], max_s: float) -> None:
+    def __init__(
+        self,
+        directory: SiteDirectory,
+        metrics: Metrics,
+        store_errors: Counter[...],
+        max_s: float,
+        *,
+        open_reads: bool,
+    ) -> None:
         self._directory = directory
         self._metrics = metrics
         self._store_errors = store_errors
         self._max_s = max_s
+        self._open_reads = open_reads
         self._seldom = Seldom(DAMAGE_EVERY_S)
 
     def run(self, call: Call[ResponseT], request: Message, context: grpc.ServicerContext) -> ResponseT:
@@ -54,16 +64,18 @@ class Calls:
         return translating(partial(self.answer, call))(request, context)
 
     def answer(self, call: Call[AnswerT], request: Message, context: grpc.ServicerContext) -> AnswerT:
-        """Find the caller's key, call `call` with the key and a checkpoint, and return the result of `call`.
+        """Call `call` for an authorised caller, with a checkpoint, and return the result of `call`.
 
         Raises:
-            HitmeshError: the caller's key is unknown or revoked, the caller has cancelled the call, or the function
-                failed.
+            HitmeshError: the caller's key is unknown or revoked, the caller may not make this call, the caller has
+                cancelled the call, or the function failed.
         """
         checkpoint = checkpoint_of(context, self._max_s)
         checkpoint()  # the caller may have cancelled while the call waited for a thread
         try:
-            return call(caller_of(self._directory, context.invocation_metadata()), checkpoint)
+            caller = caller_of(self._directory, context.invocation_metadata())
+            authorise(caller, request, self._open_reads)
+            return call(caller, checkpoint)
         except (StoreCorrupt, Unavailable) as error:
             self._note_store_error(error, request)
             raise

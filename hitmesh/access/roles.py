@@ -1,4 +1,4 @@
-"""The table of rights: which roles each kind of key has. Every service uses this table to authorise keys.
+"""The roles that each kind of key may have, and the roles that a key has.
 
 A role applies to the key's merchant. If the key is for a single site, the role applies to this site only. The keys of
 operators belong to no merchant. The merchant field of an operator's key is hitmesh.model.names.OPERATORS. No merchant
@@ -9,25 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from hitmesh.model.sites import IngestKey, KeyKind
-
-
-class Role(StrEnum):
-    """An action that the holder of a key may perform.
-
-    SEND: send hits for a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
-    and keys of a merchant. OPERATE: read data that belongs to no merchant, recompute history, and change exclusion
-    rules.
-    """
-
-    SEND = "send"
-    READ = "read"
-    ADMINISTER = "administer"
-    OPERATE = "operate"
+from hitmesh.model.sites import IngestKey, KeyKind, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +20,8 @@ class Rights:
     """The rights of a kind of key.
 
     Attributes:
-        roles: the roles of a key of this kind.
+        roles: the roles that a key of this kind may have.
+        default: the roles of a key that was created without roles.
         is_secret: whether the key is secret. A browser key is public, so the collector limits the work that senders
             with browser keys can cause with refused hits.
         sets_times: whether hits may set `true_time` and `offline`, and may be up to 13 months old (rule T3).
@@ -43,17 +29,23 @@ class Rights:
     """
 
     roles: frozenset[Role]
+    default: frozenset[Role]
     is_secret: bool = True
     sets_times: bool = False
     sets_context: bool = False
 
 
+# The roles of a merchant's owner. `hitmesh dev` gives all of them to keys/dev-server.
+MERCHANT_ROLES: Final = frozenset({Role.SEND, Role.READ, Role.ADMINISTER})
+_SEND: Final = frozenset({Role.SEND})
+_OPERATE: Final = frozenset({Role.OPERATE})
+
 RIGHTS: Final[Mapping[KeyKind, Rights]] = MappingProxyType(
     {
-        KeyKind.BROWSER: Rights(frozenset({Role.SEND}), is_secret=False),
-        KeyKind.SERVER: Rights(frozenset({Role.SEND, Role.READ, Role.ADMINISTER}), sets_times=True),
-        KeyKind.EDGE: Rights(frozenset({Role.SEND}), sets_context=True),
-        KeyKind.OPERATOR: Rights(frozenset({Role.OPERATE})),
+        KeyKind.BROWSER: Rights(_SEND, _SEND, is_secret=False),
+        KeyKind.SERVER: Rights(MERCHANT_ROLES, _SEND, sets_times=True),
+        KeyKind.EDGE: Rights(_SEND, _SEND, sets_context=True),
+        KeyKind.OPERATOR: Rights(_OPERATE, _OPERATE),
     }
 )
 
@@ -63,9 +55,15 @@ def rights_of(key: IngestKey) -> Rights:
     return RIGHTS[key.kind]
 
 
+def roles_of(key: IngestKey) -> frozenset[Role]:
+    """Return the roles of a key, which apply to the key's merchant and site only."""
+    rights = rights_of(key)
+    return key.roles & rights.roles if key.roles else rights.default
+
+
 def has_role(key: IngestKey, role: Role) -> bool:
     """Return whether a key has a role; the caller must also compare the key's merchant and site."""
-    return role in rights_of(key).roles
+    return role in roles_of(key)
 
 
 def is_valid_sender(key: IngestKey | None) -> bool:
@@ -83,4 +81,6 @@ def is_unbounded(key: IngestKey) -> bool:
 
 def cannot_send(key: IngestKey) -> str:
     """Return the error message for a key without the role SEND."""
+    if Role.SEND in rights_of(key).roles:
+        return f"this {key.kind.value} key may not send hits: use a key with the role send"
     return f"a key of kind {key.kind.value} may not send hits: use a browser, server or edge key"

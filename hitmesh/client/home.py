@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE: Final = "HITMESH_HOME"
 ENDPOINT_VARIABLE: Final = "HITMESH_ENDPOINT"
+OPERATOR_ENDPOINT_VARIABLE: Final = "HITMESH_OPERATOR_ENDPOINT"
 KEY_VARIABLE: Final = "HITMESH_KEY"
 KEY_FILE_VARIABLE: Final = "HITMESH_KEY_FILE"
 READY_FILE: Final = "ready.json"
@@ -103,12 +104,39 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
         RefusedError: the address (INVALID_ENDPOINT) or the ready file (INVALID_CONFIG) is invalid.
     """
     named = option or environment.get(ENDPOINT_VARIABLE)
-    if named:
-        return parse_endpoint(named)
+    return parse_endpoint(named) if named else _ready(home)[0]
+
+
+def operators_endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> str:
+    """Return `host:port` of the listener that serves the RPCs of operators.
+
+    The address is the option, else HITMESH_OPERATOR_ENDPOINT, else HITMESH_ENDPOINT, else the operators' address in the
+    home directory's ready file. If the option or variable names the public address of the mesh in this home directory,
+    the result is also the operators' address in the ready file.
+
+    Raises:
+        NoMesh: no mesh runs in this home directory, because there is no ready file or the process in the ready file has
+            ended.
+        RefusedError: the address (INVALID_ENDPOINT) or the ready file (INVALID_CONFIG) is invalid.
+    """
+    named = option or environment.get(OPERATOR_ENDPOINT_VARIABLE) or environment.get(ENDPOINT_VARIABLE)
+    if not named:
+        return _ready(home)[1]
+    address = parse_endpoint(named)
+    try:
+        public, operators = _ready(home)
+    except (NoMesh, RefusedError):  # the address may belong to a mesh on another machine
+        return address
+    return operators if address == public else address
+
+
+def _ready(home: Path) -> tuple[str, str]:
+    """Return the public address and the operators' address in the home directory's ready file."""
     ready = home / READY_FILE
     try:
         contents = json.loads(ready.read_bytes())
         address, pid = parse_endpoint(str(contents["grpc"])), int(contents.get("pid", 0))
+        operators = parse_endpoint(str(contents.get("operators", address)))
     except FileNotFoundError as error:
         raise NoMesh(
             f"no mesh is running on {home} (there is no {READY_FILE}): {CURE_NO_MESH}. "
@@ -125,7 +153,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
         raise NoMesh(
             f"no mesh is running on {home} ({READY_FILE} names process {pid}, which has ended): {CURE_NO_MESH}"
         )
-    return address
+    return address, operators
 
 
 def is_starting(home: Path) -> bool:

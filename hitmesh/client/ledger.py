@@ -12,8 +12,11 @@ from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
-# If the caller may not read the totals of hits without a site, the call ends with a status code in this set.
-_NOT_SHOWN = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+# If the caller may not read the totals of hits without a site, the call ends with a status code in this set. The public
+# listener of a mesh answers UNIMPLEMENTED.
+_NOT_SHOWN = frozenset(
+    {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
+)
 
 
 def balanced_ledger(
@@ -43,7 +46,11 @@ def balanced_ledger(
 
 
 def siteless_totals(mesh: Mesh) -> operations_pb2.LedgerTotals | None:
-    """Return the ledger totals for hits without a site, or None if the caller may not read them."""
+    """Return the ledger totals for hits without a site, or None if the caller may not read them.
+
+    Args:
+        mesh: the mesh's listener for operators.
+    """
     request = operations_pb2.GetSitelessLedgerRequest()
     try:
         return mesh.operations.GetSitelessLedger(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).totals

@@ -145,7 +145,7 @@ class Site:
 
 
 class KeyKind(StrEnum):
-    """A key's kind, which decides its rights (hitmesh.access.roles). The values of this enum are stored."""
+    """A key's kind, which limits its roles (hitmesh.access.roles). The values of this enum are stored."""
 
     BROWSER = "browser"
     SERVER = "server"
@@ -153,12 +153,28 @@ class KeyKind(StrEnum):
     OPERATOR = "operator"
 
 
+class Role(StrEnum):
+    """An action that the holder of a key may perform. The values of this enum are stored.
+
+    SEND: send hits for a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites,
+    keys and exclusion rules of a merchant, and read rejected hits. OPERATE: read data that belongs to no merchant,
+    recompute history, and change exclusion rules.
+    """
+
+    SEND = "send"
+    READ = "read"
+    ADMINISTER = "administer"
+    OPERATE = "operate"
+
+
 @dataclass(frozen=True, slots=True)
 class IngestKey:
     """An ingest key. Stores keep only the SHA-256 of a key's secret.
 
     If `site` is None, the key is for every site of `merchant` ("merchants/m"). For the key of an operator, `merchant`
-    is hitmesh.model.names.OPERATORS. Times are UTC ms.
+    is hitmesh.model.names.OPERATORS. `roles` are the roles with which the key was created. If `roles` is empty, the key
+    has the default role of its kind (hitmesh.access.roles), like the keys of versions before roles were stored. Times
+    are UTC ms.
     """
 
     key_id: str
@@ -168,6 +184,7 @@ class IngestKey:
     unbounded_history: bool = False
     created_at: int = 0
     revoked_at: int | None = None
+    roles: frozenset[Role] = frozenset()
 
 
 class SiteDay(NamedTuple):

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Protocol
 
 from hitmesh.model.exclusion import SiteRules
-from hitmesh.model.sites import IngestKey, PolicyChange, Site
+from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site
 
 
 class SiteDirectory(Protocol):
@@ -75,6 +75,13 @@ class SiteDirectory(Protocol):
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
         """Revoke a key durably and return the key; a second revocation keeps the time of the first revocation.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+
+    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
+        """Replace a key's roles durably and return the key. Idempotent.
 
         Raises:
             NotFound: the merchant has no such key.

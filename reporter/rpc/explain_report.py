@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
+from hitmesh.access.callers import Caller
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.queries import MetricQuery
-from hitmesh.model.sites import IngestKey
 from reporter.answer.from_series import Run, runs
 from reporter.answer.paths import reach_of
 from reporter.answer.route import Path, Route, route
@@ -36,7 +36,7 @@ class Explains(Protocol):
 
 
 def explain_report(
-    backend: Backend, caller: IngestKey | None, request: pb.ExplainReportRequest
+    backend: Backend, caller: Caller | None, request: pb.ExplainReportRequest
 ) -> pb.ExplainReportResponse:
     """Return the store that would answer the report now, the reason for this store, and the store's reads.
 

@@ -18,13 +18,13 @@ from typing import Final, TypeVar
 
 from google.api import httpbody_pb2
 
+from hitmesh.access.callers import Caller
 from hitmesh.api.reporter.v1 import export_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.dates import date_message
 from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.similar_names import similar
-from hitmesh.model.sites import IngestKey
 from hitmesh.model.zones import CivilTimeError, relative_dates
 from reporter.answer.formats import CONTENT_TYPES, Format, to_file
 from reporter.question.check_filter import message_of
@@ -35,7 +35,7 @@ from reporter.rpc.answer import Answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import meta_values
 from reporter.rpc.run_report import answer_to
-from reporter.rpc.sites import default_zone, readable_sites
+from reporter.rpc.sites import default_zone, sites_named
 
 MAX_LIST_CHARS: Final = 4_000
 # A gRPC client with default options accepts messages up to 4 MiB.
@@ -82,7 +82,7 @@ class File:
             yield httpbody_pb2.HttpBody(content_type=self.content_type, data=self.content[begin : begin + max_bytes])
 
 
-def export_report(backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest) -> File:
+def export_report(backend: Backend, caller: Caller | None, request: export_pb2.ExportReportRequest) -> File:
     """Return the file.
 
     Raises:
@@ -111,9 +111,9 @@ def _refuse_cut(answer: Answer) -> None:
 
 
 def _question(
-    backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest, form: Format
+    backend: Backend, caller: Caller | None, request: export_pb2.ExportReportRequest, form: Format
 ) -> pb.RunReportRequest:
-    sites = readable_sites(backend, caller, request.site)
+    sites = sites_named(backend, request.site)
     zone = checked_zone(request.time_zone or default_zone(sites)[0])
     tree = parse(request.filter)
     return pb.RunReportRequest(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
+from hitmesh.access.callers import Caller
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import Unavailable
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.sites import Site
 from hitmesh.runtime.rpc_values import timestamp
 from reporter.answer.freshness import Progress, freshness, min_progress
 from reporter.answer.paths import reach_of
@@ -16,19 +17,17 @@ from reporter.answer.standing import NO_DAYS, Reach, Standing
 from reporter.rpc.answer import read_standing
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import PATHS, freshness_message
-from reporter.rpc.sites import readable_sites
+from reporter.rpc.sites import sites_named
 
 
-def get_freshness(
-    backend: Backend, caller: IngestKey | None, request: pb.GetFreshnessRequest
-) -> pb.GetFreshnessResponse:
+def get_freshness(backend: Backend, caller: Caller | None, request: pb.GetFreshnessRequest) -> pb.GetFreshnessResponse:
     """Return the site's freshness, computed from the minimum progress of the stores that answer.
 
     Raises:
         NotFound: the site does not exist, or the caller may not read the site.
         Unavailable: no store answers, or the settlement state is unavailable.
     """
-    sites = readable_sites(backend, caller, request.site)
+    sites = sites_named(backend, request.site)
     reaches = _reaches(backend)
     both = reduce(min_progress, (reach.hits for reach in reaches.values()))
     table = next(iter(reaches.values())).streams

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hitmesh.access.callers import Caller
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.sites import Site
 from reporter.answer.pins import Pin, pin_in, refuse_other_days
 from reporter.answer.standing import days_between
 from reporter.question.check import checked
@@ -16,12 +17,12 @@ from reporter.question.question import Question
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import MAX_RESPONSE_BYTES, response_of
-from reporter.rpc.sites import currency_of, default_zone, readable_sites
+from reporter.rpc.sites import currency_of, default_zone, sites_named
 
 
 def run_report(
     backend: Backend,
-    caller: IngestKey | None,
+    caller: Caller | None,
     request: pb.RunReportRequest,
     *,
     max_bytes: int = MAX_RESPONSE_BYTES,
@@ -37,7 +38,7 @@ def run_report(
     return response_of(found, request, backend.store_of(found.path), backend.checkpoint, max_bytes=max_bytes)
 
 
-def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:
+def answer_to(backend: Backend, caller: Caller | None, request: pb.RunReportRequest) -> Answer:
     """Return the answer. The caller converts the answer to a message or a file."""
     report = checked_question(backend, caller, request)
     with backend.lanes.turn(report.question, backend.checkpoint):
@@ -55,14 +56,14 @@ class CheckedQuestion:
     pin: Pin | None = None
 
 
-def checked_question(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> CheckedQuestion:
+def checked_question(backend: Backend, caller: Caller | None, request: pb.RunReportRequest) -> CheckedQuestion:
     """Check the names, limits and read rights of a request, and return the checked question.
 
     Raises:
         NotFound: the site does not exist, or the caller may not read the site.
         RefusedError: the question cannot be answered; the error names field, rule and remedy.
     """
-    sites = readable_sites(backend, caller, request.site)
+    sites = sites_named(backend, request.site)
     pin = pin_in(request.data_version, sites, request.site) if request.data_version else None
     zone, warnings = default_zone(sites)
     question = checked(request, zone, backend.clock.now())

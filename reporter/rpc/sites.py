@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from hitmesh.access.callers import may_read, site_not_found
+from hitmesh.access.checks import site_not_found
 from hitmesh.model.errors import RefusedError
-from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN, merchant_of
+from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.sites import Site
 from reporter.question.catalogue import Metric
 from reporter.rpc.backend import Backend
 
@@ -17,15 +17,15 @@ MAX_SITES: Final = 1_000
 _ALL_SITES: Final = "/sites/-"
 
 
-def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tuple[Site, ...]:
+def sites_named(backend: Backend, name: str) -> tuple[Site, ...]:
     """Return the site with this name, or all sites for `merchants/{m}/sites/-`; at least one site.
 
     Raises:
-        NotFound: the site does not exist, or the caller may not read the site.
+        NotFound: the site does not exist.
         RefusedError: the text is not a site name, or the merchant has too many sites for an answer.
     """
     if name.endswith(_ALL_SITES) and MERCHANT_PATTERN.fullmatch(name.removesuffix(_ALL_SITES)):
-        return _all_sites(backend, caller, name.removesuffix(_ALL_SITES), name)
+        return _all_sites(backend, name.removesuffix(_ALL_SITES), name)
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
             f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, "
@@ -33,8 +33,7 @@ def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tup
             field="site",
             value=name,
         )
-    is_readable = may_read(caller, backend.open_reads, merchant_of(name), name)
-    site = backend.directory.site(name) if is_readable else None
+    site = backend.directory.site(name)
     if site is None:
         raise site_not_found(name, "site")
     return (site,)
@@ -73,9 +72,7 @@ def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:
     return ""
 
 
-def _all_sites(backend: Backend, caller: IngestKey | None, merchant: str, name: str) -> tuple[Site, ...]:
-    if not may_read(caller, backend.open_reads, merchant, None):
-        raise site_not_found(name, "site")
+def _all_sites(backend: Backend, merchant: str, name: str) -> tuple[Site, ...]:
     sites = tuple(backend.directory.sites(merchant, "", MAX_SITES + 1))
     if not sites:
         raise site_not_found(name, "site")

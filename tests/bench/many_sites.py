@@ -20,10 +20,12 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.directories import open_directory
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import Stores
+from hitmesh.adapters.shared.key_values import roles_value
 from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
 from hitmesh.adapters.urls import EMBEDDED, embedded_directory
 from hitmesh.model.arrays import I64Array
@@ -77,7 +79,11 @@ def the_site(name: str) -> Site:
 def key_of_merchant(number: int) -> tuple[IngestKey, str]:
     """Return the server key of the merchant with this number, with the key's secret."""
     key = IngestKey(
-        key_id="server", merchant=f"merchants/m{number:08d}", kind=KeyKind.SERVER, site=None, unbounded_history=True
+        key_id="server",
+        merchant=f"merchants/m{number:08d}",
+        kind=KeyKind.SERVER,
+        unbounded_history=True,
+        roles=MERCHANT_ROLES,
     )
     return key, _KEY.format(number)
 
@@ -118,11 +124,11 @@ def _bulk_in_files(directory: Path, size: ManySites) -> None:
             ((*site_values(site), merchant_of(site.name)) for site in sites_of(size)),
         )
         transaction.run_many(
-            f"INSERT INTO ingest_keys VALUES ({', '.join('?' * 8)})",
+            f"INSERT INTO ingest_keys VALUES ({', '.join('?' * 9)})",
             (
                 (
                     *(key.merchant, key.key_id, key.kind, key.site, key.unbounded_history, key.created_at),
-                    *(key.revoked_at, hashlib.sha256(secret.encode()).digest()),
+                    *(key.revoked_at, hashlib.sha256(secret.encode()).digest(), roles_value(key.roles)),
                 )
                 for key, secret in keys_of(size)
             ),

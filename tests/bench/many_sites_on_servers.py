@@ -47,7 +47,7 @@ def bulk_on_cassandra(url: str, sites: Iterable[Site], keys: Iterable[tuple[Inge
             [(hashlib.sha256(secret.encode()).digest(), key.merchant, key.key_id) for key, secret in those],
         )
         session.run_many(
-            f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [key_values(key) for key, _ in those],
         )
     session.close()

@@ -10,12 +10,12 @@ import pytest
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.errors import AlreadyExists, NotFound
 from hitmesh.model.names import OPERATORS
-from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Role, Site, VisitPolicy
 from tests.support.clock import ManualClock
 from tests.support.opened import Opener
 
 SHOP = Site("merchants/m/sites/shop", "Asia/Kathmandu", "NPR", b"0123456789abcdef", 7, 2)
-KEY = IngestKey("k1", "merchants/m", KeyKind.SERVER, None, True, 5)
+KEY = IngestKey("k1", "merchants/m", KeyKind.SERVER, None, True, 5, roles=frozenset({Role.SEND, Role.READ}))
 
 
 class TestSiteDirectory:
@@ -127,6 +127,18 @@ class TestSiteDirectory:
         stores.directory.create_key(site_key, "two")
         stores.directory.create_key(replace(KEY, merchant="merchants/n"), "three")
         assert list(stores.directory.keys("merchants/m")) == [site_key, KEY]
+
+    def test_roles_of_a_key_are_replaced_and_seen_by_other_processes(self, opener: Opener) -> None:
+        first, second = opener().directory, opener().directory
+        first.create_key(replace(KEY, roles=frozenset()), "one")
+        assert second.key("one") == replace(KEY, roles=frozenset())
+        changed = replace(KEY, roles=frozenset({Role.ADMINISTER, Role.SEND}))
+        for _ in range(2):
+            assert first.change_key_roles("merchants/m", "k1", changed.roles) == changed
+        assert first.key("one") == opener().directory.key("one") == changed
+        assert list(first.keys("merchants/m")) == [changed]
+        with pytest.raises(NotFound):
+            first.change_key_roles("merchants/n", "k1", changed.roles)
 
     def test_key_of_an_operator_is_kept_under_no_merchant(self, stores: Stores) -> None:
         operator = IngestKey("k3", OPERATORS, KeyKind.OPERATOR)

@@ -24,6 +24,7 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_real_files.py",
         "test_rejected_hits.py",
         "test_rest.py",
+        "test_rights.py",
         "test_rules.py",
         "test_stream_protocol.py",
         "test_telemetry.py",
@@ -99,6 +100,13 @@ def backend(request: pytest.FixtureRequest) -> tuple[str, ...]:
 def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
     """Return the mesh that most tests share; each test uses separate sites."""
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("shared-mesh") / "home", backend=backend))
+
+
+@pytest.fixture(scope="module")
+def closed_mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
+    """Return a mesh for a single module, whose callers need a key for reports, as in production."""
+    options = ("--no-demo-data", "--closed-reads")
+    yield from running_mesh(Mesh(tmp_path_factory.mktemp("closed-mesh") / "home", options, backend))
 
 
 @pytest.fixture(scope="module")

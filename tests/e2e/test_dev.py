@@ -67,7 +67,7 @@ def test_the_ready_file_appears_whole_is_valid_and_goes_away(idle_mesh: Mesh, tm
     text = eventually(lambda: elsewhere.read_text() if elsewhere.exists() else None, "the mesh is ready", 30)
     ready = json.loads(text)
     servers = set(NAMES) if mesh.backend else set()
-    assert set(ready) == {"http", "grpc", "pid", "metrics"} | ({"servers"} if servers else set())
+    assert set(ready) == {"http", "grpc", "operators", "pid", "metrics"} | ({"servers"} if servers else set())
     assert set(ready.get("servers", ())) == servers
     assert ready["pid"] == mesh.pid
     assert ready["http"] == f"http://{ready['grpc']}"

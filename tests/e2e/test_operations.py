@@ -120,7 +120,7 @@ def test_operations_are_rest_too(mesh: Mesh, sent: Sent) -> None:
     assert (status, traced["copies"][0]["verdict"]) == (200, "HIT_VERDICT_COUNTED")
     status, _, drift = rest.get(f"/v1/{sent.site}/drift")
     assert (status, drift["days"]) == (200, [])
-    status, _, siteless = rest.get("/v1/sitelessLedger")
+    status, _, siteless = Rest(mesh, for_operators=True).get("/v1/sitelessLedger")
     assert (status, siteless["totals"]["imbalance"]) == (200, "0")
     for path in (
         "/ledger?first_utc_date.year=2026",

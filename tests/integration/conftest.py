@@ -24,5 +24,10 @@ def door(running_door: tuple[Door, Path]) -> Address:
 
 
 @pytest.fixture
+def operators(running_door: tuple[Door, Path]) -> Address:
+    return running_door[0].operators
+
+
+@pytest.fixture
 def stats(running_door: tuple[Door, Path]) -> Address:
     return running_door[0].stats

@@ -9,14 +9,18 @@ from typing import Any
 import grpc
 import pytest
 
+from control.rpc.admin.names import ROLES
+from hitmesh.access.roles import is_valid_sender, roles_of
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from hitmesh.model.days import date_text
-from hitmesh.model.sites import MAX_POLICY_CHANGES, PolicyChange
+from hitmesh.model.sites import MAX_POLICY_CHANGES, IngestKey, KeyKind, PolicyChange
 from tests.support.dates import a_date
 from tests.support.pieces import joined
 from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, start
 from tests.support.settled_rows import SITE
+
+SEND, READ, ADMINISTER = admin_pb2.KEY_ROLE_SEND, admin_pb2.KEY_ROLE_READ, admin_pb2.KEY_ROLE_ADMINISTER
 
 
 @pytest.fixture
@@ -95,7 +99,8 @@ def test_a_bad_site_names_its_field(mesh: Mesh, site: dict[str, object], field: 
 
 def test_a_key_is_created_used_and_revoked(mesh: Mesh) -> None:
     request = admin_pb2.CreateIngestKeyRequest(
-        parent="merchants/demo", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER, unbounded_history=True)
+        parent="merchants/demo",
+        key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER, unbounded_history=True, roles=[ADMINISTER]),
     )
     created = mesh.admin.CreateIngestKey(request, metadata=bearer(OWNER))
     assert created.secret
@@ -124,7 +129,7 @@ def test_calls_without_a_key_of_the_merchant_that_may_administer_change_nothing(
     for secret, code, reason in (
         (None, grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
         ("guess", grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
-        (RIVAL, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        (RIVAL, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         (create_key(mesh, OWNER).secret, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
         (create_key(mesh, OWNER, kind=admin_pb2.KEY_KIND_EDGE).secret, grpc.StatusCode.PERMISSION_DENIED, ""),
         (create_key(mesh, OWNER, kind=admin_pb2.KEY_KIND_SERVER).secret, grpc.StatusCode.PERMISSION_DENIED, ""),
@@ -167,11 +172,57 @@ def test_a_key_of_another_merchant_is_not_found_under_ones_own(mesh: Mesh) -> No
         ({"parent": "demo"}, "parent"),
         ({"unbounded_history": True}, "key.unbounded_history"),
         ({"kind": admin_pb2.KEY_KIND_EDGE, "unbounded_history": True}, "key.unbounded_history"),
+        ({"roles": [admin_pb2.KEY_ROLE_UNSPECIFIED]}, "key.roles"),
+        ({"roles": [99]}, "key.roles"),
+        ({"roles": [READ]}, "key.roles"),
+        ({"kind": admin_pb2.KEY_KIND_EDGE, "roles": [SEND, READ]}, "key.roles"),
+        ({"kind": admin_pb2.KEY_KIND_SERVER, "roles": [ADMINISTER]}, "key.roles"),
     ],
 )
 def test_a_bad_key_names_its_field(mesh: Mesh, fields: dict[str, Any], field: str) -> None:
     found = refusal(lambda: create_key(mesh, OWNER, **fields))
     assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "roles"),
+    [([], [SEND]), ([READ], [READ]), ([READ, SEND, READ], [SEND, READ]), ([ADMINISTER], [ADMINISTER])],
+)
+def test_a_key_has_the_roles_that_it_was_created_with_and_without_roles_it_sends(
+    mesh: Mesh, wanted: list[admin_pb2.KeyRole.ValueType], roles: list[admin_pb2.KeyRole.ValueType]
+) -> None:
+    created = create_key(mesh, OWNER, kind=admin_pb2.KEY_KIND_SERVER, site=None, roles=wanted)
+    assert list(created.key.roles) == roles
+    key = mesh.stores.directory.key(created.secret)
+    assert key is not None
+    assert roles_of(key) == {ROLES[number] for number in roles}
+    revoke = admin_pb2.RevokeIngestKeyRequest(name=created.key.name)
+    assert mesh.admin.RevokeIngestKey(revoke, metadata=bearer(OWNER)).key.roles == roles
+
+
+def test_a_server_key_without_further_roles_neither_reads_nor_administers(closed: Mesh) -> None:
+    secret = create_key(closed, OWNER, kind=admin_pb2.KEY_KIND_SERVER, site=None).secret
+    for call in (*reads(closed, SITE, secret), lambda: create_site(closed, secret), lambda: create_key(closed, secret)):
+        found = refusal(call)
+        assert (found.code, found.field) == (grpc.StatusCode.PERMISSION_DENIED, "authorization")
+        assert found.message.startswith("the server key has only the role send, and this call needs the role ")
+
+
+def test_a_key_of_an_earlier_version_sends_only(closed: Mesh) -> None:
+    closed.stores.directory.create_key(IngestKey("old", "merchants/demo", KeyKind.SERVER), "old-secret")
+    for call in reads(closed, SITE, "old-secret"):
+        assert refusal(call).code is grpc.StatusCode.PERMISSION_DENIED
+    key = closed.stores.directory.key("old-secret")
+    assert is_valid_sender(key)
+
+
+def test_a_key_that_reads_creates_no_key_and_no_key_with_unbounded_history(closed: Mesh) -> None:
+    secret = create_key(closed, OWNER, kind=admin_pb2.KEY_KIND_SERVER, site=None, roles=[SEND, READ]).secret
+    for fields in ({"roles": [ADMINISTER]}, {"unbounded_history": True}, {}):
+        wanted = {"kind": admin_pb2.KEY_KIND_SERVER, "site": None} | fields
+        found = refusal(lambda: create_key(closed, secret, **wanted))  # noqa: B023 called at once
+        assert found.code is grpc.StatusCode.PERMISSION_DENIED
+        assert found.message.startswith("the server key has only the roles read, send, ")
 
 
 def reads(mesh: Mesh, site: str, secret: str | None) -> list[Callable[[], object]]:
@@ -197,7 +248,9 @@ def test_closed_reads_need_a_server_key_of_the_merchant(closed: Mesh) -> None:
     for call in reads(closed, SITE, None):
         assert refusal(call).code is grpc.StatusCode.UNAUTHENTICATED
     for call in reads(closed, SITE, create_key(closed, OWNER).secret):
-        assert refusal(call).code is grpc.StatusCode.NOT_FOUND
+        found = refusal(call)
+        assert (found.code, found.field) == (grpc.StatusCode.PERMISSION_DENIED, "authorization")
+        assert found.message.startswith("the browser key has only the role send, and this call needs the role read: ")
 
 
 def test_a_rivals_site_and_a_missing_site_have_the_same_error_message(closed: Mesh) -> None:
@@ -220,7 +273,7 @@ def test_the_scheme_of_a_key_may_be_written_in_any_case(closed: Mesh, scheme: st
 
 def test_a_key_for_one_site_reads_no_other(closed: Mesh) -> None:
     closed.stores.directory.create_site(a_site("merchants/demo/sites/blog"))
-    secret = create_key(closed, OWNER, kind=admin_pb2.KEY_KIND_SERVER).secret
+    secret = create_key(closed, OWNER, kind=admin_pb2.KEY_KIND_SERVER, roles=[READ]).secret
     closed.reporter.RunReport(a_question(), metadata=bearer(secret))
     other = a_question(site="merchants/demo/sites/blog")
     assert refusal(lambda: closed.reporter.RunReport(other, metadata=bearer(secret))).code is grpc.StatusCode.NOT_FOUND
@@ -307,7 +360,7 @@ def test_a_change_of_the_visit_policy_begins_hours_ahead(mesh: Mesh) -> None:
 
 
 def test_only_the_owner_changes_the_visit_policy(mesh: Mesh) -> None:
-    for secret, code in ((RIVAL, grpc.StatusCode.PERMISSION_DENIED), (None, grpc.StatusCode.UNAUTHENTICATED)):
+    for secret, code in ((RIVAL, grpc.StatusCode.NOT_FOUND), (None, grpc.StatusCode.UNAUTHENTICATED)):
         assert refusal(lambda: schedule(mesh, "2016-01-01", secret)).code is code  # noqa: B023 called at once
     none = "merchants/demo/sites/none"
     found = refusal(lambda: schedule(mesh, date_text(mesh.clock.now() // 86_400_000 + 5), name=none))

@@ -295,7 +295,7 @@ def test_a_caller_cannot_choose_the_service_that_answers_a_health_check(door: Ad
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_reprocessing_is_planned_read_and_run_by_rest(door: Address) -> None:
+def test_a_reprocessing_is_planned_read_and_run_by_rest_at_the_operators_door(operators: Address) -> None:
     wanted = {
         "sites": [SHOP],
         "kind": "REPROCESSING_KIND_LOGIC",
@@ -304,20 +304,20 @@ def test_a_reprocessing_is_planned_read_and_run_by_rest(door: Address) -> None:
         "lastUtcDate": {"year": 2015, "month": 5, "day": 16},
     }
     body, key = json.dumps(wanted).encode(), {"content_type": "application/json", "authorization": f"Bearer {OPERATOR}"}
-    validated = ask(door, "POST", "/v1/reprocessings?validate_only=true", body, **key)
+    validated = ask(operators, "POST", "/v1/reprocessings?validate_only=true", body, **key)
     assert (validated.status, json.loads(validated.body)["reprocessing"]["name"]) == (200, ""), validated.body
-    planned = json.loads(ask(door, "POST", "/v1/reprocessings", body, **key).body)["reprocessing"]
+    planned = json.loads(ask(operators, "POST", "/v1/reprocessings", body, **key).body)["reprocessing"]
     assert (planned["state"], planned["logic"]) == ("REPROCESSING_STATE_PLANNED", "v0")
     assert [next(iter(stage)) for stage in planned["stages"]] == ["scan", "recompute", "compare", "publish", "retire"]
     path = f"/v1/{planned['name']}"
-    assert json.loads(ask(door, "GET", path).body)["reprocessing"] == planned
-    listed = json.loads(ask(door, "GET", "/v1/reprocessings?page_size=5").body)["reprocessings"]
+    assert json.loads(ask(operators, "GET", path).body)["reprocessing"] == planned
+    listed = json.loads(ask(operators, "GET", "/v1/reprocessings?page_size=5").body)["reprocessings"]
     assert [each["name"] for each in listed] == [planned["name"]]
-    difference = ask(door, "GET", f"{path}/diff?dimension=channel&page_size=2")
+    difference = ask(operators, "GET", f"{path}/diff?dimension=channel&page_size=2")
     assert (difference.status, reason_of(json.loads(difference.body))) == (400, "WRONG_STATE")
-    refused = ask(door, "POST", f"{path}:publish", b"{}", **key)
+    refused = ask(operators, "POST", f"{path}:publish", b"{}", **key)
     assert metadata_of(json.loads(refused.body))["states"] == "DIFF_READY, ROLLED_BACK, FAILED"
-    running = json.loads(ask(door, "POST", f"{path}:run", b"{}", **key).body)["reprocessing"]
+    running = json.loads(ask(operators, "POST", f"{path}:run", b"{}", **key).body)["reprocessing"]
     assert (running["state"], running["work"]) == ("REPROCESSING_STATE_RUNNING", "REPROCESSING_WORK_RECOMPUTE")
-    assert ask(door, "POST", f"{path}:rollback", b"{}").status == 401
-    assert ask(door, "POST", f"{path}:cancel", b"{}", **key | {"authorization": f"Bearer {OWNER}"}).status == 403
+    assert ask(operators, "POST", f"{path}:rollback", b"{}").status == 401
+    assert ask(operators, "POST", f"{path}:cancel", b"{}", **key | {"authorization": f"Bearer {OWNER}"}).status == 403

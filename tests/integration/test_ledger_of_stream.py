@@ -170,7 +170,6 @@ def inspection_of(mesh: SmallMesh, hit_id: str, date: str) -> list[tuple[int, in
             streams=stores.streams,
             open_reads=True,
         ),
-        None,
         pb.TraceHitRequest(site=SITE, hit_id=hit_id, first_utc_date=a_date(date), last_utc_date=a_date(date)),
     )
     return [

@@ -16,6 +16,7 @@ from control.__main__ import bookkeeping_of
 from control.backend import Bookkeeping
 from control.rpc.operations.days import listed_days
 from control.service import SERVICES, build_server
+from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.api.control.v1 import operations_pb2, operations_pb2_grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.model.generations import Drift, LedgerEntry
@@ -270,7 +271,9 @@ def test_an_operator_reads_the_ledger_without_a_site_and_no_other(closed: Mesh) 
 
 def test_a_key_of_one_site_sees_no_other_ledger(closed: Mesh) -> None:
     blog = "merchants/demo/sites/blog"
-    closed.stores.directory.create_key(IngestKey("demo-2", "merchants/demo", KeyKind.SERVER, site=blog), "blog-secret")
+    closed.stores.directory.create_key(
+        IngestKey("demo-2", "merchants/demo", KeyKind.SERVER, site=blog, roles=MERCHANT_ROLES), "blog-secret"
+    )
     assert refusal(lambda: ask_ledger(closed, "blog-secret")).code is grpc.StatusCode.NOT_FOUND
     closed.stores.directory.create_key(IngestKey("demo-3", "merchants/demo", KeyKind.BROWSER, site=SITE), "browser")
-    assert refusal(lambda: ask_ledger(closed, "browser")).code is grpc.StatusCode.NOT_FOUND
+    assert refusal(lambda: ask_ledger(closed, "browser")).code is grpc.StatusCode.PERMISSION_DENIED

@@ -15,7 +15,7 @@ from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.records import Origin, RejectedHit
-from hitmesh.model.refusals import JSON_MARK, key_of, name_of
+from hitmesh.model.refusals import JSON_MARK, RefusalRange, key_of, name_of
 from tests.support.messages import timestamp
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, bearer, refusal, start
 from tests.support.settled_rows import SITE
@@ -30,7 +30,7 @@ def stored(offset: int, *, site: str = SITE, at: int = NOW, reason: str = "MISSI
 
 NAME = name_of(key_of(stored(1)))
 CALLS: Mapping[str, Message] = {
-    "ListRejectedHits": pb.ListRejectedHitsRequest(),
+    "ListRejectedHits": pb.ListRejectedHitsRequest(site=SITE),
     "GetRejectedHit": pb.GetRejectedHitRequest(name=NAME),
     "MarkRejectedHitsReplayed": pb.MarkRejectedHitsReplayedRequest(names=[NAME]),
 }
@@ -67,15 +67,37 @@ def names(mesh: Mesh, **fields: object) -> list[str]:
 
 
 @pytest.mark.parametrize("rpc", CALLS)
-def test_only_an_operator_calls_even_with_open_reads(mesh: Mesh, rpc: str) -> None:
+def test_refusals_are_shown_to_their_merchant_and_to_operators_even_with_open_reads(mesh: Mesh, rpc: str) -> None:
     service = pb.DESCRIPTOR.services_by_name["RejectedHitService"]
     assert {method.name for method in service.methods} == set(CALLS)
-    assert ask(mesh, rpc, CALLS[rpc])
-    for secret in (OWNER, RIVAL):
-        assert refusal(lambda secret=secret: ask(mesh, rpc, CALLS[rpc], secret)).code is (  # type: ignore[misc]  # the default binds the loop's value
-            grpc.StatusCode.PERMISSION_DENIED
-        )
+    for secret in (OPERATOR, OWNER):
+        assert ask(mesh, rpc, CALLS[rpc], secret)
+    assert refusal(lambda: ask(mesh, rpc, CALLS[rpc], RIVAL)).code is grpc.StatusCode.NOT_FOUND
     assert refusal(lambda: ask(mesh, rpc, CALLS[rpc], None)).code is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("offset", [1, 2], ids=["stored", "missing"])
+@pytest.mark.parametrize("rpc", ["GetRejectedHit", "MarkRejectedHitsReplayed"])
+def test_a_refusal_of_another_merchant_and_a_missing_refusal_read_the_same(fresh: Mesh, rpc: str, offset: int) -> None:
+    fresh.stores.rejected.put([stored(1)])
+    name = name_of(key_of(stored(offset)))
+    fields = {"name": name} if rpc == "GetRejectedHit" else {"names": [name]}
+    found = refusal(lambda: ask(fresh, rpc, getattr(pb, f"{rpc}Request")(**fields), RIVAL))
+    assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "name")
+    assert found.message.startswith(f"{name!r} does not exist: ")
+    assert fresh.stores.rejected.page(RefusalRange(SITE, 0, NOW + 1), None, 2).hits == [stored(1)]
+
+
+@pytest.mark.parametrize("request_", [pb.ListRejectedHitsRequest(), pb.ListRejectedHitsRequest(without_site=True)])
+def test_only_an_operator_lists_the_refusals_of_all_sites_or_without_a_site(mesh: Mesh, request_: Message) -> None:
+    assert ask(mesh, "ListRejectedHits", request_)
+    found = refusal(lambda: ask(mesh, "ListRejectedHits", request_, OWNER))
+    assert found.code is grpc.StatusCode.PERMISSION_DENIED
+    assert found.message.startswith(
+        "rejected hits of all sites, or without a site, belong to no merchant, so a server "
+    )
+    nameless = pb.GetRejectedHitRequest(name=name_of(key_of(stored(1, site=""))))
+    assert refusal(lambda: ask(mesh, "GetRejectedHit", nameless, OWNER)).code is grpc.StatusCode.NOT_FOUND
 
 
 def test_a_refusal_comes_with_bytes_and_origin(mesh: Mesh) -> None:

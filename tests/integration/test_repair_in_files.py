@@ -24,7 +24,7 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, Ro
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from tests.reference.hits import RefHit, RefItem
-from tests.support.checking import OPERATOR_KEY, problems, stores_of
+from tests.support.checking import OPERATOR_CALLER, problems, stores_of
 from tests.support.damaged_files import LOSSES, run
 from tests.support.reporters import control_backend
 from tests.support.reprocessing import done, imbalance, plan, stored
@@ -121,7 +121,7 @@ def test_lost_rows_do_not_prevent_a_comparison_of_the_other_days(
     for work in (None, Work.PUBLISH):
         if work is not None:
             done(mesh, work)
-        difference = get_reprocessing_diff(backend, OPERATOR_KEY, request, unwatched)
+        difference = get_reprocessing_diff(backend, OPERATOR_CALLER, request, unwatched)
         assert 0 < difference.lost_site_days == lost
         assert (len(difference.values), len(difference.cells)) == (0, 0)
 

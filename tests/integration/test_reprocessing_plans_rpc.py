@@ -10,6 +10,7 @@ import pytest
 
 from control.backend import ReprocessingLimits
 from control.rpc.reprocessing.create_reprocessing import create_reprocessing
+from hitmesh.access.callers import caller_with_key
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.errors import Abandoned
 from hitmesh.model.names import OPERATORS
@@ -195,7 +196,7 @@ def test_limits_in_production_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("sites", [(SITE, RIVAL_SITE), ("merchants/-/sites/-",)])
 def test_no_plan_is_stored_for_a_caller_who_left_whenever_the_caller_left(mesh: Mesh, sites: tuple[str, ...]) -> None:
     backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
-    operator = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
+    operator = caller_with_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR))
     request = pb.CreateReprocessingRequest(reprocessing=wanted(*sites))
     settle(mesh, SITE, UTC_DAY - 1, 1)
     for left in range(100):

@@ -23,6 +23,7 @@ from control.rpc.shadow.publish_shadow_stream import publish_shadow_stream
 from control.rpc.shadow.rollback_shadow_stream import rollback_shadow_stream
 from control.rpc.shadow.start_shadow_stream import start_shadow_stream
 from control.rpc.shadow.stop_shadow_stream import stop_shadow_stream
+from hitmesh.access.callers import caller_with_key
 from hitmesh.adapters.factory import open_stores
 from hitmesh.api.control.v1 import shadow_pb2 as pb
 from hitmesh.model.checkpoints import unwatched
@@ -48,7 +49,7 @@ from tests.support.waiting import eventually
 
 TODAY = DAY + DAYS - 1
 NOW = TODAY * DAY_MS + 12 * 60 * MINUTE
-OPERATOR = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
+OPERATOR = caller_with_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR))
 WAIT_S = 60
 MOVES = 10
 """Number of times that the shadow stream is published and rolled back again."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from control.history.checking import CheckLimits
 from control.rpc.reprocessing.check_history import check_history
+from hitmesh.access.callers import caller_with_key
 from hitmesh.adapters.factory import Stores
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import unwatched
@@ -14,7 +15,7 @@ from hitmesh.model.sites import IngestKey, KeyKind
 from hitmesh.ports import Clock
 from tests.support.reporters import control_backend
 
-OPERATOR_KEY = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
+OPERATOR_CALLER = caller_with_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR))
 
 
 def checked(
@@ -24,7 +25,7 @@ def checked(
     backend, pages, token = control_backend(stores, clock, open_reads=False), list[pb.CheckHistoryResponse](), ""
     while token or not pages:
         request = pb.CheckHistoryRequest(sites=sites, page_token=token, **fields)  # type: ignore[arg-type]  # fields
-        pages.append(check_history(backend, OPERATOR_KEY, request, unwatched, limits))
+        pages.append(check_history(backend, OPERATOR_CALLER, request, unwatched, limits))
         token = pages[-1].next_page_token
     return pages
 

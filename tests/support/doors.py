@@ -61,14 +61,24 @@ def running_door(run: Path) -> Iterator[Door]:
     reporter = next(mesh)
     publish_day(reporter.stores.generations, SiteDay(SITE, UTC_DAY - 16), NOW)
     with running(new_backend(Classifier())) as collector:
-        address, stats = (Address(tcp_ports.HOST, port) for port in tcp_ports.any_free(2))
+        address, operators, stats = (Address(tcp_ports.HOST, port) for port in tcp_ports.any_free(3))
         collectors, reporters, controls = (
             (Address(tcp_ports.HOST, port),) for port in (collector.port, reporter.port, reporter.control_port)
         )
         tracer = grpc.server(CallPool(2))
         processors = (Address(tcp_ports.HOST, served(tracer, [TRACE])),)
         log = run / "access.jsonl"
-        door = Door(address, stats, collectors, reporters, processors, controls, log, max_connections=MAX_CONNECTIONS)
+        door = Door(
+            address,
+            operators,
+            stats,
+            collectors,
+            reporters,
+            processors,
+            controls,
+            log,
+            max_connections=MAX_CONNECTIONS,
+        )
         config = run / "envoy.yaml"
         config.write_text(render(door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]

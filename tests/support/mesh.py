@@ -81,6 +81,7 @@ class Mesh:
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
     address: str = ""
+    operators_address: str = ""
     _channels: list[grpc.Channel] = field(default_factory=list)
 
     @property
@@ -131,7 +132,7 @@ class Mesh:
         """Block until the mesh that `launch` started is ready."""
         eventually(self._is_ready, "hitmesh dev is ready", READY_S)
         ready = json.loads(self.ready_file.read_text())
-        self.url, self.address = ready["http"], ready["grpc"]
+        self.url, self.address, self.operators_address = ready["http"], ready["grpc"], ready["operators"]
 
     def _is_ready(self) -> bool:
         assert self.process is not None
@@ -217,11 +218,11 @@ class Mesh:
         assert done.code == 0, f"hitmesh {' '.join(arguments)} ended with {done.code}: {done.err}"
         return done.out
 
-    def channel(self) -> grpc.Channel:
-        """Return a new connection to Envoy, which `stop` closes."""
+    def channel(self, *, for_operators: bool = False) -> grpc.Channel:
+        """Return a new connection to Envoy's public listener, or to the listener for operators; `stop` closes it."""
         # Without a local pool, channels to the same address share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
-        channel = grpc.insecure_channel(self.address, options=options)
+        channel = grpc.insecure_channel(self.operators_address if for_operators else self.address, options=options)
         self._channels.append(channel)
         return channel
 

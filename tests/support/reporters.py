@@ -19,6 +19,7 @@ from control.backend import PRODUCTION, ReprocessingLimits
 from control.backend import Backend as ControlBackend
 from control.service import SERVICES as CONTROL_SERVICES
 from control.service import build_server as control_server
+from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, rejected_hits_pb2_grpc, reprocessing_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
@@ -144,7 +145,9 @@ def start(
     ):
         mesh = Mesh(stores, clock, channel, port, control_channel, control_port)
         for merchant, secret in (("merchants/demo", OWNER), ("merchants/rival", RIVAL)):
-            stores.directory.create_key(IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER), secret)
+            stores.directory.create_key(
+                IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER, roles=MERCHANT_ROLES), secret
+            )
         stores.directory.create_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR), OPERATOR)
         stores.directory.create_site(a_site())
         stores.directory.create_site(a_site("merchants/rival/sites/shop"))

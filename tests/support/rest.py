@@ -17,14 +17,19 @@ Headers = dict[str, str]
 
 @dataclass(frozen=True)
 class Rest:
-    """A caller of the mesh. The caller sends `headers` with every request."""
+    """A caller of the mesh. The caller sends `headers` with every request.
+
+    With `for_operators`, the caller uses the listener for operators.
+    """
 
     mesh: Mesh
     headers: Mapping[str, str] = field(default_factory=dict)
+    for_operators: bool = False
 
     def request(self, method: str, path: str, body: bytes | None = None, **more: str) -> tuple[int, Headers, bytes]:
         """Send a request, and return the status, the headers by lower-case name, and the body of the answer."""
-        connection = http.client.HTTPConnection(self.mesh.address, timeout=patient(20))
+        address = self.mesh.operators_address if self.for_operators else self.mesh.address
+        connection = http.client.HTTPConnection(address, timeout=patient(20))
         try:
             sent = {**({"content-type": "application/json"} if body is not None else {}), **self.headers, **more}
             # A server may answer and close the connection before the whole body is sent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.clock import SystemClock
@@ -29,6 +30,7 @@ def new_merchant(mesh: Mesh, merchant: str, *sites: Site) -> str:
             merchant=merchant,
             kind=KeyKind.SERVER,
             unbounded_history=True,
+            roles=MERCHANT_ROLES,
             created_at=clock.now(),
         )
         stores.directory.create_key(key, secret)

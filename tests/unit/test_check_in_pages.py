@@ -17,7 +17,7 @@ from hitmesh.model.positions import Position
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from tests.reference.hits import RefHit
-from tests.support.checking import OPERATOR_KEY, checked, problems
+from tests.support.checking import OPERATOR_CALLER, checked, problems
 from tests.support.erasing import a_settler
 from tests.support.reporters import control_backend
 from tests.support.small_mesh import SmallMesh
@@ -90,7 +90,7 @@ def test_damaged_records_are_counted_over_all_pages(mesh: SmallMesh) -> None:
 def a_page(mesh: SmallMesh, token: str) -> pb.CheckHistoryResponse:
     request = pb.CheckHistoryRequest(sites=[SITE], page_token=token)
     backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
-    return check_history(backend, OPERATOR_KEY, request, unwatched, BY_RECORD)
+    return check_history(backend, OPERATOR_CALLER, request, unwatched, BY_RECORD)
 
 
 def test_a_site_day_that_is_settled_between_two_pages_is_read_anew(mesh: SmallMesh) -> None:

@@ -116,7 +116,10 @@ def test_commands_wait_for_a_mesh_that_is_starting(
     home.server_key.write_text(KEY)
     assert is_starting(home.root)
     host, _, port = mesh.endpoint.rpartition(":")
-    ready = threading.Timer(0.3, lambda: write_ready_file(home.ready_file, Address(host, int(port)), {}, {}))
+    ready = threading.Timer(
+        0.3,
+        lambda: write_ready_file(home.ready_file, Address(host, int(port)), {}, {}, operators=Address(host, int(port))),
+    )
     ready.start()
     assert run(["sites", "-o", "json", "--home", str(home.root)]) == 0
     assert f"a mesh is starting or stopping on {home.root}: waiting up to 60 s" in capsys.readouterr().err
@@ -150,7 +153,7 @@ def test_command_finds_a_mesh_whose_home_does_not_exist_yet(
     def start() -> None:
         home.prepare()
         home.server_key.write_text(KEY)
-        write_ready_file(home.ready_file, Address(host, int(port)), {}, {})
+        write_ready_file(home.ready_file, Address(host, int(port)), {}, {}, operators=Address(host, int(port)))
 
     starting = threading.Timer(0.2, start)
     starting.start()

@@ -59,7 +59,7 @@ def test_the_key_of_another_merchant_schedules_no_policy(
 ) -> None:
     monkeypatch.setenv("HITMESH_KEY", RIVAL)
     assert run(scheduling(date_text(mesh.clock.now() // 86_400_000 + 9))) != 0
-    assert "does not belong to merchants/demo" in json.loads(capsys.readouterr().err)["message"]
+    assert "does not exist or is not yours" in json.loads(capsys.readouterr().err)["message"]
     assert not stored_changes(mesh)
 
 

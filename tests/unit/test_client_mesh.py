@@ -13,7 +13,15 @@ import grpc
 import pytest
 
 from hitmesh.api.reporter.v1 import reporter_pb2
-from hitmesh.client.home import NoMesh, check_reachable, endpoint, home_dir, parse_endpoint, server_key
+from hitmesh.client.home import (
+    NoMesh,
+    check_reachable,
+    endpoint,
+    home_dir,
+    operators_endpoint,
+    parse_endpoint,
+    server_key,
+)
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.sites import ensure_site, list_sites
 from hitmesh.client.visibility import NotVisibleYet, Wait, Watch, wait_until_visible
@@ -49,6 +57,27 @@ def test_endpoint_is_the_option_then_the_environment_then_the_ready_file(tmp_pat
     assert endpoint("localhost:1", tmp_path, environment) == "localhost:1"
     assert endpoint(None, tmp_path, environment) == "127.0.0.1:2"
     assert endpoint(None, tmp_path, {}) == "127.0.0.1:3"
+
+
+def test_operators_endpoint_is_the_option_then_the_environment_then_the_ready_file(tmp_path: Path) -> None:
+    addresses = {"grpc": "127.0.0.1:3", "operators": "127.0.0.1:4", "pid": 1}
+    (tmp_path / "ready.json").write_text(json.dumps(addresses))
+    environment = {"HITMESH_OPERATOR_ENDPOINT": "localhost:5", "HITMESH_ENDPOINT": "localhost:6"}
+    assert operators_endpoint("localhost:1", tmp_path, environment) == "localhost:1"
+    assert operators_endpoint(None, tmp_path, environment) == "localhost:5"
+    assert operators_endpoint(None, tmp_path, {"HITMESH_ENDPOINT": "localhost:6"}) == "localhost:6"
+    assert operators_endpoint(None, tmp_path, {}) == "127.0.0.1:4"
+    assert endpoint(None, tmp_path, environment) == "localhost:6", "merchants use the public address"
+
+
+def test_public_address_of_the_home_stands_for_the_operators_address(tmp_path: Path) -> None:
+    assert operators_endpoint("127.0.0.1:3", tmp_path, {}) == "127.0.0.1:3", "there is no ready file"
+    addresses = {"grpc": "127.0.0.1:3", "operators": "127.0.0.1:4", "pid": 1}
+    (tmp_path / "ready.json").write_text(json.dumps(addresses))
+    assert operators_endpoint("http://127.0.0.1:3/", tmp_path, {}) == "127.0.0.1:4"
+    assert operators_endpoint(None, tmp_path, {"HITMESH_ENDPOINT": "127.0.0.1:3"}) == "127.0.0.1:4"
+    (tmp_path / "ready.json").write_text(json.dumps({"grpc": "127.0.0.1:3", "pid": 1}))
+    assert operators_endpoint(None, tmp_path, {}) == "127.0.0.1:3", "a mesh of an earlier version has one address"
 
 
 def test_ready_file_of_a_process_that_is_gone_is_no_mesh(tmp_path: Path) -> None:

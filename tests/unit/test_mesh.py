@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -18,7 +19,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from google.protobuf import descriptor_pb2
 
+from hitmesh.access.rights import RULES, paths_of
+from hitmesh.access.rights import Door as RightsDoor
 from hitmesh.tools.dev import children, home, instances, tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door, binary, descriptors, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
@@ -29,8 +33,8 @@ from tests.support.processes import is_alive
 def a_door(access_log: Path) -> Door:
     host = tcp_ports.HOST
     collectors, reporters, processors, controls = ((Address(host, port),) for port in (18001, 18002, 18003, 18004))
-    http, stats = Address(host, 18080), Address(host, 19901)
-    return Door(http, stats, collectors, reporters, processors, controls, access_log)
+    http, operators, stats = Address(host, 18080), Address(host, 18081), Address(host, 19901)
+    return Door(http, operators, stats, collectors, reporters, processors, controls, access_log)
 
 
 @pytest.mark.timeout(60)
@@ -46,12 +50,10 @@ def test_envoy_accepts_the_rendered_configuration(tmp_path: Path) -> None:
 def test_time_outs_are_off_for_stream_hits_only(tmp_path: Path) -> None:
     rendered = render(a_door(tmp_path / "access.jsonl"))
     without_time_out = [line for line in rendered.splitlines() if "timeout: 0s" in line]
-    assert len(without_time_out) == 1
-    assert (
-        rendered.splitlines()[rendered.splitlines().index(without_time_out[0]) - 1]
-        .strip()
-        .startswith("- match: {path: /hitmesh.api.collector.v1.CollectorService/StreamHits")
-    )
+    assert len(without_time_out) == 2, "one for each listener"
+    lines = rendered.splitlines()
+    for at in (number for number, line in enumerate(lines) if line in without_time_out):
+        assert lines[at - 1].strip().startswith("- match: {path: /hitmesh.api.collector.v1.CollectorService/StreamHits")
 
 
 def test_envoy_watches_each_service_by_its_name(tmp_path: Path) -> None:
@@ -62,6 +64,32 @@ def test_envoy_watches_each_service_by_its_name(tmp_path: Path) -> None:
         "service_name: hitmesh.api.control.v1.AdminService",
         "",  # the processor's only service is for traces, which this processor does not serve
     ]
+
+
+def test_the_public_listener_knows_no_rpc_of_operators(tmp_path: Path) -> None:
+    rendered = render(a_door(tmp_path / "access.jsonl"))
+    described = [
+        methods_in(base64.b64decode(found)) for found in re.findall(r'proto_descriptor_bin: "([^"]+)"', rendered)
+    ]
+    known = {path for path in RULES if path.startswith("/hitmesh.")}
+    assert described == [known - set(paths_of(RightsDoor.OPERATORS)), known]
+    assert re.findall(r"- name: (door|operators)$", rendered, re.MULTILINE) == ["door", "operators"]
+    public, operators = rendered.split("- name: operators")
+    for path in paths_of(RightsDoor.OPERATORS):
+        service = path.rpartition("/")[0]
+        is_missing = f'"prefix": "{service}/"' in public or f'"path": "{path}"' in public
+        assert is_missing, path
+        assert f'"path": "{path}"' not in operators
+
+
+def methods_in(descriptors: bytes) -> set[str]:
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
+    return {
+        f"/{file.package}.{service.name}/{method.name}"
+        for file in files
+        for service in file.service
+        for method in service.method
+    }
 
 
 def test_descriptors_are_in_the_package() -> None:
@@ -204,10 +232,17 @@ def test_the_ready_file_has_these_entries_and_servers_where_there_are_some(
     tmp_path: Path, servers: dict[str, int]
 ) -> None:
     path = tmp_path / "deep" / "ready.json"
-    home.write_ready_file(path, Address(tcp_ports.HOST, 8080), {"collector": "http://127.0.0.1:9464/metrics"}, servers)
+    home.write_ready_file(
+        path,
+        Address(tcp_ports.HOST, 8080),
+        {"collector": "http://127.0.0.1:9464/metrics"},
+        servers,
+        operators=Address(tcp_ports.HOST, 8081),
+    )
     assert json.loads(path.read_text()) == {
         "http": "http://127.0.0.1:8080",
         "grpc": "127.0.0.1:8080",
+        "operators": "127.0.0.1:8081",
         "pid": os.getpid(),
         "metrics": {"collector": "http://127.0.0.1:9464/metrics"},
     } | ({"servers": servers} if servers else {})

@@ -12,6 +12,7 @@ from control.backend import Bookkeeping
 from control.rpc.shadow.publish_shadow_stream import publish_shadow_stream
 from control.rpc.shadow.requests import new_stream, shadow_message
 from control.rpc.shadow.stop_shadow_stream import stop_shadow_stream
+from hitmesh.access.callers import caller_with_key
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.api.control.v1 import shadow_pb2 as pb
 from hitmesh.model.errors import RefusedError
@@ -31,7 +32,7 @@ BEGAN = DAY * DAY_MS - 26 * HOUR
 """The log time from which a stream reads the log if the first day of the stream is DAY."""
 CLOSED = DAY * DAY_MS + 26 * HOUR
 """The last log time at which the day before DAY is not closed yet."""
-OPERATOR = IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR)
+OPERATOR = caller_with_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR))
 
 
 class Mesh:

@@ -9,26 +9,26 @@ characters. All patterns of a kind together have at most 150 RE2 instructions.
 from __future__ import annotations
 
 from control.backend import Backend
-from control.rpc.admin.rules import KINDS, changeable_site, changed_rules, rule_message
+from control.rpc.admin.rules import KINDS, changed_rules, rule_message
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import found_site
 from hitmesh.api.control.v1 import rules_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.exclusion import ExclusionRule, RuleKind, SiteRules
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rule_changes import checked_value, with_rule
-from hitmesh.model.sites import IngestKey
 
 
 def create_exclusion_rule(
-    backend: Backend, caller: IngestKey | None, request: pb.CreateExclusionRuleRequest
+    backend: Backend, caller: Caller | None, request: pb.CreateExclusionRuleRequest
 ) -> pb.CreateExclusionRuleResponse:
     """Return the rule; with `validate_only`, store nothing.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
         NotFound: the site does not exist.
         RefusedError: a value is invalid, or a limit is exceeded.
     """
-    site = changeable_site(backend.directory, caller, request.parent, "parent")
+    site = found_site(backend.directory, request.parent, "parent")
     kind, now = _kind_of(request.rule), backend.clock.now()
 
     def change(rules: SiteRules) -> SiteRules:

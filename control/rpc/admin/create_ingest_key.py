@@ -1,32 +1,33 @@
-"""CreateIngestKey: create a key for the caller's merchant.
+"""CreateIngestKey: create a key for the caller's merchant, who must have the role ADMINISTER.
 
 Only the response contains the secret; the store contains a hash of the secret.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from control.backend import Backend
-from control.rpc.admin.names import KINDS, checked_merchant, key_message
-from hitmesh.access.callers import require_owner, site_not_found
+from control.rpc.admin.names import KINDS, ROLES, checked_merchant, key_message
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import site_not_found
 from hitmesh.access.roles import RIGHTS
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey
+from hitmesh.model.sites import IngestKey, KeyKind, Role
 
 
 def create_ingest_key(
-    backend: Backend, caller: IngestKey | None, request: pb.CreateIngestKeyRequest
+    backend: Backend, caller: Caller | None, request: pb.CreateIngestKeyRequest
 ) -> pb.CreateIngestKeyResponse:
     """Return the key and the secret.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller does not own the merchant.
         NotFound: the site does not exist or belongs to another merchant.
         RefusedError: a value is invalid.
     """
     merchant = checked_merchant(request.parent)
-    require_owner(caller, merchant)
     wanted = request.key
     kind = KINDS.get(wanted.kind)
     if kind is None:
@@ -46,6 +47,7 @@ def create_ingest_key(
             field="key.unbounded_history",
             value=kind.value,
         )
+    roles = _checked_roles(kind, wanted.roles, site)
     secret = backend.new_token()
     key = IngestKey(
         key_id=f"{kind.value}-{backend.new_token()[:16]}",
@@ -53,9 +55,37 @@ def create_ingest_key(
         kind=kind,
         site=site,
         unbounded_history=wanted.unbounded_history,
+        roles=roles,
         created_at=backend.clock.now(),
     )
     return pb.CreateIngestKeyResponse(key=key_message(backend.directory.create_key(key, secret)), secret=secret)
+
+
+def _checked_roles(kind: KeyKind, wanted: Sequence[pb.KeyRole.ValueType], site: str | None) -> frozenset[Role]:
+    """Return the roles of the new key; without wanted roles, the default role of the key's kind."""
+    for number in wanted:
+        if number not in ROLES:
+            raise RefusedError(
+                f"role {number} is not a role: use KEY_ROLE_SEND, KEY_ROLE_READ or KEY_ROLE_ADMINISTER",
+                field="key.roles",
+                value=number,
+            )
+        if ROLES[number] not in RIGHTS[kind].roles:
+            raise RefusedError(
+                f"a {kind.value} key cannot have the role {ROLES[number].value}: leave this role out, or create a "
+                "server key",
+                field="key.roles",
+                value=ROLES[number].value,
+                key_kind=kind.value,
+            )
+    roles = frozenset(ROLES[number] for number in wanted)
+    if Role.ADMINISTER in roles and site is not None:
+        raise RefusedError(
+            "a key with the role administer is for all sites of its merchant: leave out site, or leave out this role",
+            field="key.roles",
+            value=Role.ADMINISTER.value,
+        )
+    return roles or RIGHTS[kind].default
 
 
 def _checked_site(backend: Backend, merchant: str, wanted: pb.IngestKey) -> str | None:

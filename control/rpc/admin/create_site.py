@@ -10,7 +10,7 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.admin.names import checked_merchant, site_message
-from hitmesh.access.callers import require_owner
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.exclusion import NO_RULES
@@ -18,7 +18,7 @@ from hitmesh.model.money import CURRENCIES
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rule_changes import with_networks
-from hitmesh.model.sites import IngestKey, Site, VisitPolicy, policy_version
+from hitmesh.model.sites import Site, VisitPolicy, policy_version
 from hitmesh.model.zones import UnknownTimeZoneError, load_zone
 
 MAX_SPREAD: Final = 64
@@ -27,16 +27,14 @@ DEFAULT_CURRENCY: Final = "USD"
 DEFAULT_SPREAD: Final = 1
 
 
-def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
+def create_site(backend: Backend, caller: Caller | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
     """Return the new site, or the stored site if the same site was created before.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller does not own the merchant.
         RefusedError: a value is invalid.
         AlreadyExists: a different site has the name.
     """
     merchant = checked_merchant(request.parent)
-    require_owner(caller, merchant)
     site = checked_site(merchant, request, secret=backend.new_token().encode(), now_ms=backend.clock.now())
     return pb.CreateSiteResponse(site=site_message(backend.directory.create_site(site)))
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from functools import partial
 
 from control.backend import Backend
-from control.rpc.admin.rules import changeable_site, changed_rules, rule_of
+from control.rpc.admin.rules import changed_rules, rule_of
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import found_site
 from hitmesh.api.control.v1 import rules_pb2 as pb
 from hitmesh.model.rule_changes import without_rule
-from hitmesh.model.sites import IngestKey
 
 
 def delete_exclusion_rule(
-    backend: Backend, caller: IngestKey | None, request: pb.DeleteExclusionRuleRequest
+    backend: Backend, caller: Caller | None, request: pb.DeleteExclusionRuleRequest
 ) -> pb.DeleteExclusionRuleResponse:
     """Delete a rule; with `validate_only`, only check that the rule exists.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
         NotFound: the site or the rule does not exist.
         RefusedError: the name is invalid.
     """
     name, id_ = rule_of(request.name)
-    site = changeable_site(backend.directory, caller, name, "name")
+    site = found_site(backend.directory, name, "name")
     if request.validate_only:
         without_rule(site.rules, id_)
         return pb.DeleteExclusionRuleResponse(rules_version=site.rules.version)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from control.backend import Backend
 from control.rpc.admin.names import site_message
-from hitmesh.access.callers import may_read, site_not_found
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
-from hitmesh.model.names import SITE_PATTERN, merchant_of
-from hitmesh.model.sites import IngestKey
+from hitmesh.model.names import SITE_PATTERN
 
 
-def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequest) -> pb.GetSiteResponse:
+def get_site(backend: Backend, caller: Caller | None, request: pb.GetSiteRequest) -> pb.GetSiteResponse:
     """Return the site.
 
     Raises:
-        NotFound: the site does not exist, or the caller may not read the site.
+        NotFound: the site does not exist.
         RefusedError: the text is not a site name.
     """
     if not SITE_PATTERN.fullmatch(request.name):
@@ -24,8 +24,7 @@ def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequ
             field="name",
             value=request.name,
         )
-    is_readable = may_read(caller, backend.open_reads, merchant_of(request.name), request.name)
-    site = backend.directory.site(request.name) if is_readable else None
+    site = backend.directory.site(request.name)
     if site is None:
         raise site_not_found(request.name, "name")
     return pb.GetSiteResponse(site=site_message(site))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from hitmesh.access.roles import roles_of
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.days import day_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN
-from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
 from hitmesh.runtime.rpc_values import timestamp
 
 # Kinds of keys that a merchant may create. A merchant cannot create operator keys.
@@ -17,6 +18,11 @@ KINDS: Final = {
     pb.KEY_KIND_BROWSER: KeyKind.BROWSER,
     pb.KEY_KIND_SERVER: KeyKind.SERVER,
     pb.KEY_KIND_EDGE: KeyKind.EDGE,
+}
+ROLES: Final = {
+    pb.KEY_ROLE_SEND: Role.SEND,
+    pb.KEY_ROLE_READ: Role.READ,
+    pb.KEY_ROLE_ADMINISTER: Role.ADMINISTER,
 }
 _KIND_NUMBERS: Final = {kind: number for number, kind in KINDS.items()}
 _KEY_NAME: Final = re.compile(r"(merchants/[a-z0-9][a-z0-9-]{0,63})/ingestKeys/([A-Za-z0-9_-]{1,64})")
@@ -90,4 +96,5 @@ def key_message(key: IngestKey) -> pb.IngestKey:
         unbounded_history=key.unbounded_history,
         create_time=timestamp(key.created_at),
         revoke_time=None if key.revoked_at is None else timestamp(key.revoked_at),
+        roles=[number for number, role in ROLES.items() if role in roles_of(key)],
     )

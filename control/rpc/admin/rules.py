@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from hitmesh.access.callers import checked_site_name, require_owner_or_operator, site_not_found
+from hitmesh.access.checks import site_not_found
 from hitmesh.api.control.v1 import rules_pb2 as pb
 from hitmesh.model.errors import RefusedError, Unavailable
 from hitmesh.model.exclusion import ExclusionRule, RuleKind, SiteRules
-from hitmesh.model.names import SITE_PATTERN, merchant_of
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.names import SITE_PATTERN
 from hitmesh.ports import SiteDirectory
 from hitmesh.runtime.rpc_values import timestamp
 
@@ -21,21 +20,6 @@ _RULE_NAME: Final = re.compile(rf"({SITE_PATTERN.pattern})/exclusionRules/([0-9]
 _ATTEMPTS: Final = 5
 
 Change = Callable[[SiteRules], SiteRules]
-
-
-def changeable_site(directory: SiteDirectory, caller: IngestKey | None, name: str, field: str) -> Site:
-    """Return a site whose rules the caller may change.
-
-    Raises:
-        Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
-        NotFound: the site does not exist.
-        RefusedError: the name is invalid.
-    """
-    require_owner_or_operator(caller, merchant_of(checked_site_name(name, field)))
-    site = directory.site(name)
-    if site is None:
-        raise site_not_found(name, field)
-    return site
 
 
 def changed_rules(directory: SiteDirectory, name: str, change: Change) -> SiteRules:

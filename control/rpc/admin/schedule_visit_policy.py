@@ -11,25 +11,25 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.admin.names import site_message
-from hitmesh.access.callers import require_owner
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.days import date_text, day_of
 from hitmesh.model.errors import RefusedError
-from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.sites import MAX_POLICY_AHEAD_DAYS, POLICY_AHEAD_MS, IngestKey, PolicyChange
+from hitmesh.model.sites import MAX_POLICY_AHEAD_DAYS, POLICY_AHEAD_MS, PolicyChange
 from hitmesh.model.zones import DAY_MS
 
 _FIELD: Final = "change.first_utc_date"
 
 
 def schedule_visit_policy(
-    backend: Backend, caller: IngestKey | None, request: pb.ScheduleVisitPolicyRequest
+    backend: Backend, caller: Caller | None, request: pb.ScheduleVisitPolicyRequest
 ) -> pb.ScheduleVisitPolicyResponse:
     """Return the site with the change.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller does not own the merchant.
         NotFound: the merchant does not have the site.
         AlreadyExists: the site already has a different change for this day.
         RefusedError: a value is missing or invalid, or the site has too many changes.
@@ -40,7 +40,8 @@ def schedule_visit_policy(
             field="name",
             value=request.name,
         )
-    require_owner(caller, merchant_of(request.name))
+    if backend.directory.site(request.name) is None:
+        raise site_not_found(request.name, "name")
     wanted = request.change
     if not wanted.HasField("visit_policy"):
         raise RefusedError(

@@ -10,28 +10,27 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.admin.names import site_message
-from control.rpc.admin.rules import changeable_site, changed_rules
-from hitmesh.access.callers import site_not_found
+from control.rpc.admin.rules import changed_rules
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import found_site, site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.rule_changes import with_networks
-from hitmesh.model.sites import IngestKey
 
 CHANGEABLE: Final = "store_network"
 
 
-def update_site(backend: Backend, caller: IngestKey | None, request: pb.UpdateSiteRequest) -> pb.UpdateSiteResponse:
+def update_site(backend: Backend, caller: Caller | None, request: pb.UpdateSiteRequest) -> pb.UpdateSiteResponse:
     """Return the changed site.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller neither owns the merchant nor is an operator.
         NotFound: the site does not exist.
         RefusedError: the mask names an immutable field, or rules of kind NETWORK need the addresses
             (RULE_NOT_APPLICABLE).
     """
     _refuse_other_paths(request)
     name = request.site.name
-    _refuse_other_values(request, site_message(changeable_site(backend.directory, caller, name, "site.name")))
+    _refuse_other_values(request, site_message(found_site(backend.directory, name, "site.name")))
     if request.update_mask.paths or request.site.HasField(CHANGEABLE):
         stored, now = request.site.store_network, backend.clock.now()
         changed_rules(backend.directory, name, partial(with_networks, stored=stored, now=now))

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from control.backend import Backend
 from control.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
-from hitmesh.access.callers import readable_site
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import found_site
 from hitmesh.api.control.v1 import operations_pb2 as pb
 from hitmesh.model.days import date_text, day_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.generations import Drift
 from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.sites import IngestKey
 
 
-def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRequest) -> pb.GetDriftResponse:
+def get_drift(backend: Backend, caller: Caller | None, request: pb.GetDriftRequest) -> pb.GetDriftResponse:
     """Return how a site's settled days differ from the live stream's counts (the drift).
 
     Raises:
-        NotFound: the site does not exist, or the caller may not read the site.
+        NotFound: the site does not exist.
         RefusedError: a date is invalid, the name stands for several sites, or a sum is beyond int64 (SUM_OUT_OF_RANGE).
     """
-    site = readable_site(backend.directory, backend.open_reads, caller, request.site)
+    site = found_site(backend.directory, request.site, "site")
     generations = backend.bookkeeping().generations
     drifts = {site_day.day: drift for site_day, drift in generations.drifts(site.name, FIRST_DAY, END_DAY).items()}
     listed = listed_days(drifts, request)

@@ -12,11 +12,12 @@ from control.ledger import SiteLedger, site_ledger
 from control.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
 from control.rpc.operations.ledger_messages import day_message, totals_message
 from control.unread import unread
-from hitmesh.access.callers import readable_site
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import found_site
 from hitmesh.api.control.v1 import operations_pb2 as pb
 from hitmesh.model.placement import data_version
 from hitmesh.model.positions import Topic
-from hitmesh.model.sites import IngestKey, Site
+from hitmesh.model.sites import Site
 from hitmesh.runtime.rpc_values import timestamp
 
 # Stores are read in sequence. If a settlement is published between two reads, hits seem to be lost, so all stores are
@@ -24,14 +25,14 @@ from hitmesh.runtime.rpc_values import timestamp
 _READS: Final = 3
 
 
-def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedgerRequest) -> pb.GetLedgerResponse:
+def get_ledger(backend: Backend, caller: Caller | None, request: pb.GetLedgerRequest) -> pb.GetLedgerResponse:
     """Return a site's totals and days.
 
     Raises:
-        NotFound: the site does not exist, or the caller may not read the site.
+        NotFound: the site does not exist.
         RefusedError: a date is invalid, or the name stands for several sites.
     """
-    site = readable_site(backend.directory, backend.open_reads, caller, request.site)
+    site = found_site(backend.directory, request.site, "site")
     books = backend.bookkeeping()
     found = read_ledger(books, site.name)
     waiting = unread(books.log_scan, books.progress.progress(Topic.HITS), site.name)

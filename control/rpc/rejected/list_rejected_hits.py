@@ -10,8 +10,9 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
-from control.rpc.rejected.messages import OPERATOR_RULE, reason_name, rejected_message
-from hitmesh.access.callers import require_operator, site_not_found
+from control.rpc.rejected.messages import reason_name, rejected_message
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import site_not_found
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
@@ -19,7 +20,6 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.refusals import PREFIX, RefusalKey, RefusalRange, key_in, key_of, name_of
-from hitmesh.model.sites import IngestKey
 from hitmesh.ports import RejectedStore
 
 DEFAULT_PAGE: Final = 50
@@ -33,19 +33,17 @@ _END_MS: Final = 7_258_118_400_000  # 2200-01-01
 
 def list_rejected_hits(
     backend: Backend,
-    caller: IngestKey | None,
+    caller: Caller | None,
     request: pb.ListRejectedHitsRequest,
     checkpoint: Checkpoint,
 ) -> pb.ListRejectedHitsResponse:
     """Return a page of refusals.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the site does not exist.
         RefusedError: a value is invalid, or the token belongs to another list (PAGE_TOKEN_MISMATCH).
         Abandoned: the caller left or the deadline passed. The checkpoint is called between reads.
     """
-    require_operator(caller, False, OPERATOR_RULE)
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
     wanted, reason = _range_of(request), _reason_of(request)
     if request.site and backend.directory.site(request.site) is None:

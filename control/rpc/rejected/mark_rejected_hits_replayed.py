@@ -10,30 +10,27 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.rejected.messages import not_found
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import owns
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.refusals import key_in
-from hitmesh.model.sites import IngestKey
 from hitmesh.runtime.rpc_values import timestamp
 
 MAX_NAMES: Final = 500
-_RULE: Final = "only operators may mark rejected hits as replayed"
 
 
 def mark_rejected_hits_replayed(
-    backend: Backend, caller: IngestKey | None, request: pb.MarkRejectedHitsReplayedRequest
+    backend: Backend, caller: Caller | None, request: pb.MarkRejectedHitsReplayedRequest
 ) -> pb.MarkRejectedHitsReplayedResponse:
     """Store the time of the replays.
 
     If a name does not exist, the call fails, but the refusals that are named earlier in the request are marked.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: there are no names or too many, or a name is invalid.
-        NotFound: a refusal does not exist.
+        NotFound: a refusal does not exist, or its site does not belong to the caller.
     """
-    require_operator(caller, False, _RULE)
     if not 1 <= len(request.names) <= MAX_NAMES:
         raise RefusedError(
             f"names has {len(request.names):,} entries: send 1 to {MAX_NAMES:,}",
@@ -44,6 +41,6 @@ def mark_rejected_hits_replayed(
     keys = list(map(key_in, request.names))
     now, rejected = backend.clock.now(), backend.bookkeeping().rejected
     for key in keys:
-        if not rejected.note_replayed(key, now):
+        if not owns(caller, key.site) or not rejected.note_replayed(key, now):
             raise not_found(key)
     return pb.MarkRejectedHitsReplayedResponse(replay_time=timestamp(now))

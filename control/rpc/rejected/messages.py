@@ -1,4 +1,4 @@
-"""Convert refused hits to messages, and check that only operators read refused hits."""
+"""Convert refused hits to messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hitmesh.model.records import Origin, RejectedHit
 from hitmesh.model.refusals import WHOLE_BATCH, RefusalKey, key_of, name_of, obstacle_to_replay
 from hitmesh.runtime.rpc_values import timestamp
 
-OPERATOR_RULE: Final = "the bytes of rejected hits contain data of visitors that no report shows"
 _PREFIX: Final = "REASON_"
 # The first part of a key says whether a whole batch was refused. The second part of a key says whether the bytes are
 # JSON.

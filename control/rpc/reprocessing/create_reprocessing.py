@@ -13,11 +13,11 @@ from control.backend import Backend
 from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.erasure import erased_site, erasure_scope, visitor_digests
 from control.rpc.reprocessing.messages import planned_message, reprocessing_message
-from control.rpc.reprocessing.names import CHANGE_RULE, new_id
+from control.rpc.reprocessing.names import new_id
 from control.rpc.reprocessing.scope import Scope, days_of, scope_of
 from control.rpc.reprocessing.site_rules import with_site_rules
 from control.rpc.reprocessing.speed import measured_speed
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import date_text
@@ -27,7 +27,6 @@ from hitmesh.model.plan import Kind
 from hitmesh.model.positions import Topic
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Reprocessing
-from hitmesh.model.sites import IngestKey
 from hitmesh.ports import Reprocessings
 
 _KINDS: Final = {
@@ -40,20 +39,18 @@ _ATTEMPTS: Final = 5
 
 
 def create_reprocessing(
-    backend: Backend, caller: IngestKey | None, request: pb.CreateReprocessingRequest, checkpoint: Checkpoint
+    backend: Backend, caller: Caller | None, request: pb.CreateReprocessingRequest, checkpoint: Checkpoint
 ) -> pb.CreateReprocessingResponse:
     """Return the reprocessing with its plan.
 
     Nothing is stored with `validate_only`, or if the caller has cancelled the call.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: a site does not exist, or a plan to store contains no settled day.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
         Abandoned: the caller left or the deadline passed. The checkpoint is called between reads, and before the plan
             is stored.
     """
-    require_operator(caller, False, CHANGE_RULE)
     wanted = request.reprocessing
     kind = _kind_of(wanted)
     planned = _planned_erasure(backend, wanted) if kind is Kind.ERASE else _planned(backend, wanted, kind, checkpoint)

@@ -5,24 +5,21 @@ from __future__ import annotations
 from control.backend import Backend
 from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.messages import reprocessing_message
-from control.rpc.reprocessing.names import READ_RULE, id_of, not_found
+from control.rpc.reprocessing.names import id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
-from hitmesh.model.sites import IngestKey
 
 
 def get_reprocessing(
-    backend: Backend, caller: IngestKey | None, request: pb.GetReprocessingRequest
+    backend: Backend, caller: Caller | None, request: pb.GetReprocessingRequest
 ) -> pb.GetReprocessingResponse:
     """Return the reprocessing.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: the name is invalid.
     """
-    require_operator(caller, backend.open_reads, READ_RULE)
     id_ = id_of(request.name)
     stored = backend.bookkeeping().reprocessings
     found = stored.get(id_)

@@ -26,10 +26,10 @@ from control.rpc.reprocessing.difference_messages import (
 )
 from control.rpc.reprocessing.differences import UNITS, Differences, differences, most_changed, ranking
 from control.rpc.reprocessing.messages import not_applicable_warnings, reprocessing_message
-from control.rpc.reprocessing.names import READ_RULE, id_of, not_found
+from control.rpc.reprocessing.names import id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
 from control.rpc.reprocessing.transitions import refuse_unreadable
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import date_text, day_message, day_of
@@ -38,7 +38,7 @@ from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing
 from hitmesh.model.similar_names import nearest, similar
-from hitmesh.model.sites import IngestKey, SiteDay
+from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Generations, Reprocessings
 
 DEFAULT_PAGE: Final = 100
@@ -66,20 +66,18 @@ class Part(NamedTuple):
 
 
 def get_reprocessing_diff(
-    backend: Backend, caller: IngestKey | None, request: pb.GetReprocessingDiffRequest, checkpoint: Checkpoint
+    backend: Backend, caller: Caller | None, request: pb.GetReprocessingDiffRequest, checkpoint: Checkpoint
 ) -> pb.GetReprocessingDiffResponse:
     """Return a page of changed days.
 
     The first page also lists the sites, values and cells that changed most.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: a value is invalid, the difference cannot be read in this state (WRONG_STATE), or a limit is
             exceeded.
         Abandoned: the caller left or the deadline passed. The checkpoint is called between reads.
     """
-    require_operator(caller, backend.open_reads, READ_RULE)
     id_ = id_of(request.name)
     _refuse_metric(request.order_by)
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)

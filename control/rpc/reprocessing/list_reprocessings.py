@@ -11,12 +11,10 @@ from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
 from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.messages import reprocessing_message
-from control.rpc.reprocessing.names import READ_RULE
 from control.rpc.reprocessing.speed import measured_speed
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.reprocessings import Reprocessing
-from hitmesh.model.sites import IngestKey
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
@@ -24,15 +22,13 @@ _LIST: Final = "reprocessings"
 
 
 def list_reprocessings(
-    backend: Backend, caller: IngestKey | None, request: pb.ListReprocessingsRequest
+    backend: Backend, caller: Caller | None, request: pb.ListReprocessingsRequest
 ) -> pb.ListReprocessingsResponse:
     """Return a page of reprocessings.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         RefusedError: page_size is negative, or the token belongs to another list (PAGE_TOKEN_MISMATCH).
     """
-    require_operator(caller, backend.open_reads, READ_RULE)
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
     before = _key_in(request.page_token)
     stored = backend.bookkeeping().reprocessings.all(note_damage)

@@ -12,16 +12,16 @@ from typing import Final
 from control.backend import Backend
 from control.rpc.paging import checked_size, last_in, page_token_mismatch, token_of
 from control.rpc.reprocessing.damage import note_damage
-from control.rpc.reprocessing.names import READ_RULE, name_of
+from control.rpc.reprocessing.names import name_of
 from control.rpc.reprocessing.scope import existing_site
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import retired_pb2 as pb
 from hitmesh.model.days import day_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.history import RetiredGeneration
 from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reprocessings import Rebuilt, Reprocessing, State
-from hitmesh.model.sites import IngestKey, SiteDay
+from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Reprocessings
 from hitmesh.runtime.rpc_values import timestamp
 
@@ -33,17 +33,15 @@ _UNDOABLE: Final = frozenset({State.RUNNING, State.DIFF_READY, State.PUBLISHED, 
 
 
 def list_retired_generations(
-    backend: Backend, caller: IngestKey | None, request: pb.ListRetiredGenerationsRequest
+    backend: Backend, caller: Caller | None, request: pb.ListRetiredGenerationsRequest
 ) -> pb.ListRetiredGenerationsResponse:
     """Return a page of the retired generations.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads need a key, and the caller is no operator.
         NotFound: the site does not exist.
         RefusedError: the site is not a site name, page_size is negative, or the token belongs to another list
             (PAGE_TOKEN_MISMATCH).
     """
-    require_operator(caller, backend.open_reads, READ_RULE)
     if request.site and not SITE_PATTERN.fullmatch(request.site):
         raise RefusedError(
             f"site {request.site[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}}, where "

@@ -1,4 +1,4 @@
-"""Names of reprocessings, and the rule that only operators may change history."""
+"""Names of reprocessings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from typing import Final
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.zones import DAY_MS
-
-CHANGE_RULE: Final = "a reprocessing changes the history of sites, which only an operator may do"
-READ_RULE: Final = "reprocessings belong to no merchant"
 
 _NAME: Final = re.compile(r"reprocessings/([a-z0-9][a-z0-9-]{0,63})")
 _ID_BYTES: Final = 5

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from control.backend import Backend
 from control.rpc.reprocessing.requests import answer_request
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.reprocessings import Work
-from hitmesh.model.sites import IngestKey
 
 
 def publish_reprocessing(
-    backend: Backend, caller: IngestKey | None, request: pb.PublishReprocessingRequest
+    backend: Backend, caller: Caller | None, request: pb.PublishReprocessingRequest
 ) -> pb.PublishReprocessingResponse:
     """Return the running reprocessing.
 
     A repeated request returns the reprocessing unchanged.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: the name is invalid, the state does not allow the work (WRONG_STATE), or the work conflicts with
             another reprocessing of the same site-days (REPROCESSING_CONFLICT).

@@ -18,30 +18,27 @@ from typing import Final
 from control.backend import Backend
 from control.rpc.reprocessing.damage import note_damage
 from control.rpc.reprocessing.messages import reprocessing_message
-from control.rpc.reprocessing.names import CHANGE_RULE, id_of, not_found
+from control.rpc.reprocessing.names import id_of, not_found
 from control.rpc.reprocessing.speed import measured_speed
 from control.rpc.reprocessing.transitions import is_requested_or_done, refuse_conflict, requested
-from hitmesh.access.callers import require_operator
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.model.errors import RefusedError, Unavailable
 from hitmesh.model.reprocessings import OPEN_STATES, Reprocessing, Work
-from hitmesh.model.sites import IngestKey
 from hitmesh.ports import Reprocessings
 
 _ATTEMPTS: Final = 5
 
 
-def answer_request(backend: Backend, caller: IngestKey | None, name: str, work: Work) -> pb.Reprocessing:
+def answer_request(backend: Backend, caller: Caller | None, name: str, work: Work) -> pb.Reprocessing:
     """Request work on a reprocessing for the caller, and return the reprocessing as a message.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         NotFound: the reprocessing does not exist.
         RefusedError: the name is invalid, the state does not allow the work (WRONG_STATE), or the work conflicts with
             another reprocessing of the same site-days (REPROCESSING_CONFLICT).
         Unavailable: other callers or the settler changed the value at every attempt.
     """
-    require_operator(caller, False, CHANGE_RULE)
     id_ = id_of(name)
     stored = backend.bookkeeping().reprocessings
     found = request_work(stored, id_, work, backend.clock.now)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from control.backend import Backend
 from control.rpc.shadow.requests import answer_change, refuse_behind, refuse_state
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import shadow_pb2 as pb
-from hitmesh.model.sites import IngestKey
 from hitmesh.model.streams import ShadowState, StreamTable
 
 
 def publish_shadow_stream(
-    backend: Backend, caller: IngestKey | None, request: pb.PublishShadowStreamRequest
+    backend: Backend, caller: Caller | None, request: pb.PublishShadowStreamRequest
 ) -> pb.PublishShadowStreamResponse:
     """Return the published shadow stream.
 
     A repeated call returns the shadow stream unchanged.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: there is no shadow stream, or the shadow stream has not caught up (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.
     """

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from control.backend import Backend
 from control.rpc.shadow.requests import answer_change, refuse_state
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import shadow_pb2 as pb
-from hitmesh.model.sites import IngestKey
 from hitmesh.model.streams import ShadowState, StreamTable
 
 
 def rollback_shadow_stream(
-    backend: Backend, caller: IngestKey | None, request: pb.RollbackShadowStreamRequest
+    backend: Backend, caller: Caller | None, request: pb.RollbackShadowStreamRequest
 ) -> pb.RollbackShadowStreamResponse:
     """Return the shadow stream, which reports no longer read.
 
     A repeated call returns the shadow stream unchanged.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: there is no shadow stream, or the shadow stream is becoming the live stream (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.
     """

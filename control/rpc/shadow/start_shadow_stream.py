@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from control.backend import Backend
 from control.rpc.shadow.requests import answer_change, new_stream, refuse_state
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import shadow_pb2 as pb
 from hitmesh.model.logic import logic_named
-from hitmesh.model.sites import IngestKey
 from hitmesh.model.streams import StreamTable
 
 
 def start_shadow_stream(
-    backend: Backend, caller: IngestKey | None, request: pb.StartShadowStreamRequest
+    backend: Backend, caller: Caller | None, request: pb.StartShadowStreamRequest
 ) -> pb.StartShadowStreamResponse:
     """Return the shadow stream.
 
     A shadow stream that runs already with the same logic is returned unchanged.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: the logic version does not exist, another shadow stream runs (WRONG_STATE), or the log no longer
             has the needed records (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from control.backend import Backend
 from control.rpc.shadow.requests import answer_change, refuse_behind
+from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import shadow_pb2 as pb
-from hitmesh.model.sites import IngestKey
 from hitmesh.model.streams import ShadowState, StreamTable
 
 
 def stop_shadow_stream(
-    backend: Backend, caller: IngestKey | None, request: pb.StopShadowStreamRequest
+    backend: Backend, caller: Caller | None, request: pb.StopShadowStreamRequest
 ) -> pb.StopShadowStreamResponse:
     """Return the shadow stream after the call.
 
     A published shadow stream becomes the live stream; any other shadow stream is removed.
 
     Raises:
-        Unauthenticated, PermissionDenied: the caller is no operator.
         RefusedError: the published shadow stream has not caught up (WRONG_STATE).
         Unavailable: the stream table changed at every attempt.
     """

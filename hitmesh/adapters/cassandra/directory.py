@@ -30,19 +30,21 @@ from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     agreed,
     follows,
+    no_key,
     no_site,
     secret_digest,
     with_change,
 )
+from hitmesh.adapters.shared.key_values import roles_value
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
 from hitmesh.adapters.shared.rule_values import rules_value
 from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
-from hitmesh.model.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
+from hitmesh.model.errors import AlreadyExists, HitmeshError, Unavailable
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, PolicyChange, Site, SiteDay
+from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site, SiteDay
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -247,7 +249,7 @@ class CassandraSiteDirectory:
             if (owner.merchant, owner.key_id) != (key.merchant, key.key_id):
                 raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
         if not self._session.apply(
-            f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", key_values(key)
+            f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", key_values(key)
         ):
             # A concurrent caller created the key with another secret. The secret of the failed call must therefore not
             # give access to the key.
@@ -272,7 +274,7 @@ class CassandraSiteDirectory:
         """
         found = self._key_of(merchant, key_id)
         if found is None:
-            raise NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
+            raise no_key(merchant, key_id)
         self._session.apply(
             "UPDATE ingest_keys SET revoked_at = ? WHERE merchant = ? AND key_id = ? IF revoked_at = null",
             (now, merchant, key_id),
@@ -280,6 +282,23 @@ class CassandraSiteDirectory:
         self._note_change()
         revoked = self._key_of(merchant, key_id)
         return revoked if revoked is not None else replace(found, revoked_at=now)
+
+    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
+        """Replace a key's roles durably and return the key.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+        if not self._session.apply(
+            "UPDATE ingest_keys SET roles = ? WHERE merchant = ? AND key_id = ? IF EXISTS",
+            (roles_value(roles), merchant, key_id),
+        ):
+            raise no_key(merchant, key_id)
+        self._note_change()
+        changed = self._key_of(merchant, key_id)
+        if changed is None:
+            raise no_key(merchant, key_id)
+        return changed
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""

@@ -6,10 +6,11 @@ import json
 from typing import Any, Final
 
 from hitmesh.adapters.cassandra.session import Row
+from hitmesh.adapters.shared.key_values import roles_of, roles_value
 from hitmesh.adapters.shared.rule_values import rules_of
 from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
 
-KEY_COLUMNS: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at"
+KEY_COLUMNS: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at, roles"
 
 
 def site_of(row: Row) -> Site:
@@ -44,6 +45,7 @@ def key_values(key: IngestKey) -> tuple[Any, ...]:
         key.unbounded_history,
         key.created_at,
         key.revoked_at,
+        roles_value(key.roles),
     )
 
 
@@ -57,4 +59,5 @@ def key_of(row: Row) -> IngestKey:
         unbounded_history=row.unbounded_history,
         created_at=row.created_at,
         revoked_at=row.revoked_at,
+        roles=roles_of(row.roles),
     )

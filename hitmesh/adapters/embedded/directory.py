@@ -21,6 +21,7 @@ from hitmesh.adapters.shared.directory_rules import (
     SALT_BYTES,
     agreed,
     follows,
+    no_key,
     no_site,
     oldest_salted,
     oldest_salted_anywhere,
@@ -28,18 +29,19 @@ from hitmesh.adapters.shared.directory_rules import (
     secret_digest,
     with_change,
 )
+from hitmesh.adapters.shared.key_values import roles_of, roles_value
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
 from hitmesh.adapters.shared.rule_values import rules_of, rules_value
 from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
-from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Role, Site, VisitPolicy
 from hitmesh.ports import Clock
 
 CHECK_INTERVAL_MS: Final = 500
-_KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_at, revoked_at"
+_KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_at, revoked_at, roles"
 
 
 class EmbeddedSiteDirectory:
@@ -177,7 +179,7 @@ class EmbeddedSiteDirectory:
                     key_id=key.key_id,
                 )
             transaction.run(
-                f"INSERT INTO ingest_keys ({_KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 8)})",
+                f"INSERT INTO ingest_keys ({_KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 9)})",
                 (
                     key.key_id,
                     key.merchant,
@@ -186,6 +188,7 @@ class EmbeddedSiteDirectory:
                     key.unbounded_history,
                     key.created_at,
                     key.revoked_at,
+                    roles_value(key.roles),
                     digest,
                 ),
             )
@@ -214,9 +217,26 @@ class EmbeddedSiteDirectory:
                 (now, merchant, key_id),
             )
         if revoked is None:
-            raise NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
+            raise no_key(merchant, key_id)
         self._checked_at = None
         return revoked
+
+    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
+        """Replace a key's roles durably and return the key.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+        with self._database.writing() as transaction:
+            changed = transaction.first(
+                _key,
+                f"UPDATE ingest_keys SET roles = ? WHERE merchant = ? AND key_id = ? RETURNING {_KEY_COLUMNS}",
+                (roles_value(roles), merchant, key_id),
+            )
+        if changed is None:
+            raise no_key(merchant, key_id)
+        self._checked_at = None
+        return changed
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""
@@ -346,6 +366,7 @@ def _key(
     unbounded_history: int,
     created_at: int,
     revoked_at: int | None,
+    roles: str,
 ) -> IngestKey:
     return IngestKey(
         key_id=key_id,
@@ -355,4 +376,5 @@ def _key(
         unbounded_history=bool(unbounded_history),
         created_at=created_at,
         revoked_at=revoked_at,
+        roles=roles_of(roles),
     )

@@ -288,4 +288,6 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
     ),
     # The index on `salts` is needed because old salts of all sites are destroyed by date.
     ("CREATE INDEX salts_by_date ON salts (local_date)",),
+    # Comma-separated roles with which the key was created; empty for keys of earlier versions.
+    ("ALTER TABLE ingest_keys ADD COLUMN roles TEXT NOT NULL DEFAULT ''",),
 )

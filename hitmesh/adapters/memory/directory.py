@@ -13,6 +13,7 @@ from hitmesh.adapters.shared.directory_rules import (
     SALT_BYTES,
     agreed,
     follows,
+    no_key,
     no_site,
     oldest_salted,
     oldest_salted_anywhere,
@@ -20,10 +21,10 @@ from hitmesh.adapters.shared.directory_rules import (
     secret_digest,
     with_change,
 )
-from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, PolicyChange, Site
+from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site
 
 
 class MemorySiteDirectory:
@@ -131,7 +132,20 @@ class MemorySiteDirectory:
                     revoked = key if key.revoked_at is not None else replace(key, revoked_at=now)
                     self._keys[digest] = revoked
                     return revoked
-        raise NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
+        raise no_key(merchant, key_id)
+
+    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
+        """Replace a key's roles and return the key.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+        with self._lock:
+            for digest, key in self._keys.items():
+                if (key.merchant, key.key_id) == (merchant, key_id):
+                    self._keys[digest] = replace(key, roles=roles)
+                    return self._keys[digest]
+        raise no_key(merchant, key_id)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""

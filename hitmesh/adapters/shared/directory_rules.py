@@ -82,6 +82,11 @@ def follows(stored: SiteRules, changed: SiteRules) -> bool:
     return changed.version == stored.version + 1
 
 
+def no_key(merchant: str, key_id: str) -> NotFound:
+    """Return the error for a key that does not exist."""
+    return NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
+
+
 def no_site(name: str) -> NotFound:
     """Return the error for a site that does not exist."""
     return NotFound(

@@ -22,6 +22,7 @@ COMMANDS = {
     "query": LazyCommand("hitmesh.tools.cli.query:query", "Query metrics of a site over a time range."),
     "send": LazyCommand("hitmesh.tools.cli.send:send", "Send one hit by hand."),
     "sites": LazyCommand("hitmesh.tools.cli.sites:sites", "List the sites."),
+    "keys": LazyCommand("hitmesh.tools.cli.keys:keys_group", "Create or revoke the keys of a merchant."),
     "load": LazyCommand("hitmesh.tools.cli.load:load", "Send generated traffic and check the counts."),
     "freshness": LazyCommand("hitmesh.tools.cli.freshness:freshness", "Show how current the reports are."),
     "ledger": LazyCommand("hitmesh.tools.cli.ledger:ledger", "Check that every hit is accounted for."),

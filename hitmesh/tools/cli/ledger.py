@@ -14,7 +14,7 @@ from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.dates import date_text, utc_dates
 from hitmesh.tools.cli.exits import CommandFailed, Exit
-from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
+from hitmesh.tools.cli.options import connect, connect_as_operator, examples, mesh_options, output_option, site_option
 from hitmesh.tools.cli.output import echo, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def ledger(
             imbalance = _show_site(answers[0], output)
         else:
             answers = [_answer(mesh, listed_site.name, timeout, dates) for listed_site in list_sites(mesh)]
-            imbalance = _show_all(mesh, answers, output)
+            imbalance = _show_all(answers, _siteless(endpoint, home), output)
     if imbalance:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
@@ -134,10 +134,17 @@ def _show_site(found: operations_pb2.GetLedgerResponse, output: str) -> int:
     return found.imbalance
 
 
-def _show_all(mesh: Mesh, found: Sequence[operations_pb2.GetLedgerResponse], output: str) -> int:
+def _siteless(endpoint: str | None, home: Path | None) -> operations_pb2.LedgerTotals | None:
+    """Return the totals for hits without a site, if the operators' listener shows them to this caller."""
     from hitmesh.client.ledger import siteless_totals
 
-    siteless = siteless_totals(mesh)
+    with connect_as_operator(endpoint, home) as mesh:
+        return siteless_totals(mesh)
+
+
+def _show_all(
+    found: Sequence[operations_pb2.GetLedgerResponse], siteless: operations_pb2.LedgerTotals | None, output: str
+) -> int:
     imbalance = sum(answer.imbalance for answer in found) + (siteless.imbalance if siteless is not None else 0)
     if output == "json":
         of_none = None if siteless is None else _totals_fields(siteless)

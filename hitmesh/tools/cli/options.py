@@ -12,11 +12,13 @@ import click
 
 from hitmesh.client.home import (
     ENDPOINT_VARIABLE,
+    OPERATOR_ENDPOINT_VARIABLE,
     START_TIMEOUT_S,
     check_reachable,
     home_dir,
     operator_key,
     operator_key_source,
+    operators_endpoint,
     server_key,
     server_key_source,
     wait_until_started,
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _ENDPOINT_HELP: Final = "Address of the mesh. Default: HITMESH_ENDPOINT, else the address in the home's ready.json."
+_OPERATORS_HELP: Final = (
+    "Address of the mesh's listener for operators. Default: HITMESH_OPERATOR_ENDPOINT, else HITMESH_ENDPOINT, else the "
+    "address in the home's ready.json."
+)
 
 
 def full_name_of_site(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -63,15 +69,15 @@ def examples(*lines: str) -> str:
 
 def mesh_options(command: CommandT) -> CommandT:
     """Add --endpoint and --home."""
-    return _mesh_options(command, "server key", "HITMESH_KEY")
+    return _mesh_options(command, "server key", "HITMESH_KEY", _ENDPOINT_HELP)
 
 
 def operator_options(command: CommandT) -> CommandT:
     """Add --endpoint and --home for a command that calls with an operator's key."""
-    return _mesh_options(command, "operator key", "HITMESH_OPERATOR_KEY")
+    return _mesh_options(command, "operator key", "HITMESH_OPERATOR_KEY", _OPERATORS_HELP)
 
 
-def _mesh_options(command: CommandT, key: str, variable: str) -> CommandT:
+def _mesh_options(command: CommandT, key: str, variable: str, endpoint_help: str) -> CommandT:
     command = click.option(
         "--home",
         type=click.Path(file_okay=False, path_type=Path),
@@ -79,7 +85,7 @@ def _mesh_options(command: CommandT, key: str, variable: str) -> CommandT:
         help="Home of the mesh. Default: HITMESH_HOME, else hitmesh/ in the XDG data directory. The home's "
         f"{key} is used unless {variable} or {variable}_FILE gives a key.",
     )(command)
-    return click.option("--endpoint", metavar="HOST:PORT", help=_ENDPOINT_HELP)(command)
+    return click.option("--endpoint", metavar="HOST:PORT", help=endpoint_help)(command)
 
 
 def site_option(*, required: bool = True) -> Callable[[CommandT], CommandT]:
@@ -129,6 +135,21 @@ def find_endpoint(endpoint: str | None, home: Path) -> str:
     return resolve_endpoint(endpoint, home, os.environ)
 
 
+def find_operators_endpoint(endpoint: str | None, home: Path) -> str:
+    """Return `host:port` of the mesh's listener for operators, according to the options and the environment.
+
+    If the mesh is starting, the function waits.
+
+    Raises:
+        NoMesh: no mesh is running at this address.
+        NotStarted: a mesh is starting in the home directory, and was not ready in time.
+        RefusedError: an address or a file is invalid.
+    """
+    if not (endpoint or os.environ.get(OPERATOR_ENDPOINT_VARIABLE) or os.environ.get(ENDPOINT_VARIABLE)):
+        wait_until_started(home, START_TIMEOUT_S, note)
+    return operators_endpoint(endpoint, home, os.environ)
+
+
 def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
     """Return the mesh, according to the options, the environment and the home directory.
 
@@ -152,14 +173,16 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
 
 
 def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh with an operator's key, according to the options, the environment and the home directory.
+    """Return the mesh's listener for operators with an operator's key.
+
+    Address and key come from the options, the environment or the home directory.
 
     Raises:
         NoMesh: no mesh is running at this address.
         RefusedError: an address or a file is invalid, or a required key is missing.
     """
     place = find_home(home)
-    address = find_endpoint(endpoint, place)
+    address = find_operators_endpoint(endpoint, place)
     key = operator_key(place, os.environ)
     if needs_key:
         check_reachable(address)
@@ -172,3 +195,16 @@ def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: b
     from hitmesh.client.mesh import Mesh
 
     return Mesh.connect(address, key, operator_key_source(place, os.environ))
+
+
+def connect_as_operator_or_merchant(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
+    """Return the mesh with an operator's key, or with a server key if there is a server key only.
+
+    Raises:
+        NoMesh: no mesh is running at this address.
+        RefusedError: an address or a file is invalid, or a required key is missing.
+    """
+    place = find_home(home)
+    if operator_key(place, os.environ) is None and server_key(place, os.environ) is not None:
+        return connect(endpoint, home, needs_key=needs_key)
+    return connect_as_operator(endpoint, home, needs_key=needs_key)

@@ -13,7 +13,7 @@ from hitmesh.tools.cli.exits import EXIT_CODES_HELP
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import (
     CommandT,
-    connect_as_operator,
+    connect_as_operator_or_merchant,
     examples,
     operator_options,
     output_option,
@@ -47,8 +47,9 @@ _SHOW = "hitmesh.tools.cli.rejected"
 def rejected_group() -> None:
     """List the hits that the collector rejected, mend them, and send them again with their ids and times.
 
-    The commands need an operator's key; `replay` also needs an ingest key. The mesh keeps the bytes of a sample of
-    rejected hits: at most 4 KiB of each hit, by default for 30 days.
+    The commands need an operator's key, or for --site a server key with the role administer; `replay` also needs an
+    ingest key. The mesh keeps the bytes of a sample of rejected hits: at most 4 KiB of each hit, by default for 30
+    days.
     """
 
 
@@ -104,7 +105,7 @@ def list_command(
     """
     from hitmesh.tools.cli.rejected_output import print_list
 
-    with connect_as_operator(endpoint, home, needs_key=True) as mesh:
+    with connect_as_operator_or_merchant(endpoint, home, needs_key=True) as mesh:
         from hitmesh.client.rejected_hits import PAGE_SIZE, pages_of_rejected_hits
 
         wanted = request_of(site, reason, since, until, without_site=without_site)
@@ -130,7 +131,7 @@ def show(id_: str, output: str, endpoint: str | None, home: Path | None) -> None
     """
     from hitmesh.tools.cli.rejected_output import print_rejected
 
-    with connect_as_operator(endpoint, home, needs_key=True) as mesh:
+    with connect_as_operator_or_merchant(endpoint, home, needs_key=True) as mesh:
         from hitmesh.client.rejected_hits import full_name, get_rejected_hit
 
         found = get_rejected_hit(mesh, full_name(id_))

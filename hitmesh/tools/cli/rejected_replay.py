@@ -16,7 +16,7 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.model.refusals import REPLAY_PREFIX
 from hitmesh.tools.cli.exits import ALL_REFUSED, CommandFailed, Exit
 from hitmesh.tools.cli.options import (
-    connect_as_operator,
+    connect_as_operator_or_merchant,
     examples,
     find_home,
     full_name_of_site,
@@ -150,7 +150,7 @@ def replay(
         require_known(edits)
     except RefusedError as error:
         raise click.UsageError(error.message) from error
-    with connect_as_operator(endpoint, home, needs_key=True) as operator, Progress(unit="hits") as progress:
+    with connect_as_operator_or_merchant(endpoint, home, needs_key=True) as operator, Progress(unit="hits") as progress:
         sender = _sender(operator, key_file, home)
         wanted = request_of(site, reason, since, until, without_site=without_site)
         pages = partial(_by_id, operator, ids) if ids else partial(_by_filter, operator, wanted)

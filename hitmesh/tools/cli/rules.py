@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hitmesh.client.home import operator_key, operator_key_source, server_key, server_key_source
 from hitmesh.model.names import short_site_name
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
-from hitmesh.tools.cli.options import examples, find_endpoint, find_home, operator_options, output_option, site_option
+from hitmesh.tools.cli.options import (
+    connect_as_operator_or_merchant,
+    examples,
+    operator_options,
+    output_option,
+    site_option,
+)
 from hitmesh.tools.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from hitmesh.api.control.v1 import rules_pb2
-    from hitmesh.client.mesh import Mesh
 
 _MODULE = "hitmesh.tools.cli.rules"
 KINDS = ("host", "page", "country", "user-agent", "referrer", "network")
@@ -76,7 +79,7 @@ def add(
     The JSON output is a single object; with --dry-run, the object has no id. If the site has an equal rule, nothing
     changes.
     """
-    with _connect(endpoint, home) as mesh:
+    with connect_as_operator_or_merchant(endpoint, home) as mesh:
         from hitmesh.client.rules import create_rule
 
         created = create_rule(mesh, site, kind, value, validate_only=dry_run)
@@ -101,7 +104,7 @@ def list_command(site: str, output: str, endpoint: str | None, home: Path | None
 
     The JSON output is a single list; without rules, the list is empty.
     """
-    with _connect(endpoint, home) as mesh:
+    with connect_as_operator_or_merchant(endpoint, home) as mesh:
         from hitmesh.client.rules import list_rules
 
         found = list_rules(mesh, site)
@@ -122,7 +125,7 @@ def list_command(site: str, output: str, endpoint: str | None, home: Path | None
 @operator_options
 def remove(*, id_: str, site: str, dry_run: bool, output: str, endpoint: str | None, home: Path | None) -> None:
     """Remove the rule ID, so that matching hits count again from now on. The JSON output is a single object."""
-    with _connect(endpoint, home) as mesh:
+    with connect_as_operator_or_merchant(endpoint, home) as mesh:
         from hitmesh.client.rules import delete_rule
 
         version = delete_rule(mesh, site, id_, validate_only=dry_run)
@@ -151,7 +154,7 @@ def store_network_command(*, site: str, off: bool, output: str, endpoint: str | 
 
     No address is stored with hits of visitors who denied consent. The JSON output is a single object.
     """
-    with _connect(endpoint, home) as mesh:
+    with connect_as_operator_or_merchant(endpoint, home) as mesh:
         from hitmesh.client.rules import store_network
 
         changed = store_network(mesh, site, stored=not off)
@@ -160,17 +163,6 @@ def store_network_command(*, site: str, off: bool, output: str, endpoint: str | 
     else:
         verb = "stores" if changed.store_network else "does not store"
         note(f"{short_site_name(changed.name)} {verb} truncated IP addresses")
-
-
-def _connect(endpoint: str | None, home: Path | None) -> Mesh:
-    """Return the mesh with an operator's key, or with a server key if there is no operator's key."""
-    from hitmesh.client.mesh import Mesh
-
-    place = find_home(home)
-    address = find_endpoint(endpoint, place)
-    if key := operator_key(place, os.environ):
-        return Mesh.connect(address, key, operator_key_source(place, os.environ))
-    return Mesh.connect(address, server_key(place, os.environ), server_key_source(place, os.environ))
 
 
 def _print(rules: list[rules_pb2.ExclusionRule], output: str, *, alone: bool = False) -> None:

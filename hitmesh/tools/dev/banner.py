@@ -18,6 +18,7 @@ from hitmesh.tools.dev.instances import Instance
 _SITE: Final = "demo/example"
 _QUESTION: Final = "--metrics visits,gross_revenue --last 7d --grain day"
 _URL_QUESTION: Final = "format=csv&metrics=visits&last=7d&time_grain=day"
+_OPERATORS: Final = "the commands find this port, and keys/dev-operator in the home"
 _LATE_VISITS: Final = "Visits of the shop on open days are counted when the day is settled, 26 hours after its end."
 
 
@@ -53,6 +54,7 @@ def banner(
             f"  gRPC (Envoy)  {door.http}      reflection on",
             f"                direct: collector {door.collectors[0]}  reporter {door.reporters[0]}"
             f"  control {door.controls[0]}",
+            f"  Operators     {door.operators}      gRPC and REST; {_OPERATORS}",
             f"  Envoy stats   http://{door.stats}/stats",
             *(
                 f"  {'' if index else 'Metrics':<12}  http://{instance.metrics}/metrics   ({instance.name})"

@@ -94,7 +94,7 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
     try:
         mesh.start()
         for ready_file in ready_files:
-            _announce(ready_file, mesh.door.http, mesh.metrics_urls(), backend.server_pids(choice))
+            _announce(ready_file, mesh.door, mesh.metrics_urls(), backend.server_pids(choice))
         say(mesh.banner())
         return mesh.watch()
     except CannotStart as error:
@@ -117,9 +117,9 @@ def _remove(files: set[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
+def _announce(ready_file: Path, door: Door, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
     try:
-        write_ready_file(ready_file, door, metrics, servers)
+        write_ready_file(ready_file, door.http, metrics, servers, operators=door.operators)
     except OSError as error:
         raise CannotStart(f"{ready_file} cannot be written ({error.strerror}): give another --ready-file") from error
 
@@ -277,14 +277,16 @@ class Mesh:
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
-        wanted = 2 + instances.count(replicas)  # request an additional port, because `port` may be among the free ports
+        wanted = 3 + instances.count(replicas)  # request an additional port, because `port` may be among the free ports
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )
-        stats, planned = next(free), instances.planned(free, replicas, self._options.processor_settings)
+        operators, stats = next(free), next(free)
+        planned = instances.planned(free, replicas, self._options.processor_settings)
         log = self._home.logs / "access.jsonl"
         collectors, processors, reporters, controls = (instances.addresses(planned, service) for service in SERVICES)
-        return Door(Address(tcp_ports.HOST, port), stats, collectors, reporters, processors, controls, log), planned
+        public = Address(tcp_ports.HOST, port)
+        return Door(public, operators, stats, collectors, reporters, processors, controls, log), planned
 
     def _start_instance(self, instance: Instance) -> None:
         self._start(instance.name, [sys.executable, "-m", instance.service], self._environment(instance))
@@ -324,7 +326,7 @@ class Mesh:
         return True
 
     def _is_door_open(self) -> bool:
-        """Return whether Envoy listens.
+        """Return whether Envoy listens at both doors.
 
         If another program listens on Envoy's port, Envoy is started on the next port.
 
@@ -332,7 +334,8 @@ class Mesh:
         cannot listen.
         """
         envoy, port = next(child for child in self._children if child.name == ENVOY), self.door.http.port
-        if tcp_ports.listens(envoy.process.pid, port):
+        doors = port, self.door.operators.port
+        if all(tcp_ports.listens(envoy.process.pid, each) for each in doors):
             return True
         # Envoy may have begun to listen after the first check
         if tcp_ports.is_free(port) or tcp_ports.listens(envoy.process.pid, port):

@@ -6,15 +6,19 @@ import base64
 import importlib
 import importlib.resources
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
 from google.rpc import error_details_pb2, status_pb2
 
+from hitmesh.access.rights import Door as RightsDoor
+from hitmesh.access.rights import paths_of
 from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
-from hitmesh.tools.dev.path_fields import as_lua, path_fields
+from hitmesh.tools.dev.path_fields import as_lua, path_fields, without_methods
 
 TEMPLATE = "envoy.yaml.tmpl"
 # Path relative to Envoy's working directory, because a Unix socket's path may have at most 107 bytes.
@@ -22,9 +26,14 @@ ADMIN_SOCKET = "admin.sock"
 # Host names for a mesh on a single machine.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
+# The lines of the template between these marks are a listener, which is rendered once for each door.
+_DOORS = re.compile(r"^ *# <doors>\n(.*?)^ *# </doors>\n", re.DOTALL | re.MULTILINE)
+_NOTHING_HERE = "there is nothing at this path; see GET /v1/metrics, or grpcurl list"
+
 # Maximum number of open connections to the public listener. Each connection needs a file descriptor. Envoy's
 # documentation recommends that the connections to all listeners use less than half of the limit of open files.
 MAX_CONNECTIONS = 8_192
+# Maximum number of open connections to each of the listeners `operators` and `stats`.
 _MAX_STATS_CONNECTIONS = 256
 
 # The gRPC code and the reason for each REST error reply that Envoy itself makes. The keys are placeholders in the
@@ -77,12 +86,14 @@ class Door:
 
     Attributes:
         http: public listener for REST and gRPC.
+        operators: listener for REST and gRPC that also serves the RPCs that operate the mesh.
         stats: listener for Envoy's metrics and cluster health.
         hosts: host names that callers may use, with any port; the first is used if the Host header is missing.
         max_connections: maximum number of open connections to `http`; Envoy closes further connections at once.
     """
 
     http: Address
+    operators: Address
     stats: Address
     collectors: tuple[Address, ...]
     reporters: tuple[Address, ...]
@@ -121,9 +132,7 @@ def descriptors() -> Path:
 def render(door: Door) -> str:
     """Return the configuration as YAML; values are inserted as JSON, which is valid YAML."""
     other_host = f"the Host header names another server: use one of {', '.join(door.hosts)}"
-    return Template(template()).substitute(
-        http_host=door.http.host,
-        http_port=door.http.port,
+    return Template(_with_doors(template(), door)).substitute(
         stats_host=door.stats.host,
         stats_port=door.stats.port,
         admin_socket=json.dumps(ADMIN_SOCKET),
@@ -135,6 +144,7 @@ def render(door: Door) -> str:
         path_fields=as_lua(path_fields(descriptors())),
         access_log=json.dumps(str(door.access_log)),
         descriptors=json.dumps(str(descriptors())),
+        nothing_here=json.dumps(_NOTHING_HERE),
         collector_endpoints=_endpoints("collector", door.collectors),
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
@@ -149,6 +159,57 @@ def render(door: Door) -> str:
         reply_other_host=_reply(7, ErrorReason.OTHER_HOST, hosts=", ".join(door.hosts)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
+
+
+def _with_doors(text: str, door: Door) -> str:
+    """Return the template with both listeners in place of the lines between the marks."""
+    found = _DOORS.search(text)
+    if found is None:
+        raise FatalError(f"{TEMPLATE} has no lines between <doors> and </doors>: install hitmesh again")
+    public, operators = paths_of(RightsDoor.PUBLIC), paths_of(RightsDoor.OPERATORS)
+    both = (
+        _listener(found[1], "door", door.http, public, operators),
+        _listener(found[1], "operators", door.operators, (*public, *operators), ()),
+    )
+    return text[: found.start()] + "".join(both) + text[found.end() :]
+
+
+def _listener(text: str, name: str, address: Address, served: Sequence[str], missing: Sequence[str]) -> str:
+    """Return a listener that serves some RPCs, and answers other RPCs as if they did not exist.
+
+    Args:
+        text: the lines of the template.
+        name: name of the listener.
+        address: address of the listener.
+        served: paths of the RPCs that the listener serves.
+        missing: paths of the other RPCs.
+    """
+    services = dict.fromkeys(path.split("/")[1] for path in served if path.startswith("/hitmesh."))
+    described = base64.b64encode(without_methods(descriptors(), frozenset(missing))).decode()
+    transcoded = {"proto_descriptor_bin": described, "services": list(services)}
+    routes = [f"- {{match: {json.dumps(match)}, {_NOT_FOUND_ROUTE}}}" for match in _matches(served, missing)]
+    return Template(text).safe_substitute(
+        door=name,
+        door_host=address.host,
+        door_port=address.port,
+        transcoded=("\n" + " " * 14).join(f"{key}: {json.dumps(value)}" for key, value in transcoded.items()),
+        missing_routes=("\n" + " " * 14).join(routes) or "# This listener serves all RPCs.",
+    )
+
+
+# The alias refers to a list of filters in the template.
+_NOT_FOUND_ROUTE = (
+    f"direct_response: {{status: 404, body: {{inline_string: {json.dumps(_NOTHING_HERE)}}}}}, "
+    "typed_per_filter_config: *whole"
+)
+
+
+def _matches(served: Sequence[str], missing: Sequence[str]) -> list[dict[str, str]]:
+    """Return route matches for the missing paths; a service without a served path is matched by its prefix."""
+    services = {path.split("/")[1] for path in served}
+    prefixes = dict.fromkeys(f"/{path.split('/')[1]}/" for path in missing if path.split("/")[1] not in services)
+    paths = [path for path in missing if path.split("/")[1] in services]
+    return [*({"prefix": prefix} for prefix in prefixes), *({"path": path} for path in paths)]
 
 
 def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:

@@ -68,8 +68,13 @@ class Home:
 
     @property
     def has_keys(self) -> bool:
-        """Whether both keys exist."""
-        return self.server_key.exists() and self.operator_key.exists()
+        """Whether both keys exist, and the server key has its roles."""
+        return self.server_key.exists() and self.operator_key.exists() and self.roles_note.exists()
+
+    @property
+    def roles_note(self) -> Path:
+        """An empty file that exists once the roles of the server key are stored."""
+        return self.root / "keys" / ".dev-server-has-roles"
 
     @property
     def ready_file(self) -> Path:
@@ -92,7 +97,7 @@ class Home:
 
     def forget_mesh(self) -> None:
         """Delete the keys, and the record that the demo shop is loaded, because the mesh's data was deleted."""
-        for file in (self.server_key, self.operator_key, self.demo_note):
+        for file in (self.server_key, self.operator_key, self.roles_note, self.demo_note):
             file.unlink(missing_ok=True)
 
     def prepare(self) -> None:
@@ -142,16 +147,20 @@ def write_secret(path: Path, secret: str) -> None:
     temporary.replace(path)
 
 
-def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
+def write_ready_file(
+    path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int], *, operators: Address
+) -> None:
     """Write the ready file atomically.
 
-    The file has the listening addresses, each process's metrics URL, and the servers' pids.
+    The file has the addresses of the public and of the operators' listener, each process's metrics URL, and the
+    servers' pids.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     ready: dict[str, object] = {
         "http": f"http://{door}",
         "grpc": str(door),
+        "operators": str(operators),
         "pid": os.getpid(),
         "metrics": dict(metrics),
     }

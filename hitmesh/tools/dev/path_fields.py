@@ -1,4 +1,4 @@
-"""Finds the request fields that the paths of REST calls set.
+"""Finds the request fields that the paths of REST calls set, and removes methods from the descriptors of REST calls.
 
 The annotations `google.api.http` in the protos define the paths.
 """
@@ -40,6 +40,25 @@ def as_lua(fields: dict[str, list[str]]) -> str:
         for method, names in fields.items()
     )
     return "{" + ",".join(methods) + "}"
+
+
+def without_methods(descriptors: Path, paths: frozenset[str]) -> bytes:
+    """Return a descriptor set without some methods, and without services that have no other method.
+
+    Args:
+        descriptors: file with the descriptor set.
+        paths: gRPC paths of the methods.
+    """
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
+    for file in files.file:
+        for service in file.service:
+            kept = [each for each in service.method if f"/{file.package}.{service.name}/{each.name}" not in paths]
+            del service.method[:]
+            service.method.extend(kept)
+        services = [service for service in file.service if service.method]
+        del file.service[:]
+        file.service.extend(services)
+    return files.SerializeToString(deterministic=True)
 
 
 def _fields_of(method: descriptor_pb2.MethodDescriptorProto) -> list[str]:

@@ -50,6 +50,36 @@ KEY_KIND_EDGE: KeyKind.ValueType  # 3
 """A secret key of a trusted edge, which may set `edge` in batches."""
 Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
 
+class _KeyRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_ROLE_UNSPECIFIED: _KeyRole.ValueType  # 0
+    """A request with this value is refused."""
+    KEY_ROLE_SEND: _KeyRole.ValueType  # 1
+    """Send hits."""
+    KEY_ROLE_READ: _KeyRole.ValueType  # 2
+    """Read reports, sites, exclusion rules, ledger and drift."""
+    KEY_ROLE_ADMINISTER: _KeyRole.ValueType  # 3
+    """Change sites, keys and exclusion rules, and read rejected hits. Only a key for all sites may have this role."""
+
+class KeyRole(_KeyRole, metaclass=_KeyRoleEnumTypeWrapper):
+    """An action that the holder of a key may perform. A role applies to the merchant of the key, or to the only site of the
+    key.
+    """
+
+KEY_ROLE_UNSPECIFIED: KeyRole.ValueType  # 0
+"""A request with this value is refused."""
+KEY_ROLE_SEND: KeyRole.ValueType  # 1
+"""Send hits."""
+KEY_ROLE_READ: KeyRole.ValueType  # 2
+"""Read reports, sites, exclusion rules, ledger and drift."""
+KEY_ROLE_ADMINISTER: KeyRole.ValueType  # 3
+"""Change sites, keys and exclusion rules, and read rejected hits. Only a key for all sites may have this role."""
+Global___KeyRole: _TypeAlias = KeyRole  # noqa: Y015
+
 @_typing.final
 class Site(_message.Message):
     """A site."""
@@ -409,6 +439,7 @@ class IngestKey(_message.Message):
     UNBOUNDED_HISTORY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`merchants/{m}/ingestKeys/{id}`."""
     kind: Global___KeyKind.ValueType
@@ -429,6 +460,12 @@ class IngestKey(_message.Message):
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """Time at which the key was revoked. If not set, the key is valid."""
 
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___KeyRole.ValueType]:
+        """Roles of the key. Only a server key may have other roles than KEY_ROLE_SEND. If a request has no roles, the key has
+        KEY_ROLE_SEND. Responses always have the roles.
+        """
+
     def __init__(
         self,
         *,
@@ -438,10 +475,11 @@ class IngestKey(_message.Message):
         unbounded_history: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        roles: _abc.Iterable[Global___KeyRole.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_site", b"_site", "create_time", b"create_time", "revoke_time", b"revoke_time", "site", b"site"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_site", b"_site", "create_time", b"create_time", "kind", b"kind", "name", b"name", "revoke_time", b"revoke_time", "site", b"site", "unbounded_history", b"unbounded_history"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_site", b"_site", "create_time", b"create_time", "kind", b"kind", "name", b"name", "revoke_time", b"revoke_time", "roles", b"roles", "site", b"site", "unbounded_history", b"unbounded_history"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__site: _TypeAlias = _typing.Literal["site"]  # noqa: Y015
     _WhichOneofArgType__site: _TypeAlias = _typing.Literal["_site", b"_site"]  # noqa: Y015

@@ -28,8 +28,8 @@ if _version_not_supported:
 
 class AdminServiceStub:
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
-    for exclusion rules and UpdateSite also accept an operator's key.
+    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
+    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def __init__(self, channel):
@@ -92,8 +92,8 @@ class AdminServiceStub:
 
 class AdminServiceServicer:
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
-    for exclusion rules and UpdateSite also accept an operator's key.
+    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
+    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def CreateSite(self, request, context):
@@ -121,7 +121,7 @@ class AdminServiceServicer:
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
         call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
         of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
-        settled days. The caller needs a server key for all sites of the merchant.
+        settled days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -234,8 +234,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
-    for exclusion rules and UpdateSite also accept an operator's key.
+    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
+    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     @staticmethod

@@ -29,8 +29,8 @@ GRPC_VERSION: str
 
 class AdminServiceStub:
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
-    for exclusion rules and UpdateSite also accept an operator's key.
+    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
+    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     @_typing.overload
@@ -47,7 +47,7 @@ class AdminServiceStub:
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
     call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
     of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
-    settled days. The caller needs a server key for all sites of the merchant.
+    settled days.
     """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
     """Creates a key. Only this response contains the secret."""
@@ -69,8 +69,8 @@ class AdminServiceStub:
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
-    for exclusion rules and UpdateSite also accept an operator's key.
+    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
+    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -84,7 +84,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
     call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
     of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
-    settled days. The caller needs a server key for all sites of the merchant.
+    settled days.
     """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
     """Creates a key. Only this response contains the secret."""
@@ -105,8 +105,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key for all sites of the merchant. The methods
-    for exclusion rules and UpdateSite also accept an operator's key.
+    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
+    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
     """
 
     @_abc_1.abstractmethod
@@ -142,7 +142,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes the visit policy for visits that begin on or after a UTC day. The day must begin at least 2 hours after the
         call. A scheduled change can be neither edited nor removed. To undo a change, schedule another change. The policy
         of a change applies from the change's first UTC day until the next change. The call is idempotent and never changes
-        settled days. The caller needs a server key for all sites of the merchant.
+        settled days.
         """
 
     @_abc_1.abstractmethod

@@ -28,9 +28,10 @@ if _version_not_supported:
 class RejectedHitServiceStub:
     """Lists refused hits, and records which refused hits were replayed.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <key>`. The refusals of a site need a key of the
+    site's merchant with KEY_ROLE_ADMINISTER, or an operator's key. Refusals of all sites, and refusals without a site, need
+    an operator's key. Every method needs a key even if the mesh has open reads, because the kept bytes contain data about
+    visitors that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -62,9 +63,10 @@ class RejectedHitServiceStub:
 class RejectedHitServiceServicer:
     """Lists refused hits, and records which refused hits were replayed.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <key>`. The refusals of a site need a key of the
+    site's merchant with KEY_ROLE_ADMINISTER, or an operator's key. Refusals of all sites, and refusals without a site, need
+    an operator's key. Every method needs a key even if the mesh has open reads, because the kept bytes contain data about
+    visitors that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -123,9 +125,10 @@ def add_RejectedHitServiceServicer_to_server(servicer, server):
 class RejectedHitService:
     """Lists refused hits, and records which refused hits were replayed.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <key>`. The refusals of a site need a key of the
+    site's merchant with KEY_ROLE_ADMINISTER, or an operator's key. Refusals of all sites, and refusals without a site, need
+    an operator's key. Every method needs a key even if the mesh has open reads, because the kept bytes contain data about
+    visitors that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.

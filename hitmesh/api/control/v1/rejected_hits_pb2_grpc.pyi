@@ -29,9 +29,10 @@ GRPC_VERSION: str
 class RejectedHitServiceStub:
     """Lists refused hits, and records which refused hits were replayed.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <key>`. The refusals of a site need a key of the
+    site's merchant with KEY_ROLE_ADMINISTER, or an operator's key. Refusals of all sites, and refusals without a site, need
+    an operator's key. Every method needs a key even if the mesh has open reads, because the kept bytes contain data about
+    visitors that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -57,9 +58,10 @@ class RejectedHitServiceStub:
 class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
     """Lists refused hits, and records which refused hits were replayed.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <key>`. The refusals of a site need a key of the
+    site's merchant with KEY_ROLE_ADMINISTER, or an operator's key. Refusals of all sites, and refusals without a site, need
+    an operator's key. Every method needs a key even if the mesh has open reads, because the kept bytes contain data about
+    visitors that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.
@@ -81,9 +83,10 @@ class RejectedHitServiceAsyncStub(RejectedHitServiceStub):
 class RejectedHitServiceServicer(metaclass=_abc_1.ABCMeta):
     """Lists refused hits, and records which refused hits were replayed.
 
-    A caller authenticates with metadata `authorization` set to `Bearer <operator's key>`. Every method needs an
-    operator's key, even in a mesh where every caller may read every site. The kept bytes contain data about visitors
-    that no report shows.
+    A caller authenticates with metadata `authorization` set to `Bearer <key>`. The refusals of a site need a key of the
+    site's merchant with KEY_ROLE_ADMINISTER, or an operator's key. Refusals of all sites, and refusals without a site, need
+    an operator's key. Every method needs a key even if the mesh has open reads, because the kept bytes contain data about
+    visitors that no report shows.
 
     To replay hits, the client sends the hits with their original ids to CollectorService. CollectorService checks
     replayed hits like all other hits. RejectedHitService does not send hits.

@@ -73,8 +73,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 21
     """The key was revoked. Create another key. Metadata: key_id."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 22
-    """The key is valid, but its kind, merchant or site does not allow the call. Use the key that the message names.
-    Metadata: key_kind, merchant.
+    """The key is valid, but its kind, roles or site do not allow the call. Use the key that the message names. Metadata:
+    key_kind, role, roles.
     """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 23
     """The object does not exist or belongs to another merchant. Check the name. Metadata: first, key_id, last, limit,
@@ -86,7 +86,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 25
     """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
-    existing, first, known, last, limit, size, source, timeout_s, value.
+    existing, first, key_kind, known, last, limit, size, source, timeout_s, value.
     """
     ERROR_REASON_MISSING_FIELD: _ErrorReason.ValueType  # 26
     """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
@@ -286,6 +286,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       queued: size of the waiting records in bytes.
       records: number of records.
       reprocessing: the other reprocessing.
+      role: the role that the call needs.
+      roles: the roles of the key.
       rows: number of rows.
       similar: similar known names, the nearest first.
       site: the site.
@@ -361,8 +363,8 @@ CreateIngestKey. Metadata: timeout_s, key_kind.
 ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 21
 """The key was revoked. Create another key. Metadata: key_id."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 22
-"""The key is valid, but its kind, merchant or site does not allow the call. Use the key that the message names.
-Metadata: key_kind, merchant.
+"""The key is valid, but its kind, roles or site do not allow the call. Use the key that the message names. Metadata:
+key_kind, role, roles.
 """
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 23
 """The object does not exist or belongs to another merchant. Check the name. Metadata: first, key_id, last, limit,
@@ -374,7 +376,7 @@ existing, key_id, merchant, site, value.
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 25
 """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
-existing, first, known, last, limit, size, source, timeout_s, value.
+existing, first, key_kind, known, last, limit, size, source, timeout_s, value.
 """
 ERROR_REASON_MISSING_FIELD: ErrorReason.ValueType  # 26
 """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
