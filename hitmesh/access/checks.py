@@ -23,8 +23,8 @@ _KEYS = "/ingestKeys/"
 def authorise(caller: Caller | None, request: Message, open_reads: bool) -> None:
     """Raise unless the caller may call the RPC with this request.
 
-    If the request has no valid name in the rule's fields, the caller needs only the role, and the RPC itself must refuse
-    the name.
+    If the request has no valid name in the rule's fields, the caller needs only the role, and the RPC itself must
+    refuse the name.
 
     Args:
         caller: the caller; None without a key.

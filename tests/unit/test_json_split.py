@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from collector.json_split import split_batch
 
-ELEMENTS = st.lists(st.one_of(st.just({}), st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2)))
+ELEMENTS: st.SearchStrategy[list[object]] = st.lists(
+    st.one_of(st.just({}), st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
+)
 
 
 @given(ELEMENTS, st.integers(0, 4), st.sampled_from([None, 1]))
