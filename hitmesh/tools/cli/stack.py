@@ -83,7 +83,7 @@ def stack_group() -> None:
 
 
 @click.command(
-    short_help="Download the servers' programs for all homes.",
+    short_help="Download Kafka, Cassandra and Druid once, for all home directories.",
     epilog=examples("hitmesh stack fetch", "XDG_CACHE_HOME=/srv/cache hitmesh stack fetch"),
 )
 def fetch() -> None:
