@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 TYPED := hitmesh collector processor reporter control tests dev
 
-.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto bench lock wheel clean
+.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto settings bench lock wheel clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,8 +46,9 @@ protos: setup ## Lint the contract, and check that it is compatible with proto/c
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against proto/contract.binpb
 
-generated: setup ## Check that the committed stubs match the protos.
+generated: setup ## Check that the committed stubs match the protos, and docs/settings.md matches the settings.
 	@$(BIN)/python dev/make_protos.py --check
+	@$(BIN)/python -m dev.make_settings --check
 
 words: setup ## Check docstrings and comments for plain words, and names for banned words.
 	@$(BIN)/python dev/words.py
@@ -59,6 +60,9 @@ unit: setup ## Run the examples in hitmesh/model, and the unit and property test
 
 proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.
 	@$(BIN)/python dev/make_protos.py
+
+settings: setup ## Write docs/settings.md from the settings of services and commands.
+	@$(BIN)/python -m dev.make_settings
 
 bench: setup ## Measure throughput and latency; prints JSON. SMALL=1 only shows that every part runs.
 	@$(BIN)/python -m tests.bench $(if $(SMALL),--small)

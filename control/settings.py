@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+from typing import Annotated, Final
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from hitmesh.runtime.config import ServiceSettings
+from hitmesh.runtime.config_report import print_report
+from hitmesh.runtime.variables import Unit
 
 WORKERS: Final = 8
 # Maximum number of calls that run or wait; further calls are refused.
@@ -20,7 +23,13 @@ class ControlSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HITMESH_CONTROL_", extra="forbid", frozen=True)
 
     open_reads: bool = Field(default=False, description="Allow reads of sites, ledger and drift without a key")
-    workers: int = Field(default=WORKERS, ge=1, le=256, description="Maximum number of concurrent calls")
-    max_calls: int = Field(
+    workers: Annotated[int, Unit("calls")] = Field(
+        default=WORKERS, ge=1, le=256, description="Maximum number of concurrent calls"
+    )
+    max_calls: Annotated[int, Unit("calls")] = Field(
         default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
     )
+
+
+if __name__ == "__main__":
+    print_report(ControlSettings, os.environ)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -13,11 +14,13 @@ from pydantic_settings import SettingsConfigDict
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import AHEAD_TOLERANCE_MS
-from hitmesh.model.logic import CURRENT, Logic, logic_named
+from hitmesh.model.logic import CURRENT, LOGICS, Logic, logic_named
 from hitmesh.model.plan import KEEP_REPLACED_DAYS
 from hitmesh.model.site_buckets import SITE_BUCKETS
 from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.config import ServiceSettings
+from hitmesh.runtime.config_report import print_report
+from hitmesh.runtime.variables import Allowed, Unit
 from processor.settle.lease_keeper import LEASE_MS
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
 from processor.stream.pace import StreamPace
@@ -44,87 +47,101 @@ class ProcessorSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)
 
     role: Role = Field(default=Role.ALL, description="The work of this process: all, stream or settler")
-    logic: str = Field(
+    logic: Annotated[str, Allowed(" or ".join(logic.name for logic in LOGICS))] = Field(
         default=CURRENT.name,
         description="Logic version for the stream and for days that were never settled; a settled day keeps its "
         "version",
     )
-    max_hits: int = Field(default=50_000, ge=1, description="Approximate maximum of hits in a window of the stream")
-    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="Maximum duration of a stream's window in ms")
-    quiet_ms: int = Field(default=250, ge=0, description="A stream's window ends if no record arrives for this many ms")
-    flush_ms: int = Field(default=10_000, ge=0, description="Milliseconds between two writes of partials and ledger")
-    snapshot_ms: int = Field(
+    max_hits: Annotated[int, Unit("hits")] = Field(
+        default=50_000, ge=1, description="Approximate maximum of hits in a window of the stream"
+    )
+    window_ms: Annotated[int, Unit("ms")] = Field(
+        default=5_000, ge=0, le=60_000, description="Maximum duration of a stream's window in ms"
+    )
+    quiet_ms: Annotated[int, Unit("ms")] = Field(
+        default=250, ge=0, description="A stream's window ends if no record arrives for this many ms"
+    )
+    flush_ms: Annotated[int, Unit("ms")] = Field(
+        default=10_000, ge=0, description="Milliseconds between two writes of partials and ledger"
+    )
+    snapshot_ms: Annotated[int, Unit("ms")] = Field(
         default=180_000, ge=1_000, description="Minimum milliseconds between two snapshots of a partition"
     )
-    ahead_tolerance_ms: int = Field(
+    ahead_tolerance_ms: Annotated[int, Unit("ms")] = Field(
         default=AHEAD_TOLERANCE_MS,
         ge=0,
         description="A warning is logged if a log time is more than this many ms ahead of the clock",
     )
-    cache: str = Field(
+    cache: Annotated[str, Allowed("path of a directory")] = Field(
         default="",
         description="Directory on a local disk for the recent hits of streams and for large site-days; empty = a "
         "temporary directory",
     )
-    settlers: int = Field(
+    settlers: Annotated[int, Unit("threads")] = Field(
         default=1,
         ge=1,
         le=SITE_BUCKETS,
         description="Number of settler threads in this process; other processes may run further settlers",
     )
-    lease_ms: int = Field(
+    lease_ms: Annotated[int, Unit("ms")] = Field(
         default=LEASE_MS,
         ge=1_000,
         le=600_000,
         description="Duration of a settler's lease on sites in ms; if a settler dies, the sites wait about this long",
     )
-    settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
-    resettle_after_ms: int = Field(
+    settle_pause_s: Annotated[float, Unit("s")] = Field(
+        default=0.5, gt=0, description="Seconds between two searches for site-days to settle"
+    )
+    resettle_after_ms: Annotated[int, Unit("ms")] = Field(
         default=2_000, ge=0, description="Minimum milliseconds between two settlements of a site-day"
     )
-    settle_range_hits: int = Field(
+    settle_range_hits: Annotated[int, Unit("hits")] = Field(
         default=DEFAULT_MEMORY.range_hits,
         ge=1_000,
         description="A site-day with more hits than this is settled in ranges of visitors, on the local disk",
     )
-    settle_cpu_share: float = Field(
+    settle_cpu_share: Annotated[float, Unit("share")] = Field(
         default=1.0,
         gt=0,
         le=1,
         description="Share of time in which a settler thread works: CPU time / (CPU time + pauses); 1 = no pauses",
     )
-    keep_superseded_ms: int = Field(
+    keep_superseded_ms: Annotated[int, Unit("ms")] = Field(
         default=360_000, ge=0, description="Milliseconds for which replaced rows remain readable"
     )
-    keep_replaced_ms: int = Field(
+    keep_replaced_ms: Annotated[int, Unit("ms")] = Field(
         default=KEEP_REPLACED_DAYS * DAY_MS,
         ge=0,
         description="Milliseconds for which a replaced generation is kept, so that reports can ask for an earlier data "
         "version",
     )
-    keep_shadow_ms: int = Field(
+    keep_shadow_ms: Annotated[int, Unit("ms")] = Field(
         default=KEEP_SHADOW_DAYS * DAY_MS,
         ge=0,
         description="After this many ms without a change of its state, a published shadow stream becomes the live "
         "stream, and an unpublished shadow stream is stopped",
     )
-    marks_known_ms: int = Field(
+    marks_known_ms: Annotated[int, Unit("ms")] = Field(
         default=60_000,
         ge=0,
         description="Milliseconds after which all streams apply an erasure; must exceed the time for storing a window",
     )
-    keep_log_days: int = Field(
+    keep_log_days: Annotated[int, Unit("days")] = Field(
         default=7, ge=2, description="Age in days at which the log deletes records that are also stored as raw records"
     )
-    keep_refused_days: int = Field(
+    keep_refused_days: Annotated[int, Unit("days")] = Field(
         default=30,
         ge=1,
         le=7_300,
         description="Age in days at which the bytes of refused hits are deleted; the counts remain",
     )
-    balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two checks of the ledger")
-    workers: int = Field(default=4, ge=1, le=64, description="Maximum traces that are answered at the same time")
-    max_calls: int = Field(
+    balance_every_s: Annotated[float, Unit("s")] = Field(
+        default=60.0, gt=0, description="Seconds between two checks of the ledger"
+    )
+    workers: Annotated[int, Unit("calls")] = Field(
+        default=4, ge=1, le=64, description="Maximum traces that are answered at the same time"
+    )
+    max_calls: Annotated[int, Unit("calls")] = Field(
         default=16, ge=1, le=1_024, description="Maximum calls that run or wait; further calls are refused"
     )
     open_reads: bool = Field(
@@ -171,3 +188,7 @@ class ProcessorSettings(ServiceSettings):
     def cache_dir(self) -> Path:
         """The directory for kept hits. The directory's files do not outlive the process."""
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"
+
+
+if __name__ == "__main__":
+    print_report(ProcessorSettings, os.environ)

@@ -6,9 +6,6 @@ import os
 import secrets
 import sys
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
-
 from hitmesh.adapters.factory import open_stores
 from hitmesh.adapters.servers import SCHEME
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
@@ -16,7 +13,7 @@ from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.runtime.clock import SystemClock
-from hitmesh.runtime.config import ServiceSettings, load
+from hitmesh.runtime.config import load
 from hitmesh.runtime.lifecycle import serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger
 from hitmesh.runtime.telemetry.exposition import open_telemetry
@@ -24,7 +21,8 @@ from hitmesh.runtime.telemetry.labels import Part
 from reporter.answer.breaker import Breaker, Breakers
 from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
-from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_server
+from reporter.service import SERVICES, build_server
+from reporter.settings import ReporterSettings
 
 # Envoy sends all reflection calls to the reporter, so the reporter also lists the services of all other processes.
 _REFLECTED = tuple(
@@ -51,24 +49,6 @@ def breakers_of(store: str) -> Breakers:
         return Breakers()
     cassandra = Breaker("Cassandra")
     return Breakers(series=cassandra, metrics=Breaker("Druid"), books=cassandra)
-
-
-class ReporterSettings(ServiceSettings):
-    """Reporter settings."""
-
-    model_config = SettingsConfigDict(env_prefix="HITMESH_REPORTER_", extra="forbid", frozen=True)
-
-    open_reads: bool = Field(default=False, description="Allow reports without a key")
-    workers: int = Field(default=WORKERS, ge=1, le=256, description="Maximum number of questions answered at once")
-    max_calls: int = Field(
-        default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
-    )
-    question_s: float = Field(
-        default=QUESTION_S,
-        gt=0,
-        le=55,
-        description="Time limit for a question in seconds; Envoy ends the call after 60 s",
-    )
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.rpc_errors import translating_stream
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
-from reporter.answer.lanes import QUESTIONS_AT_ONCE, Lanes
+from reporter.answer.lanes import Lanes
 from reporter.rpc.backend import Backend
 from reporter.rpc.explain_report import explain_report
 from reporter.rpc.export_report import PIECE_BYTES, export_report
@@ -33,6 +33,7 @@ from reporter.rpc.list_dimensions import list_dimensions
 from reporter.rpc.list_metrics import list_metrics
 from reporter.rpc.messages import MAX_RESPONSE_BYTES
 from reporter.rpc.run_report import run_report
+from reporter.settings import MAX_CALLS, QUESTION_S, WORKERS
 
 # Names for health checks and reflection.
 SERVICES: Final = tuple(
@@ -45,11 +46,6 @@ SERVICES: Final = tuple(
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
 WARNING: Final = "x-hitmesh-warning"
 PARTIAL: Final = "x-hitmesh-partial"
-WORKERS: Final = QUESTIONS_AT_ONCE
-# Maximum number of calls that run or wait; further calls are refused.
-MAX_CALLS: Final = 64
-# Seconds after which a question is abandoned. Envoy ends the call after 60 s.
-QUESTION_S: Final = 30.0
 # Calls that read no rows have a separate thread pool, so that queued reports do not delay these calls.
 QUICK_WORKERS: Final = 8
 MAX_QUICK_CALLS: Final = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from hitmesh.adapters.servers import SCHEME
+from hitmesh.adapters.servers import SCHEME, parse_servers
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
 
@@ -27,6 +27,18 @@ def embedded_directory(url: str) -> Path:
             reason=LocalReason.INVALID_CONFIG,
         )
     return directory
+
+
+def check_store_url(url: str) -> None:
+    """Raise unless the text is a store URL; opens no store.
+
+    Raises:
+        RefusedError: the text is no store URL, or a part of the URL is invalid (INVALID_CONFIG).
+    """
+    if url.startswith(SCHEME):
+        parse_servers(url)
+    elif url != MEMORY:
+        embedded_directory(url)
 
 
 def without_driver(url: str, error: ModuleNotFoundError) -> RefusedError:

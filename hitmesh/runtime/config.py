@@ -9,38 +9,105 @@ misspelt setting would silently keep its default. The message suggests the most 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeVar, get_args
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.reasons import LocalReason
+from hitmesh.runtime.described import variables_of
+from hitmesh.runtime.variables import Allowed, Unit, Variable, masked, nearest_name
+
+# The errors of pydantic, whose messages do not name a cure.
+_OF_PYDANTIC: Final = frozenset(get_args(ErrorType))
+_MAX_SHOWN: Final = 64
+_KINDS: Final = {"integer": "an integer", "number": "a number"}
+
+
+class LogLevel(StrEnum):
+    """The least severe events that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _in_lower_case(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 class ServiceSettings(BaseSettings):
-    """Settings common to all services. Subclasses set `env_prefix`, for example HITMESH_COLLECTOR_."""
+    """Settings common to all services. Subclasses set `env_prefix`, for example HITMESH_COLLECTOR_.
+
+    The type of each number names the unit, as in `Annotated[int, Unit("rows")]`.
+    """
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
-    store: str = Field(description="Store URL: memory:, embedded:/absolute/directory or servers:?kafka=…")
-    listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC listener")
-    log_level: str = Field(default="info", description="debug, info, warning or error")
-    metrics_listen: str = Field(
-        default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="host:port that serves GET /metrics; empty = disabled"
+    store: Annotated[str, Allowed("memory:, embedded:/absolute/directory or servers:?kafka=…")] = Field(
+        description="URL of the stores"
     )
-    unknown_keys_s: int = Field(
+    listen: Annotated[str, Allowed("HOST:PORT")] = Field(
+        default="127.0.0.1:0", description="Address of the gRPC listener; port 0 = any free port"
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_in_lower_case)] = Field(
+        default=LogLevel.INFO, description="The least severe events that are logged"
+    )
+    metrics_listen: Annotated[str, Allowed("HOST:PORT or empty")] = Field(
+        default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="Address that serves GET /metrics; empty = disabled"
+    )
+    unknown_keys_s: Annotated[int, Unit("look-ups/s")] = Field(
         default=UNKNOWN_KEYS_S,
         ge=1,
         description="Maximum look-ups of unknown keys per second; senders above the limit must retry",
     )
     node: str = Field(default="dev-0", description="Name of this instance in records and logs")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the values of the constructor as the only source, so that `load` decides what is read."""
+        return (init_settings,)
+
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A variable that the settings refuse.
+
+    Attributes:
+        variable: name of the environment variable.
+        value: the wrong value, shortened, without secrets; None if the variable is missing or unknown.
+        rule: the rule that is violated.
+        cure: what to do; empty if `rule` includes the cure.
+        message: the whole message.
+    """
+
+    variable: str
+    value: str | None
+    rule: str
+    cure: str
+    message: str
+
+
+def prefix_of(model: type[ServiceSettings]) -> str:
+    """Return the prefix of the service's environment variables, such as HITMESH_COLLECTOR_."""
+    return str(model.model_config.get("env_prefix", ""))
 
 
 def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
@@ -50,27 +117,54 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
         RefusedError: a value is invalid, a required setting is missing, or a variable with the service's prefix is not
             a setting (INVALID_CONFIG).
     """
-    prefix = str(model.model_config.get("env_prefix", ""))
-    known = {f"{prefix}{name}".upper() for name in model.model_fields}
-    for name in environment:
-        if name.startswith(prefix) and name not in known:
-            nearest = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else f"; use one of {', '.join(sorted(known))}"
-            raise RefusedError(
-                f"environment variable {name} is not a setting{hint}", reason=LocalReason.INVALID_CONFIG, field=name
-            )
+    settings, problems = checked(model, environment)
+    if settings is None or problems:
+        first = problems[0]
+        raise RefusedError(first.message, reason=LocalReason.INVALID_CONFIG, field=first.variable)
+    return settings
+
+
+def checked(model: type[SettingsT], environment: Mapping[str, str]) -> tuple[SettingsT | None, tuple[Problem, ...]]:
+    """Return the settings and all problems, unknown variables first; without problems, there are settings."""
+    variables = {variable.name: variable for variable in variables_of(model, prefix_of(model))}
+    unknown = tuple(
+        _unknown(name, variables)
+        for name in sorted(environment)
+        if name.startswith(prefix_of(model)) and name not in variables
+    )
     values = {
-        name: environment[f"{prefix}{name}".upper()]
-        for name in model.model_fields
-        if f"{prefix}{name}".upper() in environment
+        field: environment[name]
+        for field, name in zip(model.model_fields, variables, strict=True)
+        if name in environment
     }
     try:
-        return model.model_validate(values)
+        return model.model_validate(values), unknown
     except ValidationError as error:
-        first = error.errors()[0]
-        name = f"{prefix}{'.'.join(str(part) for part in first['loc'])}".upper()
-        # pydantic's `input` contains all settings if a setting is missing, or if the error concerns several settings.
-        value = f" {str(first['input'])[:64]!r}" if first["loc"] and first["type"] != "missing" else ""
-        raise RefusedError(
-            f"setting {name}{value}: {first['msg']}", reason=LocalReason.INVALID_CONFIG, field=name
-        ) from error
+        return None, (*unknown, *(_problem(details, prefix_of(model), variables) for details in error.errors()))
+
+
+def _unknown(name: str, known: Mapping[str, Variable]) -> Problem:
+    nearest = nearest_name(name, known)
+    cure = f"did you mean {nearest}?" if nearest else f"use one of {', '.join(sorted(known))}"
+    return Problem(name, None, "not a setting", cure, f"environment variable {name} is not a setting; {cure}")
+
+
+def _problem(details: ErrorDetails, prefix: str, variables: Mapping[str, Variable]) -> Problem:
+    name = f"{prefix}{'.'.join(str(part) for part in details['loc'])}".upper()
+    variable = variables.get(name)
+    # pydantic's `input` contains all settings if a setting is missing, or if the error concerns several settings.
+    if variable is None or details["type"] == "missing":
+        value, cure = None, f"set {name} to {variable.bounds or variable.meaning}" if variable else ""
+    else:
+        value, cure = masked(variable, str(details["input"]))[:_MAX_SHOWN], _cure(variable)
+    cure = cure if details["type"] in _OF_PYDANTIC else ""
+    shown = "" if value is None else f" {value!r}"
+    text = "; ".join(filter(None, (details["msg"], cure)))
+    return Problem(name, value, details["msg"], cure, f"setting {name}{shown}: {text}")
+
+
+def _cure(variable: Variable) -> str:
+    allowed = ", ".join(filter(None, (_KINDS.get(variable.kind, ""), variable.bounds))) or variable.kind
+    unit = f" ({variable.unit})" if variable.unit else ""
+    back = "" if variable.default is None else f", or unset the variable for the default {variable.default or 'empty'}"
+    return f"write {allowed}{unit}{back}"

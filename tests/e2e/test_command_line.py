@@ -271,6 +271,19 @@ def test_the_endpoint_is_found_by_option_environment_and_home(mesh: Mesh) -> Non
 
 
 @pytest.mark.timeout(60)
+def test_config_show_has_the_settings_that_hitmesh_dev_gave_to_its_services(mesh: Mesh) -> None:
+    done = run_command(["config", "show", "--home", str(mesh.home), "-o", "json"], HITMESH_CONTROL_WORKERS="0")
+    assert done.code == 0, done.err
+    parts = {part["part"]: part["settings"] for part in one_json_line(done.out)["parts"]}
+    assert list(parts) == ["cli", "collector", "processor", "reporter", "control"]
+    stores = {setting["value"] for settings in parts.values() for setting in settings if "_STORE" in setting["name"]}
+    assert len(stores) == 1
+    node = next(setting for setting in parts["collector"] if setting["name"] == "HITMESH_COLLECTOR_NODE")
+    assert (node["value"], node["origin"], node["default"]) == ("collector-0", "hitmesh dev", "dev-0")
+    assert mesh.key not in done.out
+
+
+@pytest.mark.timeout(60)
 def test_import_that_is_too_old_for_the_key_is_67_and_names_the_remedy(
     mesh: Mesh, new_site: NewSite, tmp_path: Path
 ) -> None:

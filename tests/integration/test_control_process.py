@@ -92,6 +92,18 @@ def test_control_with_a_wrong_setting_names_the_setting_and_ends_with_3(settings
     assert word in done.stderr
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("settings", [{"STORE": "nowhere:"}, {"STORE": "memory:", "WORKERS": "0"}, {}])
+def test_config_show_reports_what_control_refuses(settings: dict[str, str]) -> None:
+    variables = {f"HITMESH_CONTROL_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "control"]
+    done = subprocess.run(command, env=environment(**variables), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "hitmesh.tools.cli", "config", "show", "control", "-o", "json"]
+    shown = subprocess.run(command, env=environment(**variables), capture_output=True, text=True, check=False)
+    assert (done.returncode, shown.returncode) == (3, 3)
+    assert done.stderr.strip() in json.loads(shown.stderr)["message"]
+
+
 def test_control_with_a_damaged_directory_ends_with_1(tmp_path: Path) -> None:
     (tmp_path / "directory.db").write_bytes(b"no database" * 1_000)
     variables = {"HITMESH_CONTROL_STORE": f"embedded:{tmp_path}"}

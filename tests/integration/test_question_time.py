@@ -27,7 +27,7 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import MetricStore
 from hitmesh.runtime.config import load
-from reporter.__main__ import ReporterSettings
+from reporter.settings import ReporterSettings
 from tests.support.mesh import environment
 from tests.support.reporters import Mesh, a_question, refusal, some_rows, start
 from tests.support.settled_rows import SITE

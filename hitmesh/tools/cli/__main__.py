@@ -36,6 +36,7 @@ COMMANDS = {
     "erase": LazyCommand("hitmesh.tools.cli.erase:erase", "Erase a visitor from reports and stores."),
     "policy": LazyCommand("hitmesh.tools.cli.policy:policy_group", "Show or change a site's visit policy."),
     "rules": LazyCommand("hitmesh.tools.cli.rules:rules_group", "Exclude hits of a site from reports."),
+    "config": LazyCommand("hitmesh.tools.cli.config:config_group", "Show the settings of services and commands."),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
     "init": LazyCommand("hitmesh.tools.cli.init:init", "Create or check topics, tables and data sources."),
     "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),

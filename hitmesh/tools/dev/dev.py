@@ -22,6 +22,7 @@ from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.banner import banner
 from hitmesh.tools.dev.envoy import Address, Door, binary, render
+from hitmesh.tools.dev.given_settings import Given, write_given
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, write_ready_file
 from hitmesh.tools.dev.instances import PROCESSOR, SERVICES, Instance
@@ -145,6 +146,7 @@ class Mesh:
         self._say = say
         self._warn = warn
         self._children: list[children.Child] = []
+        self._given: dict[str, Given] = {}
         self.door, self._instances = self._addresses()
         self._silence = Silence(options.hang_after_s)
         self._hung: set[str] = set()
@@ -289,11 +291,15 @@ class Mesh:
         return Door(public, operators, stats, collectors, reporters, processors, controls, log), planned
 
     def _start_instance(self, instance: Instance) -> None:
-        self._start(instance.name, [sys.executable, "-m", instance.service], self._environment(instance))
+        variables = self._variables(instance)
+        self._start(instance.name, [sys.executable, "-m", instance.service], self._environment(instance, variables))
+        given = self._options.processor_settings if instance.service == PROCESSOR else {}
+        options = [f"HITMESH_{instance.service.upper()}_{name}" for name in given]
+        self._given[instance.name] = Given(instance.name, instance.service, variables, options)
+        write_given(self._home.run, self._given.values())
 
-    def _environment(self, instance: Instance) -> Mapping[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
-        prefix = f"HITMESH_{instance.service.upper()}_"
+    def _variables(self, instance: Instance) -> Mapping[str, str]:
+        """Return the settings of a process as environment variables."""
         settings = {"STORE": self._home.store_url, "LISTEN": str(instance.address), "NODE": instance.node}
         settings["METRICS_LISTEN"] = str(instance.metrics)
         settings |= {
@@ -302,10 +308,14 @@ class Mesh:
         }
         if instance.service in READING and not self._options.closed_reads:
             settings["OPEN_READS"] = "true"  # Reports need no key, because the mesh listens on loopback only.
+        return {f"HITMESH_{instance.service.upper()}_{key}": value for key, value in settings.items()}
+
+    def _environment(self, instance: Instance, variables: Mapping[str, str]) -> Mapping[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
         # Thread pools are small and memory arenas are few, because many processes share the machine.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         reused = REUSED_MEMORY if instance.service == PROCESSOR else {}
-        return {**inherited, **bounds, **reused, **{f"{prefix}{key}": value for key, value in settings.items()}}
+        return {**inherited, **bounds, **reused, **variables}
 
     def _start_envoy(self) -> None:
         config = self._home.run / "envoy.yaml"

@@ -1,0 +1,44 @@
+"""Settings of the reporter, read from HITMESH_REPORTER_*."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Final
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from hitmesh.runtime.config import ServiceSettings
+from hitmesh.runtime.config_report import print_report
+from hitmesh.runtime.variables import Unit
+from reporter.answer.lanes import QUESTIONS_AT_ONCE
+
+WORKERS: Final = QUESTIONS_AT_ONCE
+# Maximum number of calls that run or wait; further calls are refused.
+MAX_CALLS: Final = 64
+# Seconds after which a question is abandoned. Envoy ends the call after 60 s.
+QUESTION_S: Final = 30.0
+
+
+class ReporterSettings(ServiceSettings):
+    """Reporter settings."""
+
+    model_config = SettingsConfigDict(env_prefix="HITMESH_REPORTER_", extra="forbid", frozen=True)
+
+    open_reads: bool = Field(default=False, description="Allow reports without a key")
+    workers: Annotated[int, Unit("questions")] = Field(
+        default=WORKERS, ge=1, le=256, description="Maximum number of questions answered at once"
+    )
+    max_calls: Annotated[int, Unit("calls")] = Field(
+        default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
+    )
+    question_s: Annotated[float, Unit("s")] = Field(
+        default=QUESTION_S,
+        gt=0,
+        le=55,
+        description="Time limit for a question in seconds; Envoy ends the call after 60 s",
+    )
+
+
+if __name__ == "__main__":
+    print_report(ReporterSettings, os.environ)
