@@ -6,7 +6,7 @@ docs/settings.md lists the variables. `hitmesh config show` prints the values.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from hitmesh.client.home import (
     HOME_VARIABLE,
     KEY_FILE_VARIABLE,
     KEY_VARIABLE,
+    OPERATOR_ENDPOINT_VARIABLE,
     OPERATOR_KEY_FILE_VARIABLE,
     OPERATOR_KEY_VARIABLE,
     READY_FILE,
@@ -26,6 +27,7 @@ from hitmesh.client.home import (
     home_dir,
     operator_key,
     operator_key_source,
+    operators_endpoint,
     server_key,
     server_key_source,
 )
@@ -55,6 +57,14 @@ COMMAND_LINE: Final = (
         "HOST:PORT or http://HOST:PORT",
         f"the address in {READY_FILE} of the home",
         "Address of the mesh. The option `--endpoint` takes precedence",
+    ),
+    Variable(
+        OPERATOR_ENDPOINT_VARIABLE,
+        "text",
+        "",
+        "HOST:PORT or http://HOST:PORT",
+        f"the value of {ENDPOINT_VARIABLE}, else the operators' address in {READY_FILE} of the home",
+        "Address of the mesh's listener for operators. The option `--endpoint` takes precedence",
     ),
     Variable(
         KEY_VARIABLE,
@@ -157,7 +167,10 @@ def _value(name: str, home: Path | None, place: Path, environment: Mapping[str, 
     if name == STACK_HOME_VARIABLE:
         return str(stack_home(None, environment)), origin
     if name == ENDPOINT_VARIABLE:
-        return _endpoint(place, environment)
+        return _endpoint(endpoint, (ENDPOINT_VARIABLE,), place, environment)
+    if name == OPERATOR_ENDPOINT_VARIABLE:
+        named = (OPERATOR_ENDPOINT_VARIABLE, ENDPOINT_VARIABLE)
+        return _endpoint(operators_endpoint, named, place, environment)
     if name == KEY_VARIABLE:
         return _key(server_key, server_key_source, place, environment, name)
     if name == OPERATOR_KEY_VARIABLE:
@@ -166,12 +179,17 @@ def _value(name: str, home: Path | None, place: Path, environment: Mapping[str, 
     return environment.get(name) or str(place / default), origin
 
 
-def _endpoint(place: Path, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _endpoint(
+    read: Callable[[None, Path, Mapping[str, str]], str],
+    variables: Sequence[str],
+    place: Path,
+    environment: Mapping[str, str],
+) -> tuple[str | None, str | None]:
     try:
-        found = endpoint(None, place, environment)
+        found = read(None, place, environment)
     except NoMesh:
         return None, None
-    return found, ENVIRONMENT if environment.get(ENDPOINT_VARIABLE) else str(place / READY_FILE)
+    return found, ENVIRONMENT if any(map(environment.get, variables)) else str(place / READY_FILE)
 
 
 def _key(
