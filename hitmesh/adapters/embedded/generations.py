@@ -18,7 +18,7 @@ from hitmesh.adapters.embedded.generation_rows import (
     site_day_drift,
     site_day_generation,
 )
-from hitmesh.adapters.embedded.retired import limit_kept, past_of_days, retired_of
+from hitmesh.adapters.embedded.retired import SizeOf, limit_kept, past_of_days, retired_of
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.shared.past_entries import recorded
 from hitmesh.adapters.shared.publication import (
@@ -48,10 +48,15 @@ class EmbeddedGenerations:
 
     A publication supersedes all earlier attempts for the site-day. Superseded attempts can no longer be published.
     `superseded` also returns superseded attempts, so that their rows can be removed.
+
+    Args:
+        database: settled.db.
+        size_of: returns the sizes of the files with rows, for `retired`.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, size_of: SizeOf) -> None:
         self._database = database
+        self._size_of = size_of
 
     def begin(self, site_day: SiteDay) -> int:
         """Return a new generation number and store it; no number is returned twice for the same site-day."""
@@ -206,7 +211,7 @@ class EmbeddedGenerations:
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
         """Return the superseded generations of site-days that follow `after`, in the order (site, day)."""
         with self._database.reading() as transaction:
-            return retired_of(transaction, site, after, limit)
+            return retired_of(transaction, site, after, limit, self._size_of)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
         """Make all replaced generations of a site-day superseded, at `now` at the latest; return the generations."""
