@@ -35,6 +35,7 @@ from hitmesh.model.history import MAX_PAST_ENTRIES, PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
+from hitmesh.ports.settling import SUPERSEDED_PAGE
 
 _CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
     WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""
@@ -198,14 +199,20 @@ class EmbeddedGenerations:
         with self._database.reading() as transaction:
             return _last_sequence(transaction, site)
 
-    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return published and unpublished generations that became superseded before the time `published_before`."""
+    def superseded(
+        self, published_before: int, after: tuple[SiteDay, int] | None = None, limit: int = SUPERSEDED_PAGE
+    ) -> Sequence[tuple[SiteDay, int]]:
+        """Return a page of the generations that became superseded before the time `published_before`."""
+        (site, day), generation = after or (SiteDay("", 0), 0)
         with self._database.reading() as transaction:
+            # SQLite compares the tuples in the order of the primary key. The condition `site >= ?` excludes all earlier
+            # sites without reading them.
             return transaction.rows(
                 site_day_generation,
-                """SELECT site, day, generation FROM superseded WHERE superseded_at < ?
-                ORDER BY site, day, generation""",
-                (published_before,),
+                """SELECT site, day, generation FROM superseded
+                WHERE site >= ? AND (site, day, generation) > (?, ?, ?) AND superseded_at < ?
+                ORDER BY site, day, generation LIMIT ?""",
+                (site, site, day, generation, published_before, limit),
             )
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
