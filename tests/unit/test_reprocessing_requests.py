@@ -106,7 +106,7 @@ def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, 
             found = ask(stored, work)
             assert (found.state, found.work, found.done, found.version) == (State.RUNNING, Work.CANCEL, 0, 2)
             return
-        with pytest.raises(RefusedError, match=f"wait until the work of {COMMANDS[running]} has ended") as caught:
+        with pytest.raises(RefusedError, match=f"the command {COMMANDS[running]} is still at work") as caught:
             ask(stored, work)
         assert caught.value.reason is ErrorReason.WRONG_STATE
         assert stored.get("r1") == before
