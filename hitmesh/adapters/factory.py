@@ -179,7 +179,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         raw=EmbeddedRawStore(raw_file),
         rejected=EmbeddedRejectedStore(raw_file),
         dirty=EmbeddedDirtyDays(raw_file),
-        generations=EmbeddedGenerations(settled_file),
+        generations=EmbeddedGenerations(settled_file, segments.size),
         reprocessings=EmbeddedReprocessings(settled_file),
         claims=EmbeddedOrderClaims(raw_file),
         outbox=first.outbox,

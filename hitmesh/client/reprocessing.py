@@ -45,6 +45,12 @@ def create_reprocessing(mesh: Mesh, wanted: pb.Reprocessing, *, validate_only: b
     ).reprocessing
 
 
+def planned_erasure(mesh: Mesh, wanted: pb.Reprocessing) -> pb.CreateReprocessingResponse:
+    """Return the plan of an erasure without storing it, and the result of a search for the visitor."""
+    request = pb.CreateReprocessingRequest(reprocessing=wanted, validate_only=True)
+    return mesh.reprocessings.CreateReprocessing(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+
+
 def get_reprocessing(mesh: Mesh, name: str) -> pb.Reprocessing:
     """Return a reprocessing."""
     request = pb.GetReprocessingRequest(name=name)

@@ -65,6 +65,9 @@ class RetiredGeneration:
         replaced_at: the time at which another generation became current, UTC ms; None if the generation was never
             published, or the time is not stored.
         rows: the number of stored rows; None if the store cannot count them.
+        size: the approximate size of these rows on disk in bytes; None if the store cannot tell the size at low cost.
+            Files know their sizes. Cassandra would have to read every row, and Druid stores all generations of a day in
+            the same segments.
     """
 
     site_day: SiteDay
@@ -72,6 +75,7 @@ class RetiredGeneration:
     kept_until: int
     replaced_at: int | None = None
     rows: int | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

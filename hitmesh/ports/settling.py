@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
 from hitmesh.model.generations import FIRST_STREAM, DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
@@ -15,6 +15,10 @@ from hitmesh.model.sites import SiteDay
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+SUPERSEDED_PAGE: Final = 1_000
+"""Default number of generations in a page of `Generations.superseded`."""
 
 
 class DirtyDays(Protocol):
@@ -168,8 +172,14 @@ class Generations(Protocol):
     def sequence(self, site: str) -> int:
         """Return the highest sequence of the site's entries, which is part of the data version; 0 without entries."""
 
-    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return the generations, published or not, that became superseded before the time `published_before`."""
+    def superseded(
+        self, published_before: int, after: tuple[SiteDay, int] | None = None, limit: int = SUPERSEDED_PAGE
+    ) -> Sequence[tuple[SiteDay, int]]:
+        """Return a page of the generations, published or not, that became superseded before `published_before`.
+
+        A page has at most `limit` generations, which follow `after` in the order (site, day, generation). The last page
+        is empty. While pages are read, `forget` may be called for earlier generations.
+        """
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
         """Return the generations that are not current, for at most `limit` site-days after the site-day `after`.

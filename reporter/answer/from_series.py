@@ -58,15 +58,23 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
     return found
 
 
-def is_complete(run: Run, rows: pl.DataFrame) -> bool:
+def is_complete(run: Run, rows: pl.DataFrame, settled: frozenset[int]) -> bool:
     """Return whether a store's rows for a run (consecutive days that are read at once) are complete.
 
-    If a settled day in a run has no rows, the run counts as incomplete. There are three possible causes: an earlier
-    version settled the day without series, the rows are lost, or the day has no hits. For a day without hits, the query
-    to the metric store costs little. If the rows have amounts without a currency, the run also counts as incomplete,
-    because older series had no currencies.
+    If a settled day in a run has no rows, the run counts as incomplete. There are four possible causes: an earlier
+    version settled the day without series, the rows are lost, the rows have expired, or the day has no hits. For a day
+    without hits, the query to the metric store costs little. If the rows have amounts without a currency, the run also
+    counts as incomplete, because older series had no currencies.
+
+    Args:
+        run: the run.
+        rows: the store's rows for the run.
+        settled: the settled UTC days. If settlement confirmed the rows of a stream, a settled day has the stream's
+            generation. A day that is not settled may have no rows yet.
     """
-    if not is_streamed(run.generation) and rows["day"].n_unique() < run.days:
+    days = range(run.first_day, run.end_day)
+    needed = settled.intersection(days) if is_streamed(run.generation) else frozenset(days)
+    if not needed.issubset(rows["day"].unique().to_list()):
         return False
     untold = rows.filter(pl.col(CURRENCY) == _OF_NO_CURRENCY).select(pl.any_horizontal(pl.col(_AMOUNTS) != 0).any())
     return not untold.item()

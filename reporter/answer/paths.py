@@ -5,16 +5,16 @@ The caller chooses the path, and must read a store's progress before the store's
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.sites import Site
 from reporter.answer.freshness import NOT_BEGUN
 from reporter.answer.from_series import Run, added, folded, is_complete, runs
 from reporter.answer.route import Path
-from reporter.answer.standing import Reach
+from reporter.answer.standing import Reach, Standing
 from reporter.question.plan import Leg
 from reporter.rpc.backend import Backend
 
@@ -51,7 +51,7 @@ def reach_of(backend: Backend, path: Path) -> Reach:
 
 
 def read_legs(
-    backend: Backend, path: Path, sites: Sequence[Site], legs: Sequence[Leg], generations: Mapping[SiteDay, int]
+    backend: Backend, path: Path, sites: Sequence[Site], legs: Sequence[Leg], standing: Standing
 ) -> Fetched | None:
     """Return a path's rows for some queries (legs), or None if the series are incomplete.
 
@@ -61,7 +61,7 @@ def read_legs(
     if path is Path.METRICS:
         tables = tuple(_query(backend, leg) for leg in legs)
         return Fetched(tables, sum(map(len, tables)))
-    return _from_series(backend, sites[0].name, legs, generations)
+    return _from_series(backend, sites[0].name, legs, standing)
 
 
 def _query(backend: Backend, leg: Leg) -> pl.DataFrame:
@@ -70,16 +70,14 @@ def _query(backend: Backend, leg: Leg) -> pl.DataFrame:
     )
 
 
-def _from_series(
-    backend: Backend, site: str, legs: Sequence[Leg], generations: Mapping[SiteDay, int]
-) -> Fetched | None:
+def _from_series(backend: Backend, site: str, legs: Sequence[Leg], standing: Standing) -> Fetched | None:
     """Read each run of days only once, so that all queries (legs) see the same rows."""
     parts: list[list[pl.DataFrame]] = [[] for _ in legs]
-    read = 0
-    for run in runs(generations) if legs else ():
+    read, settled = 0, standing.settled_days
+    for run in runs(standing.generations) if legs else ():
         backend.checkpoint()
         rows = _read_run(backend, site, run)
-        if not is_complete(run, rows):
+        if not is_complete(run, rows, settled):
             return None
         read += len(rows)
         for of_leg, leg in zip(parts, legs, strict=True):

@@ -91,6 +91,11 @@ class Standing:
         names = {logic_numbered(number).name for number, days in self.logics.items() if not days.isdisjoint(self.days)}
         return tuple(sorted(names))
 
+    @property
+    def settled_days(self) -> frozenset[int]:
+        """The UTC days on which any of the sites has a settled generation."""
+        return frozenset[int]().union(*self.logics.values())
+
     def within(self, days: range, progress: Progress) -> Standing:
         """Return a copy of this standing for a later question about `days`; `progress` is the store's current progress.
 

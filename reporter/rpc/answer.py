@@ -272,7 +272,7 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
     excluded = excluded_hits_leg(question, standing.generations)
     folded = [(leg, of_leg) for leg in row_legs if (of_leg := folded_leg(question, leg)) is not None]
     planned = (*row_legs, *of_totals, *(of_leg for _, of_leg in folded), *([excluded] if excluded else []))
-    fetched = read_legs(backend, path, sites, planned, standing.generations)
+    fetched = read_legs(backend, path, sites, planned, standing)
     if fetched is None:
         return None
     answered = list(zip(planned, fetched.tables, strict=True))

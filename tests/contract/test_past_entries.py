@@ -89,6 +89,41 @@ class TestAbandonedAttempts:
         assert superseded(stores) == {entry.generation: KEPT}
 
 
+class TestSupersededGenerations:
+    @pytest.mark.parametrize("limit", [1, 2, 100])
+    def test_superseded_generations_come_by_pages_in_order_without_gaps(self, opener: Opener, limit: int) -> None:
+        stores = opener()
+        for day in (MONDAY, TUESDAY, SiteDay("other", 1)):
+            stores.generations.begin(day)
+            publish(stores, day, 0, now=150, drift=DRIFT)
+        kept = publish(stores, TUESDAY, stores.generations.sequence(SHOP), now=400)
+        whole = list(opener().generations.superseded(200))
+        assert [(day, number) for day, number in whole if number == STREAM_GENERATION] == [
+            (day, STREAM_GENERATION) for day in sorted((MONDAY, TUESDAY, SiteDay("other", 1)))
+        ]
+        assert len(whole) == 6
+        assert (TUESDAY, kept.generation - 1) not in whole, "this generation became superseded later"
+        found: list[tuple[SiteDay, int]] = []
+        while page := opener().generations.superseded(200, found[-1] if found else None, limit):
+            assert len(page) <= limit
+            found += page
+        assert found == whole == sorted(whole)
+
+    def test_pages_continue_while_their_generations_are_forgotten(self, stores: Stores) -> None:
+        for day in (MONDAY, TUESDAY):
+            stores.generations.begin(day)
+            publish(stores, day, 0, now=150, drift=DRIFT)
+        whole = list(stores.generations.superseded(200))
+        found: list[tuple[SiteDay, int]] = []
+        last: tuple[SiteDay, int] | None = None
+        while page := stores.generations.superseded(200, last, 1):
+            stores.generations.forget(*page[0])
+            found += page
+            last = page[0]
+        assert found == whole
+        assert list(stores.generations.superseded(200)) == []
+
+
 class TestRetiredGenerations:
     def test_retired_generations_come_by_pages_of_site_days(self, opener: Opener) -> None:
         first, _ = replaced_once(opener())

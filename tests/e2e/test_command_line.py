@@ -113,7 +113,7 @@ def test_import_without_waiting_reports_the_stored_hits(mesh: Mesh, tmp_path: Pa
     log = access_log_of(tmp_path / "some.log", "/a", "/style.css", "/b")
     out = mesh.cli("import", "access-log", str(log), "--site", "demo/no-wait", "--no-wait", "-o", "json")
     summary = one_json_line(out)
-    assert list(summary) == ["lines", "sent", "accepted", "rejected", "duplicate", "skipped"]
+    assert list(summary) == ["lines", "sent", "accepted", "rejected", "duplicate", "erased", "skipped"]
     assert (summary["lines"], summary["sent"], summary["accepted"], summary["rejected"]) == (3, 2, 2, 0)
     assert summary["skipped"] == {"static": 1}
 

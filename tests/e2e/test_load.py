@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from hitmesh.api.control.v1 import admin_pb2
 from tests.support.mesh import Mesh, environment, hitmesh_command, one_json_line
 from tests.support.patience import patient
+from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
 PROBLEMS_FOUND = 7
@@ -69,6 +71,17 @@ def test_a_second_run_on_the_same_sites_counts_its_own_hits_only(own_mesh: Mesh,
     assert second["ok"], second["problems"]
     assert second["run"]["id"] != first_run["run"]["id"]
     assert hits_of(own_mesh, LARGEST) > before
+
+
+@pytest.mark.long  # tests/unit/test_load_policies.py tests the decision in milliseconds
+@pytest.mark.timeout(400)
+def test_visits_of_a_site_with_another_visit_policy_are_not_compared(own_mesh: Mesh, first_run: dict[str, Any]) -> None:
+    site = admin_pb2.Site(currency="USD", visit_policy=admin_pb2.VisitPolicy(campaign_keeps_visit=True))
+    request = admin_pb2.CreateSiteRequest(parent="merchants/demo", site_id="load-0009", site=site)
+    own_mesh.admin().CreateSite(request, metadata=authorized(own_mesh.key), timeout=60)
+    found = load(own_mesh, "--rate", "100", "--duration", "4", "--sites", "9", "--zipf", "0", "--seed", "3")
+    assert found["ok"], found["problems"]
+    assert "1 site with visit policy v1-campaign-keeps" in found["comparison"]["omitted"]["visits"]
 
 
 @pytest.mark.timeout(400)

@@ -63,6 +63,7 @@ def test_the_access_log_import_reports_sent_and_skipped_lines(weblog: Imported) 
         "accepted": 3_908,
         "rejected": 0,
         "duplicate": 0,
+        "erased": 0,
         "skipped": {"static": 5_673, "status": 371, "method": 48},
     }
 
@@ -75,6 +76,7 @@ def test_the_shop_import_reports_sent_and_skipped_lines(shop: Imported) -> None:
         "accepted": 17_434,
         "rejected": 0,
         "duplicate": 0,
+        "erased": 0,
         "skipped": {"unparsable": 1},
     }
 

@@ -327,7 +327,8 @@ def test_an_erased_visitor_is_in_no_report_and_in_no_store_and_does_not_come_bac
     version = before["meta"]["data_version"]
     assert "DATA_VERSION_ERASED" in refused(mesh, *query(FORGOTTEN, metrics, version))
 
-    import_shop(mesh, file, FORGOTTEN)
+    counts = import_shop(mesh, file, FORGOTTEN)
+    assert [counts[name] for name in ("sent", "accepted", "rejected", "erased", "duplicate")] == [3, 1, 0, 2, 1]
     again = shop_file(tmp_path / "again.csv", ("05:03:00", "view", 7), ("05:04:00", "view", 8))
     import_shop(mesh, again, FORGOTTEN)
     assert one_json_line(mesh.cli(*query(FORGOTTEN, ("hits", "orders"))))["rows"] == [{"hits": 2, "orders": 0}]

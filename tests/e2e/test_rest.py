@@ -141,6 +141,26 @@ def test_export_report_as_csv_and_json_by_get_and_post(rest: Rest, sold_site: st
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("empty", ["data_version=", "dataVersion=", "data_version"])
+def test_an_empty_data_version_is_the_same_as_none(rest: Rest, sold_site: str, empty: str) -> None:
+    query = f"metrics=hits&first_date={DAY}&last_date={DAY}"
+    for form in ("csv", "json"):
+        path = f"/v1/{sold_site}:export?format={form}&{query}"
+        whole, named = rest.request("GET", path), rest.request("GET", f"{path}&{empty}")
+        assert (whole[0], named[0]) == (200, 200), named
+        if form == "csv":
+            assert named[2] == whole[2]
+        else:
+            answers = [json.loads(body) for _, _, body in (whole, named)]
+            assert [answer["rows"] for answer in answers] == [[{"hits": 2}]] * 2
+            assert answers[0]["meta"]["data_version"] == answers[1]["meta"]["data_version"] != ""
+    question = {"metrics": ["hits"], "timeRange": {"lastDays": 3}}
+    posted = [rest.post(f"/v1/{sold_site}:runReport", question | more) for more in ({}, {"dataVersion": ""})]
+    assert [status for status, _, _ in posted] == [200, 200]
+    assert posted[0][2]["rows"] == posted[1][2]["rows"]
+
+
+@pytest.mark.timeout(60)
 def test_a_file_beyond_4_mib_is_one_body_by_rest_and_pieces_for_a_default_stub(
     rest: Rest, mesh: Mesh, new_site: NewSite
 ) -> None:

@@ -59,6 +59,17 @@ def test_a_plan_keeps_a_hash_of_the_visitor_and_never_the_id(mesh: Mesh) -> None
     assert mesh.stores.erasures.of(USERS_SITE) == []
 
 
+def test_a_validated_erasure_is_not_stored_and_has_the_result_of_a_search(mesh: Mesh) -> None:
+    wanted = pb.Reprocessing(sites=[SITE], kind=pb.REPROCESSING_KIND_ERASE, visitor=VISITOR)
+    request = pb.CreateReprocessingRequest(reprocessing=wanted, validate_only=True)
+    found = mesh.reprocessings.CreateReprocessing(request, metadata=bearer(OPERATOR))
+    assert (found.reprocessing.name, found.HasField("visitor_search"), found.visitor_search.days) == ("", True, 0)
+    assert mesh.stores.reprocessings.all() == []
+    request.validate_only = False
+    stored = mesh.reprocessings.CreateReprocessing(request, metadata=bearer(OPERATOR))
+    assert (bool(stored.reprocessing.name), stored.HasField("visitor_search")) == (True, False)
+
+
 @pytest.mark.parametrize("secret", [OWNER, RIVAL])
 def test_only_an_operator_erases(mesh: Mesh, secret: str) -> None:
     assert refusal(lambda: create(mesh, secret=secret)).code is grpc.StatusCode.PERMISSION_DENIED

@@ -59,3 +59,21 @@ def test_corrected_days_are_published_rolled_back_and_published_again(tmp_path: 
     assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
     mesh.runner.close()
     mesh.stores.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_replaced_generation_is_listed_with_its_rows_and_their_size_on_disk(tmp_path: Path) -> None:
+    mesh = SmallMesh(LATER, sites=[SITE], logic=V0, url=f"embedded:{tmp_path}")
+    mesh.send([a_hit(minute) for minute in (0, 10, 700)])
+    mesh.settle()
+    plan(mesh, [SITE], logic="v1")
+    done(mesh, Work.RECOMPUTE)
+    done(mesh, Work.PUBLISH)
+    (found,) = mesh.stores.generations.retired(SITE, None, 10)
+    of_files = sum(file.stat().st_size for file in (tmp_path / "segments").iterdir())
+    assert found.rows is not None
+    assert found.rows >= 3
+    assert found.size is not None
+    assert 100 < found.size < of_files
+    mesh.runner.close()
+    mesh.stores.close()

@@ -24,8 +24,11 @@ FIELDS = (
 )
 
 
-def import_shop(mesh: Mesh, file: Path, site: str = SITE) -> None:
-    mesh.cli("import", "shop-csv", str(file), "--site", site, "--currency", "USD", timeout_s=300)
+def import_shop(mesh: Mesh, file: Path, site: str = SITE) -> dict[str, Any]:
+    """Import a file, and return the printed counts."""
+    arguments = ("import", "shop-csv", str(file), "--site", site, "--currency", "USD", "-o", "json")
+    counts: dict[str, Any] = one_json_line(mesh.cli(*arguments, timeout_s=300))
+    return counts
 
 
 def await_visits(mesh: Mesh, expected: int, why: str) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import grpc
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
+from google.type.date_pb2 import Date
 
 from hitmesh.api.collector.v1 import collector_pb2 as pb
 from hitmesh.api.collector.v1 import collector_pb2_grpc
@@ -74,7 +75,8 @@ class ScriptedMesh(
     """A mesh whose streams follow `scripts`, one script per stream. A stream without a script accepts every hit.
 
     The fields contain the messages that the client has sent. GetLedger returns a site's ledgers one after the other,
-    and then repeats the last ledger.
+    and then repeats the last ledger. If a site has no ledgers, the ledger's only day, 2015-05-17, has every received
+    hit; the hits of the visitors in `erased` count as erased.
     """
 
     scripts: list[Script] = field(default_factory=list)
@@ -84,10 +86,12 @@ class ScriptedMesh(
     opens: list[pb.StreamOpen] = field(default_factory=list)
     stream_sites: list[str] = field(default_factory=list)
     batches: list[pb.SequencedBatch] = field(default_factory=list)
+    batch_sites: list[str] = field(default_factory=list)
     sent: list[pb.SendHitsRequest] = field(default_factory=list)
     export_requests: list[export_pb2.ExportReportRequest] = field(default_factory=list)
     stored: set[tuple[str, str, str]] = field(default_factory=set)
     copies: int = 0
+    erased: set[str] = field(default_factory=set)
     polls_until_visible: int = 0
     warnings: tuple[str, ...] = ()
     cut_buckets: tuple[str, ...] = ()
@@ -120,6 +124,7 @@ class ScriptedMesh(
         """Store the batch of a request, and return the batch's number."""
         with self._lock:
             self.batches.append(request.batch)
+            self.batch_sites.append(self.stream_sites[-1])
             for hit in request.batch.batch.hits:
                 identity = (self.stream_sites[-1], hit.visitor_id, hit.hit_id)
                 self.copies += identity in self.stored
@@ -196,8 +201,25 @@ class ScriptedMesh(
         self.questions.append(request)
         waiting = self.ledgers.get(request.site, [])
         if not waiting:
-            return operations_pb2.GetLedgerResponse(site=request.site)
+            return self._ledger_of_received(request.site)
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+    def _ledger_of_received(self, site: str) -> operations_pb2.GetLedgerResponse:
+        with self._lock:
+            hits = [
+                hit
+                for name, sent in zip(self.batch_sites, self.batches, strict=True)
+                if name == site
+                for hit in sent.batch.hits
+            ]
+        if not hits:
+            return operations_pb2.GetLedgerResponse(site=site)
+        day = operations_pb2.LedgerDay(
+            utc_date=Date(year=2015, month=5, day=17),
+            accepted=operations_pb2.LedgerCount(hits=len(hits)),
+            erased=sum(hit.visitor_id in self.erased for hit in hits),
+        )
+        return operations_pb2.GetLedgerResponse(site=site, days=[day])
 
     def GetSitelessLedger(
         self, request: operations_pb2.GetSitelessLedgerRequest, context: grpc.ServicerContext

@@ -17,7 +17,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.cells import Grain
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.filters import Comparison, Operator
-from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, LedgerEntry
+from hitmesh.model.generations import STREAM_GENERATION, DirtyMark, DirtySiteDay, Drift, LedgerEntry
 from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.logic import CURRENT, V0, V1, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
@@ -169,6 +169,17 @@ def test_a_confirmed_day_is_read_as_the_stream_has_it_and_is_settled(scene: Scen
     found = scene.ask()
     assert (hits(found), found.is_pinnable) == (3, True)
     assert found.freshness.state_between(MIDNIGHT, MIDNIGHT + DAY) is CellState.SETTLED
+
+
+def test_a_confirmed_day_whose_series_has_expired_is_answered_by_the_metric_store() -> None:
+    """Partials and settled series of a confirmed day may expire (`hitmesh init --series-ttl-days`)."""
+    scene = Scene(Path.SERIES)
+    scene.stream(3, log_time=MIDNIGHT + 3 * DAY)
+    scene.settle(3, CONFIRMED)
+    scene.stores.series.drop([(SITE_DAY, STREAM_GENERATION)])
+    question = a_question("hits", since="2015-05-17", until="2015-05-18")
+    found = answer(scene.backend, question, (scene.site,), "USD", ())
+    assert (hits(found), found.path) == (3, Path.METRICS)
 
 
 def test_a_new_generation_takes_the_place_of_the_streams_rows(scene: Scene) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from hitmesh.client import reprocessing
+from hitmesh.model.days import date_text
 from hitmesh.model.erasures import Receipt
 from hitmesh.model.plan import Kind
 from hitmesh.model.reprocessings import State, Work
 from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.telemetry import unmeasured
 from hitmesh.tools.cli.__main__ import run
 from processor.reprocess.reprocessor import Reprocessor
@@ -84,7 +86,7 @@ def test_an_erasure_shows_how_many_hits_of_the_visitor_are_known(
 ) -> None:
     hits = [RefHit(SITE, "v", f"h{number}", NOW - 1_000 * number) for number in range(1, 3)]
     mesh.stores.raw.put([a_record(hits, NOW, 0)])
-    key = "".join(f"{part:016x}" for part in key_of("v"))
+    key = visitor_key_text("v")
     assert run([*ERASE, "--key", key, "-o", "json"]) == 0
     planned = printed(capsys)
     assert (planned["state"], planned["known_hits"]) == ("DIFF_READY", {"settled": 0, "open": 2})
@@ -119,12 +121,47 @@ def test_status_of_an_erasure_shows_what_it_waits_for(idle_mesh: Mesh, capsys: p
     assert "  waits for replaced generations\n" in shown
 
 
+def visitor_key_text(visitor: str) -> str:
+    return "".join(f"{part:016x}" for part in key_of(visitor))
+
+
 def test_a_dry_run_stores_nothing_and_a_visitor_is_required(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*ERASE, "--key", "0" * 32, "--dry-run", "-o", "json"]) == 0
+    assert run([*ERASE, "--key", "0" * 32, "--dry-run", "--unknown", "-o", "json"]) == 0
     assert "id" not in printed(capsys)
     assert run([*ERASE]) == 2
     assert "give --visitor, --user or --key" in capsys.readouterr().err
     assert mesh.stores.reprocessings.all() == []
+
+
+def test_a_dry_run_shows_on_which_days_the_visitor_has_hits(
+    idle_mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days_ago = (0, 0, 2)
+    of_visitor = [RefHit(SITE, "v", f"h{number}", NOW - 1_000 - ago * DAY_MS) for number, ago in enumerate(days_ago)]
+    idle_mesh.stores.raw.put([a_record([*of_visitor, RefHit(SITE, "w", "x", NOW - 1_000 - DAY_MS)], NOW, 0)])
+    dry_run = [*ERASE, "--key", visitor_key_text("v"), "--dry-run"]
+    assert run([*dry_run, "-o", "json"]) == 0
+    assert printed(capsys)["search"] == {
+        "hits": 3,
+        "site_days": 2,
+        "utc_dates": [date_text(day) for day in ((NOW - 1) // DAY_MS, (NOW - 1) // DAY_MS - 2)],
+        "searched_days": 3,
+        "days": 3,
+        "complete": True,
+    }
+    assert run([*dry_run, "-o", "table"]) == 0
+    err = capsys.readouterr().err
+    assert "stored hits of the visitor: 3 on 2 UTC days" in err
+    assert "the search read all raw hits of 3 UTC days" in err
+    assert idle_mesh.stores.reprocessings.all() == []
+
+
+def test_a_dry_run_for_a_visitor_without_hits_ends_with_69(idle_mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    idle_mesh.stores.raw.put([a_record([RefHit(SITE, "w", "x", NOW - 1_000)], NOW, 0)])
+    assert run([*ERASE, "--visitor", ID, "--dry-run"]) == 69
+    err = capsys.readouterr().err
+    assert "no raw hit of the visitor is stored in demo/shop" in err
+    assert ID not in err
 
 
 @pytest.mark.parametrize("is_published", [False, True])

@@ -7,19 +7,25 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import grpc
 import pytest
+from google.type.date_pb2 import Date
 
 from hitmesh.api.collector.v1 import collector_pb2 as pb
 from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.api.control.v1.operations_pb2 import GetLedgerRequest, GetLedgerResponse, LedgerCount, LedgerDay
+from hitmesh.client.mesh import Mesh
 from hitmesh.client.sender import SendTotals
+from hitmesh.client.visibility import Wait
 from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.import_ledger import Booked, booked, booked_with, erased_hits
 from hitmesh.tools.cli.import_run import Stored, duplicates
 from hitmesh.tools.cli.progress import Progress
 from tests.unit.commands import WEBLOG, mesh_of_home
-from tests.unit.scripted_mesh import Requests, Responses, ScriptedMesh, ack, issue, ready
+from tests.unit.scripted_mesh import KEY, Requests, Responses, ScriptedMesh, ack, issue, ready
 
 LINE = '1.2.3.4 - - [17/May/2015:10:05:0{second} +0000] "GET {target} HTTP/1.1" 200 203 "-" "Firefox"\n'
 SHOP_CSV = (
@@ -44,6 +50,16 @@ def an_access_log(directory: Path, pages: int = 3) -> Path:
     return path
 
 
+def a_ledger(day: int, accepted: int, *, erased: int = 0, pending: int = 0) -> GetLedgerResponse:
+    of_day = LedgerDay(
+        utc_date=Date(year=2015, month=5, day=day),
+        accepted=LedgerCount(hits=accepted),
+        erased=erased,
+        pending=LedgerCount(hits=pending),
+    )
+    return GetLedgerResponse(site=WEBLOG, days=[of_day])
+
+
 def import_json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, object]:
     assert run(["import", *map(str, arguments), "-o", "json"]) == 0
     captured = capsys.readouterr()
@@ -60,9 +76,10 @@ def test_import_prints_one_line_of_json(mesh: ScriptedMesh, tmp_path: Path, caps
         "accepted": 3,
         "rejected": 0,
         "duplicate": 0,
+        "erased": 0,
         "skipped": {"static": 1, "unparsable": 1},
     }
-    assert list(printed) == ["lines", "sent", "accepted", "rejected", "duplicate", "skipped"]
+    assert list(printed) == ["lines", "sent", "accepted", "rejected", "duplicate", "erased", "skipped"]
     assert mesh.sites[WEBLOG].currency == "USD"
     assert mesh.stream_sites == [WEBLOG]
     [sent] = mesh.batches
@@ -134,6 +151,25 @@ def test_refused_hits_are_counted_and_the_first_shown(
     printed = json.loads(captured.out)
     assert (printed["sent"], printed["accepted"], printed["rejected"]) == (10, 3, 7)
     assert captured.err.count("INVALID_FIELD: because") == 5
+
+
+@pytest.mark.parametrize("output", ["json", "table"])
+def test_hits_of_an_erased_visitor_are_counted_as_refused_with_the_reason(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    mesh.erased = {"7"}
+    path = tmp_path / "shop.csv"
+    rows = [f"2019-10-01 00:00:0{number} UTC,view,1,a.b,x,35.79,{7 + number % 2},s{number}" for number in range(5)]
+    path.write_text("\n".join([SHOP_CSV.splitlines()[0], *rows, "cut"]))
+    assert run(["import", "shop-csv", str(path), "--site", "demo/shop", "-o", output]) == 0
+    captured = capsys.readouterr()
+    assert "refused 3 hits: VISITOR_ERASED: " in captured.err
+    if output == "json":
+        counts = json.loads(captured.out)
+        assert (counts["sent"], counts["accepted"], counts["rejected"], counts["erased"]) == (5, 2, 0, 3)
+        assert counts["lines"] == counts["sent"] + sum(counts["skipped"].values())
+    else:
+        assert "6 lines, 5 hits sent: 2 accepted, 0 rejected, 3 erased, 0 duplicate" in captured.out
 
 
 @pytest.mark.parametrize("output", ["json", "table"])
@@ -307,6 +343,34 @@ def test_duplicates_are_copies_of_what_was_stored_before(
     before: Stored, after: Stored, totals: SendTotals, expected: int
 ) -> None:
     assert duplicates(before, after, totals) == expected
+
+
+def test_erased_hits_are_neither_copies_nor_new_hits() -> None:
+    totals = SendTotals(sent=10, accepted=10, resent=3)
+    assert duplicates(Stored(0, 0), Stored(4, 9), totals, erased=5) == 1
+    assert erased_hits(Booked(erased=2), Booked(erased=5), totals) == 3
+    assert erased_hits(Booked(), Booked(erased=99), totals) == 10
+    assert erased_hits(Booked(erased=5), Booked(), totals) == 0
+
+
+def test_the_ledger_is_read_until_it_has_every_accepted_hit_and_none_is_pending(mesh: ScriptedMesh) -> None:
+    first, last = date(2015, 5, 17), date(2015, 5, 18)
+    mesh.ledgers[WEBLOG] = [a_ledger(17, 3), a_ledger(17, 5, pending=2), a_ledger(17, 5, erased=2)]
+    slept: list[float] = []
+    with Mesh.connect(mesh.endpoint, KEY) as client:
+        wait = Wait(1.0, 0.5, clock_s=lambda: sum(slept), sleep=slept.append)
+        found = booked_with(client, WEBLOG, first, last, Booked(), 5, wait)
+        assert (found, len(slept)) == (Booked(5, 2, 0), 2)
+        mesh.ledgers[WEBLOG] = [a_ledger(17, 3)]
+        assert booked_with(client, WEBLOG, first, last, Booked(), 5, wait) == Booked(3)
+
+
+def test_days_that_a_ledger_omits_are_read_by_further_calls(mesh: ScriptedMesh) -> None:
+    mesh.ledgers[WEBLOG] = [a_ledger(18, 3, erased=1), a_ledger(17, 4), a_ledger(16, 5, erased=2)]
+    with Mesh.connect(mesh.endpoint, KEY) as client:
+        assert booked(client, WEBLOG, date(2015, 5, 16), date(2015, 5, 18)) == Booked(12, 3, 0)
+    last_days = [question.last_utc_date.day for question in mesh.questions if isinstance(question, GetLedgerRequest)]
+    assert last_days == [18, 17, 16]
 
 
 def test_progress_off_a_terminal_is_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:

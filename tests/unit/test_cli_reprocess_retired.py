@@ -48,6 +48,7 @@ def test_retired_generations_are_listed_as_json(mesh: Mesh, capsys: pytest.Captu
         "reason": "DUE",
         "reprocessing": None,
         "rows": None,
+        "size_bytes": None,
     }
 
 
@@ -55,7 +56,7 @@ def test_retired_generations_of_a_site_are_a_table(mesh: Mesh, capsys: pytest.Ca
     assert run(["reprocess", "retired", "--site", "demo/shop", "-o", "table"]) == 0
     header, _, row = capsys.readouterr().out.strip().splitlines()
     assert header.split()[:4] == ["site", "UTC", "day", "replaced"]
-    assert row.split() == ["demo/shop", "2015-05-17", "–", "2015-05-18T23:59:59Z", "removed", "next", "0", "–"]
+    assert row.split() == ["demo/shop", "2015-05-17", "–", "2015-05-18T23:59:59Z", "removed", "next", "0", "–", "–"]
 
 
 def test_the_list_is_bounded(mesh: Mesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

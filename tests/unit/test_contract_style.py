@@ -40,7 +40,7 @@ FILES = [
     )
 ]
 DATE_NAMES = {"first_date", "last_date", "first_utc_date", "last_utc_date", "utc_date", "open_utc_dates"}
-DATE_NAMES |= {"last_following_utc_date"}
+DATE_NAMES |= {"last_following_utc_date", "utc_dates"}
 # The dates of an export are texts, because people write the dates into URLs.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(

@@ -121,12 +121,21 @@ def test_days_of_one_generation_are_read_together_a_bounded_number_at_a_time() -
 
 def test_a_settled_day_without_stored_series_is_incomplete() -> None:
     rows = a_series(traffic(hits=1))
-    assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 3), rows)
-    assert not is_complete(Run(UTC_DAY, UTC_DAY + 2, 3), rows)
-    assert is_complete(Run(UTC_DAY, UTC_DAY + 2, 0), rows), "a live day may have nothing yet"
-    assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), pl.DataFrame(schema=SERIES_COLUMNS))
+    assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 3), rows, frozenset({UTC_DAY}))
+    assert not is_complete(Run(UTC_DAY, UTC_DAY + 2, 3), rows, frozenset({UTC_DAY, UTC_DAY + 1}))
+    assert is_complete(Run(UTC_DAY, UTC_DAY + 2, 0), rows, frozenset()), "a live day may have nothing yet"
+    assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), pl.DataFrame(schema=SERIES_COLUMNS), frozenset())
+
+
+@pytest.mark.parametrize("generation", [0, -1])
+def test_a_confirmed_day_without_stored_series_is_incomplete(generation: int) -> None:
+    rows = a_series(traffic(hits=1))
+    both = Run(UTC_DAY, UTC_DAY + 2, generation)
+    assert is_complete(both, rows, frozenset({UTC_DAY})), "the second day is live"
+    assert not is_complete(both, rows, frozenset({UTC_DAY, UTC_DAY + 1}))
+    assert is_complete(both, rows, frozenset({UTC_DAY, UTC_DAY + 2})), "the run does not have this day"
 
 
 def test_amounts_stored_without_their_currency_are_incomplete() -> None:
     old = a_series(traffic(hits=1, gross_revenue=7, currency="USD")).with_columns(currency=pl.lit(""))
-    assert not is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), old)
+    assert not is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), old, frozenset())

@@ -80,6 +80,22 @@ def test_after_a_failure_the_same_work_goes_on_or_is_undone(failed: Work, possib
                 requested(before, work, 5)
 
 
+@pytest.mark.parametrize("kind", [Kind.LOGIC, Kind.ERASE])
+def test_a_failure_without_a_recorded_work_can_only_be_cancelled(kind: Kind) -> None:
+    before = a_reprocessing(state=State.FAILED, work=None, kind=kind)
+    for work in (Work.RECOMPUTE, Work.PUBLISH, Work.ROLL_BACK):
+        with pytest.raises(RefusedError) as caught:
+            requested(before, work, 5)
+        assert caught.value.message == (
+            "reprocessings/r1 is FAILED: the failed work is not recorded, so the reprocessing cannot go on; only "
+            "`hitmesh reprocess cancel r1` is possible, and then another plan (`hitmesh reprocess plan`)"
+        )
+    assert (requested(before, Work.CANCEL, 5).state, requested(before, Work.CANCEL, 5).work) == (
+        State.RUNNING,
+        Work.CANCEL,
+    )
+
+
 @pytest.mark.parametrize("running", Work)
 def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, running: Work) -> None:
     stored.create(before := a_reprocessing(state=State.RUNNING, work=running, done=3, version=1))
@@ -90,7 +106,7 @@ def test_only_a_recomputation_is_cancelled_while_it_runs(stored: Reprocessings, 
             found = ask(stored, work)
             assert (found.state, found.work, found.done, found.version) == (State.RUNNING, Work.CANCEL, 0, 2)
             return
-        with pytest.raises(RefusedError, match=f"wait until the work of {COMMANDS[running]} has ended") as caught:
+        with pytest.raises(RefusedError, match=f"the command {COMMANDS[running]} is still at work") as caught:
             ask(stored, work)
         assert caught.value.reason is ErrorReason.WRONG_STATE
         assert stored.get("r1") == before

@@ -71,7 +71,7 @@ def test_replaced_generation_is_listed_until_its_rows_are_removed_and_the_log_na
     assert let_the_settler_remove(mesh, KEEP_REPLACED_DAYS * DAY_MS) == []
     assert stored_series(mesh, TOMORROW) == {old.generation, old.generation + 1}
     (line,) = let_the_settler_remove(mesh)
-    assert (line["generations"], line["left"]) == (1, 0)
+    assert (line["generations"], line["has_more"]) == (1, False)
     assert line["removed"] == [f"{SITE} 2024-10-05 generation {old.generation}"]
     assert retired(mesh) == []
     assert stored_series(mesh, TOMORROW) == {old.generation + 1}
@@ -84,16 +84,14 @@ def test_removal_is_bounded_and_continues_with_the_next_pass() -> None:
             mesh.stores.generations.begin(site_day)
         mesh.stores.generations.abandon(*site_day, site_day.day + 1, now=1)
     count, limit = len(retired(mesh)), removal.LISTED + 1
-    assert remove_superseded(settler_stores(mesh.stores), 2, limit, EVERY_BUCKET - {site_bucket(SITE)}) == 0
+    for page in (1, 1_000):
+        others = EVERY_BUCKET - {site_bucket(SITE)}
+        assert remove_superseded(settler_stores(mesh.stores), 2, limit, others, page) == 0
     with structlog.testing.capture_logs() as lines:
         assert remove_superseded(settler_stores(mesh.stores), 2, limit) == limit
-    assert (lines[0]["generations"], lines[0]["left"], len(lines[0]["removed"])) == (
-        limit,
-        count - limit,
-        removal.LISTED,
-    )
+    assert (lines[0]["generations"], lines[0]["has_more"], len(lines[0]["removed"])) == (limit, True, removal.LISTED)
     assert len(retired(mesh)) == count - limit
-    while remove_superseded(settler_stores(mesh.stores), 2, limit):
+    while remove_superseded(settler_stores(mesh.stores), 2, limit, page=1):
         pass
     assert retired(mesh) == []
 

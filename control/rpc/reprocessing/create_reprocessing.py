@@ -1,17 +1,18 @@
 """CreateReprocessing: store the plan of a reprocessing. The call changes no number in a report.
 
 Limits: a request has at most 1,000 site names, which stand for at most 20,000 sites and 20,000 settled site-days. Every
-day of a plan must be closed.
+day of a plan must be closed. If an erasure is only validated, the search for the visitor ends after about 2,000,000 raw
+hits or 10 s.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from control.backend import Backend
 from control.rpc.reprocessing.damage import note_damage
-from control.rpc.reprocessing.erasure import erased_site, erasure_scope, visitor_digests
+from control.rpc.reprocessing.erasure import erased_site, erasure_scope, search_message, visitor_digests, visitor_keys
 from control.rpc.reprocessing.messages import planned_message, reprocessing_message
 from control.rpc.reprocessing.names import new_id
 from control.rpc.reprocessing.scope import Scope, days_of, scope_of
@@ -29,6 +30,9 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.reprocessings import Reprocessing
 from hitmesh.ports import Reprocessings
 
+if TYPE_CHECKING:
+    from control.history.visitor_search import SearchLimits
+
 _KINDS: Final = {
     pb.REPROCESSING_KIND_LOGIC: Kind.LOGIC,
     pb.REPROCESSING_KIND_REPAIR: Kind.REPAIR,
@@ -39,15 +43,21 @@ _ATTEMPTS: Final = 5
 
 
 def create_reprocessing(
-    backend: Backend, caller: Caller | None, request: pb.CreateReprocessingRequest, checkpoint: Checkpoint
+    backend: Backend,
+    caller: Caller | None,
+    request: pb.CreateReprocessingRequest,
+    checkpoint: Checkpoint,
+    limits: SearchLimits | None = None,
 ) -> pb.CreateReprocessingResponse:
     """Return the reprocessing with its plan.
 
-    Nothing is stored with `validate_only`, or if the caller has cancelled the call.
+    Nothing is stored with `validate_only`, or if the caller has cancelled the call. With `validate_only`, the response
+    to a request for an erasure also has the visitor's hits that a bounded search found.
 
     Raises:
         NotFound: a site does not exist, or a plan to store contains no settled day.
         RefusedError: a value is invalid, a day is not closed (DAY_NOT_CLOSED), or a limit is exceeded.
+        StoreCorrupt: a raw record that the search reads is damaged.
         Abandoned: the caller left or the deadline passed. The checkpoint is called between reads, and before the plan
             is stored.
     """
@@ -57,7 +67,10 @@ def create_reprocessing(
     reprocessings, now = backend.bookkeeping().reprocessings, planned.created_at
     speed = measured_speed(reprocessings.all(note_damage))
     if request.validate_only:
-        return pb.CreateReprocessingResponse(reprocessing=planned_message(planned, speed))
+        return pb.CreateReprocessingResponse(
+            reprocessing=planned_message(planned, speed),
+            visitor_search=_searched(backend, planned, wanted, checkpoint, limits) if kind is Kind.ERASE else None,
+        )
     if kind is not Kind.ERASE:
         _refuse_nothing(planned)
     checkpoint()
@@ -101,11 +114,34 @@ def _planned_erasure(backend: Backend, wanted: pb.Reprocessing) -> Reprocessing:
     """Return a reprocessing without an id that erases the visitor's hits up to the current time."""
     books, now = backend.bookkeeping(), backend.clock.now()
     site = erased_site(wanted, backend.directory)
-    digests = visitor_digests(wanted.visitor, site, backend.directory.mesh_secret())
+    digests = visitor_digests(visitor_keys(wanted.visitor, site), site, backend.directory.mesh_secret())
     scope, first_day, end_day = erasure_scope(
         site.name, books.generations, books.progress.progress(Topic.HITS), backend.limits.site_days
     )
     return replace(_of_scope(Kind.ERASE, CURRENT.name, scope, first_day, end_day, now), visitors=digests)
+
+
+def _searched(
+    backend: Backend,
+    planned: Reprocessing,
+    wanted: pb.Reprocessing,
+    checkpoint: Checkpoint,
+    limits: SearchLimits | None,
+) -> pb.VisitorSearch:
+    """Return the visitor's raw hits that the planned erasure would remove, as far as the limits allow."""
+    from control.history.visitor_search import SearchLimits, search_visitor  # loads Polars
+
+    site = erased_site(wanted, backend.directory)
+    found = search_visitor(
+        backend.bookkeeping().raw,
+        backend.clock,
+        site.name,
+        visitor_keys(wanted.visitor, site),
+        planned.created_at,
+        checkpoint,
+        limits or SearchLimits(),
+    )
+    return search_message(found)
 
 
 def _stored(reprocessings: Reprocessings, planned: Reprocessing, backend: Backend) -> Reprocessing:

@@ -1,4 +1,4 @@
-"""The erasure of a visitor (kind ERASE): the visitor's keys, the site-days to search, and the receipt as a message.
+"""The erasure of a visitor (kind ERASE): keys, site-days to search, and messages for the receipt and a dry run.
 
 Limits: an erasure has a single site, at most 16 identifiers, and at most 20,000 settled site-days. An identifier has 1
 to 128 bytes. The identifiers are hashed at once and never stored.
@@ -7,8 +7,8 @@ to 128 bytes. The identifiers are hashed at once and never stored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 from control.rpc.reprocessing.scope import Scope, existing_site
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
@@ -26,7 +26,11 @@ from hitmesh.model.sites import Site
 from hitmesh.ports import Generations, SiteDirectory
 from hitmesh.runtime.rpc_values import timestamp
 
+if TYPE_CHECKING:
+    from control.history.visitor_search import VisitorSearch
+
 MAX_OPEN_DATES: Final = 100
+MAX_FOUND_DATES: Final = 100
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _VISITOR: Final = "reprocessing.visitor"
 
@@ -62,8 +66,8 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
     return existing_site(directory, name, "reprocessing.sites[0]")
 
 
-def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -> tuple[str, ...]:
-    """Return the digests of a visitor's keys.
+def visitor_keys(visitor: pb.ErasedVisitor, site: Site) -> tuple[tuple[int, int], ...]:
+    """Return a visitor's keys, high and low 64 bits each.
 
     This function computes the keys in the same way as the collector (rule I1).
 
@@ -87,8 +91,23 @@ def visitor_digests(visitor: pb.ErasedVisitor, site: Site, mesh_secret: bytes) -
             field=f"{_VISITOR}.user_ids",
             value=site.name,
         )
-    keys = [*_keys_of_ids(visitor, site), *map(_key_of, visitor.visitor_keys)]
+    return (*_keys_of_ids(visitor, site), *map(_key_of, visitor.visitor_keys))
+
+
+def visitor_digests(keys: Iterable[tuple[int, int]], site: Site, mesh_secret: bytes) -> tuple[str, ...]:
+    """Return the digests of a visitor's keys, which a plan stores instead of the keys."""
     return tuple(sorted({visitor_digest(mesh_secret, site.name, key) for key in keys}))
+
+
+def search_message(search: VisitorSearch) -> pb.VisitorSearch:
+    """Return the result of a search as a message."""
+    return pb.VisitorSearch(
+        hits=search.hits,
+        site_days=len(search.found_days),
+        utc_dates=map(day_message, search.found_days[:MAX_FOUND_DATES]),
+        searched_days=search.searched_days,
+        days=search.days,
+    )
 
 
 def erasure_scope(

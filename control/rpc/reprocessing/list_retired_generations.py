@@ -109,4 +109,5 @@ def _message(retired: RetiredGeneration, holder: str | None, now: int) -> pb.Ret
         reason=pb.RETIRED_REASON_DUE if is_due else reason,
         reprocessing="" if is_due or holder is None else name_of(holder),
         rows=retired.rows,
+        size_bytes=retired.size,
     )

@@ -126,9 +126,11 @@ def _is_requestable(reprocessing: Reprocessing, state: State, work: Work) -> boo
 def _after_failure(reprocessing: Reprocessing) -> frozenset[Work]:
     """Return the kinds of work that can be requested after a failure.
 
-    If the publication of an erasure failed, only the publication can be requested again.
+    If the publication of an erasure failed, only the publication can be requested again. If the stored value names no
+    failed work, only CANCEL can be requested: it drops unpublished generations only, and it ends the reprocessing,
+    which would otherwise block every other reprocessing of the same site-days.
     """
-    works = AFTER_FAILURE[reprocessing.work] if reprocessing.work else frozenset[Work]()
+    works = AFTER_FAILURE[reprocessing.work or Work.CANCEL]
     return works - {Work.ROLL_BACK} if reprocessing.kind is Kind.ERASE else works
 
 
@@ -148,6 +150,11 @@ def _wrong_state(reprocessing: Reprocessing, state: State, work: Work) -> Refuse
     if state is State.FAILED:
         commands = " or ".join(_command(each, reprocessing) for each in Work if each in _after_failure(reprocessing))
         rule = f"after the failure only {commands} is possible"
+        if reprocessing.work is None:
+            rule = (
+                f"the failed work is not recorded, so the reprocessing cannot go on; only {commands} is possible, and "
+                "then another plan (`hitmesh reprocess plan`)"
+            )
     elif state is State.ERASED:
         rule = "the visitor's hits are removed from all stores, so no further work is possible"
     elif reprocessing.kind is Kind.ERASE and state is State.RUNNING and reprocessing.work is Work.PUBLISH:

@@ -4,9 +4,8 @@ A publication is atomic, because each site-day has a single row. The row holds t
 replaced generations. The row refers to the carry (the visits that are open at the end of the day) by attempt number. A
 publication writes the row and the site's highest sequence in one batch. The batch takes effect only if the row's
 version has not changed since the row was read. A publication stores the carry before the row, under the attempt's
-number. A restore stores the carry under a new attempt number. The current entry's carry is therefore never stored under
-a superseded generation's number. The module hitmesh.adapters.shared.publication decides which generation becomes
-current and which generations are superseded.
+number. A restore stores the carry under a new attempt number, so the current entry's carry is never stored under a
+superseded generation's number. The module hitmesh.adapters.shared.publication decides which generations are superseded.
 """
 
 from __future__ import annotations
@@ -44,6 +43,7 @@ from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import SETTLED_CURE
+from hitmesh.ports.settling import SUPERSEDED_PAGE
 
 _MAX_TRIES: Final = 20
 _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
@@ -261,9 +261,11 @@ class CassandraGenerations:
         rows = self._session.run("SELECT last_sequence FROM generations WHERE site = ? LIMIT 1", (site,))
         return int(rows[0].last_sequence or 0) if rows else 0
 
-    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return published and unpublished generations that became superseded before the time `published_before`."""
-        return self._replaced.superseded(published_before)
+    def superseded(
+        self, published_before: int, after: tuple[SiteDay, int] | None = None, limit: int = SUPERSEDED_PAGE
+    ) -> Sequence[tuple[SiteDay, int]]:
+        """Return a page of the generations that became superseded before the time `published_before`."""
+        return self._replaced.superseded(published_before, after, limit)
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
         """Return the replaced generations of the site-days after `after`, in the order of `replaced_site_days`."""
@@ -324,9 +326,8 @@ class CassandraGenerations:
         self, site_day: SiteDay, there: SiteDayRow, version: GenerationVersion, seen_sequence: int
     ) -> bool:
         """Return whether an earlier call of `restore` with the same arguments made this version current."""
-        if not is_restored(version, seen_sequence, there.entry, there.ledger):
-            return False
-        return self._carries.get(site_day, there.carry, there.carry_chunks) == version.carry
+        is_same = is_restored(version, seen_sequence, there.entry, there.ledger)
+        return is_same and self._carries.get(site_day, there.carry, there.carry_chunks) == version.carry
 
     def _store_carry(self, site_day: SiteDay, carry: bytes) -> _StoredCarry:
         """Store a carry under a new attempt number.

@@ -3,7 +3,8 @@
 The module decides when each site-day is read again. Generations that are kept for a rollback stay in the list for
 weeks, so most site-days need no read. A slow full read is therefore repeated only after a delay. Between full reads, a
 read covers only site-days that this process changed and site-days with a newly superseded generation. A generation that
-another process superseded may be found only by the next full read.
+another process superseded may be found only by the next full read. A full read lists all site-days in the table, and
+then reads their generations page by page. The process keeps a time per listed site-day in memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.sweep import LONG_S, SHARE
 from hitmesh.model.keys import hash64
 from hitmesh.model.sites import SiteDay
+from hitmesh.ports.settling import SUPERSEDED_PAGE
 
 _BUCKETS: Final = 32
 # A day number below the number of any real day.
@@ -50,6 +52,9 @@ class ReplacedSiteDays:
         self._clock = clock
         self._lock = threading.Lock()
         self._whole_again_s = float("-inf")
+        self._is_listed = False
+        # While site-days of the last full read are still unread: the time that the full read has taken so far.
+        self._whole_took_s: float | None = None
         # The earliest time at which any generation becomes superseded, for each site-day.
         self._first: dict[SiteDay, int] = {}
         self._changed: set[SiteDay] = set()
@@ -79,22 +84,45 @@ class ReplacedSiteDays:
             (read_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
         )
 
-    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return published and unpublished generations that became superseded before the time `published_before`."""
+    def superseded(
+        self, published_before: int, after: tuple[SiteDay, int] | None = None, limit: int = SUPERSEDED_PAGE
+    ) -> Sequence[tuple[SiteDay, int]]:
+        """Return a page of the generations that became superseded before the time `published_before`.
+
+        The first call begins a full read. Later, a full read begins with a first page only. The call reads at most
+        `limit` site-days at once, and reads further site-days only until the page is full.
+        """
         began_s = self._clock()
-        is_whole = began_s >= self._whole_again_s
-        if is_whole:
+        is_begin = after is None or not self._is_listed
+        if is_begin and self._whole_took_s is None and began_s >= self._whole_again_s:
             self._read_all()
-        found = self._read(self._due(published_before))
-        took_s = self._clock() - began_s
-        if is_whole and took_s >= self._long_s:
-            self._whole_again_s = began_s + took_s + self._share * took_s
-        return sorted(
-            (site_day, generation)
-            for site_day, replaced in found.items()
-            for generation, at in replaced.items()
-            if at < published_before
-        )
+            self._whole_took_s, self._is_listed = 0.0, True
+        found: list[tuple[SiteDay, int]] = []
+        due = self._due(published_before, after)
+        for begin in range(0, len(due), limit):
+            found += sorted(
+                (site_day, generation)
+                for site_day, replaced in self._read(due[begin : begin + limit]).items()
+                for generation, at in replaced.items()
+                if at < published_before and (after is None or (site_day, generation) > after)
+            )
+            if len(found) >= limit:
+                break
+        self._note_time(began_s)
+        return found[:limit]
+
+    def _note_time(self, began_s: float) -> None:
+        """Delay the next full read if the last full read is complete and was slow."""
+        if self._whole_took_s is None:
+            return
+        now_s = self._clock()
+        self._whole_took_s += now_s - began_s
+        with self._lock:
+            is_complete = not self._changed
+        if is_complete:
+            if self._whole_took_s >= self._long_s:
+                self._whole_again_s = now_s + self._share * self._whole_took_s
+            self._whole_took_s = None
 
     def site_days(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[SiteDay]:
         """Return up to `limit` site-days after `after` in the order (bucket, site, day); `site` None means all sites.
@@ -124,15 +152,19 @@ class ReplacedSiteDays:
             self._first = {}
             self._changed |= {SiteDay(row.site, row.day) for rows in answers for row in rows}
 
-    def _due(self, published_before: int) -> Sequence[SiteDay]:
-        """Return site-days that changed or have a newly superseded generation; clear the set of changed site-days."""
+    def _due(self, published_before: int, after: tuple[SiteDay, int] | None) -> Sequence[SiteDay]:
+        """Return the site-days, from the site-day of `after` on, that changed or have a superseded generation."""
         with self._lock:
             due = self._changed | {site_day for site_day, first in self._first.items() if first < published_before}
-            self._changed = set()
-        return sorted(due)
+        return sorted(site_day for site_day in due if after is None or site_day >= after[0])
 
     def _read(self, site_days: Sequence[SiteDay]) -> Mapping[SiteDay, Mapping[int, int]]:
-        """Return each site-day's replaced generations with the times at which they become superseded."""
+        """Return each site-day's replaced generations with the times at which they become superseded.
+
+        The site-days no longer count as changed, unless they change again during the read.
+        """
+        with self._lock:
+            self._changed -= set(site_days)
         try:
             answers = self._session.run_each("SELECT replaced FROM generations WHERE site = ? AND day = ?", site_days)
         except BaseException:

@@ -21,9 +21,12 @@ _DAY_S: Final = DAY_MS // 1_000
 # If a table's name begins with a prefix in `_RAW`, the table's rows are kept for `raw_ttl_days`. If a table's name
 # begins with a prefix in `_SERIES`, the table's rows are kept for `series_ttl_days`.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
-# Rows in `raw_records` are kept a day longer than index entries, so that every indexed record exists.
+# Rows in `raw_records` are kept a day longer than index entries, so that every indexed record exists. Rows in
+# `series_settled` are kept a day longer than their version in `series_settled_days`, so that no reader sees a version
+# that lacks rows.
 _RECORDS: Final = "raw_records"
 _SERIES: Final = ("series_",)
+_SETTLED_ROWS: Final = "series_settled"
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
@@ -98,6 +101,8 @@ def _kept(servers: Servers, ttl_s: dict[str, int], options: SchemaOptions) -> It
 def _days_kept(table: str, options: SchemaOptions) -> int | None:
     if table == _RECORDS and options.raw_ttl_days:
         return options.raw_ttl_days + 1
+    if table == _SETTLED_ROWS and options.series_ttl_days:
+        return options.series_ttl_days + 1
     if table.startswith(_RAW):
         return options.raw_ttl_days
     if table.startswith(_SERIES):

@@ -18,7 +18,7 @@ from hitmesh.adapters.embedded.generation_rows import (
     site_day_drift,
     site_day_generation,
 )
-from hitmesh.adapters.embedded.retired import limit_kept, past_of_days, retired_of
+from hitmesh.adapters.embedded.retired import SizeOf, limit_kept, past_of_days, retired_of
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.shared.past_entries import recorded
 from hitmesh.adapters.shared.publication import (
@@ -35,6 +35,7 @@ from hitmesh.model.history import MAX_PAST_ENTRIES, PastEntry, RetiredGeneration
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
+from hitmesh.ports.settling import SUPERSEDED_PAGE
 
 _CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
     WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""
@@ -48,10 +49,15 @@ class EmbeddedGenerations:
 
     A publication supersedes all earlier attempts for the site-day. Superseded attempts can no longer be published.
     `superseded` also returns superseded attempts, so that their rows can be removed.
+
+    Args:
+        database: settled.db.
+        size_of: returns the sizes of the files with rows, for `retired`.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, size_of: SizeOf) -> None:
         self._database = database
+        self._size_of = size_of
 
     def begin(self, site_day: SiteDay) -> int:
         """Return a new generation number and store it; no number is returned twice for the same site-day."""
@@ -193,20 +199,26 @@ class EmbeddedGenerations:
         with self._database.reading() as transaction:
             return _last_sequence(transaction, site)
 
-    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return published and unpublished generations that became superseded before the time `published_before`."""
+    def superseded(
+        self, published_before: int, after: tuple[SiteDay, int] | None = None, limit: int = SUPERSEDED_PAGE
+    ) -> Sequence[tuple[SiteDay, int]]:
+        """Return a page of the generations that became superseded before the time `published_before`."""
+        (site, day), generation = after or (SiteDay("", 0), 0)
         with self._database.reading() as transaction:
+            # SQLite compares the tuples in the order of the primary key. The condition `site >= ?` excludes all earlier
+            # sites without reading them.
             return transaction.rows(
                 site_day_generation,
-                """SELECT site, day, generation FROM superseded WHERE superseded_at < ?
-                ORDER BY site, day, generation""",
-                (published_before,),
+                """SELECT site, day, generation FROM superseded
+                WHERE site >= ? AND (site, day, generation) > (?, ?, ?) AND superseded_at < ?
+                ORDER BY site, day, generation LIMIT ?""",
+                (site, site, day, generation, published_before, limit),
             )
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
         """Return the superseded generations of site-days that follow `after`, in the order (site, day)."""
         with self._database.reading() as transaction:
-            return retired_of(transaction, site, after, limit)
+            return retired_of(transaction, site, after, limit, self._size_of)
 
     def retire(self, site_day: SiteDay, now: int) -> Sequence[int]:
         """Make all replaced generations of a site-day superseded, at `now` at the latest; return the generations."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Transaction
 from hitmesh.adapters.shared.past_entries import RecordedEntry, past_entries
@@ -17,9 +17,16 @@ _IN_DAYS: Final = "WHERE site = ? AND day >= ? AND day < ?"
 # before the last site on the previous page.
 _SITE_DAYS: Final = """SELECT DISTINCT site, day FROM superseded
     WHERE (site, day) > (?, ?) AND site >= ? AND (? IS NULL OR site = ?) ORDER BY site, day LIMIT ?"""
-_RETIRED: Final = """SELECT superseded.generation, superseded_at, sum(row_count) FROM superseded
-    LEFT JOIN manifest USING (site, day, generation)
-    WHERE superseded.site = ? AND superseded.day = ? GROUP BY superseded.generation ORDER BY superseded.generation"""
+_RETIRED: Final = "SELECT generation, superseded_at FROM superseded WHERE site = ? AND day = ? ORDER BY generation"
+# A file can have rows of several site-days and generations. The number of rows in the file is taken from the manifest.
+_ROWS: Final = """SELECT generation, file, row_count,
+        (SELECT max(of_file.first_row + of_file.row_count) FROM manifest AS of_file
+            WHERE of_file.segment = manifest.segment)
+    FROM manifest JOIN segments USING (segment)
+    WHERE manifest.site = ? AND manifest.source IN ('traffic', 'visits') AND day = ?"""
+
+SizeOf = Callable[[str], int | None]
+"""A function that returns the size of a file in bytes; None if the file does not exist."""
 
 
 def past_of_days(transaction: Transaction, site: str, first_day: int, end_day: int) -> dict[int, Sequence[PastEntry]]:
@@ -42,19 +49,45 @@ def past_of_days(transaction: Transaction, site: str, first_day: int, end_day: i
 
 
 def retired_of(
-    transaction: Transaction, site: str | None, after: SiteDay | None, limit: int
+    transaction: Transaction, site: str | None, after: SiteDay | None, limit: int, size_of: SizeOf
 ) -> list[RetiredGeneration]:
-    """Return the superseded generations of at most `limit` site-days after `after`, in the order (site, day)."""
+    """Return the superseded generations of at most `limit` site-days after `after`, in the order (site, day).
+
+    The size of a generation is its share in the sizes of its files, in proportion to the numbers of rows.
+    """
     place = after or SiteDay("", 0)
     page = transaction.rows(SiteDay, _SITE_DAYS, (*place, place.site, site, site, limit))
     found: list[RetiredGeneration] = []
     for site_day in page:
         past = past_of_days(transaction, site_day.site, site_day.day, site_day.day + 1).get(site_day.day, ())
         times: Mapping[int, int] = replaced_times(past)
+        stored = _rows_of(transaction, site_day, size_of)
         found += (
-            RetiredGeneration(site_day, generation, kept_until, times.get(generation), rows)
-            for generation, kept_until, rows in transaction.rows(_retired_columns, _RETIRED, site_day)
+            RetiredGeneration(
+                site_day, generation, kept_until, times.get(generation), *stored.get(generation, _NO_ROWS)
+            )
+            for generation, kept_until in transaction.rows(_pair, _RETIRED, site_day)
         )
+    return found
+
+
+class _Rows(NamedTuple):
+    """The number of a generation's rows and their size in bytes; None if a number is not known."""
+
+    rows: int | None
+    size: int | None
+
+
+_NO_ROWS: Final = _Rows(None, None)
+
+
+def _rows_of(transaction: Transaction, site_day: SiteDay, size_of: SizeOf) -> Mapping[int, _Rows]:
+    """Return the rows of each generation of a site-day that has rows in files."""
+    found: dict[int, _Rows] = {}
+    for generation, file, rows, of_file in transaction.rows(_row_columns, _ROWS, site_day):
+        before, whole = found.get(generation, _Rows(0, 0)), size_of(file)
+        size = None if whole is None or before.size is None else before.size + whole * rows // max(1, of_file)
+        found[generation] = _Rows((before.rows or 0) + rows, size)
     return found
 
 
@@ -83,5 +116,5 @@ def _day_and_entry(
     return day, RecordedEntry(sequence, generation, logic_version, published_at)
 
 
-def _retired_columns(generation: int, kept_until: int, rows: int | None) -> tuple[int, int, int | None]:
-    return generation, kept_until, rows
+def _row_columns(generation: int, file: str, rows: int, of_file: int) -> tuple[int, str, int, int]:
+    return generation, file, rows, of_file

@@ -59,6 +59,13 @@ class Segments:
         """Return the path of a file in the manifest."""
         return self._directory / file
 
+    def size(self, file: str) -> int | None:
+        """Return the size of a file in bytes; None if the file does not exist."""
+        try:
+            return self.path(file).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def named(self, source: RowSource, generations: Iterable[tuple[SiteDay, int]]) -> list[Slice]:
         """Return the slices of these generations; a generation without rows has no slice."""
         wanted = json.dumps([[*site_day, generation] for site_day, generation in generations])

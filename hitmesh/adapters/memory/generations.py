@@ -22,6 +22,7 @@ from hitmesh.model.history import PastEntry, RetiredGeneration, newest_entries, 
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.reprocessings import GenerationVersion
 from hitmesh.model.sites import SiteDay
+from hitmesh.ports.settling import SUPERSEDED_PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +201,13 @@ class MemoryGenerations:
         with self._lock:
             return self._last_sequence(site)
 
-    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return published and unpublished generations that became superseded before the time `published_before`."""
+    def superseded(
+        self, published_before: int, after: tuple[SiteDay, int] | None = None, limit: int = SUPERSEDED_PAGE
+    ) -> Sequence[tuple[SiteDay, int]]:
+        """Return a page of the generations that became superseded before the time `published_before`."""
         with self._lock:
-            return sorted(key for key, time in self._superseded.items() if time < published_before)
+            due = (key for key, time in self._superseded.items() if time < published_before)
+            return sorted(key for key in due if after is None or key > after)[:limit]
 
     def retired(self, site: str | None, after: SiteDay | None, limit: int) -> Sequence[RetiredGeneration]:
         """Return the superseded generations of site-days that follow `after`, in the order (site, day)."""

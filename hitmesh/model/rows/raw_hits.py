@@ -1,4 +1,4 @@
-"""Count a site-day's hits in raw records and in records of the log.
+"""Count a site-day's hits, or a visitor's hits on a site-day, in raw records and in records of the log.
 
 Counting hits reads fewer columns than settling a day.
 """
@@ -19,12 +19,14 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import Position
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import RECORD_CURE
+from hitmesh.model.rows.erased_rows import is_erased
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import decoding, opened
 from hitmesh.model.zones import DAY_MS
 
 _PLACED: Final = ("site", "event_time")
 _COUNTED: Final = (*_PLACED, "hit_hash")
+_OF_VISITOR: Final = (*_PLACED, "visitor_hi", "visitor_lo", "flags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,36 @@ def site_days_in(value: bytes, wanted: Collection[SiteDay]) -> dict[SiteDay, int
     days = rows.select("site", (pl.col("event_time") // DAY_MS).alias("day")).group_by("site", "day").len()
     found = {SiteDay(site, day): hits for site, day, hits in days.iter_rows()}
     return {site_day: hits for site_day, hits in found.items() if site_day in wanted}
+
+
+def visitor_hits(record: RawRecord, site_day: SiteDay, keys: Collection[tuple[int, int]], until: int) -> int:
+    """Return the number of a visitor's hits on a site-day in a raw record, without erased hits.
+
+    Args:
+        record: the record.
+        site_day: the site-day.
+        keys: the visitor's keys, high and low 64 bits each (hitmesh.model.keys:visitor_key).
+        until: only hits with an event time before this time (UTC ms) are counted.
+
+    Raises:
+        StoreCorrupt: the record is damaged.
+
+    Example:
+        >>> from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record
+        >>> hit = {"site": "s", "event_time": 5, "visitor_hi": 1, "visitor_lo": 2, "flags": 0}
+        >>> value = pack_record(pl.DataFrame([hit, hit], schema={name: HITS_COLUMNS[name] for name in hit}))
+        >>> record = RawRecord(Position("hits.1", 0, 7), 9, 2, 5, 5, value, 1, frozenset({SiteDay("s", 0)}))
+        >>> visitor_hits(record, SiteDay("s", 0), [(1, 2), (3, 4)], until=6)
+        2
+    """
+    site, day = site_day
+    rows = _columns(record.value, _OF_VISITOR)
+    is_visitor = pl.any_horizontal(
+        (pl.col("visitor_hi") == pl.lit(high, pl.UInt64)) & (pl.col("visitor_lo") == pl.lit(low, pl.UInt64))
+        for high, low in keys
+    )
+    on_day = (pl.col("site") == site) & (pl.col("event_time") // DAY_MS == day) & (pl.col("event_time") < until)
+    return rows.filter(on_day & ~is_erased() & is_visitor).height
 
 
 def is_readable(record: RawRecord | None) -> bool:

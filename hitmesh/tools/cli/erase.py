@@ -53,7 +53,11 @@ _EXITS = (
     is_flag=True,
     help="Erase even if no hit of the visitor is known, for example to remove refused hits.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the plan; do not store the plan or search for the visitor's hits.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the plan, and search the raw hits for the visitor for up to 10 s; store nothing.",
+)
 @output_option("table", "json")
 @operator_options
 def erase(
@@ -75,12 +79,17 @@ def erase(
     ID` removes the hits. The removal cannot be rolled back. If no hit of the visitor is known, the erasure is
     cancelled. The JSON output is a single object that has the difference in "diff" or, with --publish, the receipt in
     "receipt".
+
+    With --dry-run, the command prints the plan and the visitor's hits that a search of the raw hits finds; in JSON, the
+    result is in "search". The search reads the newest UTC day first, and ends after about 2,000,000 hits or 10 s. If
+    the search reads all days and finds no hit, the exit code is 69.
     """
     if not visitors + users + keys:
         raise click.UsageError("no visitor is named: give --visitor, --user or --key")
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.control.v1 import reprocessing_pb2 as pb
         from hitmesh.client.reprocessing import create_reprocessing, publish_reprocessing, short_id, whole_diff
+        from hitmesh.tools.cli.erase_search import show_search
         from hitmesh.tools.cli.reprocess_output import print_reprocessing
         from hitmesh.tools.cli.reprocess_work import if_interrupted
 
@@ -89,10 +98,10 @@ def erase(
             sites=[site],
             visitor=pb.ErasedVisitor(visitor_ids=visitors, user_ids=users, visitor_keys=keys),
         )
-        planned = create_reprocessing(mesh, wanted, validate_only=dry_run)
         if dry_run:
-            print_reprocessing(planned, output)
+            show_search(mesh, wanted, output, is_unknown=is_unknown)
             return
+        planned = create_reprocessing(mesh, wanted, validate_only=False)
         id_ = short_id(planned.name)
         with if_interrupted(
             "nothing is erased yet, the search for the hits goes on, and other reprocessings of the site are refused: "

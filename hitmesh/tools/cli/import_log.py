@@ -80,10 +80,11 @@ def access_log(
     file has no readable line, the command fails before it creates a site or sends a hit. A hit's id does not depend on
     the file that contains the line, so requests in overlapping logs are counted once.
 
-    With -o json, the command prints an object with lines, sent, accepted, rejected, duplicate and skipped. `duplicate`
-    counts accepted hits whose ids were already stored. `duplicate` is computed from the site's reports before and after
-    the import. If several imports into the same days run at the same time, `duplicate` is inexact. With --no-wait,
-    `duplicate` is 0. Hits of erased visitors are accepted, but not counted.
+    With -o json, the command prints an object with lines, sent, accepted, rejected, duplicate, erased and skipped;
+    sent = accepted + rejected + erased. `duplicate` counts accepted hits whose ids were already stored, `erased` counts
+    hits that the mesh refused because their visitor was erased. `duplicate` and `erased` are computed from the site's
+    reports and ledger before and after the import. If several imports into the same days run at the same time,
+    `duplicate` and `erased` are inexact. With --no-wait, both are 0, and hits of erased visitors count as accepted.
     """
     from hitmesh.tools.importers import access_log as importer
     from hitmesh.tools.importers.log_formats import LogFormat

@@ -1,7 +1,8 @@
 """Imports files: surveys the files, ensures that the site exists, sends the hits, waits for reports, counts copies.
 
-This module decides the order of the steps of an import, and computes the reported number of duplicates. Files are read
-twice. The first pass checks the format, and computes the digest and the range of days. The second pass sends the hits.
+This module decides the order of the steps of an import, and computes the reported number of duplicates. The module
+`import_ledger` counts the hits of erased visitors. Files are read twice. The first pass checks the format, and computes
+the digest and the range of days. The second pass sends the hits.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -28,6 +29,15 @@ from hitmesh.model.dates import date_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import LocalReason
+from hitmesh.tools.cli.import_ledger import (
+    LEDGER_WAIT_S,
+    NOTHING_BOOKED,
+    Booked,
+    booked,
+    booked_with,
+    erased_hits,
+    utc_date,
+)
 from hitmesh.tools.cli.import_lines import lines_of
 from hitmesh.tools.cli.progress import Progress
 from hitmesh.tools.importers.lines import SkipReason, Tally
@@ -68,22 +78,38 @@ class Survey:
     last_s: int
     digest: str
 
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The first and the last UTC day with hits; None if the files have no hit."""
+        return None if self.first_s > self.last_s else (utc_date(self.first_s), utc_date(self.last_s))
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The number of hits and the number of copies that a report shows for the days in the files."""
+    """The hits on the days in the files: hits and copies in a report, and the days' ledger."""
 
     hits: int
     copies: int
+    ledger: Booked = NOTHING_BOOKED
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Result of an import."""
+    """Result of an import: sent = accepted + rejected + erased.
+
+    `erased` is the number of hits that the mesh refused after the acknowledgement, because their visitor is erased.
+    `duplicate` is a part of `accepted`. Without a wait, `duplicate` and `erased` are 0.
+    """
 
     survey: Survey
     totals: SendTotals
     duplicate: int
+    erased: int = 0
+
+    @property
+    def accepted(self) -> int:
+        """The number of acknowledged hits, without the hits of erased visitors."""
+        return self.totals.accepted - self.erased
 
     @property
     def examples(self) -> list[Refusal]:
@@ -95,9 +121,10 @@ class Imported:
         return {
             "lines": self.survey.tally.lines,
             "sent": self.totals.sent,
-            "accepted": self.totals.accepted,
+            "accepted": self.accepted,
             "rejected": self.totals.rejected,
             "duplicate": self.duplicate,
+            "erased": self.erased,
             "skipped": {reason.value: count for reason, count in sorted(self.survey.tally.skipped.items())},
         }
 
@@ -105,10 +132,11 @@ class Imported:
         """Return the result of the import as text for a person."""
         totals = self.totals
         skipped = [f"{reason.value} {count:,}" for reason, count in self.survey.tally.skipped.most_common()]
+        erased = f", {self.erased:,} erased" if self.erased else ""
         return (
             f"{counted(self.survey.tally.lines, 'line')}, {counted(totals.sent, 'hit')} sent: "
-            f"{totals.accepted:,} accepted, "
-            f"{totals.rejected:,} rejected, {self.duplicate:,} duplicate\nskipped: {', '.join(skipped) or 'nothing'}"
+            f"{self.accepted:,} accepted, {totals.rejected:,} rejected{erased}, "
+            f"{self.duplicate:,} duplicate\nskipped: {', '.join(skipped) or 'nothing'}"
         )
 
 
@@ -148,7 +176,9 @@ def run_import(
         return Imported(surveyed, totals, duplicate=0)
     progress.phase("waiting until the numbers can be queried")
     wait_until_visible(mesh, site, totals.offsets, Wait(timeout_s))
-    return Imported(surveyed, totals, duplicates(before, stored(mesh, site, surveyed), totals))
+    after = stored(mesh, site, surveyed, before, totals.accepted)
+    erased = erased_hits(before.ledger, after.ledger, totals)
+    return Imported(surveyed, totals, duplicates(before, after, totals, erased), erased)
 
 
 def _source(file: Path, stack: ExitStack) -> Source:
@@ -225,11 +255,19 @@ def _hits(sources: Sequence[Source], reader: Reader) -> Iterator[hit_pb2.Hit]:
             yield from reader(lines_of(file, consequence=_CHANGED), Tally())
 
 
-def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
-    """Return the counts in reports on the UTC days that the files cover, including excluded hits."""
-    if surveyed.first_s > surveyed.last_s:
+def stored(mesh: Mesh, site: str, surveyed: Survey, before: Stored | None = None, accepted: int = 0) -> Stored:
+    """Return the counts in reports and in the ledger on the UTC days that the files cover, including excluded hits.
+
+    Args:
+        mesh: the mesh.
+        site: full name.
+        surveyed: the files.
+        before: the counts before the import; None to read these counts.
+        accepted: the number of acknowledged hits; the ledger is read until it has them, for up to LEDGER_WAIT_S.
+    """
+    if surveyed.days is None:
         return Stored(0, 0)
-    first, last = (datetime.fromtimestamp(time_s, UTC).date() for time_s in (surveyed.first_s, surveyed.last_s))
+    first, last = surveyed.days
     dates = reporter_pb2.DateRange(first_date=date_message(first), last_date=date_message(last))
     request = reporter_pb2.RunReportRequest(
         site=site,
@@ -240,23 +278,25 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
         include_excluded=True,
     )
     answer = mesh.reporter.RunReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
-    if not answer.rows:
-        return Stored(0, 0)
-    hits, copies = (cell.int64_value for cell in answer.rows[0].cells)
-    return Stored(hits, copies)
+    hits, copies = (cell.int64_value for cell in answer.rows[0].cells) if answer.rows else (0, 0)
+    if before is None:
+        return Stored(hits, copies, booked(mesh, site, first, last))
+    ledger = booked_with(mesh, site, first, last, before.ledger, accepted, Wait(LEDGER_WAIT_S))
+    return Stored(hits, copies, ledger)
 
 
-def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
+def duplicates(before: Stored, after: Stored, totals: SendTotals, erased: int = 0) -> int:
     """Return the number of accepted hits that are copies of older stored hits.
 
     If no stream broke, the result is the number of new copies. If a stream broke, the new copies include hits that the
-    sender sent twice. The result is therefore at most the number of accepted hits minus the number of new hits.
+    sender sent twice. The result is therefore at most the number of accepted hits minus the number of new hits. The
+    `erased` acknowledged hits are neither new hits nor copies.
     """
-    new_copies = max(0, after.copies - before.copies)
+    new_copies, accepted = max(0, after.copies - before.copies), totals.accepted - erased
     if not totals.resent:
-        return min(new_copies, totals.accepted)
+        return min(new_copies, accepted)
     new_hits = max(0, after.hits - before.hits)
-    return min(new_copies, max(0, totals.accepted - new_hits))
+    return min(new_copies, max(0, accepted - new_hits))
 
 
 def _send(mesh: Mesh, site: str, hits: Iterator[hit_pb2.Hit], surveyed: Survey, progress: Progress) -> SendTotals:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.exits import ALL_REFUSED, CommandFailed
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
@@ -43,7 +44,9 @@ def import_options(command: CommandT) -> CommandT:
         help="Seconds to wait until the numbers can be queried.",
     )(command)
     command = click.option(
-        "--no-wait", is_flag=True, help="Do not wait until the numbers can be queried; `duplicate` is then 0."
+        "--no-wait",
+        is_flag=True,
+        help="Do not wait until the numbers can be queried; `duplicate` and `erased` are then 0.",
     )(command)
     return site_option()(command)
 
@@ -141,6 +144,11 @@ def run(
     _note_unread(imported.survey.tally)
     for refusal in imported.examples:
         note(f"refused {refusal.hit_id or 'a whole batch'}: {refusal.reason}: {refusal.message}")
+    if imported.erased:
+        note(
+            f"refused {counted(imported.erased, 'hit')}: VISITOR_ERASED: the visitor was erased from the site, and the "
+            "erasure also covers earlier hits that arrive later"
+        )
     if output == "json":
         print_json(imported.as_json())
     else:

@@ -34,7 +34,8 @@ def retired(site: str | None, output: str, endpoint: str | None, home: Path | No
 
     A generation is a version of a site-day's numbers. The settler keeps a replaced generation for 30 days, but at most
     8 generations per site-day. The settler then removes the generation's rows from every store. Rows that no report
-    ever read are removed within minutes. The JSON output is a single list; at most 10,000 generations are listed.
+    ever read are removed within minutes. The numbers of rows and bytes are known only for stores in files; on servers,
+    both are null in JSON. The JSON output is a single list; at most 10,000 generations are listed.
     """
     with connect_as_operator(endpoint, home) as mesh:
         from hitmesh.client.reprocessing import list_retired_generations
@@ -46,7 +47,7 @@ def retired(site: str | None, output: str, endpoint: str | None, home: Path | No
     if output == "json":
         print_json(fields)
         return
-    headers = ("site", "UTC day", "replaced at", "kept until", "why", "generation", "rows")
+    headers = ("site", "UTC day", "replaced at", "kept until", "why", "generation", "rows", "bytes")
     print_table(headers, map(_cells_of, fields), right_from=5)
 
 
@@ -65,6 +66,7 @@ def _fields_of(each: retired_pb2.RetiredGeneration) -> dict[str, Any]:
         "reason": retired_pb2.RetiredReason.Name(each.reason).removeprefix(_PREFIX),
         "reprocessing": short_id(each.reprocessing) or None,
         "rows": each.rows if each.HasField("rows") else None,
+        "size_bytes": each.size_bytes if each.HasField("size_bytes") else None,
     }
 
 
@@ -77,5 +79,5 @@ def _cells_of(fields: dict[str, Any]) -> tuple[str, ...]:
         fields["keep_until_time"],
         why,
         f"{fields['generation']:,}",
-        "–" if fields["rows"] is None else f"{fields['rows']:,}",
+        *("–" if fields[name] is None else f"{fields[name]:,}" for name in ("rows", "size_bytes")),
     )

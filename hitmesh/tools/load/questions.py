@@ -24,6 +24,7 @@ from hitmesh.model.days import day_message
 from hitmesh.model.zones import DAY_MS
 from hitmesh.tools.load.expected import METRICS
 from hitmesh.tools.load.plan import MERCHANT
+from hitmesh.tools.load.policies import other_policies
 from hitmesh.tools.load.scenery import CURRENCY
 
 MICROS: Final = 1_000_000
@@ -32,12 +33,17 @@ NANOS_PER_MICRO: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """A site and the key created for this run. If `is_new`, the site has no data yet."""
+    """A site and the key created for this run.
+
+    If `is_new`, the site has no data yet. `policies` are the versions of the site's visit policies under which visits
+    of the run are not predicted (hitmesh.tools.load.policies).
+    """
 
     site: str
     secret: str
     key_name: str
     is_new: bool
+    policies: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +83,24 @@ class LedgerDays:
     imbalance: int
 
 
-def open_site(mesh: Mesh, site: str, now_ms: int) -> SiteKey:
+def open_site(mesh: Mesh, site: str, now_ms: int, first_ms: int, last_ms: int) -> SiteKey:
     """Create a site if it does not exist; return the site with a new server key.
 
     The key identifies a frame's site, so that frames for all sites can share a few streams.
+
+    Args:
+        mesh: the mesh under test.
+        site: full name.
+        now_ms: the current time in UTC ms; a site that was created earlier is not new.
+        first_ms: the earliest time at which a visit of the run may begin, UTC ms.
+        last_ms: the latest time at which a visit of the run may begin, UTC ms.
     """
     found = ensure_site(mesh, site, CURRENCY)
     wanted = admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER, site=site)
     request = admin_pb2.CreateIngestKeyRequest(parent=MERCHANT, key=wanted)
     made = mesh.admin.CreateIngestKey(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
-    return SiteKey(site, made.secret, made.key.name, found.create_time.ToMilliseconds() >= now_ms)
+    is_new = found.create_time.ToMilliseconds() >= now_ms
+    return SiteKey(site, made.secret, made.key.name, is_new, other_policies(found, first_ms, last_ms))
 
 
 def close_key(mesh: Mesh, key: SiteKey) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from hitmesh.tools.load.figures import Spread
 from hitmesh.tools.load.open_loop import OpenLoop
 from hitmesh.tools.load.outcome import Outcome, Probes
 from hitmesh.tools.load.plan import PROBE_SITE, LoadPlan, site_name
+from hitmesh.tools.load.policies import not_predicted
 from hitmesh.tools.load.probe import Prober
 from hitmesh.tools.load.processes import ProcessWatch, mesh_pids
 from hitmesh.tools.load.producer import Producer
@@ -28,12 +30,13 @@ from hitmesh.tools.load.questions import SiteKey
 from hitmesh.tools.load.show import Live, Show
 from hitmesh.tools.load.stream import FrameStream
 from hitmesh.tools.load.tally import Tally
-from hitmesh.tools.load.traffic import LATE_MS
-from hitmesh.tools.load.visitors import MOST_TIMELINE
+from hitmesh.tools.load.traffic import LATE_MS, OUT_OF_ORDER_MS
 
 # Time in ms from the moment at which the producer is ready to the first hit. Before the first hit, the producer encodes
 # the first frames, and the run opens the streams.
 LEAD_MS: Final = 2_000
+# Maximum time in ms that opening the sites is assumed to take, when the last time of a visit is estimated.
+OPENING_MS: Final = 3_600_000
 LOOK_EVERY_S: Final = 0.5
 
 
@@ -87,13 +90,16 @@ class _Run:
         self._send(producer, tally, watch, prober, start_s)
         visible_in_s = self._wait_visible(tally, watch) - start_s
         prober.stop(self._options.timeout_s)
-        wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
+        other = {site: key.policies for site, key in keys.items() if key.policies}
+        visits = {site: counts for site, counts in producer.visits.items() if site not in other}
+        wanted = {site_name(site): totals for site, totals in self._expected.totals(visits).items()}
         # If a probe failed, the mesh may have stored the probe nevertheless, so the probe hits are not compared.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
         # The prober reads a report by page. The comparison reads totals from the series store, where a probe may
         # appear later than in the report. The comparison therefore also waits for the probes' offsets.
         offsets = {site_name(site): places for site, places in tally.offsets.items()} | {PROBE_SITE: prober.offsets}
-        check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=self._omitted(producer))
+        omitted = self._omitted(producer.visits, other)
+        check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=omitted)
         return Outcome(
             run=f"{start_ms:x}",
             plan=self._plan,
@@ -111,14 +117,11 @@ class _Run:
             check=check,
         )
 
-    def _omitted(self, producer: Producer) -> dict[str, str]:
+    def _omitted(self, predicted: Collection[int], other_policies: Mapping[int, frozenset[str]]) -> dict[str, str]:
         if not self._expected.is_complete:
             return {"visits": "some hits that belong to visits were shed (not sent)"}
-        unknown = len(self._plan.used_sites) - len(producer.visits)
-        reason = (
-            f"not predicted for {unknown} sites, because each has a visitor with over {MOST_TIMELINE:,} on-time hits"
-        )
-        return {"visits": reason} if unknown else {}
+        reason = not_predicted(self._plan.used_sites, predicted, other_policies)
+        return {"visits": reason} if reason else {}
 
     def _open_sites(self) -> tuple[dict[int, SiteKey], SiteKey]:
         used = self._plan.used_sites
@@ -131,7 +134,8 @@ class _Run:
         return keys, self._open_site(PROBE_SITE, now_ms)
 
     def _open_site(self, site: str, now_ms: int) -> SiteKey:
-        key = questions.open_site(self._mesh, site, now_ms)
+        first_ms, last_ms = now_ms - OUT_OF_ORDER_MS[1], now_ms + round(self._plan.duration_s * 1_000) + OPENING_MS
+        key = questions.open_site(self._mesh, site, now_ms, first_ms, last_ms)
         self._stack.callback(questions.close_key, self._mesh, key)
         return key
 

@@ -90,6 +90,7 @@ def test_kept_generations_are_read_again_only_when_due_or_changed_or_after_a_whi
         replaced = ReplacedSiteDays(watched, long_s=0.5, share=20, clock=lambda: float(next(ticks)))
 
         def superseded(before: int) -> list[SiteDay]:
+            watched.read = set()
             return [day for day, _ in replaced.superseded(before) if day.site == "watched"]
 
         assert superseded(KEPT) == []
@@ -105,6 +106,26 @@ def test_kept_generations_are_read_again_only_when_due_or_changed_or_after_a_whi
         while next(ticks) < 30:
             continue
         assert superseded(KEPT + 1) == days
+
+
+def test_a_page_reads_only_as_many_site_days_as_it_needs_and_the_next_page_goes_on(
+    session: CassandraSession, servers: Servers
+) -> None:
+    days, ticks = [SiteDay("a-paged", day) for day in range(4)], count()
+    elsewhere = CassandraGenerations(session)
+    for day in days:
+        publish(elsewhere, day, publish(elsewhere, day, 0, b"1").sequence, b"2")
+    with closing(WatchedSession(servers)) as watched:
+        replaced = ReplacedSiteDays(watched, long_s=0.5, share=20, clock=lambda: float(next(ticks)))
+        start = (SiteDay("a-paged", -1), 0)
+        assert replaced.superseded(KEPT + 1, None, 1) != []
+        found = [start]
+        for _ in days:
+            found += replaced.superseded(KEPT + 1, found[-1], 1)
+            assert watched.read == {found[-1][0]}
+        assert [day for day, _ in found[1:]] == days
+        publish(elsewhere, days[3], elsewhere.sequence("a-paged"), b"3")
+        assert (days[3], 1) in replaced.superseded(KEPT + 1, found[-2], 1)
 
 
 def test_publication_that_supersedes_nothing_leaves_nothing_to_look_at(session: CassandraSession) -> None:

@@ -47,6 +47,8 @@ def test_time_to_live_is_changed_and_records_outlive_their_index(fresh: Servers)
     }
     assert "kept 400 days instead of forever" in changes["table raw_index"]
     assert "kept 401 days instead of forever" in changes["table raw_records"]
+    assert "kept 30 days instead of forever" in changes["table series_settled_days"]
+    assert "kept 31 days instead of forever" in changes["table series_settled"]
     assert "table dirty_marks" not in changes
 
 

@@ -848,7 +848,9 @@ class CreateReprocessingRequest(_message.Message):
     REPROCESSING_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
-    """If true, the plan is returned without a name, and is not stored. Default false."""
+    """If true, the plan is returned without a name, and is not stored. With kind ERASE, the response also has the result
+    of a search for the visitor. Default false.
+    """
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
         """The reprocessing, with kind, logic, sites, dates and visitor; other fields are ignored."""
@@ -874,22 +876,71 @@ class CreateReprocessingResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REPROCESSING_FIELD_NUMBER: _builtins.int
+    VISITOR_SEARCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def reprocessing(self) -> Global___Reprocessing:
         """The reprocessing."""
+
+    @_builtins.property
+    def visitor_search(self) -> Global___VisitorSearch:
+        """With `validate_only` and kind ERASE, the visitor's hits that a bounded search of the raw hits found."""
 
     def __init__(
         self,
         *,
         reprocessing: Global___Reprocessing | None = ...,
+        visitor_search: Global___VisitorSearch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reprocessing", b"reprocessing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reprocessing", b"reprocessing", "visitor_search", b"visitor_search"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reprocessing", b"reprocessing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reprocessing", b"reprocessing", "visitor_search", b"visitor_search"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateReprocessingResponse: _TypeAlias = CreateReprocessingResponse  # noqa: Y015
+
+@_typing.final
+class VisitorSearch(_message.Message):
+    """The result of a search for a visitor's hits. The search reads the site's raw hits, the newest UTC day first, and ends
+    after 10 s or about 2,000,000 hits. If `searched_days` is less than `days`, the search ended early, so `hits` and
+    `site_days` are lower bounds. Refused hits and hits that are erased already are not counted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: _builtins.int
+    SITE_DAYS_FIELD_NUMBER: _builtins.int
+    UTC_DATES_FIELD_NUMBER: _builtins.int
+    SEARCHED_DAYS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """Number of the visitor's hits with an event time before the request. Copies are included."""
+    site_days: _builtins.int
+    """Number of site-days on which the search found hits from the visitor."""
+    searched_days: _builtins.int
+    """Number of UTC days that the search read to the end."""
+    days: _builtins.int
+    """Number of UTC days on which the site has raw hits."""
+    @_builtins.property
+    def utc_dates(self) -> _containers.RepeatedCompositeFieldContainer[_date_pb2.Date]:
+        """UTC days of these site-days, the newest first; at most 100."""
+
+    def __init__(
+        self,
+        *,
+        hits: _builtins.int = ...,
+        site_days: _builtins.int = ...,
+        utc_dates: _abc.Iterable[_date_pb2.Date] | None = ...,
+        searched_days: _builtins.int = ...,
+        days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "hits", b"hits", "searched_days", b"searched_days", "site_days", b"site_days", "utc_dates", b"utc_dates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VisitorSearch: _TypeAlias = VisitorSearch  # noqa: Y015
 
 @_typing.final
 class GetReprocessingRequest(_message.Message):

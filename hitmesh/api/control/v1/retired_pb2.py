@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/api/control/v1/retired.proto\x12\x16hitmesh.api.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xe0\x02\n\x11RetiredGeneration\x12#\n\x04site\x18\x01 \x01(\tB\x15\xfa\x41\x12\n\x10hitmesh.dev/Site\x12#\n\x08utc_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x30\n\x0creplace_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fkeep_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x06reason\x18\x06 \x01(\x0e\x32%.hitmesh.api.control.v1.RetiredReason\x12\x33\n\x0creprocessing\x18\x07 \x01(\tB\x1d\xfa\x41\x1a\n\x18hitmesh.dev/Reprocessing\x12\x11\n\x04rows\x18\x08 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_rows\"{\n\x1dListRetiredGenerationsRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x01\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x81\x01\n\x1eListRetiredGenerationsResponse\x12\x46\n\x13retired_generations\x18\x01 \x03(\x0b\x32).hitmesh.api.control.v1.RetiredGeneration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x89\x01\n\rRetiredReason\x12\x1e\n\x1aRETIRED_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12RETIRED_REASON_DUE\x10\x01\x12\x1f\n\x1bRETIRED_REASON_REPROCESSING\x10\x02\x12\x1f\n\x1bRETIRED_REASON_DATA_VERSION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/api/control/v1/retired.proto\x12\x16hitmesh.api.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\x88\x03\n\x11RetiredGeneration\x12#\n\x04site\x18\x01 \x01(\tB\x15\xfa\x41\x12\n\x10hitmesh.dev/Site\x12#\n\x08utc_date\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x30\n\x0creplace_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fkeep_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x06reason\x18\x06 \x01(\x0e\x32%.hitmesh.api.control.v1.RetiredReason\x12\x33\n\x0creprocessing\x18\x07 \x01(\tB\x1d\xfa\x41\x1a\n\x18hitmesh.dev/Reprocessing\x12\x11\n\x04rows\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nsize_bytes\x18\t \x01(\x03H\x01\x88\x01\x01\x42\x07\n\x05_rowsB\r\n\x0b_size_bytes\"{\n\x1dListRetiredGenerationsRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x01\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x81\x01\n\x1eListRetiredGenerationsResponse\x12\x46\n\x13retired_generations\x18\x01 \x03(\x0b\x32).hitmesh.api.control.v1.RetiredGeneration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x89\x01\n\rRetiredReason\x12\x1e\n\x1aRETIRED_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12RETIRED_REASON_DUE\x10\x01\x12\x1f\n\x1bRETIRED_REASON_REPROCESSING\x10\x02\x12\x1f\n\x1bRETIRED_REASON_DATA_VERSION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,12 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRETIREDGENERATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTRETIREDGENERATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTRETIREDGENERATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
-  _globals['_RETIREDREASON']._serialized_start=794
-  _globals['_RETIREDREASON']._serialized_end=931
+  _globals['_RETIREDREASON']._serialized_start=834
+  _globals['_RETIREDREASON']._serialized_end=971
   _globals['_RETIREDGENERATION']._serialized_start=182
-  _globals['_RETIREDGENERATION']._serialized_end=534
-  _globals['_LISTRETIREDGENERATIONSREQUEST']._serialized_start=536
-  _globals['_LISTRETIREDGENERATIONSREQUEST']._serialized_end=659
-  _globals['_LISTRETIREDGENERATIONSRESPONSE']._serialized_start=662
-  _globals['_LISTRETIREDGENERATIONSRESPONSE']._serialized_end=791
+  _globals['_RETIREDGENERATION']._serialized_end=574
+  _globals['_LISTRETIREDGENERATIONSREQUEST']._serialized_start=576
+  _globals['_LISTRETIREDGENERATIONSREQUEST']._serialized_end=699
+  _globals['_LISTRETIREDGENERATIONSRESPONSE']._serialized_start=702
+  _globals['_LISTRETIREDGENERATIONSRESPONSE']._serialized_end=831
 # @@protoc_insertion_point(module_scope)

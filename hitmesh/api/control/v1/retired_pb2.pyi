@@ -65,6 +65,7 @@ class RetiredGeneration(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REPROCESSING_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """The site."""
     generation: _builtins.int
@@ -75,6 +76,10 @@ class RetiredGeneration(_message.Message):
     """With RETIRED_REASON_REPROCESSING, the reprocessing `reprocessings/{id}` that can make the generation current."""
     rows: _builtins.int
     """Number of stored rows. If not set, the store cannot count the rows."""
+    size_bytes: _builtins.int
+    """Approximate size of the stored rows in bytes, on disk. The field is set only if the store knows the size at low
+    cost. The size is known for rows in files, but not for rows on Cassandra and Druid.
+    """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -100,14 +105,20 @@ class RetiredGeneration(_message.Message):
         reason: Global___RetiredReason.ValueType = ...,
         reprocessing: _builtins.str = ...,
         rows: _builtins.int | None = ...,
+        size_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rows", b"_rows", "keep_until_time", b"keep_until_time", "replace_time", b"replace_time", "rows", b"rows", "utc_date", b"utc_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rows", b"_rows", "_size_bytes", b"_size_bytes", "keep_until_time", b"keep_until_time", "replace_time", b"replace_time", "rows", b"rows", "size_bytes", b"size_bytes", "utc_date", b"utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rows", b"_rows", "generation", b"generation", "keep_until_time", b"keep_until_time", "reason", b"reason", "replace_time", b"replace_time", "reprocessing", b"reprocessing", "rows", b"rows", "site", b"site", "utc_date", b"utc_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rows", b"_rows", "_size_bytes", b"_size_bytes", "generation", b"generation", "keep_until_time", b"keep_until_time", "reason", b"reason", "replace_time", b"replace_time", "reprocessing", b"reprocessing", "rows", b"rows", "site", b"site", "size_bytes", b"size_bytes", "utc_date", b"utc_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rows: _TypeAlias = _typing.Literal["rows"]  # noqa: Y015
     _WhichOneofArgType__rows: _TypeAlias = _typing.Literal["_rows", b"_rows"]  # noqa: Y015
+    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rows) -> _WhichOneofReturnType__rows | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
 
 Global___RetiredGeneration: _TypeAlias = RetiredGeneration  # noqa: Y015
 

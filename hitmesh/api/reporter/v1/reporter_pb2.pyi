@@ -637,7 +637,7 @@ class RunReportRequest(_message.Message):
     `data_version` get headers, rows and totals that are equal byte for byte. Replaced numbers are kept for 30 days,
     but at most the last 8 versions of each site-day. If the numbers of the version are no longer kept, the request
     fails with DATA_VERSION_EXPIRED. If the numbers were removed because a visitor was erased, the request fails with
-    DATA_VERSION_ERASED. If not set, the response has the current numbers.
+    DATA_VERSION_ERASED. If not set or empty, the response has the current numbers.
     """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
