@@ -5,7 +5,7 @@ The sending process and the checking process both import the sites, so that both
 
 from __future__ import annotations
 
-from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
 from hitmesh.ports import SiteDirectory
 from tests.bench.traffic import CURRENCY
 
@@ -34,6 +34,7 @@ def create_sites(directory: SiteDirectory) -> None:
             kind=KeyKind.SERVER,
             site=site.name,
             unbounded_history=True,
+            roles=frozenset({Role.SEND, Role.READ}),
         )
         directory.create_key(key, secret)
     browser = IngestKey(key_id="browser", merchant=MERCHANT, kind=KeyKind.BROWSER, site=SITES[0].name)
