@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from control.backend import Backend, Bookkeeping
 from control.service import SERVICES, build_server
 from control.settings import ControlSettings
+from hitmesh.access.callers import open_tokens
 from hitmesh.adapters.directories import open_directory
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.runtime.clock import SystemClock
@@ -33,6 +34,7 @@ def main() -> int:
     try:
         settings = load(ControlSettings, os.environ)
         telemetry = open_telemetry(Part.CONTROL, settings.metrics_listen)
+        tokens = open_tokens(settings, SystemClock())
         directory = open_directory(settings.store, SystemClock(), unknown_keys_s=settings.unknown_keys_s)
         directory.check()
     except HitmeshError as error:
@@ -46,6 +48,7 @@ def main() -> int:
         clock=SystemClock(),
         new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
         open_reads=settings.open_reads,
+        tokens=tokens,
     )
     try:
         server = build_server(backend, telemetry.metrics, workers=settings.workers, max_calls=settings.max_calls)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from hitmesh.access.callers import TokenReader
 from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.ports import (
     Clock,
@@ -75,6 +76,7 @@ class Backend:
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
     `open_reads`: if true, every caller may read every site; otherwise a caller needs a server key of the site's
     merchant.
+    `tokens`: reads the tokens of callers; None if tokens are refused.
     `limits`: the limits for plans and comparisons.
     """
 
@@ -83,4 +85,5 @@ class Backend:
     clock: Clock
     new_token: Callable[[], str]
     open_reads: bool = False
+    tokens: TokenReader | None = None
     limits: ReprocessingLimits = PRODUCTION

@@ -97,7 +97,14 @@ def build_server(
     """
     metrics = metrics or unmeasured()
     server, _ = new_server(CallPool(workers, max_calls), metrics, max_request_bytes=MAX_REQUEST_BYTES)
-    calls = Calls(backend.directory, metrics, CONTROL_STORE_ERRORS, CALL_S, open_reads=backend.open_reads)
+    calls = Calls(
+        backend.directory,
+        metrics,
+        CONTROL_STORE_ERRORS,
+        CALL_S,
+        open_reads=backend.open_reads,
+        tokens=backend.tokens,
+    )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)
     reprocessing_pb2_grpc.add_ReprocessingServiceServicer_to_server(ReprocessingService(backend, calls), server)

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from hitmesh.runtime.config import ServiceSettings
 from hitmesh.runtime.config_report import print_report
+from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.runtime.variables import Unit
 
 WORKERS: Final = 8
@@ -17,7 +17,7 @@ WORKERS: Final = 8
 MAX_CALLS: Final = 64
 
 
-class ControlSettings(ServiceSettings):
+class ControlSettings(TokenSettings):
     """Control settings."""
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_CONTROL_", extra="forbid", frozen=True)

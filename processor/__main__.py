@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hitmesh.access.callers import TokenReader, open_tokens
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.api.control.v1 import trace_pb2_grpc
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
@@ -244,6 +245,7 @@ def main() -> int:
         settings = load(ProcessorSettings, os.environ)
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
+        tokens = open_tokens(settings, clock)
         # The settler's stores have their own connections, so that the stream does not wait while a settlement reads.
         for_stream, for_shadow, for_settler, *for_more_settlers = (
             open_stores(
@@ -279,7 +281,7 @@ def main() -> int:
         ]
     server, limit = new_server(CallPool(settings.workers, settings.max_calls), metrics)
     trace_pb2_grpc.add_TraceServiceServicer_to_server(
-        TraceService(inspect_stores(for_settler, clock, settings)), server
+        TraceService(inspect_stores(for_settler, clock, settings, tokens)), server
     )
     code = serve(
         server,
@@ -300,8 +302,10 @@ def main() -> int:
     return code
 
 
-def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> InspectStores:
-    """Return the opened stores that the trace service uses."""
+def inspect_stores(
+    stores: Stores, clock: Clock, settings: ProcessorSettings, tokens: TokenReader | None
+) -> InspectStores:
+    """Return the opened stores that the trace service uses, and the reader of callers' tokens."""
     return InspectStores(
         directory=stores.directory,
         raw=stores.raw,
@@ -311,6 +315,7 @@ def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) ->
         progress=stores.progress,
         clock=clock,
         open_reads=settings.open_reads,
+        tokens=tokens,
         streams=stores.streams,
         logic=settings.version,
     )

@@ -14,7 +14,7 @@ from typing import Final
 
 import grpc
 
-from hitmesh.access.callers import caller_of
+from hitmesh.access.callers import TokenReader, caller_of
 from hitmesh.access.checks import authorise, found_site
 from hitmesh.api.control.v1 import trace_pb2 as pb
 from hitmesh.api.control.v1 import trace_pb2_grpc
@@ -73,8 +73,9 @@ _ORDERS: Final = {
 class InspectStores:
     """The stores that a trace reads.
 
-    If `open_reads` is true, every client that reaches the listener may read all sites. `logic` is this process's logic
-    version. On days that are not settled, reports may read a stream with another logic version.
+    If `open_reads` is true, every client that reaches the listener may read all sites. `tokens` reads the tokens of
+    callers, and is None if tokens are refused. `logic` is this process's logic version. On days that are not settled,
+    reports may read a stream with another logic version.
     """
 
     directory: SiteDirectory
@@ -86,6 +87,7 @@ class InspectStores:
     clock: Clock
     streams: Streams
     open_reads: bool = False
+    tokens: TokenReader | None = None
     logic: Logic = CURRENT
 
 
@@ -100,7 +102,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
         """Trace the hit for an authenticated caller. While another hit is being traced, wait up to 5 s."""
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
-            caller = caller_of(self._stores.directory, context.invocation_metadata())
+            caller = caller_of(self._stores.directory, context.invocation_metadata(), self._stores.tokens)
             authorise(caller, request, self._stores.open_reads)
             if not self._one_at_a_time.acquire(timeout=WAIT_S):
                 raise Unavailable("another hit is being traced: call again in a few seconds", retry_after_s=WAIT_S)

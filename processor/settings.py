@@ -18,8 +18,8 @@ from hitmesh.model.logic import CURRENT, LOGICS, Logic, logic_named
 from hitmesh.model.plan import KEEP_REPLACED_DAYS
 from hitmesh.model.site_buckets import SITE_BUCKETS
 from hitmesh.model.zones import DAY_MS
-from hitmesh.runtime.config import ServiceSettings
 from hitmesh.runtime.config_report import print_report
+from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.runtime.variables import Allowed, Unit
 from processor.settle.lease_keeper import LEASE_MS
 from processor.settle.memory import DEFAULT_MEMORY, SettleMemory
@@ -41,7 +41,7 @@ class Role(StrEnum):
     SETTLER = "settler"
 
 
-class ProcessorSettings(ServiceSettings):
+class ProcessorSettings(TokenSettings):
     """The limits and intervals of the processor."""
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)

@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 
+from hitmesh.access.callers import open_tokens
 from hitmesh.adapters.factory import open_stores
 from hitmesh.adapters.servers import SCHEME
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
@@ -58,6 +59,7 @@ def main() -> int:
         settings = load(ReporterSettings, os.environ)
         telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen)
         clock = SystemClock()
+        tokens = open_tokens(settings, clock)
         stores = open_stores(settings.store, clock, node=settings.node, unknown_keys_s=settings.unknown_keys_s)
         stores.check()
     except HitmeshError as error:
@@ -80,6 +82,7 @@ def main() -> int:
             new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
             served_by=_STORES.get(settings.store.partition(":")[0], {}),
             open_reads=settings.open_reads,
+            tokens=tokens,
             breakers=breakers_of(settings.store),
         )
         server = build_server(

@@ -108,7 +108,12 @@ class _Shell:
         self._backend = backend
         self._metrics = metrics or unmeasured()
         self._calls = Calls(
-            backend.directory, self._metrics, REPORTER_STORE_ERRORS, max_s, open_reads=backend.open_reads
+            backend.directory,
+            self._metrics,
+            REPORTER_STORE_ERRORS,
+            max_s,
+            open_reads=backend.open_reads,
+            tokens=backend.tokens,
         )
 
     def _answered(self, rows: int, lag_ms: int | None) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from hitmesh.runtime.config import ServiceSettings
 from hitmesh.runtime.config_report import print_report
+from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.runtime.variables import Unit
 from reporter.answer.lanes import QUESTIONS_AT_ONCE
 
@@ -20,7 +20,7 @@ MAX_CALLS: Final = 64
 QUESTION_S: Final = 30.0
 
 
-class ReporterSettings(ServiceSettings):
+class ReporterSettings(TokenSettings):
     """Reporter settings."""
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_REPORTER_", extra="forbid", frozen=True)

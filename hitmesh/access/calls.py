@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 from google.type.date_pb2 import Date
 
-from hitmesh.access.callers import Caller, caller_of
+from hitmesh.access.callers import Caller, TokenReader, caller_of
 from hitmesh.access.checks import authorise
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.dates import date_text_of
@@ -41,6 +41,7 @@ class Calls:
         store_errors: counter for the store errors of this service.
         max_s: time limit of a call in seconds; a call that takes longer is abandoned at its next checkpoint.
         open_reads: whether every caller may read (hitmesh.access.rights).
+        tokens: reads the tokens of callers; None if tokens are refused.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Calls:
         max_s: float,
         *,
         open_reads: bool,
+        tokens: TokenReader | None = None,
     ) -> None:
         self._directory = directory
         self._metrics = metrics
         self._store_errors = store_errors
         self._max_s = max_s
         self._open_reads = open_reads
+        self._tokens = tokens
         self._seldom = Seldom(DAMAGE_EVERY_S)
 
     def run(self, call: Call[ResponseT], request: Message, context: grpc.ServicerContext) -> ResponseT:
@@ -67,13 +70,13 @@ class Calls:
         """Call `call` for an authorised caller, with a checkpoint, and return the result of `call`.
 
         Raises:
-            HitmeshError: the caller's key is unknown or revoked, the caller may not make this call, the caller has
+            HitmeshError: the caller's key or token is not valid, the caller may not make this call, the caller has
                 cancelled the call, or the function failed.
         """
         checkpoint = checkpoint_of(context, self._max_s)
         checkpoint()  # the caller may have cancelled while the call waited for a thread
         try:
-            caller = caller_of(self._directory, context.invocation_metadata())
+            caller = caller_of(self._directory, context.invocation_metadata(), self._tokens)
             authorise(caller, request, self._open_reads)
             return call(caller, checkpoint)
         except (StoreCorrupt, Unavailable) as error:

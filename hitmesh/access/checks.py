@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from hitmesh.access.callers import Caller
+from hitmesh.access.callers import Caller, credential_of
 from hitmesh.access.rights import Rule, rule_of
 from hitmesh.model.errors import NotFound, PermissionDenied, RefusedError, Unauthenticated
 from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN, merchant_of
@@ -32,7 +32,7 @@ def authorise(caller: Caller | None, request: Message, open_reads: bool) -> None
         open_reads: whether every caller may read.
 
     Raises:
-        Unauthenticated: the RPC needs a key, and the caller sent no key.
+        Unauthenticated: the RPC needs a key or token, and the caller sent none.
         NotFound: the named resource does not belong to the caller's merchant, or to the key's only site.
         PermissionDenied: the caller lacks the role.
     """
@@ -62,8 +62,8 @@ def require_operator(caller: Caller | None, why: str) -> None:
         raise _no_key("an operator's key")
     if Role.OPERATE not in caller.roles:
         raise PermissionDenied(
-            f"{why}, so a {caller.kind} key is refused: use an operator's key (on a mesh of hitmesh dev: the "
-            "file keys/dev-operator in its home)",
+            f"{why}, so a {credential_of(caller.kind)} is refused: use an operator's key (on a mesh of hitmesh dev: "
+            "the file keys/dev-operator in its home)",
             field="authorization",
             key_kind=caller.kind,
         )
@@ -90,8 +90,8 @@ def _require_merchant(caller: Caller | None, rule: Rule, role: Role, name: str) 
         raise _not_found(name, rule.fields[0])
     if role not in caller.roles:
         raise PermissionDenied(
-            f"the {caller.kind} key has {_listed(caller.roles)}, and this call needs the role {role}: use a key with "
-            f"the role {role}",
+            f"the {credential_of(caller.kind)} has {_listed(caller.roles)}, and this call needs the role {role}: use a "
+            f"key or token with the role {role}",
             field="authorization",
             key_kind=caller.kind,
             role=role,

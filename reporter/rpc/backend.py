@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from hitmesh.access.callers import TokenReader
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.ports import (
@@ -36,6 +37,7 @@ class Backend:
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
     `served_by`: for each path, the store that an answer names as its source.
     `checkpoint`: the current call's checkpoint, called between steps.
+    `tokens`: reads the tokens of callers; None if tokens are refused.
     `lanes`: queues that keep small questions from waiting behind expensive questions.
     """
 
@@ -53,6 +55,7 @@ class Backend:
     new_token: Callable[[], str]
     served_by: Mapping[Path, pb.Store.ValueType] = field(default_factory=dict)
     open_reads: bool = False
+    tokens: TokenReader | None = None
     checkpoint: Checkpoint = unwatched
     breakers: Breakers = field(default_factory=Breakers)
     known: LastKnown = field(default_factory=LastKnown)

@@ -12,10 +12,14 @@ from pathlib import Path
 import grpc
 
 from collector.classify import Classifier
+from hitmesh.access.token_callers import IssuerTokens, open_reader
 from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.tools.dev import children, tcp_ports
-from hitmesh.tools.dev.envoy import Address, Door, binary, render
+from hitmesh.tools.dev.envoy import Address, Door, binary, open_paths, render
+from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
 from tests.support.collectors import new_backend, running
 from tests.support.published_days import publish_day
 from tests.support.rebuilt_days import UTC_DAY
@@ -52,12 +56,20 @@ def spoken(at: Address, request: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
-def running_door(run: Path) -> Iterator[Door]:
+def a_reader(tokens: TokenDoor) -> IssuerTokens:
+    """Return the reader of a service with the settings for these tokens."""
+    settings = {"store": "memory:", **{name.lower(): value for name, value in tokens.settings().items()}}
+    return open_reader(TokenSettings.model_validate(settings), SystemClock())
+
+
+def running_door(run: Path, tokens: TokenDoor | None = None) -> Iterator[Door]:
     """Run an Envoy that has its files in `run` and accepts MAX_CONNECTIONS connections.
 
-    The site SITE has a settled day.
+    The site SITE has a settled day. With `tokens`, reads need a key or a token.
     """
-    mesh = start(open_reads=True)
+    if tokens is not None:
+        assert WatchedKeys(tokens, open_paths()).refresh() is not tokens.is_url
+    mesh = start(open_reads=tokens is None, tokens=a_reader(tokens) if tokens else None)
     reporter = next(mesh)
     publish_day(reporter.stores.generations, SiteDay(SITE, UTC_DAY - 16), NOW)
     with running(new_backend(Classifier())) as collector:
@@ -78,6 +90,7 @@ def running_door(run: Path) -> Iterator[Door]:
             controls,
             log,
             max_connections=MAX_CONNECTIONS,
+            tokens=tokens,
         )
         config = run / "envoy.yaml"
         config.write_text(render(door), encoding="utf-8")

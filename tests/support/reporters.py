@@ -19,6 +19,7 @@ from control.backend import PRODUCTION, ReprocessingLimits
 from control.backend import Backend as ControlBackend
 from control.service import SERVICES as CONTROL_SERVICES
 from control.service import build_server as control_server
+from hitmesh.access.callers import TokenReader
 from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, rejected_hits_pb2_grpc, reprocessing_pb2_grpc
@@ -111,14 +112,15 @@ def start(
     limits: Mapping[str, Any] | None = None,
     around: Callable[[MetricStore], MetricStore] = lambda store: store,
     reprocessing: ReprocessingLimits = PRODUCTION,
+    tokens: TokenReader | None = None,
 ) -> Iterator[Mesh]:
     """Run a reporter and a control service.
 
-    `limits` are arguments of `build_server`, and `around` wraps the metric store.
+    `limits` are arguments of `build_server`, `around` wraps the metric store, and `tokens` reads the tokens of callers.
     """
     clock = ManualClock(NOW)
     stores = open_stores("memory:", clock)
-    tokens = numbered_tokens()
+    numbers = numbered_tokens()
     backend = Backend(
         directory=stores.directory,
         generations=stores.generations,
@@ -131,13 +133,16 @@ def start(
         streams=stores.streams,
         stream=stores.stream,
         clock=clock,
-        new_token=lambda: next(tokens),
+        new_token=lambda: next(numbers),
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
         open_reads=open_reads,
+        tokens=tokens,
     )
     server = build_server(backend, metrics=metrics, **({"workers": 2} | dict(limits or {})))
     port = served(server, SERVICES)
-    control = control_server(control_backend(stores, clock, open_reads=open_reads, limits=reprocessing), metrics)
+    control = control_server(
+        control_backend(stores, clock, open_reads=open_reads, limits=reprocessing, tokens=tokens), metrics
+    )
     control_port = served(control, CONTROL_SERVICES)
     with (
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
@@ -173,17 +178,23 @@ def numbered_tokens() -> Iterator[str]:
 
 
 def control_backend(
-    stores: Stores, clock: Clock, *, open_reads: bool, limits: ReprocessingLimits = PRODUCTION
+    stores: Stores,
+    clock: Clock,
+    *,
+    open_reads: bool,
+    limits: ReprocessingLimits = PRODUCTION,
+    tokens: TokenReader | None = None,
 ) -> ControlBackend:
     """Return the backend of a control service on the given stores. The backend's tokens are numbered, not random."""
-    tokens = numbered_tokens()
+    numbers = numbered_tokens()
     return ControlBackend(
         directory=stores.directory,
         bookkeeping=lambda: bookkeeping_of(stores),
         clock=clock,
-        new_token=lambda: next(tokens),
+        new_token=lambda: next(numbers),
         open_reads=open_reads,
         limits=limits,
+        tokens=tokens,
     )
 
 

@@ -34,6 +34,7 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
         "hitmesh dev",
         "hitmesh dev --no-demo-data --port 9000 --ready-file /tmp/ready.json",
         "hitmesh dev --backend stack --home /tmp/on-servers",
+        "hitmesh dev --jwks jwks.json --issuer https://issuer.example/ --audience hitmesh",
     )
 )
 @click.option(
@@ -69,6 +70,20 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     help="Instances of each service, with `--backend stack`. If N > 1, N additional processes settle days.",
 )
 @click.option("--closed-reads", is_flag=True, help="Require a key for reports, as in production.")
+@click.option(
+    "--jwks",
+    metavar="FILE|URL",
+    help="Accept the tokens (JWT) of an issuer whose public keys (JWKS) are in this file or at this https URL. Reads "
+    "then need a key or a token. Needs --issuer and --audience.",
+)
+@click.option("--issuer", metavar="URL", help="The issuer of tokens: the claim iss. Needs --jwks.")
+@click.option(
+    "--audience",
+    "audiences",
+    multiple=True,
+    metavar="NAME",
+    help="An accepted audience of tokens: the claim aud. Can be given several times. Needs --jwks.",
+)
 @click.option(
     "--hang-after",
     type=click.FloatRange(1, 3_600),
@@ -112,6 +127,9 @@ def dev(
     stack_home: Path | None,
     replicas: int,
     closed_reads: bool,
+    jwks: str | None,
+    issuer: str | None,
+    audiences: tuple[str, ...],
     hang_after: float,
     logic: str | None,
     settlers: int,
@@ -124,6 +142,10 @@ def dev(
     processes and exits with 1. With `--replicas 2` or more, the command restarts a service that has died, and does not
     exit. A service that hangs is restarted (`--hang-after`).
     """
+    if (bool(jwks), bool(jwks)) != (bool(issuer), bool(audiences)):
+        raise click.UsageError("tokens need --jwks, --issuer and --audience: give all three, or none")
+    if not all(name.strip() and "," not in name for name in audiences):
+        raise click.UsageError("an --audience is empty or has a comma: give each audience with an option of its own")
     # Acquire the lock before the slow imports, so that other commands of the same script find a mesh that is starting.
     place = Home(home_dir(home, os.environ).resolve())
     lock = _lock(place)
@@ -131,6 +153,7 @@ def dev(
         context.exit(Exit.CANNOT_START)
     from hitmesh.tools.dev.backend import Backend
     from hitmesh.tools.dev.dev import DevOptions, run_dev
+    from hitmesh.tools.dev.envoy_tokens import TokenDoor
 
     options = DevOptions(
         port,
@@ -140,15 +163,21 @@ def dev(
         stack_home,
         find_stack_home(None),
         replicas,
-        closed_reads,
+        closed_reads or bool(jwks),
         hang_after,
         {
             **settings,
             **({"LOGIC": logic} if logic else {}),
             **({"SETTLERS": str(settlers)} if settlers > 1 else {}),
         },
+        TokenDoor(_place(jwks), issuer, audiences, place.run / "tokens.json") if jwks and issuer else None,
     )
     context.exit(run_dev(place, lock, options, echo, note))
+
+
+def _place(jwks: str) -> str:
+    """Return a URL unchanged, and the path of a file as an absolute path."""
+    return jwks if "://" in jwks else str(Path(jwks).expanduser().absolute())
 
 
 def _lock(home: Home) -> IO[str] | None:

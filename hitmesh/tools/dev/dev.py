@@ -17,11 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from hitmesh.model.errors import HitmeshError
 from hitmesh.runtime.reused_memory import REUSED_MEMORY
 from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.banner import banner
-from hitmesh.tools.dev.envoy import Address, Door, binary, render
+from hitmesh.tools.dev.envoy import Address, Door, binary, open_paths, render
+from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
 from hitmesh.tools.dev.given_settings import Given, write_given
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, write_ready_file
@@ -58,6 +60,7 @@ class DevOptions:
     closed_reads: bool = False
     hang_after_s: float = HANG_AFTER_S
     processor_settings: Mapping[str, str] = field(default_factory=dict)
+    tokens: TokenDoor | None = None
 
 
 class CannotStart(Exception):
@@ -98,7 +101,7 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
             _announce(ready_file, mesh.door, mesh.metrics_urls(), backend.server_pids(choice))
         say(mesh.banner())
         return mesh.watch()
-    except CannotStart as error:
+    except (CannotStart, HitmeshError) as error:  # HitmeshError: the keys of tokens are not usable
         warn(str(error))
         wrong = setting_named_in(str(error), options.processor_settings)
         if wrong is None:
@@ -148,6 +151,7 @@ class Mesh:
         self._children: list[children.Child] = []
         self._given: dict[str, Given] = {}
         self.door, self._instances = self._addresses()
+        self._keys = WatchedKeys(options.tokens, open_paths()) if options.tokens else None
         self._silence = Silence(options.hang_after_s)
         self._hung: set[str] = set()
         self.stopping = False
@@ -193,6 +197,7 @@ class Mesh:
             if dead is None:
                 self._kill_hanging(time.monotonic())
                 self.follow_servers()
+                self._refresh_keys()
                 continue
             replica = next((instance for instance in self._instances if instance.name == dead.name), None)
             if replica is None or (self._options.replicas == 1 and dead.name not in self._hung):
@@ -224,6 +229,14 @@ class Mesh:
         for instance in self._instances:
             self._start_instance(instance)
             self._silence.spare(instance.name, time.monotonic() + READY_TIMEOUT_S)
+
+    def _refresh_keys(self) -> None:
+        """Give Envoy the keys of tokens if their file has changed. The services notice the change themselves."""
+        try:
+            if self._keys is not None and self._keys.refresh():
+                self._say("Envoy has the changed keys of tokens")
+        except HitmeshError as error:
+            self._warn(f"Envoy keeps the keys of tokens: {error.message}")
 
     def _prepare_servers(self) -> None:
         if self._home.servers:
@@ -288,7 +301,8 @@ class Mesh:
         log = self._home.logs / "access.jsonl"
         collectors, processors, reporters, controls = (instances.addresses(planned, service) for service in SERVICES)
         public = Address(tcp_ports.HOST, port)
-        return Door(public, operators, stats, collectors, reporters, processors, controls, log), planned
+        fleet = (collectors, reporters, processors, controls)
+        return Door(public, operators, stats, *fleet, log, tokens=self._options.tokens), planned
 
     def _start_instance(self, instance: Instance) -> None:
         variables = self._variables(instance)
@@ -308,6 +322,8 @@ class Mesh:
         }
         if instance.service in READING and not self._options.closed_reads:
             settings["OPEN_READS"] = "true"  # Reports need no key, because the mesh listens on loopback only.
+        if instance.service in READING and self._options.tokens:
+            settings |= self._options.tokens.settings()
         return {f"HITMESH_{instance.service.upper()}_{key}": value for key, value in settings.items()}
 
     def _environment(self, instance: Instance, variables: Mapping[str, str]) -> Mapping[str, str]:
@@ -318,6 +334,8 @@ class Mesh:
         return {**inherited, **bounds, **reused, **variables}
 
     def _start_envoy(self) -> None:
+        if self._keys is not None:
+            self._keys.refresh()
         config = self._home.run / "envoy.yaml"
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]

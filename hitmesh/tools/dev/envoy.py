@@ -14,11 +14,13 @@ from string import Template
 
 from google.rpc import error_details_pb2, status_pb2
 
+from hitmesh.access.rights import RULES, paths_of
 from hitmesh.access.rights import Door as RightsDoor
-from hitmesh.access.rights import paths_of
 from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
-from hitmesh.tools.dev.path_fields import as_lua, path_fields, without_methods
+from hitmesh.model.sites import Role
+from hitmesh.tools.dev.envoy_tokens import NO_TOKENS, TokenDoor, denied, token_cluster, token_filter
+from hitmesh.tools.dev.path_fields import as_lua, path_fields, rest_paths, without_methods
 
 TEMPLATE = "envoy.yaml.tmpl"
 # Path relative to Envoy's working directory, because a Unix socket's path may have at most 107 bytes.
@@ -68,6 +70,16 @@ _GRPC_REPLIES = {
     504: (4, ErrorReason.DEADLINE_EXCEEDED, "the service did not answer in time: send a smaller request, or try later"),
 }
 
+_UNAUTHENTICATED = 16
+_RENEW = "request a new token from the issuer, and send the token as authorization: Bearer <token>"
+# The reason and the message for each request that the token filter refuses, keyed by the detail that Envoy gives. The
+# first detail that fits applies.
+_TOKEN_REPLIES = {
+    "Jwt_is_missing": (ErrorReason.UNKNOWN_KEY, "no key and no token: send authorization: Bearer <key or token>"),
+    "Jwt_is_expired": (ErrorReason.TOKEN_EXPIRED, f"the token has expired: {_RENEW}"),
+    "": (ErrorReason.INVALID_TOKEN, f"the token is malformed, not for this mesh or not signed by its issuer: {_RENEW}"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -90,6 +102,7 @@ class Door:
         stats: listener for Envoy's metrics and cluster health.
         hosts: host names that callers may use, with any port; the first is used if the Host header is missing.
         max_connections: maximum number of open connections to `http`; Envoy closes further connections at once.
+        tokens: the tokens that Envoy lets pass; None if Envoy checks no tokens.
     """
 
     http: Address
@@ -102,6 +115,7 @@ class Door:
     access_log: Path
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
     max_connections: int = MAX_CONNECTIONS
+    tokens: TokenDoor | None = None
 
 
 def binary() -> Path:
@@ -145,6 +159,9 @@ def render(door: Door) -> str:
         access_log=json.dumps(str(door.access_log)),
         descriptors=json.dumps(str(descriptors())),
         nothing_here=json.dumps(_NOTHING_HERE),
+        token_filter=f"- {token_filter(door.tokens, open_paths())}" if door.tokens else NO_TOKENS,
+        token_cluster=f"- {token_cluster(door.tokens)}" if door.tokens and door.tokens.is_url else NO_TOKENS,
+        token_mappers=_token_mappers() if door.tokens else NO_TOKENS,
         collector_endpoints=_endpoints("collector", door.collectors),
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
@@ -159,6 +176,15 @@ def render(door: Door) -> str:
         reply_other_host=_reply(7, ErrorReason.OTHER_HOST, hosts=", ".join(door.hosts)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
+
+
+def open_paths() -> list[str]:
+    """Return the gRPC and REST paths of the RPCs that need no token.
+
+    Every caller may call these RPCs, or the collector finds the key in the body.
+    """
+    methods = frozenset(path for path, rule in RULES.items() if rule.role in (None, Role.SEND))
+    return [*sorted(methods), *rest_paths(descriptors(), methods)]
 
 
 def _with_doors(text: str, door: Door) -> str:
@@ -246,9 +272,9 @@ def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%", 
 def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
     """Return, as items of a YAML list, mappers that give gRPC callers a message and status details."""
     replies = [
-        _grpc_mapper(413, 8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
-        _grpc_mapper(403, 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(hosts)),
-        *(_grpc_mapper(status, *reply) for status, reply in _GRPC_REPLIES.items()),
+        _grpc_mapper(_with_status(413), 8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
+        _grpc_mapper(_with_status(403), 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(hosts)),
+        *(_grpc_mapper(_with_status(status), *reply) for status, reply in _GRPC_REPLIES.items()),
         {
             "filter": {"and_filter": {"filters": _IS_GRPC}},
             "body_format_override": {
@@ -256,6 +282,20 @@ def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
             },
         },
     ]
+    return _items(replies)
+
+
+def _token_mappers() -> str:
+    """Return, as items of a YAML list, mappers for requests without a valid token: for gRPC and then for REST."""
+    replies: list[dict[str, object]] = []
+    for detail, (reason, message) in _TOKEN_REPLIES.items():
+        replies.append(_grpc_mapper(denied(detail), _UNAUTHENTICATED, reason, message))
+        body = json.loads(_reply(_UNAUTHENTICATED, reason, _escaped(message)))
+        replies.append({"filter": denied(detail), "status_code": 401, "body_format_override": body})
+    return _items(replies)
+
+
+def _items(replies: Sequence[object]) -> str:
     return "\n            ".join(f"- {json.dumps(reply)}" for reply in replies)
 
 
@@ -273,11 +313,18 @@ _IS_GRPC: list[object] = [
 ]
 
 
-def _grpc_mapper(http: int, code: int, reason: ErrorReason, message: str, **variables: Variable) -> dict[str, object]:
+def _with_status(http: int) -> dict[str, object]:
+    """Return Envoy's filter condition for replies with an HTTP status."""
     status: dict[str, object] = {"op": "EQ", "value": {"default_value": http, "runtime_key": f"r{http}"}}
+    return {"status_code_filter": {"comparison": status}}
+
+
+def _grpc_mapper(
+    condition: dict[str, object], code: int, reason: ErrorReason, message: str, **variables: Variable
+) -> dict[str, object]:
     headers = {"grpc-status": str(code), "grpc-status-details-bin": _status_details(code, reason, message, **variables)}
     return {
-        "filter": {"and_filter": {"filters": [{"status_code_filter": {"comparison": status}}, *_IS_GRPC]}},
+        "filter": {"and_filter": {"filters": [condition, *_IS_GRPC]}},
         "body_format_override": {"text_format_source": {"inline_string": _escaped(message)}},
         "headers_to_add": [
             {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

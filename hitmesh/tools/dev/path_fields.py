@@ -1,4 +1,4 @@
-"""Finds the request fields that the paths of REST calls set, and removes methods from the descriptors of REST calls.
+"""Finds the paths of REST calls, finds the request fields that the paths set, and removes methods from descriptors.
 
 The annotations `google.api.http` in the protos define the paths.
 """
@@ -42,6 +42,25 @@ def as_lua(fields: dict[str, list[str]]) -> str:
     return "{" + ",".join(methods) + "}"
 
 
+def rest_paths(descriptors: Path, methods: frozenset[str]) -> list[str]:
+    """Return the REST paths of methods, without the paths that contain fields.
+
+    Args:
+        descriptors: file with the descriptor set.
+        methods: gRPC paths of the methods.
+    """
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
+    found = (
+        path
+        for file in files.file
+        for service in file.service
+        for method in service.method
+        if f"/{file.package}.{service.name}/{method.name}" in methods
+        for path in _paths_of(method)
+    )
+    return sorted({path for path in found if path and "{" not in path})
+
+
 def without_methods(descriptors: Path, paths: frozenset[str]) -> bytes:
     """Return a descriptor set without some methods, and without services that have no other method.
 
@@ -62,6 +81,9 @@ def without_methods(descriptors: Path, paths: frozenset[str]) -> bytes:
 
 
 def _fields_of(method: descriptor_pb2.MethodDescriptorProto) -> list[str]:
+    return sorted({name for path in _paths_of(method) for name in _BINDING.findall(path)})
+
+
+def _paths_of(method: descriptor_pb2.MethodDescriptorProto) -> list[str]:
     rule = method.options.Extensions[annotations_pb2.http]
-    paths = [str(getattr(route, route.WhichOneof("pattern") or "get")) for route in (rule, *rule.additional_bindings)]
-    return sorted({name for path in paths for name in _BINDING.findall(path)})
+    return [str(getattr(route, route.WhichOneof("pattern") or "get")) for route in (rule, *rule.additional_bindings)]

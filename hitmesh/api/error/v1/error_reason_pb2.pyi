@@ -94,6 +94,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The request's bytes are not the expected message or JSON. Correct the encoding. Metadata: cause, value."""
     ERROR_REASON_PAGE_TOKEN_MISMATCH: _ErrorReason.ValueType  # 28
     """The page token belongs to another request. Use `next_page_token` from a response to the same request."""
+    ERROR_REASON_INVALID_TOKEN: _ErrorReason.ValueType  # 29
+    """The token (JWT) in `authorization` is malformed, has a wrong signature, or has a claim that is missing or not
+    accepted. Request a token from the configured issuer. Metadata: expected, limit.
+    """
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 30
+    """The token (JWT) in `authorization` has expired. Request a new token from the issuer."""
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 40
     """The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
     ERROR_REASON_BATCH_OUT_OF_SEQUENCE: _ErrorReason.ValueType  # 41
@@ -384,6 +390,12 @@ ERROR_REASON_DECODE: ErrorReason.ValueType  # 27
 """The request's bytes are not the expected message or JSON. Correct the encoding. Metadata: cause, value."""
 ERROR_REASON_PAGE_TOKEN_MISMATCH: ErrorReason.ValueType  # 28
 """The page token belongs to another request. Use `next_page_token` from a response to the same request."""
+ERROR_REASON_INVALID_TOKEN: ErrorReason.ValueType  # 29
+"""The token (JWT) in `authorization` is malformed, has a wrong signature, or has a claim that is missing or not
+accepted. Request a token from the configured issuer. Metadata: expected, limit.
+"""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 30
+"""The token (JWT) in `authorization` has expired. Request a new token from the issuer."""
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 40
 """The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
 ERROR_REASON_BATCH_OUT_OF_SEQUENCE: ErrorReason.ValueType  # 41
