@@ -123,7 +123,7 @@ class Erasing:
         )
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
-        """Return the site-day chain that the erasure has published.
+        """Return the chain of site-days that the erasure has published.
 
         Erasing does not read stored progress, because every stage can be repeated.
         """

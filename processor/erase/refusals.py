@@ -33,7 +33,7 @@ _JSON_IDS: Final = {"visitor": ("visitorId", "visitor_id"), "user": ("userId", "
 
 
 class Refusals:
-    """Recognises erased visitors' refusals, and removes their bytes from the log.
+    """Recognises erased visitors' refusals, and removes the refusals' bytes from the log.
 
     Args:
         site: the site, whose secret is the key for visitor hashes.

@@ -31,7 +31,7 @@ class Chain:
         count: how many site-days are in the chain.
         following: how many site-days in the chain follow the plan's last day.
         reach_day: the day after the last site-day that follows the plan; 0 if there is none.
-        open_hits: for an erasure, how many of the visitor's hits were found so far on days that are not settled yet.
+        open_hits: for an erasure, how many of the visitor's hits have been found so far on days that are not settled.
         counted: the last unsettled site-day on which hits were counted; None if there is none yet.
         instead_of: the generation that `hands_on` replaces; None if `hands_on` is None.
     """

@@ -34,7 +34,7 @@ class Side:
 
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.
-        visit: (n,) each hit's visit index; ORPHAN if the hit is in no visit.
+        visit: (n,) the index of each hit's visit; ORPHAN if the hit is in no visit.
         order: the indexes of the hits, in their timelines' order. Carried-in visits' hits may be missing.
         start: (m,) each visit's start.
         is_carried: (m,) whether each visit began before the UTC day.
@@ -67,7 +67,7 @@ def side_of(
         hits: the hits in log order, with the window's columns (n,).
         read: (n,) whether the side has read each hit.
         is_copy: whether each hit that the side has read is a copy; None if this is not known yet.
-        followed: further visitors whose hits after the day's end join visits.
+        followed: further visitors whose hits after the day's end become parts of visits.
     """
     rows, read_hits = np.flatnonzero(read), chosen(hits, read)
     is_copy = find_copies(read_hits).is_copy if is_copy is None else is_copy

@@ -1,6 +1,6 @@
 """Makes recomputed generations current (PUBLISH), or makes the replaced generations current again (ROLL_BACK).
 
-Site-days are moved one by one, ordered by day. The wanted generation is the generation that the work makes
+Site-days are moved one by one, earliest day first. The wanted generation is the generation that the work makes
 current. Usually, the site-day's entry has not changed since the reprocessing stored or read it. One conditional write
 then publishes or restores the wanted generation. If the settler has settled the site-day again, for example because
 late hits arrived, the wanted generation does not contain these hits. The site-day is then recomputed from the raw hits

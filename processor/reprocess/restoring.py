@@ -1,6 +1,6 @@
 """Restores raw records that the raw store has lost but the log still has. Restoring is the first stage of a repair.
 
-First, the raw hits on each site-day and both neighbouring days are counted. The counts are compared with the
+First, the raw hits on each site-day and on both neighbouring days are counted. The counts are compared with the
 stream's ledger and with the settled day's ledger entry (hitmesh.model.expected_hits). The log is read only if hits are
 missing. Hits that are missing in the log too are lost. A site-day keeps its published generation if the recomputation
 would have fewer hits than the site-day's ledger entry.

@@ -25,7 +25,7 @@ from processor.settle.window import read_rows
 
 
 def rules_of_days(generations: Generations, site: str, rules: SiteRules, days: Iterable[int]) -> DayRules:
-    """Return the settled days' exclusion rules among `days`; on other days, the collector's decisions apply."""
+    """Return the exclusion rules of the settled days among `days`; on other days, the collector's decisions apply."""
     wanted = set(days)
     entries = generations.current(site, min(wanted), max(wanted) + 1) if wanted and rules.version else {}
     return DayRules(rules, {day: entries[day].rules_version for day in wanted & entries.keys()})

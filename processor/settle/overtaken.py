@@ -56,7 +56,7 @@ def mark_if_overtaken(
         dirty: stores the marks.
         marks: creates the marks.
         site_day: the site-day.
-        sequence: the site-day's publication sequence number.
+        sequence: the sequence number of the site-day's publication.
         disturbed: the site's days that depend on the flags.
     """
     if generations.sequence(site_day.site) != sequence:

@@ -103,6 +103,6 @@ def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = 
 
 
 def places(hits: pl.DataFrame, positions: RecordPositions) -> Iterator[HitAt]:
-    """Yield each hit's record position, and the hit's row in that record."""
+    """Yield the position of each hit's record, and the hit's row in that record."""
     for record, row in zip(hits["record"].to_list(), hits["row"].to_list(), strict=True):
         yield positions[record], row

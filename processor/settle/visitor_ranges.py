@@ -27,7 +27,7 @@ _NO_SUSPECTS: Final = pl.DataFrame(schema={name: WINDOW_COLUMNS[name] for name i
 
 @dataclass(frozen=True, slots=True)
 class VisitorRange:
-    """A visitor range.
+    """A range of visitors.
 
     Attributes:
         spill: the hits, as in `SpilledWindow`.

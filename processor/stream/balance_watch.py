@@ -29,7 +29,7 @@ def watch_balance(
     """Report whether the ledger balances.
 
     Each round checks all sites, some at a time. Rounds repeat until `stop` is set. The gauge shows how many
-    unbalanced hits that this round has found so far, or the number of the previous round if that number is larger.
+    unbalanced hits this round has found so far, or the previous round's number if that number is larger.
     While a site's entries are being written, the site may seem unbalanced. Unbalanced sites are therefore read again.
     """
     last, missing, before = None, 0, 0

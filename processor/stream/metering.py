@@ -69,7 +69,7 @@ class StreamMeter:
         self._lap = time.perf_counter()
 
     def record_stage(self, stage: Stage) -> None:
-        """Record a stage's time, which began when the previous stage ended."""
+        """Record the time of a stage, which began when the previous stage ended."""
         now = time.perf_counter()
         self._metrics.record(names.PROCESSOR_STEP_SECONDS, now - self._lap, stage=stage)
         self._lap = now

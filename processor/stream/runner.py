@@ -204,7 +204,7 @@ class Runner:
 
     @property
     def states(self) -> Sequence[LiveState]:
-        """All hits partitions' states, for measurements."""
+        """Each hits partition's state, for measurements."""
         return list(self._hits.values())
 
     def standing(self) -> Mapping[PartitionId, int] | None:
