@@ -54,13 +54,13 @@ _TIMES_MS: Final = ((86_400_000, "days"), (3_600_000, "h"), (60_000, "min"))
 
 
 def known_variables() -> list[Variable]:
-    """Return the variables of all services, the command line and the tests."""
+    """Return the variables for all services, the command line and the tests."""
     services = [variable for model in MODELS for variable in variables_of(model, prefix_of(model))]
     return [*services, *COMMAND_LINE, *TESTS]
 
 
 def page() -> str:
-    """Return the text of docs/settings.md."""
+    """Return the text for docs/settings.md."""
     sections = [_HEAD]
     for model in MODELS:
         prefix = prefix_of(model)

@@ -1,4 +1,4 @@
-"""Creates and revokes ingest keys through the admin service of a mesh."""
+"""Creates and revokes ingest keys through a mesh's admin service."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def create_key(
 
     Args:
         mesh: the mesh, with a key that has the role administer.
-        merchant: full name of the merchant, `merchants/m`.
-        kind: kind of the key, such as `server`.
-        site: full name of the only site of the key; None for all sites of the merchant.
-        roles: roles of the key, such as `send`.
+        merchant: the merchant's full name, `merchants/m`.
+        kind: the key's kind, such as `server`.
+        site: full name of the key's only site; None if the key is for all the merchant's sites.
+        roles: the key's roles, such as `send`.
         unbounded_history: whether hits of any age are accepted.
 
     Raises:
@@ -53,10 +53,10 @@ def revoke_key(mesh: Mesh, name: str) -> admin_pb2.IngestKey:
 
 
 def kind_name(key: admin_pb2.IngestKey) -> str:
-    """Return the kind of a key, such as `server`."""
+    """Return a key's kind, such as `server`."""
     return admin_pb2.KeyKind.Name(key.kind).removeprefix(_KIND).lower()
 
 
 def role_names(key: admin_pb2.IngestKey) -> list[str]:
-    """Return the roles of a key, such as `send`."""
+    """Return a key's roles, such as `send`."""
     return [admin_pb2.KeyRole.Name(role).removeprefix(_ROLE).lower() for role in key.roles]

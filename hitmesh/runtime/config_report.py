@@ -1,6 +1,6 @@
-"""Reports the settings of a service in an environment, with the origin of each value, as JSON.
+"""Reports a service's settings in an environment, with each value's origin, as JSON.
 
-`python -m collector.settings` prints the report of the collector, and likewise for all other services. `hitmesh config
+`python -m collector.settings` prints the collector's report, and likewise for all other services. `hitmesh config
 show` runs these commands, because tools import no service. A report contains no secrets.
 """
 
@@ -21,7 +21,7 @@ ENVIRONMENT: Final = "environment"
 
 
 def report(model: type[ServiceSettings], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of a service, with all problems.
+    """Return a service's settings, with all problems.
 
     The result has the keys `prefix` (of the service's variables), `settings` and `problems`. A setting has the fields
     of hitmesh.runtime.variables.Variable, `value` and `origin`. If the service would refuse the environment, the values

@@ -1,4 +1,4 @@
-"""Describes the settings of a service as environment variables, from the fields of the service's pydantic model."""
+"""Describes a service's settings as environment variables, from the fields in the service's pydantic model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KINDS: Final = {bool: "true or false", int: "integer", float: "number"}
 
 
 def variables_of(model: type[BaseModel], prefix: str) -> tuple[Variable, ...]:
-    """Return the variables of a model in the order of its fields; each name is the prefix and the field in capitals."""
+    """Return a model's variables in field order; each name is the prefix and the field in capitals."""
     return tuple(_variable(f"{prefix}{name}".upper(), field) for name, field in model.model_fields.items())
 
 

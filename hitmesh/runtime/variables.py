@@ -15,20 +15,20 @@ from typing import Final
 PREFIX: Final = "HITMESH_"
 HIDDEN: Final = "(hidden)"
 NUMBERS: Final = ("integer", "number")
-"""Kinds of variables that must have a unit."""
+"""Variable kinds that must have a unit."""
 _PASSWORD: Final = re.compile(r"(://[^/@\s:]*:)[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Marks the unit of a setting, as in `Annotated[int, Unit("rows")]`."""
+    """Marks a setting's unit, as in `Annotated[int, Unit("rows")]`."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Marks the allowed values of a text setting, in words, as in `Annotated[str, Allowed("HOST:PORT")]`."""
+    """Marks a text setting's allowed values, in words, as in `Annotated[str, Allowed("HOST:PORT")]`."""
 
     text: str
 
@@ -45,7 +45,7 @@ class Variable:
     Attributes:
         name: the full name, such as HITMESH_COLLECTOR_LINGER_MS.
         kind: `integer`, `number`, `text` or `true or false`.
-        unit: unit of a number; empty for other kinds.
+        unit: a number's unit; empty for other kinds.
         bounds: the values that are allowed, in words; empty if every value of the kind is allowed.
         default: the default, as written in the environment, or in words if the default depends on other values. None if
             the variable must be set.
@@ -75,7 +75,7 @@ def masked(variable: Variable, value: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """Return a text in which the passwords of URLs are hidden."""
+    """Return a text in which passwords in URLs are hidden."""
     return _PASSWORD.sub(rf"\g<1>{HIDDEN}@", text)
 
 

@@ -29,7 +29,7 @@ class Blanking:
     Args:
         stores: the stores.
         marks: makes the dirty marks.
-        group_records: the number of records in which hits are erased together.
+        group_records: in how many records hits are erased together.
     """
 
     def __init__(self, stores: SettlerStores, marks: SettlementMarks, group_records: int) -> None:
@@ -38,7 +38,7 @@ class Blanking:
         self._group_records = group_records
 
     def groups(self, site: str, day: int, visitors: ErasedVisitors) -> Iterator[Sequence[FoundHits]]:
-        """Yield the erased hits of a site-day that are not blank yet, in groups of `group_records` records."""
+        """Yield a site-day's erased hits that are not blank yet, in groups with `group_records` records each."""
         records = self._stores.raw.scan(site, day, day + 1)
         found = (hits for record in records if (hits := find_hits(record, visitors)) is not None)
         while group := list(islice(found, self._group_records)):
@@ -65,7 +65,7 @@ class Blanking:
         5. blank the hits in the raw records.
 
         Raises:
-            StaleGeneration: another settler has rewritten a record that also has hits of another site. The caller must
+            StaleGeneration: another settler has rewritten a record that also has another site's hits. The caller must
                 then call `erase` again for this group.
         """
         positions = tuple((log, number, offset) for log, number, offset in (found.record.position for found in group))
@@ -94,7 +94,7 @@ class Blanking:
         return receipt
 
     def _claims(self, site: str, group: Iterable[FoundHits]) -> tuple[list[OrderClaim], set[int]]:
-        """Return the claims of the hits in `group`.
+        """Return the claims that the hits in `group` make.
 
         Also return the days of all other claims and refunds with the same ids.
         """

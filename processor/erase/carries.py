@@ -21,8 +21,8 @@ _PAGE: Final = 32  # each recomputed site-day has two carries, which may take me
 def without_visitors(carry: bytes, site: str, visitors: ErasedVisitors) -> bytes:
     """Return a carry without the erased visitors' visits.
 
-    If the carry has no visit of an erased visitor, the carry is returned unchanged. If the carry does not decode, it
-    may contain a visit of an erased visitor, so empty bytes are returned. Readers treat empty bytes as a damaged carry.
+    If the carry has no visit from an erased visitor, the carry is returned unchanged. If the carry does not decode, it
+    may contain an erased visitor's visit, so empty bytes are returned. Readers treat empty bytes as a damaged carry.
     """
     if not carry:
         return carry
@@ -54,7 +54,7 @@ def cleaned(rebuilt: Rebuilt, visitors: ErasedVisitors) -> Rebuilt:
 
 
 def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[str, Rebuilt]]:
-    """Yield the site's recomputed site-days in all reprocessings, each with the id of its reprocessing."""
+    """Yield the site's recomputed site-days in all reprocessings, each with its reprocessing's id."""
     for reprocessing in reprocessings.all():
         if site in reprocessing.sites:
             for rebuilt in rebuilt_of(reprocessings, reprocessing.id, site):
@@ -62,7 +62,7 @@ def rebuilt_of_site(reprocessings: Reprocessings, site: str) -> Iterator[tuple[s
 
 
 def rebuilt_of(reprocessings: Reprocessings, id_: str, site: str) -> Iterator[Rebuilt]:
-    """Yield the site's recomputed site-days in a reprocessing, in ascending order of days."""
+    """Yield the site's recomputed site-days in a reprocessing, ordered by day."""
     after = SiteDay(site, -(1 << 31))
     while page := reprocessings.rebuilt(id_, after, _PAGE):
         for rebuilt in page:

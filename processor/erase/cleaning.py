@@ -1,6 +1,6 @@
-"""Removes a visitor from the carries of reprocessings and from refused hits (kind ERASE). The removal is done in steps.
+"""Removes a visitor from reprocessings' carries and from refused hits (kind ERASE). The removal is done in steps.
 
-A portion of the erasure can end only after a step, so the steps are small. Each step returns the counts that are added
+An erasure portion can end only after a step, so the steps are small. Each step returns the counts that are added
 to the erasure's receipt.
 """
 
@@ -25,8 +25,8 @@ class Step:
     """A finished step.
 
     Attributes:
-        removed: the number of items that this step removed, keyed by field of the receipt.
-        scanned: the number of values that this step and all earlier steps have read, keyed by store.
+        removed: how many items this step removed, keyed by receipt field.
+        scanned: how many values this step and all earlier steps have read, keyed by store.
     """
 
     removed: Mapping[str, int]
@@ -34,11 +34,11 @@ class Step:
 
 
 def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: ErasedVisitors) -> Iterator[Step]:
-    """Remove the visitor's visits from the carries in all reprocessings of the site, a site-day at a time.
+    """Remove the visitor's visits from the carries in all the site's reprocessings, a site-day at a time.
 
     Args:
         reprocessings: the stored reprocessings.
-        id_: the id of the erasure. The erasure has stored the change of each reported number. The stored changes are
+        id_: the erasure's id. The erasure has stored each reported number's change. The stored changes are
             removed too, because the changes show how much the visitor added to each number.
         site: the site.
         visitors: the visitor.
@@ -68,7 +68,7 @@ def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Ste
 
 
 def unread_refusals(stores: SettlerStores, until: int) -> int:
-    """Return the number of partitions with refusals that were logged before `until` and are not stored yet."""
+    """Return how many partitions have refusals that were logged before `until` and are not stored yet."""
     return sum(
         reached.next_offset < stores.log_scan.offset_at(partition, until)
         for partition, reached in stores.progress.progress(Topic.REJECTED).items()

@@ -43,12 +43,12 @@ class _Run:
         visitors: the visitor who is erased.
         began_at: when this process began the erasure, UTC ms.
         moved: the days that the reprocessing publishes.
-        stage: the number of the current stage.
+        stage: the current stage's number.
         days: the days whose raw records the current stage has not read yet; None until the stage begins.
         chain: the site-days that have been published.
         portion_at: when the current portion began, UTC ms.
         not_before: the erasure continues at this time or later, UTC ms.
-        steps: the steps of the current stage that are left; None until the stage begins.
+        steps: the current stage's remaining steps; None until the stage begins.
     """
 
     reprocessing: Reprocessing
@@ -130,7 +130,7 @@ class Erasing:
         return self._run_of(reprocessing).chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: IsOver) -> tuple[Chain, bool]:
-        """Do further stages until the portion of work is over. Return the chain, and whether the erasure is proven."""
+        """Do further stages until the work portion is over. Return the chain, and whether the erasure is proven."""
         run = self._run_of(reprocessing)
         run.portion_at = self._clock.now()
         while self._clock.now() >= run.not_before:
@@ -223,7 +223,7 @@ class Erasing:
     def _retire(self, run: _Run, is_over: IsOver) -> bool:
         """Retire all replaced generations on the days that had hits from the visitor, and on each following day.
 
-        The settler removes the rows of a retired generation when no query reads the generation any more. Unpublished
+        The settler removes a retired generation's rows when no query reads the generation any more. Unpublished
         generations that began before the marks were stored are abandoned. If such a generation were not abandoned, a
         settler that has lost its lease might still publish the generation, with the visitor's hits.
         """
@@ -252,7 +252,7 @@ class Erasing:
         return self._in_steps(run, is_over, lambda: clean_refusals(self._stores, run.reprocessing))
 
     def _scan(self, run: _Run, is_over: IsOver) -> bool:
-        """When every stream has loaded the marks, read all raw hits of the site again, and erase the remaining hits.
+        """When every stream has loaded the marks, read all raw hits from the site again, and erase the remaining hits.
 
         If hits remained on a day, the day is read again later. A process whose clock is ahead may have written hits of
         the visitor after they were erased.
@@ -287,7 +287,7 @@ class Erasing:
         return True
 
     def _in_steps(self, run: _Run, is_over: IsOver, begin: Callable[[], Iterator[Step]]) -> bool:
-        """Do further steps of the stage until the portion of work is over. Return whether the stage has no step left.
+        """Do the stage's further steps until the work portion is over. Return whether the stage has no step left.
 
         After an error, the stage begins again with its first step.
         """
@@ -316,9 +316,9 @@ class Erasing:
             self._store_receipt(run, replace(run.receipt, waiting=left))
 
     def _over_days(self, run: _Run, is_over: IsOver, *, is_proof: bool = False) -> bool:
-        """Erase hits day by day until the portion of work is over. Return whether all days are finished.
+        """Erase hits day by day until the work portion is over. Return whether all days are finished.
 
-        If `is_proof` is true, a day is finished only if a read of the day finds no hit of the visitor.
+        If `is_proof` is true, a day is finished only if a read of the day finds none of the visitor's hits.
         """
         while run.days:
             found = False

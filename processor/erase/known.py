@@ -9,9 +9,9 @@ from hitmesh.ports import Clock, Erasures, SiteDirectory
 from processor.erase.visitors import ErasedVisitors
 
 _OVERLAP_MS: Final = 600_000
-"""After the first read, each read of erasure marks begins this many milliseconds before the newest known mark.
+"""After the first read, each erasure-mark read begins this many milliseconds before the newest known mark.
 
-The clocks of processes differ, and a write takes time, so an earlier mark may become visible later.
+Processes' clocks differ, and a write takes time, so an earlier mark may become visible later.
 """
 
 _NO_VISITORS: Final = ErasedVisitors(b"")

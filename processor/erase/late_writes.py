@@ -1,4 +1,4 @@
-"""Removes hits of erased visitors if a window stored the hits after the visitors were erased (kind ERASE).
+"""Removes erased visitors' hits if a window stored the hits after the visitors were erased (kind ERASE).
 
 An erasure's proof reads the raw records a minute after the marks are stored. A stream that is suspended for more than a
 minute can write hits after the proof. Each stream therefore reads the erasure marks again after its writes.
@@ -14,7 +14,7 @@ from processor.stream.stores import StreamStores
 
 
 def take_back(stores: StreamStores, stored: Intake, visitors: ErasedVisitors) -> bool:
-    """Erase the visitors' hits from the raw records, claims and id collisions of a window.
+    """Erase the visitors' hits from a window's raw records, claims and id collisions.
 
     Return whether any hits were erased. Raw records are changed last, so that a repetition after a crash finds the hits
     again.

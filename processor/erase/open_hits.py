@@ -22,7 +22,7 @@ def open_days(stores: SettlerStores, reprocessing: Reprocessing) -> Sequence[Sit
 
 
 def open_hits(stores: SettlerStores, reprocessing: Reprocessing, site_day: SiteDay) -> int:
-    """Return the number of stored hits that the erased visitor has on a day.
+    """Return how many stored hits the erased visitor has on a day.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -24,11 +24,11 @@ from processor.stream.live.snapshot import joined, unpacked
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The result of a search for an erased visitor in the stores.
+    """The result from searching the stores for an erased visitor.
 
     Attributes:
         left: the reason why the erasure is not complete; empty if the erasure is complete.
-        scanned: the number of values that were read from each store.
+        scanned: how many values were read from each store.
     """
 
     left: str
@@ -87,7 +87,7 @@ class Proof:
 def with_following(days: Iterable[int]) -> list[int]:
     """Return the given days, and the day after each given day.
 
-    The following day is included, because replaced generations of the following day used the carry from the given day.
+    The following day is included, because the following day's replaced generations used the carry from the given day.
 
     Example:
         >>> with_following([1, 2, 9])

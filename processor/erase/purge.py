@@ -25,12 +25,12 @@ _MAX_AGE_MS: Final = 2 * DAY_MS
 
 
 def partitions_with(states: Mapping[PartitionId, LiveState], visitors: ErasedVisitors) -> list[PartitionId]:
-    """Return the partitions whose state contains a timeline or a kept hit of an erased visitor."""
+    """Return the partitions whose state contains an erased visitor's timeline or kept hit."""
     return [partition for partition, state in states.items() if holds_erased(state, visitors)]
 
 
 def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
-    """Return whether the state contains a timeline or a kept hit of an erased visitor."""
+    """Return whether the state contains an erased visitor's timeline or kept hit."""
     names = state.sites.names
     if visitors.sites.isdisjoint(names):
         return False
@@ -41,7 +41,7 @@ def holds_erased(state: LiveState, visitors: ErasedVisitors) -> bool:
 
 
 def purge(state: LiveState, visitors: ErasedVisitors) -> None:
-    """Remove the timelines of erased visitors that began before the erasure."""
+    """Remove erased visitors' timelines that began before the erasure."""
     visitors = visitors.later_than(state.log_time - _MAX_AGE_MS)
     names = state.sites.names
     if visitors.sites.isdisjoint(names):
@@ -57,8 +57,8 @@ def purge(state: LiveState, visitors: ErasedVisitors) -> None:
 
 
 def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisitors) -> bool:
-    """Return whether the tables of a snapshot (processor.stream.live.snapshot:unpacked) contain an erased visitor."""
-    if "sites" not in tables:  # a snapshot of refusals has no timelines
+    """Return whether a snapshot's tables (processor.stream.live.snapshot:unpacked) contain an erased visitor."""
+    if "sites" not in tables:  # a refusal snapshot has no timelines
         return False
     names = tables["sites"]["name"].to_list()
     if visitors.sites.isdisjoint(names):

@@ -28,9 +28,9 @@ class FoundHits:
     Attributes:
         record: the record.
         erased: (n,) True for rows that are erased hits and not blank yet.
-        days: the UTC days of the erased hits.
-        order_ids: the order ids of the erased hits.
-        refund_ids: the refund ids of the erased hits.
+        days: the erased hits' UTC days.
+        order_ids: the erased hits' order ids.
+        refund_ids: the erased hits' refund ids.
     """
 
     record: RawRecord
@@ -41,12 +41,12 @@ class FoundHits:
 
     @property
     def hits(self) -> int:
-        """The number of erased hits."""
+        """How many hits are erased."""
         return int(self.erased.sum())
 
     @property
     def rows(self) -> frozenset[int]:
-        """The row numbers of the erased hits."""
+        """The erased hits' row numbers."""
         return frozenset(np.flatnonzero(self.erased).tolist())
 
     @property

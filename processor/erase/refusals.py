@@ -33,15 +33,15 @@ _JSON_IDS: Final = {"visitor": ("visitorId", "visitor_id"), "user": ("userId", "
 
 
 class Refusals:
-    """Recognises the refusals of erased visitors, and removes their bytes from the log.
+    """Recognises erased visitors' refusals, and removes the refusals' bytes from the log.
 
     Args:
         site: the site, whose secret is the key for visitor hashes.
         mesh_secret: the mesh secret.
         digests: the visitors' digests.
-        key_ids: the ids of all keys with which hits of the site may have been sent.
+        key_ids: all key ids with which the site's hits may have been sent.
         until: refusals that were collected at this time (UTC ms) or later are not changed.
-        raw: the raw records, which show whether the hit of an id collision is erased.
+        raw: the raw records, which show whether an id collision's hit is erased.
         log: the log.
     """
 
@@ -132,9 +132,9 @@ def _ids_in(original: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _ids_in_json(text: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the ids in the JSON of a hit or batch.
+    """Yield the ids in a hit's or batch's JSON.
 
-    Both JSON spellings of a field's name are read. If an id is a JSON number, the number is read as text.
+    The function reads a field's name in both JSON spellings. If an id is a JSON number, the number is read as text.
     """
     try:
         sent = json.loads(text.decode("utf-8", "surrogatepass"))

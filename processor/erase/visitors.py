@@ -1,8 +1,8 @@
-"""Recognises the hits of erased visitors by erasure marks. All functions are pure.
+"""Recognises erased visitors' hits by erasure marks. All functions are pure.
 
 A mark contains only the visitor's hash. On a site with marks, each distinct visitor is therefore hashed, which takes
 about 1 µs. Each mark has a time `until`, up to which the visitor's hits are erased. If a hit is later than `until` in
-all marks of the site, the hit's visitor is not hashed. Nearly all hits of live traffic are later than all these times.
+all the site's marks, the hit's visitor is not hashed. Nearly all hits of live traffic are later than all these times.
 Visitors of sites without marks are not hashed.
 """
 
@@ -65,7 +65,7 @@ class ErasedVisitors:
         return untils
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return a boolean array (n,): True for each row that is a hit of an erased visitor and is not blank yet.
+        """Return a boolean array (n,): True for each row that is an erased visitor's hit and is not blank yet.
 
         Args:
             rows: site, visitor_hi, visitor_lo, event_time, flags.
@@ -84,7 +84,7 @@ class ErasedVisitors:
     def has_claim(self, claim: OrderClaim) -> bool:
         """Return whether a claim comes from an erased hit.
 
-        A claim contains the UTC day of its hit, but not the hit's time. If the hit is on the UTC day of the mark's time
+        A claim contains its hit's UTC day, but not the hit's time. If the hit is on the UTC day of the mark's time
         `until`, the claim's log time is therefore compared with `until`.
         """
         high, low = (np.array([part], np.uint64) for part in (claim.visitor_hi, claim.visitor_lo))

@@ -19,7 +19,7 @@ def begun(reprocessing: Reprocessing, stored: Iterable[Reprocessing], now: int) 
     """Return the reprocessing with its work marked as begun.
 
     If the work began earlier, or if it continues work that failed, return the reprocessing unchanged. A reprocessing's
-    place in the order of publications is determined when it is published for the first time. If the work would undo a
+    place in the publication order is determined when it is published for the first time. If the work would undo a
     later publication, the request is withdrawn and `error` states the reason.
     """
     if reprocessing.begun_at or parts_of(reprocessing):

@@ -17,13 +17,13 @@ _FINISHED: Final = sys.maxsize
 
 
 class Cancelling:
-    """Drops the rows and series of generations that were not published, site by site.
+    """Drops unpublished generations' rows and series, site by site.
 
     If an attempt has written rows but its site-day was never stored as recomputed, the attempt is abandoned. The
-    settler removes the rows of abandoned attempts later.
+    settler removes abandoned attempts' rows later.
 
     Args:
-        page_site_days: the number of recomputed site-days that are read at once.
+        page_site_days: how many recomputed site-days are read at once.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Cancelling:
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Drop the rows of further site-days until the portion of work is over.
+        """Drop further site-days' rows until the work portion is over.
 
         Return the chain, extended by the finished site-days. Also return whether all rows are dropped.
         """
@@ -76,7 +76,7 @@ class Cancelling:
 def _next_site(reprocessing: Reprocessing, last: SiteDay | None) -> str | None:
     """Return the first site whose rows are not all dropped.
 
-    If `last.day` is `_FINISHED`, all rows of `last.site` are dropped.
+    If `last.day` is `_FINISHED`, all rows for `last.site` are dropped.
     """
     return min((site for site in reprocessing.sites if last is None or SiteDay(site, _FINISHED) > last), default=None)
 

@@ -1,4 +1,4 @@
-"""Collects results of recomputed site-days that later days of the same site need (rules D3 and L4).
+"""Collects recomputed site-days' results that the same site's later days need (rules D3 and L4).
 
 Pure.
 """
@@ -19,19 +19,19 @@ from processor.settle.attempt import Handed
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The results of recomputed site-days that later days of the same site need.
+    """Recomputed site-days' results that the same site's later days need.
 
     All site-days up to `last` are included, in the order (site, day).
 
     Attributes:
         last: the last site-day in the chain; None if there is none yet.
-        hands_on: the generation from which the next day takes the carry of `last`; None if the current generation's
+        hands_on: the generation from which the next day takes the carry from `last`; None if the current generation's
             carry applies.
         flags: the duplicate flags of claims that the site's recomputed days have changed.
-        count: the number of site-days in the chain.
-        following: the number of site-days in the chain that follow the plan's last day.
+        count: how many site-days are in the chain.
+        following: how many site-days in the chain follow the plan's last day.
         reach_day: the day after the last site-day that follows the plan; 0 if there is none.
-        open_hits: for an erasure, the number of the visitor's hits found so far on days that are not settled yet.
+        open_hits: for an erasure, how many of the visitor's hits have been found so far on days that are not settled.
         counted: the last unsettled site-day on which hits were counted; None if there is none yet.
         instead_of: the generation that `hands_on` replaces; None if `hands_on` is None.
     """
@@ -47,7 +47,7 @@ class Chain:
     counted: SiteDay | None = None
 
     def disturbs(self, site_day: SiteDay) -> bool:
-        """Return whether the carry of `last` changes the settlement of `site_day` (rule L4).
+        """Return whether the carry from `last` changes the settlement of `site_day` (rule L4).
 
         The carry can change only the settlement of the day after `last`.
         """

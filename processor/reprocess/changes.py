@@ -1,4 +1,4 @@
-"""Compares two generations by the sums of their measures. All functions are pure."""
+"""Compares two generations by their measures' sums. All functions are pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MEASURES: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, *TRAFFIC_SKETCHES)
 
 
 def changes_of(old: pl.DataFrame, new: pl.DataFrame) -> dict[str, Change]:
-    """Return the sums of each measure in the old and the new generation, over the rows that are not excluded.
+    """Return each measure's sums in the old and the new generation, over the rows that are not excluded.
 
     Args:
         old: the old generation's series (SERIES_COLUMNS).
         new: the new generation's series.
 
     Returns:
-        The sums of each measure. The sums are exact, except that `visitors` is the rounded distinct count. Measures
+        Each measure's sums. The sums are exact, except that `visitors` is the rounded distinct count. Measures
         that are 0 in both generations are left out.
     """
     of_old, of_new = _sums(old), _sums(new)
@@ -38,6 +38,6 @@ def _sums(series: pl.DataFrame) -> dict[str, int]:
 
 
 def _distinct(sketches: pl.Series) -> int:
-    """Return the distinct count of the union of the sketches."""
+    """Return the distinct count in the sketches' union."""
     united = merge_by_group(sketches, np.zeros(len(sketches), np.int64), 1)
     return round(float(united.estimates[0]))

@@ -1,4 +1,4 @@
-"""Selects the hits of a window that are compared together: all hits, or the hits of a visitor range."""
+"""Selects a window's hits that are compared together: all hits, or a visitor range's hits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from processor.settle.visitor_ranges import VisitorRange, visitor_ranges
 
 
 class Together(Protocol):
-    """All hits of a group of visitors."""
+    """All hits from a visitor group."""
 
     @property
     def hits(self) -> int:
-        """The number of hits."""
+        """The hit count."""
 
     def decided(self) -> tuple[I64Array, pl.Series, pl.Series]:
         """Return each hit's record, and whether the new side and the old side exclude the hit."""
@@ -69,7 +69,7 @@ class _OnDisk:
 
 
 def compared_together(inputs: DayInputs) -> Sequence[Together]:
-    """Return the hits of the inputs' window, in portions that callers should read one at a time."""
+    """Return the hits in the inputs' window, in portions that callers should read one at a time."""
     window = inputs.window
     if isinstance(window, Window):
         return [_InMemory(window)]
@@ -77,7 +77,7 @@ def compared_together(inputs: DayInputs) -> Sequence[Together]:
 
 
 def of_visitors(inputs: DayInputs, visitors: U64Array) -> DayInputs:
-    """Return the inputs, with a carry that contains only the visits of the given visitors (visitor_lo)."""
+    """Return the inputs, with a carry that contains only the given visitors' visits (visitor_lo)."""
     if inputs.carry is None:
         return inputs
     return replace(inputs, carry=Carry(carried_by(inputs.carry, np.unique(visitors)), inputs.carry.followed))

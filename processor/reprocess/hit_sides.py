@@ -35,10 +35,10 @@ class Side:
     Attributes:
         outcome: (n,) UNREAD, COUNTED, EXCLUDED or DUPLICATE.
         visit: (n,) the index of each hit's visit; ORPHAN if the hit is in no visit.
-        order: the indexes of the hits, in the order of their timelines. Hits of carried-in visits may be missing.
+        order: the indexes of the hits, in their timelines' order. Carried-in visits' hits may be missing.
         start: (m,) each visit's start.
         is_carried: (m,) whether each visit began before the UTC day.
-        begun: the number of visits that begin on the UTC day and count in reports.
+        begun: how many visits begin on the UTC day and count in reports.
         followed: the visitors (visitor_lo) whose hits after the day's end may continue visits of the day.
         end: the day's end.
     """
@@ -99,7 +99,7 @@ def side_of(
 
 
 def change_reasons(hits: pl.DataFrame, of_day: BoolArray, end: int, old: Side, new: Side) -> ChangeReasons:
-    """Return why the numbers of two sides differ. ChangeReasons defines the terms.
+    """Return why two sides' numbers differ. ChangeReasons defines the terms.
 
     Args:
         hits: the hits (n,), with event_time and hit_hash.
@@ -129,7 +129,7 @@ def _places(hits: pl.DataFrame, old: Side, new: Side) -> I64Array:
     is_place = (old.outcome == COUNTED) & (new.outcome == COUNTED) & (old.visit != ORPHAN) & (new.visit != ORPHAN)
     rows: I64Array = new.order[is_place[new.order]]
     is_place[rows] = False
-    early = np.flatnonzero(is_place)  # `order` may not contain hits of carried-in visits (see Side)
+    early = np.flatnonzero(is_place)  # `order` may not contain carried-in visits' hits (see Side)
     if len(early):
         times, hashes = (hits[name].gather(early).to_numpy() for name in ("event_time", "hit_hash"))
         rows = np.concatenate([early[np.lexsort((hashes, times))], rows])

@@ -1,6 +1,6 @@
 """Makes recomputed generations current (PUBLISH), or makes the replaced generations current again (ROLL_BACK).
 
-Site-days are moved one by one, in ascending order of days. The wanted generation is the generation that the work makes
+Site-days are moved one by one, earliest day first. The wanted generation is the generation that the work makes
 current. Usually, the site-day's entry has not changed since the reprocessing stored or read it. One conditional write
 then publishes or restores the wanted generation. If the settler has settled the site-day again, for example because
 late hits arrived, the wanted generation does not contain these hits. The site-day is then recomputed from the raw hits
@@ -54,7 +54,7 @@ class _Page:
         work: PUBLISH or ROLL_BACK.
         recomputed: the page's site-days, and the next site-day after the page.
         closed_before: the first day that is not closed.
-        bounds: the bounds of scans.
+        bounds: scan bounds.
     """
 
     reprocessing: Reprocessing
@@ -68,7 +68,7 @@ class _Page:
 
         A publication must not treat another reprocessing's generation as its own result. If another reprocessing may
         have produced `Rebuilt.after` or the generation in the current entry, this function returns STALE. For example,
-        a generation with the wanted logic may have been published before the work of this reprocessing began.
+        a generation with the wanted logic may have been published before this reprocessing's work began.
         """
         stands = standing(rebuilt, self.work, entry)
         if self.work is Work.ROLL_BACK:
@@ -77,7 +77,7 @@ class _Page:
         return Standing.STALE if is_older or not is_result_of(self.reprocessing, rebuilt) else stands
 
     def logic(self, rebuilt: Rebuilt) -> Logic | None:
-        """Return the logic version of the wanted generation."""
+        """Return the wanted generation's logic version."""
         if self.work is Work.ROLL_BACK:
             return logic_numbered(rebuilt.before.logic)
         return logic_for(self.reprocessing, rebuilt.site_day.day)
@@ -119,7 +119,7 @@ class Moving:
         return chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Move at least one site-day, then further site-days until the portion of work is over.
+        """Move at least one site-day, then further site-days until the work portion is over.
 
         Return the chain, extended by the finished site-days. Also return whether all site-days are moved. Site-days
         that were recomputed again form a wave. Even if the portion is over, the whole wave is moved.
@@ -137,7 +137,7 @@ class Moving:
                 self._rebuilder.bounds(),
             )
             ready = self._up_to_date(page, found[: self._pace.page_site_days], is_over)
-            # The wait until rows are readable usually takes longer than a portion of work. A portion therefore ends
+            # The wait until rows are readable usually takes longer than a work portion. A portion therefore ends
             # only after a whole wave; otherwise, each portion would move a single site-day.
             last = max((at for at, (_, stands) in enumerate(ready) if stands is Standing.STALE), default=0)
             for at, (rebuilt, stands) in enumerate(ready):
@@ -246,7 +246,7 @@ class Moving:
     def _abandon_unpublished(self, page: _Page, rebuilt: Rebuilt) -> None:
         """If a failed PUBLISH is rolled back, abandon the new generation of a site-day that PUBLISH did not move.
 
-        The rows of the abandoned generation are kept for as long as replaced rows, because a later PUBLISH restores
+        The abandoned generation's rows are kept for as long as replaced rows, because a later PUBLISH restores
         this generation.
         """
         if page.work is Work.ROLL_BACK:
@@ -274,7 +274,7 @@ class Moving:
         """Publish the wanted generation, or restore it if it was published before.
 
         Raises:
-            StaleGeneration: another entry is current, or the rows of the generation are no longer kept.
+            StaleGeneration: another entry is current, or the generation's rows are no longer kept.
         """
         to, generations, now = wanted(rebuilt, work), self._stores.generations, self._clock.now()
         keep_until = now + self._pace.keep_replaced_ms

@@ -17,9 +17,9 @@ class ReprocessPace:
 
     Attributes:
         portion_ms: after this time, a portion starts no further site-day, and the settler's next pass can begin.
-        page_site_days: the number of recomputed site-days that are read at once.
-        wave_site_days: the rows of at most this many site-days are written together.
-        wave_rows: the approximate maximum number of rows that are written together.
+        page_site_days: how many recomputed site-days are read at once.
+        wave_site_days: rows from at most this many site-days are written together.
+        wave_rows: approximately how many rows at most are written together.
         explained_hits: the difference between a site-day's two generations is explained (ChangeReasons) only if the
             site-day has at most this many hits, because an explanation builds the visits a second time.
         ingest_timeout_s: written rows must become readable within this time. This time is shorter than the settler's
@@ -33,10 +33,10 @@ class ReprocessPace:
         max_unavailable_ms: the maximum delay after a store was unavailable.
         keep_replaced_ms: replaced rows are kept for this time, so that a rollback can restore them.
         keep_plan_ms: a plan that is not run expires after this time.
-        blanked_records: the number of raw records in which hits are erased together.
+        blanked_records: in how many raw records hits are erased together.
         marks_known_ms: after this time, every running stream has loaded a stored erasure mark, and has stored all raw
             records that it read before it loaded the mark.
-        erasures: the maximum number of erasures that a process has in progress at the same time.
+        erasures: how many erasures, at most, a process has in progress at the same time.
         proof_wait_ms: the delay between two searches for an erased visitor; multiplied by the number of erasures in
             progress.
         keep_expired_ms: an expired plan can still be listed for this time.

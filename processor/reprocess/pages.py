@@ -1,4 +1,4 @@
-"""Reads the recomputed site-days of a part page by page."""
+"""Reads a part's recomputed site-days page by page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hitmesh.ports import Reprocessings
 def page_of(
     reprocessings: Reprocessings, reprocessing: Reprocessing, after: SiteDay | None, limit: int
 ) -> Sequence[Rebuilt]:
-    """Return at most `limit` recomputed site-days after `after`, for the sites of the given reprocessing only.
+    """Return at most `limit` recomputed site-days after `after`, for the given reprocessing's sites only.
 
     Args:
         reprocessings: the stored reprocessings.
-        reprocessing: the reprocessing, with all its sites or only the sites of a part.
+        reprocessing: the reprocessing, with all its sites or only a part's sites.
         after: the last site-day before the page; None for the first page.
-        limit: the maximum number of site-days.
+        limit: how many site-days are returned at most.
     """
     sites = frozenset(reprocessing.sites)
     page = reprocessings.rebuilt(reprocessing.id, after, limit)
@@ -34,7 +34,7 @@ def page_of(
 def of_site(
     reprocessings: Reprocessings, reprocessing: Reprocessing, site: str, after: SiteDay | None, limit: int
 ) -> Sequence[Rebuilt]:
-    """Return at most `limit` recomputed site-days of a site, beginning after `after`.
+    """Return at most `limit` recomputed site-days for a site, beginning after `after`.
 
     After the plan's last day, values are read one at a time, because the next value usually belongs to another site.
     """
@@ -48,7 +48,7 @@ def of_site(
 def all_of_site(
     reprocessings: Reprocessings, reprocessing: Reprocessing, site: str, after: SiteDay | None, page_site_days: int
 ) -> Iterator[Rebuilt]:
-    """Yield all recomputed site-days of a site after `after`, read in pages."""
+    """Yield a site's recomputed site-days after `after`, read in pages."""
     while page := of_site(reprocessings, reprocessing, site, after, page_site_days):
         yield from page
         after = page[-1].site_day

@@ -1,4 +1,4 @@
-"""Adds up the restored records and lost hits that the parts of a repair have found. All functions are pure.
+"""Adds up the restored records and lost hits that a repair's parts have found. All functions are pure.
 
 If an interrupted part begins again, `handed_on` returns the findings that remain valid.
 """
@@ -12,7 +12,7 @@ from hitmesh.model.site_buckets import site_bucket
 
 
 def total(repairs: Sequence[RawRepair]) -> RawRepair | None:
-    """Return the sum of the findings of all parts, or None if no part has findings.
+    """Return all parts' findings, added up, or None if no part has findings.
 
     If a record has hits of several sites, several parts may restore the record. Each part lists the first
     MAX_RESTORED_NAMED records that it restores. A listed record counts once, even if several parts list the record. If

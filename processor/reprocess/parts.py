@@ -1,6 +1,6 @@
 """Divides a reprocessing's work into parts. Several settlers work on parts at the same time. All functions are pure.
 
-A part contains the site-days of all sites in certain buckets. All days of a site are in the same part, because each day
+A part contains the site-days of all sites in certain buckets. A site's days are all in the same part, because each day
 needs the carry from the previous day. The stored reprocessing lists the parts. When the finished parts cover all
 buckets, the work is done.
 """
@@ -16,18 +16,18 @@ from processor.reprocess.part_repairs import handed_on, total
 
 
 def parts_of(reprocessing: Reprocessing) -> list[Part]:
-    """Return the parts of the requested work."""
+    """Return the requested work's parts."""
     return [part for part in reprocessing.parts if part.work is reprocessing.work]
 
 
 def buckets_left(reprocessing: Reprocessing) -> frozenset[int]:
-    """Return the buckets that contain sites of the reprocessing and are in no finished part."""
+    """Return the buckets that contain the reprocessing's sites and are in no finished part."""
     finished = {bucket for part in parts_of(reprocessing) if part.is_finished for bucket in part.buckets}
     return frozenset(map(site_bucket, reprocessing.sites)) - finished
 
 
 def loads_of(reprocessing: Reprocessing, held: Set[int]) -> dict[int, int]:
-    """Return the approximate number of unfinished site-days in each bucket."""
+    """Return approximately how many site-days in each bucket are unfinished."""
     left = buckets_left(reprocessing) & held
     per_site = -(-reprocessing.site_days // max(1, len(reprocessing.sites)))
     loads = dict.fromkeys(left, 0)
@@ -81,5 +81,5 @@ def with_part(reprocessing: Reprocessing, part: Part, now: int) -> Reprocessing:
 
 
 def _disjoint(reprocessing: Reprocessing, buckets: Set[int]) -> list[Part]:
-    """Return the parts of the requested work that contain none of these buckets."""
+    """Return the requested work's parts that contain none of these buckets."""
     return [part for part in parts_of(reprocessing) if buckets.isdisjoint(part.buckets)]

@@ -7,7 +7,7 @@ rebuilt visits and the rebuilt ledger must equal the stored visits and the store
 from the stored value, a store has lost numbers or raw hits, or hits were erased. Reasons are then not returned, because
 a comparison of hits and visits cannot explain lost or erased data.
 
-Only hits and visits of the same visitor are compared with each other. A window on disk is therefore compared by visitor
+Only the same visitor's hits and visits are compared with each other. A window on disk is therefore compared by visitor
 ranges, and the results (`Part`) are added up. A visitor with more hits than fit into memory is not compared.
 """
 
@@ -33,12 +33,12 @@ from processor.settle.verdicts import NO_HITS, erased_in_day, ledger_of, lies_in
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The result of comparing the hits of some visitors.
+    """The result from comparing some visitors' hits.
 
     Attributes:
         reasons: the reasons why the numbers differ.
-        ledger: the ledger entry of the old side (the current generation), built again.
-        visits: the old side's number of visits that begin on the day, without excluded visits. The visits were built
+        ledger: the old side's ledger entry (the current generation), built again.
+        visits: how many of the old side's visits begin on the day, without excluded visits. The visits were built
             again.
     """
 
@@ -47,7 +47,7 @@ class Part:
     visits: int
 
     def plus(self, other: Part) -> Part:
-        """Return the sum of this result and a result for other visitors."""
+        """Return this result plus a result for other visitors."""
         return Part(self.reasons.plus(other.reasons), self.ledger.plus(other.ledger), self.visits + other.visits)
 
 
@@ -60,7 +60,7 @@ def reasons_of(
         attempt: the attempt that settled the site-day.
         worked: the attempt's settlement, which must not be closed yet.
         current: the current generation.
-        visits: the number of visits in the current generation; None if its series is no longer stored.
+        visits: how many visits the current generation has; None if its series is no longer stored.
         max_hits: the hits are compared only if the window has at most this many, because a comparison builds their
             visits again.
     """
@@ -74,7 +74,7 @@ def reasons_of(
     erased = erased_in_day(new)
     read_erased = is_read[erased["record"].to_numpy()]
     if int(read_erased.sum()) != current.ledger.erased:
-        return None  # after the settlement of the old side, hits of the old side were erased
+        return None  # after the old side's settlement, hits of the old side were erased
     if read_erased.all() and settle_alike(old, new) and all(_are_equal(each, is_read) for each in together):
         return None  # both sides have the same hits and visits
     whole = Part(ChangeReasons(), ledger_of(NO_HITS, 0, 0, erased["hit_hash"].to_numpy()[read_erased]), 0)
@@ -88,7 +88,7 @@ def reasons_of(
 def _fits(together: Sequence[Together], inputs: DayInputs, max_hits: int) -> bool:
     """Return whether there are few enough hits to compare.
 
-    If the hits are on disk, each group of hits that is compared together must also fit into memory.
+    If the hits are on disk, each hit group that is compared together must also fit into memory.
     """
     if isinstance(inputs.window, SpilledWindow) and any(each.hits > inputs.memory.range_hits for each in together):
         return False
@@ -105,7 +105,7 @@ def _are_equal(together: Together, is_read: BoolArray) -> bool:
 
 
 def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolArray) -> Part:
-    """Compare all hits of some visitors. `is_read` states for each record whether the old side has read it."""
+    """Compare all hits from some visitors. `is_read` states for each record whether the old side has read it."""
     after, excluded_before = together.rows()
     before = after.with_columns(excluded_before.alias("excluded"))
     visitors, read = after["visitor_lo"].to_numpy(), is_read[after["record"].to_numpy()]
@@ -113,11 +113,11 @@ def _compared(old: DayInputs, new: DayInputs, together: Together, is_read: BoolA
 
 
 def part_of(old: DayInputs, new: DayInputs, before: pl.DataFrame, after: pl.DataFrame, read: BoolArray) -> Part:
-    """Compare all hits of some visitors. All hits of these visitors in the window must be given.
+    """Compare all hits from some visitors. All these visitors' hits in the window must be given.
 
     Args:
-        old: the inputs of the old side; its window is not used.
-        new: the inputs of the new side; its window is not used.
+        old: the old side's inputs; its window is not used.
+        new: the new side's inputs; its window is not used.
         before: the hits with the window's columns (n,), excluded as the old side decides.
         after: the same hits (n,), excluded as the new side decides.
         read: (n,) whether the old side has read each hit.

@@ -2,7 +2,7 @@
 
 The site-day is settled as the settler would settle it, but under the given logic and exclusion rules.
 
-This module does not clear the dirty marks of the site-day. If only the recomputed generation counts a hit, the hit
+This module does not clear the site-day's dirty marks. If only the recomputed generation counts a hit, the hit
 therefore remains pending until the settler settles its day. The ledger thus balances whether the old or the recomputed
 generation is current.
 """
@@ -56,7 +56,7 @@ class Recomputed:
 
     @property
     def rows(self) -> int:
-        """The number of rows that must be written for the site-day."""
+        """How many rows must be written for the site-day."""
         return self.settled.rows.height
 
 
@@ -108,7 +108,7 @@ class Rebuilder:
             handed: earlier days' results that the settlement needs.
             bounds: the scan's bounds.
             work: the work for which the site-day is recomputed.
-            rules: new versions of the exclusion rules, by day. Days without a new version keep their version.
+            rules: new exclusion-rule versions, by day. Days without a new version keep their version.
             erasing: erasure marks for visitors that are about to be erased. Hits that an erasure mark covers do not
                 count.
 
@@ -168,7 +168,7 @@ class Rebuilder:
     def concerns(self, reprocessing: Reprocessing, site_day: SiteDay, bounds: ScanBounds) -> bool:
         """Return whether a site-day must be recomputed.
 
-        A reprocessing of kind ERASE recomputes a site-day only if the visitor has hits on this day.
+        An ERASE reprocessing recomputes a site-day only if the visitor has hits on this day.
         """
         if reprocessing.kind is not Kind.ERASE:
             return True
@@ -181,11 +181,11 @@ class Rebuilder:
             )
 
     def open_days(self, reprocessing: Reprocessing) -> Sequence[SiteDay]:
-        """Return the days of an erasure that are not settled yet."""
+        """Return an erasure's days that are not settled yet."""
         return open_days(self._stores, reprocessing)
 
     def open_hits(self, reprocessing: Reprocessing, site_day: SiteDay) -> int:
-        """Return the number of hits that the erased visitor has on a day that is not settled yet."""
+        """Return how many hits the erased visitor has on a day that is not settled yet."""
         with naming(site_day):
             return open_hits(self._stores, reprocessing, site_day)
 
@@ -200,7 +200,7 @@ class Rebuilder:
            CANCEL.
 
         If step 1 or 2 fails, for example because the rows do not become readable in time, the wave's attempts are
-        abandoned. The rows of abandoned attempts are removed even if the work is never repeated.
+        abandoned. Abandoned attempts' rows are removed even if the work is never repeated.
         """
         if not wave:
             return
@@ -225,7 +225,7 @@ class Rebuilder:
                 self._stores.generations.abandon(site, day, day + 1, now=self._clock.now())
 
     def is_full(self, wave: Sequence[Recomputed]) -> bool:
-        """Return whether a wave has the maximum number of site-days or rows."""
+        """Return whether a wave has as many site-days or rows as allowed."""
         return len(wave) >= self._pace.wave_site_days or sum(done.rows for done in wave) > self._pace.wave_rows
 
     def _reasons(
@@ -245,7 +245,7 @@ class Rebuilder:
         return reasons_of(attempt, worked, current, visits, self._pace.explained_hits)
 
     def _series(self, site_day: SiteDay, generation: int) -> pl.DataFrame:
-        """Return the series of a generation.
+        """Return a generation's series.
 
         A damaged series counts as empty, because the recomputed generation will replace the series.
         """

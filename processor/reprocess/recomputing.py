@@ -27,7 +27,7 @@ from processor.settle.reached import ScanBounds
 
 
 class Recomputing:
-    """Recomputes a reprocessing's site-days, in ascending order of sites and days.
+    """Recomputes a reprocessing's site-days, ordered by site and day.
 
     An instance must be used by one thread only. A repair begins by restoring raw records from the log. If raw hits of a
     site-day are still missing or damaged, the site-day is not recomputed, and keeps its published generation. A
@@ -35,7 +35,7 @@ class Recomputing:
     the site-day is left to the settler.
 
     Args:
-        page_site_days: the number of recomputed site-days that are read at once.
+        page_site_days: how many recomputed site-days are read at once.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Recomputing:
         return at.chain
 
     def advance(self, reprocessing: Reprocessing, chain: Chain, is_over: Callable[[], bool]) -> tuple[Chain, bool]:
-        """Recompute at least one site-day, then further site-days until the portion of work is over.
+        """Recompute at least one site-day, then further site-days until the work portion is over.
 
         Return the chain, extended by the finished site-days. Also return whether all site-days are recomputed.
         """
@@ -99,7 +99,7 @@ class Recomputing:
     ) -> tuple[Chain, bool]:
         """Count the hits that the erased visitor has on days that are not settled yet.
 
-        Return the chain with the number of counted hits, and whether the hits of all unsettled days are counted.
+        Return the chain with the number of counted hits, and whether all unsettled days' hits are counted.
         """
         for site_day in self._rebuilder.open_days(reprocessing):
             if chain.counted is None or site_day > chain.counted:
@@ -139,7 +139,7 @@ class Recomputing:
     def _left(self, reprocessing: Reprocessing, at: Reached) -> Iterator[tuple[SiteDay, Rebuilt | None]]:
         """Yield the site-days that follow the chain's last site-day, each with its stored recomputation or None.
 
-        Another settler may already have stored recomputations of these site-days. Days without a current generation are
+        Another settler may already have stored these site-days' recomputations. Days without a current generation are
         left out, because they are settled when they close. Before the caller takes the next site-day, the caller must
         add the yielded site-day to the chain in `at`.
         """

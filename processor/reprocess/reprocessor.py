@@ -1,6 +1,6 @@
 """The reprocessor does the work that reprocessings request, portion by portion (architecture A9).
 
-A portion has a time limit. Portions run in the settler's thread, between two passes of the settler. A settler and its
+A portion has a time limit. Portions run in the settler's thread, between two settler passes. A settler and its
 reprocessor therefore never work on a site at the same time. Late hits are settled between portions. Several settlers
 may work on the same reprocessing at the same time, each on a part (`parts`). Each settler works on the sites in the
 buckets that it leases. All work is idempotent. After a crash at any point, the next portion continues with the
@@ -56,7 +56,7 @@ _RESULTS: Mapping[Work, ReprocessedResult] = {
 
 
 class _Steps(Protocol):
-    """Executes one kind of work of a reprocessing, such as PUBLISH."""
+    """Executes one kind of reprocessing work, such as PUBLISH."""
 
     def begin(self, reprocessing: Reprocessing, chain: Chain) -> Chain:
         """Return the chain with which the work continues: the given chain, possibly extended by finished site-days."""
@@ -67,7 +67,7 @@ class _Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """The progress of a part.
+    """A part's progress.
 
     `began_at` is the time at which this process began the part. `began_count` is the number of site-days that were done
     before this time.
@@ -98,14 +98,14 @@ class Reprocessor:
     Args:
         stores: the settler's stores.
         reprocessings: the stored reprocessings.
-        clock: measures the time of portions. The results do not depend on the clock.
+        clock: measures how long portions take. The results do not depend on the clock.
         pace: the limits and delays.
         stop: ends the work when set.
         metrics: receives the counts.
         marks: the partition number for dirty marks that this reprocessor makes (SettlementMarks).
         lg_k: log2 of the visitor sketches' size, the same as in the settler.
         share: the sites on which this settler works; None: all sites.
-        memory: the limits that bound the memory of a site-day's settlement.
+        memory: the limits that bound the memory for a site-day's settlement.
     """
 
     def __init__(
@@ -150,9 +150,9 @@ class Reprocessor:
         }
 
     def run_once(self) -> int:
-        """Do one portion of work. Return the number of site-days that this portion has finished.
+        """Do one work portion. Return how many site-days this portion has finished.
 
-        If the work of a reprocessing fails, the reprocessing becomes FAILED. After any other error, the next portion is
+        If a reprocessing's work fails, the reprocessing becomes FAILED. After any other error, the next portion is
         delayed, and settlement continues.
 
         Raises:
@@ -181,7 +181,7 @@ class Reprocessor:
             logger().error("reprocessing_is_damaged", message=error.message)
 
     def _turn(self, stored: Sequence[Reprocessing]) -> int:
-        """Do one portion of work on the oldest reprocessing that has work for this process."""
+        """Do one work portion on the oldest reprocessing that has work for this process."""
         held = self._share.begin()
         running = list(to_work_on(stored, self._waiting_erasures(stored, held)))
         loads = Counter[int]()
@@ -195,14 +195,14 @@ class Reprocessor:
         return 0
 
     def _waiting_erasures(self, stored: Sequence[Reprocessing], held: Set[int]) -> frozenset[str]:
-        """Return the ids of waiting erasures. Forget the progress of erasures that this process no longer does."""
+        """Return the waiting erasures' ids. Forget the progress of erasures that this process no longer does."""
         waiting = self._erasing.waiting(each for each in stored if is_erasing(each) and buckets_left(each) & held)
         in_progress = self._erasing.in_progress
         self._set_aside = {id_: at for id_, at in self._set_aside.items() if not at.erases or id_ in in_progress}
         return waiting
 
     def _take_up(self, id_: str) -> None:
-        """Make the progress of the given reprocessing current, and keep the progress of the previous work for later.
+        """Make the given reprocessing's progress current, and keep the previous work's progress for later.
 
         Erasures often wait, so erasures and other work take turns. Without the kept progress, the work would be claimed
         again and would restart at each turn.
@@ -375,7 +375,7 @@ class Reprocessor:
         return None
 
     def _log(self, reprocessing: Reprocessing, begun: _Progress, done: Part) -> None:
-        """Log the progress of all parts together, and this settler's rate."""
+        """Log all parts' progress together, and this settler's rate."""
         seconds = max(self._clock.now() - begun.began_at, 1) / 1_000
         rate = (done.done - (begun.began_count or 0)) / seconds
         site_days = with_part(reprocessing, done, begun.began_at).done

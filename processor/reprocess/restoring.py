@@ -1,11 +1,11 @@
 """Restores raw records that the raw store has lost but the log still has. Restoring is the first stage of a repair.
 
-First, the raw hits of each site-day and of both neighbouring days are counted. The counts are compared with the
+First, the raw hits on each site-day and on both neighbouring days are counted. The counts are compared with the
 stream's ledger and with the settled day's ledger entry (hitmesh.model.expected_hits). The log is read only if hits are
 missing. Hits that are missing in the log too are lost. A site-day keeps its published generation if the recomputation
 would have fewer hits than the site-day's ledger entry.
 
-Like the lost records, restored records contain blank rows in place of erased hits. Blank rows count as raw hits,
+Like the lost records, restored records contain blank rows where hits were erased. Blank rows count as raw hits,
 because the stream's ledger and the settled ledger entry count blank rows too.
 
 The work is done in portions, and is idempotent. After a crash, the next process begins from the start.
@@ -68,7 +68,7 @@ class _SiteLedger:
 
 @dataclass(slots=True)
 class _Progress:
-    """The progress of a repair: site-days to examine, incomplete site-days, unread log records, and findings."""
+    """A repair's progress: site-days to examine, incomplete site-days, unread log records, and findings."""
 
     id: str
     to_examine: Iterator[SiteDay]
@@ -92,7 +92,7 @@ class Restoring:
         self._site: _SiteLedger | None = None
 
     def forget(self) -> None:
-        """Forget the progress, so that the next call of `advance` begins from the start."""
+        """Forget the progress, so that the next `advance` call begins from the start."""
         self._progress = None
 
     def repair_of(self, reprocessing: Reprocessing) -> RawRepair | None:
@@ -106,7 +106,7 @@ class Restoring:
             self._note_lost(self._progress, LostHits(site_day, 0, kept=True))
 
     def advance(self, reprocessing: Reprocessing, is_over: Callable[[], bool]) -> frozenset[SiteDay] | None:
-        """Restore raw records until the portion of work is over.
+        """Restore raw records until the work portion is over.
 
         If the work is finished, return the site-days that must not be recomputed; otherwise, return None.
         """
@@ -137,7 +137,7 @@ class Restoring:
         )
 
     def _step(self, this: _Progress, reprocessing: Reprocessing) -> None:
-        """Do one step of a repair.
+        """Do one repair step.
 
         A step examines a site-day, reads some records of the log, or counts the lost hits of the incomplete site-days.
         """
@@ -170,7 +170,7 @@ class Restoring:
             this.incomplete[site_day] = examined
 
     def _incomplete(self, site_day: SiteDay) -> _Examined | None:
-        """If raw hits of a site-day are missing or damaged, repair the raw store's index of the site-day.
+        """If raw hits of a site-day are missing or damaged, repair the raw store's index for the site-day.
 
         If hits are still missing or damaged, return the findings; otherwise, return None.
         """
@@ -200,7 +200,7 @@ class Restoring:
     def _site_ledger(self, site: str) -> _SiteLedger:
         """Return a site's ledger in the stream and its dirty marks.
 
-        Ledger and marks are read once for all site-days of the site.
+        Ledger and marks are read once for all the site's site-days.
         """
         if self._site is None or self._site.site != site:
             streamed = accepted_by_day(self._stores.ledger.read(site))
@@ -225,8 +225,8 @@ class Restoring:
     def _restore(self, this: _Progress, records: Sequence[LoggedRecord]) -> None:
         """Store the records that the raw store has lost or damaged.
 
-        The claims of the restored records may also be lost, so the claims are stored as well. Each call first reads the
-        erasure marks again, so that the hits of all erased visitors become blank.
+        The restored records' claims may also be lost, so the claims are stored as well. Each call first reads the
+        erasure marks again, so that all erased visitors' hits become blank.
         """
         lost: list[LoggedRecord] = []
         for record in records:
@@ -260,7 +260,7 @@ class Restoring:
     # ------------------------------------------------------------------------------------------------------ conclude
 
     def _conclude(self, this: _Progress, reprocessing: Reprocessing) -> None:
-        """Count the lost hits of the incomplete site-days, so that the next step examines further site-days."""
+        """Count the incomplete site-days' lost hits, so that the next step examines further site-days."""
         self._site = None
         for site_day in sorted(this.incomplete):
             still = self._examined(site_day)

@@ -1,4 +1,4 @@
-"""Decides which of the two generations of a recomputed site-day becomes current.
+"""Decides which of a recomputed site-day's two generations becomes current.
 
 All functions are pure. PUBLISH makes `Rebuilt.after` current, and ROLL_BACK makes `Rebuilt.before` current. After the
 reprocessing has moved a site-day, the settler may settle the site-day again, for example because late hits arrived. The
@@ -32,7 +32,7 @@ class Standing(StrEnum):
     the site-day.
 
     SETTLED_SINCE: the settler has settled the site-day again under the wanted logic and rules. A settlement keeps the
-    logic and rules of the current generation. Before the settler's settlement, the work must therefore have made the
+    current generation's logic and rules. Before the settler's settlement, the work must therefore have made the
     wanted generation current.
 
     STALE: the settler has settled the site-day again, and nothing shows that the work has already made the wanted
@@ -51,7 +51,7 @@ def wanted(rebuilt: Rebuilt, work: Work) -> GenerationVersion:
 
 
 def is_result_of(reprocessing: Reprocessing, rebuilt: Rebuilt) -> bool:
-    """Return whether `Rebuilt.after` was settled under the logic and rules of this reprocessing.
+    """Return whether `Rebuilt.after` was settled under this reprocessing's logic and rules.
 
     If a rollback recomputes a site-day, `Rebuilt.after` becomes the generation that reports read before the rollback.
     Another reprocessing may have published the generation in `Rebuilt.after`, without the correction of this

@@ -24,7 +24,7 @@ def logic_for(reprocessing: Reprocessing, day: int) -> Logic | None:
 
 
 def rules_for(reprocessing: Reprocessing, site_day: SiteDay) -> Mapping[int, int]:
-    """Return the version of the exclusion rules for a day and both neighbouring days.
+    """Return the exclusion-rule version for a day and both neighbouring days.
 
     If all three days keep their version, the result is empty.
     """

@@ -57,7 +57,7 @@ class Handed:
 
     Attributes:
         carry: the carry from the day before; None if the day before has no unpublished settlement.
-        flags: the duplicate flags of claims that differ from the stored flags (rule D3).
+        flags: the claims' duplicate flags that differ from the stored flags (rule D3).
         logic: the logic version that produced the carry; None means the attempt's version.
     """
 
@@ -89,19 +89,19 @@ class Worked:
 class Attempt:
     """One attempt to settle a site-day.
 
-    If no logic version is given, the attempt takes the version of the site-day's current generation. If a carry is
+    If no logic version is given, the attempt takes the version from the site-day's current generation. If a carry is
     damaged, the attempt works without the carry and replaces it.
 
     Args:
         stores: the stores to read.
         site_day: the site-day to settle.
-        hits_before: the offsets at which the scan of hits ends (exclusive).
+        hits_before: the offsets at which the hit scan ends (exclusive).
         read_through: the offsets at which the scan ends (exclusive), for all topics.
         handed: results of earlier days that are computed but not published yet.
         lg_k: log2 of the visitor sketches' size; the same as in the stream.
         logic: the logic version; if None, the site-day keeps its version.
         fallback: the logic version for a site-day without a generation.
-        rules: new versions of the exclusion rules for settled days, by day. Days that are not in `rules` keep their
+        rules: new exclusion-rule versions for settled days, by day. Days that are not in `rules` keep their
             version.
         erasing: erasure marks for visitors that are about to be erased, in addition to the stored marks.
         memory: the limits that bound the memory.
@@ -111,11 +111,11 @@ class Attempt:
     Attributes:
         site_day, read_through: as given.
         generation: the reserved generation number; 0 before `settle`.
-        stream: the generation of the stream that reports read on this day.
+        stream: the generation that belongs to the stream that reports read on this day.
         current: the site-day's generation entry when the scan began; None if there was no entry.
         site_sequence: the highest sequence number among the site's generation entries when the attempt began.
         logic: the logic version that the attempt applies.
-        rules_version: the version of the exclusion rules that decides about the day's hits. For a site-day without a
+        rules_version: the exclusion-rule version that decides about the day's hits. For a site-day without a
             generation, `rules_version` is AS_COLLECTED: the first settlement keeps the collector's decisions.
     """
 
@@ -197,7 +197,7 @@ class Attempt:
         return worked.settled
 
     def work(self) -> Worked | None:
-        """Return the result of `settle` together with the settlement's inputs.
+        """Return the result from `settle` together with the settlement's inputs.
 
         The caller must close the returned object.
 
@@ -224,7 +224,7 @@ class Attempt:
             if worked.settled.complete:
                 return worked
             worked.close()
-            del worked  # the hits of both tries must not be in memory at the same time
+            del worked  # both tries' hits must not be in memory at the same time
         return self._worked(known, _FOLLOW_MS[-1], rejected)
 
     def _worked(self, site: Site | None, follow_ms: int, rejected: Mapping[int, int]) -> Worked:
@@ -289,7 +289,7 @@ class Attempt:
         return drift_of(settled.rows, streamed, digest, settled.full_refunds, visits_wait=visits_wait)
 
     def series_of(self, settled: Settled) -> pl.DataFrame:
-        """Return the series (sums by cell and currency) of the settlement's rows."""
+        """Return the series (sums by cell and currency) from the settlement's rows."""
         return settled_series(settled.rows, digest_of(self._stores.directory), self._lg_k)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
@@ -302,7 +302,7 @@ class Attempt:
     def disturbed_by_hits(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled again.
 
-        The effect of the new carry on the next day is not considered.
+        The new carry's effect on the next day is not considered.
 
         A damaged carry does not show which of the day's hits continue the visits in the carry. If the carry from the
         day before is damaged, the day before is therefore settled again, which replaces the carry.

@@ -1,6 +1,6 @@
 """Builds the visits of a day's hits, and all other values that a settlement adds up (rules L4 and S6).
 
-The functions work on all hits of the day, or on the hits of a visitor range. If a single visitor's hits do not fit into
+The functions work on all the day's hits, or on a visitor range's hits. If a single visitor's hits do not fit into
 memory, the functions work on the finished visits of a piece of time (module `time_pieces`). The results for all ranges
 and pieces add up to the result for all hits.
 """
@@ -41,7 +41,7 @@ class Built:
         visits: the visits built from the hits.
         dimensions: each visit's CARRIED_DIMENSIONS.
         open_visits: the visits that are open at the day's end, with CARRY_COLUMNS.
-        open_firsts: the value of `first` in `visits` for each open visit.
+        open_firsts: each open visit's value for `first` in `visits`.
         in_day: (n,) True for hits that lie in the day itself.
         wins_order: (n,) True for a hit that is the ORDER that counts.
         completed: (n,) the amount in micros that a refund took from its order; 0 for other hits.
@@ -61,7 +61,7 @@ class Built:
 
     @property
     def starts_in_day(self) -> BoolArray:
-        """Boolean array of visits: True for visits that start on the day."""
+        """Boolean array over visits: True for visits that start on the day."""
         found: BoolArray = (self.visits.first >= 0) & (self.visits.start < self.end)
         return found
 
@@ -136,9 +136,9 @@ def built_day(
     Args:
         inputs: the settlement's inputs.
         hits: the hits that `wanted_hits` selects, without copies, with the window columns.
-        carried: the visits of the same visitors that are open at the day's start.
+        carried: the same visitors' visits that are open at the day's start.
         visits: the visits that `visits_of_day` built from `hits` and `carried`.
-        orders: the verdicts on all claims of the day.
+        orders: the verdicts on all the day's claims.
     """
     end = (inputs.owner.day + 1) * DAY_MS
     refunded = settled_refunds(hits, inputs.window.positions, orders)
@@ -196,7 +196,7 @@ class Counted:
 
     Attributes:
         hits: the day's hits with `wins_order` and `dims`. `dims` is the number of the visit's dimensions in `texts`.
-        visits: the contributions of the visits that start on the day, with `dims`. Each contribution has the visit's
+        visits: the contributions from the visits that start on the day, with `dims`. Each contribution has the visit's
             values at the visit's end.
         texts: VISIT_DIMENSIONS by number.
     """
@@ -232,7 +232,7 @@ def _own_visits(built: Built, numbers: I64Array) -> pl.DataFrame:
 
 def full_refunds(built: Built) -> int:
     """Return the sum (micros) that the day's refunds took from their orders."""
-    return sum(built.completed[built.in_day].tolist())  # a sum of Python integers cannot overflow, unlike an int64
+    return sum(built.completed[built.in_day].tolist())  # a Python integer sum cannot overflow, unlike an int64
 
 
 def is_complete(built: Built, inputs: DayInputs) -> bool:

@@ -1,4 +1,4 @@
-"""Decides whether the exclusion rules of a day exclude the hits that claim an order or a refund (rule D3).
+"""Decides whether a day's exclusion rules exclude the hits that claim an order or a refund (rule D3).
 
 A stored claim keeps the collector's decision. If a version of the site's exclusion rules applies to the claim's day,
 the decision is made again. If a claiming hit is on the settled day, the hit is in the window. Only few claiming hits
@@ -45,9 +45,9 @@ def decided_claims(
 
     Args:
         claims: the claims on order and refund ids in the window's hits.
-        window: the hits of the settled day and both neighbouring days.
+        window: the hits on the settled day and both neighbouring days.
         day: the settled day.
-        before: the rules under which the current generations of the claims' days were settled.
+        before: the rules under which the claims' days' current generations were settled.
         after: the rules that this settlement uses for the claims' days.
         raw: the store with the hits.
 
@@ -71,7 +71,7 @@ def excluded_claims(
 
     Args:
         claims: the claims.
-        sides: several versions of the rules for the claims' days, for example the old rules and the new rules.
+        sides: several rule versions for the claims' days, for example the old rules and the new rules.
         raw: the store with the hits. A record is read only if a claim in the record is on a day for which any of the
             rules have a version.
 
@@ -102,7 +102,7 @@ def with_exclusion(claims: Iterable[OrderClaim], excluded: Mapping[HitAt, bool])
 
 
 def _excluded_on(window: Window | SpilledWindow, day: int) -> dict[HitAt, tuple[bool, bool]]:
-    """Return two values for each ORDER and REFUND hit of a day: whether the old and the new rules exclude it."""
+    """Return two values for each ORDER and REFUND hit on a day: whether the old and the new rules exclude it."""
     hits = window.claiming.filter(pl.col("event_time") // DAY_MS == day)
     places = hits.select("record", "row", EXCLUDED_BEFORE, "excluded")
     return {(window.positions[record], row): (was, now) for record, row, was, now in places.iter_rows()}

@@ -21,7 +21,7 @@ from processor.settle.site_window import SpilledWindow, Window
 
 @dataclass(frozen=True, slots=True)
 class DayClaims:
-    """Reads the claims that the settlement of a site-day needs.
+    """Reads the claims that a site-day's settlement needs.
 
     Claims that the settlement's scan has not read are left out.
 
@@ -29,9 +29,9 @@ class DayClaims:
         site_day: the site-day.
         stored: the store with the claims.
         raw: the store with the hits.
-        hits_before: the offsets at which the scan of hits ends (exclusive).
-        flags: the duplicate flags of claims that differ from the stored flags.
-        erased: recognises the claims of erased visitors.
+        hits_before: the offsets at which the hit scan ends (exclusive).
+        flags: the claims' duplicate flags that differ from the stored flags.
+        erased: recognises erased visitors' claims.
     """
 
     site_day: SiteDay

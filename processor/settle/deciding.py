@@ -20,23 +20,23 @@ ERASED_COLUMNS: Final = ("event_time", "hit_hash", "record")
 
 
 class Erased(Protocol):
-    """Recognises the hits of erased visitors (processor.erase.visitors:ErasedVisitors)."""
+    """Recognises erased visitors' hits (processor.erase.visitors:ErasedVisitors)."""
 
     def __bool__(self) -> bool: ...
 
     def hits(self, rows: pl.DataFrame) -> BoolArray:
-        """Return a boolean array (n,): True for each row that is a hit of an erased visitor."""
+        """Return a boolean array (n,): True for each row that is an erased visitor's hit."""
 
 
 class Decided(NamedTuple):
-    """Some hits of a window, with the decisions about these hits.
+    """Some hits in a window, with the decisions about these hits.
 
     Attributes:
         rows: the hits that are not erased, with `WINDOW_COLUMNS`.
         erased: the erased hits, with `ERASED_COLUMNS`.
         excluded_before: for each hit in `rows`, whether the rules `Deciding.before` exclude it; None if the column
             `excluded` of `rows` has the same values.
-        not_applicable: the number of hits in `rows` without a stored network; 0 if no rule of `Deciding.day` compares
+        not_applicable: how many hits in `rows` have no stored network; 0 if no rule of `Deciding.day` compares
             networks.
     """
 
@@ -48,10 +48,10 @@ class Decided(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """Decides which hits of a window are erased and which are excluded.
+    """Decides which hits in a window are erased and which are excluded.
 
     Attributes:
-        rules: the exclusion rules of the site's days.
+        rules: the exclusion rules for the site's days.
         before: the exclusion rules for `Window.excluded_before`; None means the same as `rules`.
         erased: recognises erased hits that are not blank yet.
         day: the day for `Window.not_applicable`.

@@ -1,6 +1,6 @@
-"""Divides the buckets of sites among settlers: decides which buckets a settler acquires, and which it gives up.
+"""Divides the site buckets among settlers: decides which buckets a settler acquires, and which it gives up.
 
-All functions are pure. If no settler has much work, all settlers have the same number of buckets. A settler with much
+All functions are pure. If no settler has much work, all settlers have equally many buckets. A settler with much
 work gives up half of its busy buckets if another settler has little work. Both settlers then finish at about the same
 time.
 """
@@ -15,7 +15,7 @@ from hitmesh.model.site_buckets import SITE_BUCKETS
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A settler as all settlers see it: owner name, leased buckets, and the number of site-days that wait in them."""
+    """A settler as all settlers see it: owner name, leased buckets, and how many site-days wait in them."""
 
     owner: str
     buckets: frozenset[int]
@@ -24,7 +24,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The division of the buckets, as one settler sees it.
+    """The bucket division, as one settler sees it.
 
     Attributes:
         me: the settler that decides.
@@ -51,7 +51,7 @@ class Division:
         """Return the buckets that the settler should give up.
 
         Args:
-            loads: for each bucket, the number of the settler's waiting site-days.
+            loads: for each bucket, how many site-days wait for the settler.
         """
         idle = sum(map(self._has_little, self.others))
         if not self._has_little(self.me):

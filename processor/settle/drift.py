@@ -68,7 +68,7 @@ def drift_of(
 
 
 def _digest_and_sums(rows: SettledRows, digest: RowDigest) -> tuple[int, dict[str, int]]:
-    """Return the digest of all rows, and each measure's sum."""
+    """Return the digest over all rows, and each measure's sum."""
     settled = 0
     sums = dict.fromkeys((*TRAFFIC_MEASURES, *VISITS_MEASURES), 0)
     for source, portions, names in _by_source(rows):
@@ -87,12 +87,12 @@ def _by_source(rows: SettledRows) -> tuple[tuple[RowSource, Portions, tuple[str,
 
 
 def not_confirmed(drift: Drift | None) -> Drift | None:
-    """Return the drift of a site-day whose stream rows are damaged in the metric store."""
+    """Return the drift for a site-day whose stream rows are damaged in the metric store."""
     return None if drift is None else replace(drift, confirmed=False, rows_differ=True)
 
 
 def sums_of_streams(metrics: MetricStore, streams: Mapping[SiteDay, int]) -> Mapping[SiteDay, Mapping[str, int]]:
-    """Return, for each site-day, the sums of the rows that the given stream wrote (MetricStore.stream_sums)."""
+    """Return, for each site-day, the sums over the rows that the given stream wrote (MetricStore.stream_sums)."""
     found: dict[SiteDay, Mapping[str, int]] = {}
     for stream in sorted(set(streams.values())):
         found |= metrics.stream_sums([site_day for site_day, each in streams.items() if each == stream], stream)
@@ -105,7 +105,7 @@ def with_stored_rows(drift: Drift, rows: SettledRows, stored: Mapping[str, int])
     `drift` is computed from the partials. Partials cannot show whether the metric store has lost or duplicated rows.
 
     Args:
-        drift: the result of `drift_of` for the same settled rows.
+        drift: the result from `drift_of` for the same settled rows.
         rows: the settled rows.
         stored: ROW_SUMS of the stream's rows in the metric store, modulo 2⁶⁴.
     """

@@ -1,4 +1,4 @@
-"""The inputs of a settlement, as values."""
+"""A settlement's inputs, as values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from processor.settle.site_window import SpilledWindow, Window
 
 @dataclass(frozen=True, slots=True)
 class DayInputs:
-    """The inputs of a settlement.
+    """A settlement's inputs.
 
     Attributes:
         owner: site, UTC day and generation.
@@ -30,15 +30,15 @@ class DayInputs:
         carry: the carry from the day before; None if that day was never settled.
         claims: all claims on the window's orders and refunds. The scan that read the window has also read the records
             of these claims. Claims on the same id must be in log order.
-        refund_days: for each order in the window, the days of refunds that take their amount from the order.
-        rejected: the number of refused hits in each cell of the day, according to their collect time.
+        refund_days: for each order in the window, the days with refunds that take their amount from the order.
+        rejected: how many refused hits each cell of the day has, according to their collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size, the same as in the stream.
         carried_policy: the policy for visits that began before the day, if the previous day has another logic version
             or policy; None means that `policy` applies.
         memory: the limits that bound the memory. The settlement's results do not depend on the memory limits.
         excluded_before: for claiming hits, whether the current generations exclude the hit. If a hit is not in
-            `excluded_before`, the flag of the stored claim applies.
+            `excluded_before`, the stored claim's flag applies.
     """
 
     owner: RowOwner

@@ -2,7 +2,7 @@
 
 A settlement may compute for minutes, so the settler's own thread cannot renew the leases in time. At the beginning of
 each pass, the settler checks which buckets are leased. Before each publication, the settler checks whether the lease
-has expired. If another settler should take over a bucket, the bucket is released at the end of the current pass.
+has expired. If another settler should take over a bucket, the bucket is released when the current pass ends.
 docs/decisions/0082-settlers-in-parallel.md gives the reasons.
 """
 
@@ -32,11 +32,11 @@ _OTHER_PROCESS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class LeasePace:
-    """The lengths of a settler's leases.
+    """How long a settler's leases are.
 
     Attributes:
-        length_ms: length of a lease. If a settler dies, other settlers take over within `length_ms` plus a few seconds.
-        much_site_days: if at least this many site-days wait for a settler, the settler gives some of the site-days to a
+        length_ms: lease length. If a settler dies, other settlers take over within `length_ms` plus a few seconds.
+        much_site_days: if at least this many site-days wait for a settler, the settler gives some site-days to a
             settler with fewer waiting site-days.
     """
 
@@ -50,7 +50,7 @@ class LeasePace:
 
     @property
     def margin_ms(self) -> int:
-        """If the remaining time of a lease is shorter than this, no publication may begin."""
+        """If a lease's remaining time is shorter than this, no publication may begin."""
         return self.length_ms // 5
 
 
@@ -68,7 +68,7 @@ class LeaseKeeper:
     Args:
         leases: the stored leases.
         owner: this settler's name. The name is unique among running settlers, and stays the same after a restart.
-        pace: the lengths of leases.
+        pace: the lease lengths.
         monotonic_ms: a clock in ms that is never adjusted.
     """
 
@@ -87,7 +87,7 @@ class LeaseKeeper:
         self._is_closed = False
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass of settlement or a portion of reprocessing, which ends with the next call of `begin`.
+        """Begin a settlement pass or a reprocessing portion, which ends when `begin` is called next.
 
         Return the buckets whose site-days the settler may work on.
         """
@@ -102,7 +102,7 @@ class LeaseKeeper:
             return self._runs(site_bucket(site))
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Record, for a kind of work, the number of waiting site-days in each bucket."""
+        """Record, for a kind of work, how many site-days wait in each bucket."""
         with self._lock:
             self._loads[work] = dict(loads)
 
@@ -164,7 +164,7 @@ class LeaseKeeper:
         return (*([self._slot] if self._slot else ()), *(held.lease for held in self._held.values()))
 
     def _renew(self) -> Counter[int]:
-        """Renew all leases with the current loads. Return the loads of the leased buckets."""
+        """Renew all leases with the current loads. Return the leased buckets' loads."""
         with self._lock:
             loads = Counter[int]()
             for noted in self._loads.values():

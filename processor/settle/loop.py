@@ -1,4 +1,4 @@
-"""The settler's loop runs settlement passes and portions of reprocessings in turns."""
+"""The settler's loop runs settlement passes and reprocessing portions in turns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run_in_turns(
 ) -> None:
     """Run all passes in turns until `stop` is set. After a retryable error, wait at least for its `retry_after_s`.
 
-    If a pass fails, the turn ends, and the remaining passes of the turn do not run.
+    If a pass fails, the turn ends, and the turn's remaining passes do not run.
     """
     while not stop.is_set():
         wait_s = pause_s

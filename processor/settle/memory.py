@@ -16,9 +16,9 @@ class SettleMemory:
         range_hits: a site-day with more hits than this is settled in visitor ranges. Each range has at most this many
             hits. While a range is settled, each of its hits takes 2 to 3 KB.
         groups_log2: while hits are read, visitors are divided into 2**groups_log2 groups.
-        scratch: a directory on a local disk for the hits and rows of a site-day that is settled in ranges; None = the
+        scratch: a directory on a local disk for hits and rows from a site-day that is settled in ranges; None = the
             system's directory for temporary files. No file outlives the process.
-        rest: a function that is called between portions of work. The function may pause the thread
+        rest: a function that is called between work portions. The function may pause the thread
             (processor.settle.rests).
     """
 

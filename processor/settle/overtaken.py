@@ -25,7 +25,7 @@ def refuse_lost_lease(share: Share, site_day: SiteDay) -> None:
 def refuse_changed_streams(streams: Streams, seen: StreamTable) -> None:
     """Raise an error if reports began to read another stream after a day's first settlement was computed.
 
-    The first settlement uses the logic of the stream that reports read when the settlement begins.
+    The first settlement uses the logic that belongs to the stream that reports read when the settlement begins.
 
     Raises:
         StaleGeneration: the stream table has changed since it was read.
@@ -48,7 +48,7 @@ def mark_if_overtaken(
     """If the site had another publication after `sequence`, mark the site-day and the disturbed days dirty.
 
     This settler has just set duplicate flags, and may have replaced flags from a later settlement of the site-day. The
-    next settlement of the site-day corrects the flags (rule D3). Settlements of disturbed days may have read the flags
+    site-day's next settlement corrects the flags (rule D3). Disturbed days' settlements may have read the flags
     before this settler set them.
 
     Args:

@@ -1,4 +1,4 @@
-"""Limits and delays of the settler."""
+"""The settler's limits and delays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class SettlePace:
     """The settler's limits and delays.
 
     Attributes:
-        take_site_days: the maximum number of dirty site-days that a pass reads.
-        pass_ms: after this time, which does not include the sorting of hits, a pass starts no further site-day.
+        take_site_days: how many dirty site-days a pass reads at most.
+        pass_ms: after this time, which does not include hit sorting, a pass starts no further site-day.
         resettle_after_ms: new hits cause another settlement of a site-day after this delay. If the last settlement took
             longer than this delay, the site-day waits as long as the last settlement took.
         retry_after_ms: the delay before a failed site-day is tried again. Each further failure doubles the delay.
@@ -25,14 +25,14 @@ class SettlePace:
         keep_superseded_ms: after a generation was superseded, its rows remain readable for this time.
         keep_replaced_ms: a settled generation is kept for this time after its replacement, for reports at an earlier
             data version. After `keep_replaced_ms`, the generation is superseded.
-        remove_generations: a pass removes the rows of at most this many superseded generations.
+        remove_generations: a pass removes the rows from at most this many superseded generations.
         ingest_timeout_s: written rows must become readable within this time.
         sort_site_days: hits are sorted by site if at least this many of the site-days in a pass are on the same UTC day
             (processor.settle.resorting).
-        take_sorted_site_days: the hits of at most this many site-days are sorted together.
+        take_sorted_site_days: hits from at most this many site-days are sorted together.
         sorted_ms: sorted hits are used for this time.
-        wave_site_days: the maximum number of site-days in a wave.
-        wave_rows: the approximate maximum number of rows in a wave.
+        wave_site_days: how many site-days a wave has at most.
+        wave_rows: approximately how many rows a wave has at most.
     """
 
     take_site_days: int = 2_000

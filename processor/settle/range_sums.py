@@ -1,4 +1,4 @@
-"""Adds up the results of the visitor ranges of a large site-day."""
+"""Adds up the results from a large site-day's visitor ranges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from processor.settle.window import chosen
 
 
 class RangeSums:
-    """The sums over all ranges of a site-day, and the ranges' contributions to rows.
+    """The sums over all ranges in a site-day, and the ranges' contributions to rows.
 
     Args:
         inputs: the settlement's inputs.
@@ -54,7 +54,7 @@ class RangeSums:
             self._traffic.add(copy_contributions(copies, HIT_DIMENSIONS))
 
     def add(self, built: Built) -> None:
-        """Add visits and the hits of these visits."""
+        """Add visits and these visits' hits."""
         inputs = self._inputs
         day = counted(built)
         for part in hit_contributions(day.hits, (*HIT_DIMENSIONS, DIMS)):

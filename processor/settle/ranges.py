@@ -1,7 +1,7 @@
-"""Settles a site-day of any size in bounded memory.
+"""Settles a site-day, however large, in bounded memory.
 
-A site-day with at most `SettleMemory.range_hits` hits is settled as a whole. The hits of a larger site-day are on disk,
-in groups of visitors. First, the copies in each visitor range are found. Second, the claims of the whole site are
+A site-day with at most `SettleMemory.range_hits` hits is settled as a whole. A larger site-day's hits are on disk,
+in groups of visitors. First, the copies in each visitor range are found. Second, the whole site's claims are
 decided. Third, each range's visits and contributions are built. Contributions are stored on disk by cell, and are
 folded into rows at the end. Both ways of settling a site-day have the same result, because sums, digests and sketches
 do not depend on the order in which values are added.
@@ -76,7 +76,7 @@ def settle_in_ranges(inputs: DayInputs, window: SpilledWindow) -> Settled:
 
 
 class _Copies:
-    """The copies (duplicates) among the hits of all visitor ranges."""
+    """The copies (duplicates) among all visitor ranges' hits."""
 
     def __init__(self, inputs: DayInputs) -> None:
         self.disturbed_days: frozenset[int] = frozenset()
@@ -110,7 +110,7 @@ class _Copies:
 def _settle_range(
     inputs: DayInputs, visitors: VisitorRange, is_copy: BoolArray, orders: OrderVerdicts, sums: RangeSums
 ) -> None:
-    """Settle a range of visitors as a whole."""
+    """Settle a visitor range as a whole."""
     hits = pl.concat(visitors.read()).rechunk()
     times, ids = hits["event_time"].to_numpy(), hits["visitor_lo"].to_numpy()
     sums.accept(hits, is_copy)

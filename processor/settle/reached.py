@@ -14,23 +14,23 @@ from processor.stream.stores import HasStreams
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """The bounds of a scan: each partition's end offset (exclusive), for hits and for all topics."""
+    """A scan's bounds: each partition's end offset (exclusive), for hits and for all topics."""
 
     hits: Mapping[PartitionId, int]
     all: Mapping[PartitionId, int]
 
 
 def scan_bounds(progress: ProgressReader) -> ScanBounds:
-    """Return the committed offsets as the bounds of a scan.
+    """Return the committed offsets as a scan's bounds.
 
-    All records below the committed offsets are stored as raw records, so a scan of the raw store finds all of them.
+    All records below the committed offsets are stored as raw records, so a scan of the raw store finds them all.
     """
     hits = _offsets(progress, Topic.HITS)
     return ScanBounds(hits, {**hits, **_offsets(progress, Topic.REJECTED)})
 
 
 def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
-    """Return the stores of the live stream. If reports read another stream, also return that stream's stores."""
+    """Return the live stream's stores. If reports read another stream, also return that stream's stores."""
     live = stores.stream(table.live.generation, is_shadow=False)
     return [live] if table.current is table.live else [live, stores.stream(table.current.generation, is_shadow=True)]
 
@@ -38,7 +38,7 @@ def streams_in_use(stores: HasStreams, table: StreamTable) -> list[StreamStore]:
 def closed_before(stores: HasStreams, table: StreamTable | None = None) -> int:
     """Return the first day that is not closed in all declared partitions, according to the stored partials.
 
-    A settlement is compared with the partials of the stream that reports read, so the day's partials must be stored.
+    A settlement is compared with the partials from the stream that reports read, so the day's partials must be stored.
     """
     table = stores.streams.read() if table is None else table
     return min(

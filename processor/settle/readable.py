@@ -15,7 +15,7 @@ from hitmesh.ports import Clock, RollupSink
 from processor.settle.settlement import Settled
 
 _LOOK_EVERY_S: Final = 0.05
-_ROWS_IN_TIME: Final = 250_000  # about the number of rows in a wave of small site-days
+_ROWS_IN_TIME: Final = 250_000  # about as many rows as a wave of small site-days has
 
 
 class ReadableRows:
@@ -80,7 +80,7 @@ class ReadableRows:
 
         Args:
             are_readable: returns whether the rows are readable.
-            rows: the name of the rows in error messages.
+            rows: the rows' name in error messages.
             timeouts: the deadline, as a multiple of `timeout_s`.
 
         Raises:

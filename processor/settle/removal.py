@@ -1,4 +1,4 @@
-"""Removes the rows of superseded generations, and logs these generations."""
+"""Removes superseded generations' rows, and logs these generations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def remove_superseded(
     read in pages of `page` generations.
 
     Returns:
-        The number of removed generations, which is at most `max_generations`. If more generations were superseded,
+        How many generations were removed: at most `max_generations`. If more generations were superseded,
         later calls remove the remaining rows.
     """
     due = _superseded(stores.generations, superseded_before, buckets, page)

@@ -33,7 +33,7 @@ class Resorting:
 
     Args:
         raw: the raw records.
-        dirty: the queue of site-days.
+        dirty: the site-day queue.
         clock: measures for how long the hits have been used.
         pace: decides when hits are sorted, and how long they are used.
         memory: the limits that bound the memory.
@@ -53,7 +53,7 @@ class Resorting:
     def prepare(self, taken: Sequence[DirtySiteDay], bounds: ScanBounds, closed_before: int, buckets: Set[int]) -> None:
         """Begin a pass over the site-days `taken`.
 
-        If enough of the site-days in `taken` are on the same UTC day, sort the hits around this day.
+        If enough site-days in `taken` are on the same UTC day, sort the hits around this day.
 
         Raises:
             RetryError: the store is unavailable.

@@ -39,7 +39,7 @@ class Portions(Protocol):
 
     @property
     def height(self) -> int:
-        """The number of rows."""
+        """How many rows there are."""
 
     def __iter__(self) -> Iterator[pl.DataFrame]: ...
 
@@ -52,7 +52,7 @@ class InMemory:
 
     @property
     def height(self) -> int:
-        """The number of rows."""
+        """How many rows there are."""
         return self.rows.height
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
@@ -90,23 +90,23 @@ class SettledRows:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether the rows of both sources are a single portion in memory."""
+        """Whether both sources' rows are a single portion in memory."""
         return isinstance(self.traffic, InMemory) and isinstance(self.visits, InMemory)
 
     @property
     def height(self) -> int:
-        """The number of rows in both sources together."""
+        """How many rows both sources have together."""
         return self.traffic.height + self.visits.height
 
 
 class Contributions:
-    """The contributions of a large site-day.
+    """A large site-day's contributions.
 
     The contributions are stored on disk by cell. When all contributions are written, they are folded into rows.
 
     Args:
         source: the row source.
-        owner: the owner of the rows.
+        owner: the rows' owner.
         memory: limits.
         lg_k: log2 of the visitor sketches' size.
     """
@@ -152,7 +152,7 @@ class Contributions:
             yield together
 
     def _in_parts(self, cells: Sequence[int]) -> Iterator[Iterator[pl.DataFrame]]:
-        """Yield the contributions of the given cells, divided into parts that fit into memory.
+        """Yield the given cells' contributions, divided into parts that fit into memory.
 
         If there are too many contributions, they are divided by a hash of the row key.
         """
@@ -178,9 +178,9 @@ def _with_columns(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.Da
 
 
 def _pieces_of_keys(rows: pl.DataFrame, key: Sequence[str], pieces: int) -> I64Array:
-    """Return the number of each row's piece.
+    """Return each row's piece number.
 
-    A hash of the row key selects the piece, so rows with equal keys are in the same piece.
+    The row key's hash selects the piece, so rows with equal keys are in the same piece.
     """
     hashes = rows.select(key).hash_rows().to_numpy()
     found: I64Array = (hashes % np.uint64(pieces)).astype(np.int64)

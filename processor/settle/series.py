@@ -50,7 +50,7 @@ def settled_series(rows: SettledRows, digest: RowDigest | None = None, lg_k: int
 def series_of_days(
     settled: Mapping[SiteDay, SettledRows], digest: RowDigest | None = None, lg_k: int = LG_K_CELL
 ) -> dict[SiteDay, pl.DataFrame]:
-    """Return the result of `settled_series` for each site-day.
+    """Return the result from `settled_series` for each site-day.
 
     A sum over a few rows takes as long as a sum over thousands of rows. The rows of all site-days that are in memory
     are therefore summed together.

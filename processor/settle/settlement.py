@@ -48,22 +48,22 @@ MAX_COLLISIONS: Final = 1_000  # without a limit, senders that reuse an id could
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The complete result of a settlement.
+    """A settlement's complete result.
 
     Attributes:
-        rows: the rows of the day.
+        rows: the day's rows.
         ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
         followed: a digest over the day's hits in carried-in visits. If `followed` differs from the digest in the carry
-            from the day before, the settlements of the two days have read different hits. The settlement of the day
+            from the day before, the two days' settlements have read different hits. The settlement of the day
             before must then be repeated.
         orders: the winning claims, the changed duplicate flags and the disturbed days.
-        disturbed_days: the neighbouring days that must be settled again. Each of these days has a copy of a hit of the
+        disturbed_days: the neighbouring days that must be settled again. Each of these days has a copy of a hit on the
             settled day, and the current generation has not read the original hit.
         full_refunds: the sum (micros) that the day's refunds took from their orders.
         collisions: the day's hits that are copies with different content (ID_COLLISION). Only the first
             `MAX_COLLISIONS` are listed.
-        not_applicable: the number of the day's hits without a stored network; 0 if no exclusion rule of the day
+        not_applicable: how many of the day's hits have no stored network; 0 if no exclusion rule of the day
             compares networks.
         complete: False if a visit may continue past `known_until`, so that the day must be settled again with more
             hits.

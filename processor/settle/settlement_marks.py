@@ -1,6 +1,6 @@
-"""Makes the dirty marks of a settlement (rule L4): intents, and marks on days that depend on another day.
+"""Makes a settlement's dirty marks (rule L4): intents, and marks on days that depend on another day.
 
-A settler sets the flags of claims unconditionally. The settler may be suspended just before it sets the flags, while
+A settler sets claims' flags unconditionally. The settler may be suspended just before it sets the flags, while
 another settler settles the day. The suspended settler may then set outdated flags, and may die before it notices the
 other settlement. A settler therefore stores an **intent** before it sets flags. An intent is a dirty mark that the
 settler removes after the flags are set. Other settlers ignore an intent that was stored a short time ago. If an intent
@@ -22,8 +22,8 @@ class SettlementMarks:
     """Makes dirty marks with rising offsets. An instance must be used by one thread only.
 
     Args:
-        clock: the source of the marks' offsets and log times.
-        number: the partition number of the marks. Each SettlementMarks object needs a different number, because marks
+        clock: where the marks get their offsets and log times.
+        number: the marks' partition number. Each SettlementMarks object needs a different number, because marks
             are cleared by offset, and two objects may make marks with equal offsets.
     """
 
@@ -47,7 +47,7 @@ class SettlementMarks:
     def intent(self, site_day: SiteDay) -> DirtyMark:
         """Return the intent for a site-day.
 
-        The intent must be stored before the flags of the site-day's claims are set.
+        The intent must be stored before the flags for the site-day's claims are set.
         """
         now = self._clock.now()
         self._last_offset = max(now, self._last_offset + 1)
@@ -58,7 +58,7 @@ class SettlementMarks:
 
         An intent is young if it was stored at `after` (UTC ms) or later. The offset of an intent is approximately the
         time at which the intent was stored, so the offset can be compared with `after`. If all marks on a site-day are
-        young intents of other objects, the site-day is left out.
+        young intents from other objects, the site-day is left out.
         """
         kept = []
         for entry in taken:

@@ -112,7 +112,7 @@ class Settler:
         run_in_turns((self.run_once,), self._stop, self._metrics, pause_s=pause_s)
 
     def run_once(self) -> int:
-        """Run one pass over dirty site-days. Return the number of site-days that are no longer dirty.
+        """Run one pass over dirty site-days. Return how many site-days are no longer dirty.
 
         Raises:
             RetryError: a store is unavailable. Site-days that are not finished remain dirty.

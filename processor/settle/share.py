@@ -1,4 +1,4 @@
-"""The share of the sites that belongs to a settler."""
+"""A settler's share of the sites."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Share(Protocol):
     """The buckets of sites on which a settler may work (hitmesh.model.site_buckets)."""
 
     def begin(self) -> frozenset[int]:
-        """Begin a pass of settlement or a portion of reprocessing, which ends with the next call of `begin`.
+        """Begin a settlement pass or a reprocessing portion, which ends when `begin` is called next.
 
         Return the buckets whose site-days the settler may work on.
         """
@@ -21,14 +21,14 @@ class Share(Protocol):
         """Return whether the settler's lease still covers the site, so that the settler may publish results."""
 
     def note(self, work: str, loads: Mapping[int, int]) -> None:
-        """Record, for a kind of work, the number of waiting site-days in each bucket.
+        """Record, for a kind of work, how many site-days wait in each bucket.
 
         The given numbers replace all earlier numbers for the same kind of work.
         """
 
 
 class WholeShare:
-    """The share of a settler without other settlers: every site."""
+    """A settler's share when there are no other settlers: every site."""
 
     def begin(self) -> frozenset[int]:
         """Return every bucket."""

@@ -47,12 +47,12 @@ class Window:
 
     Attributes:
         rows: the hits with `WINDOW_COLUMNS`, in log order (rule D1).
-        positions: the positions of records; the column `record` is an index into them.
-        start: the lower bound of event time in ms, inclusive.
-        end: the upper bound of event time in ms, exclusive.
+        positions: the records' positions; the column `record` is an index into them.
+        start: the lower event-time bound in ms, inclusive.
+        end: the upper event-time bound in ms, exclusive.
         erased: event_time, hit_hash and record of the erased hits in the same time range, which are not in `rows`. The
-            event time of a blank row is the start of its day.
-        not_applicable: the number of hits on the settled day without a stored network; 0 if no rule of the day compares
+            event time in a blank row is the start of its day.
+        not_applicable: how many hits on the settled day have no stored network; 0 if no rule of the day compares
             networks.
         excluded_before: (n,) whether the rules `Deciding.before` exclude each hit; None if the column `excluded` of
             `rows` has the same values.
@@ -142,7 +142,7 @@ def read_window(
 
 
 class _Spilled:
-    """Collects the parts of a window whose hits are on disk."""
+    """Collects the parts for a window whose hits are on disk."""
 
     def __init__(self, memory: SettleMemory) -> None:
         self._groups_log2 = memory.groups_log2
@@ -166,7 +166,7 @@ class _Spilled:
 def with_excluded_before(rows: pl.DataFrame, excluded_before: pl.Series | None) -> pl.DataFrame:
     """Return a window's rows with the column EXCLUDED_BEFORE.
 
-    If `excluded_before` is None, the column is a copy of `excluded`.
+    If `excluded_before` is None, the column is equal to `excluded`.
     """
     return rows.with_columns((rows["excluded"] if excluded_before is None else excluded_before).alias(EXCLUDED_BEFORE))
 
@@ -202,9 +202,9 @@ def records_together(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 
 
 class _Part(NamedTuple):
-    """The wanted hits of some records: the columns that were read, and each hit's log time, record and row.
+    """The wanted hits from some records: the columns that were read, and each hit's log time, record and row.
 
-    In `hits`, the rows of each record are a separate chunk.
+    In `hits`, each record's rows are a separate chunk.
     """
 
     hits: pl.DataFrame
@@ -214,9 +214,9 @@ class _Part(NamedTuple):
 
 
 def _part_of(records: list[RawRecord], first: int, site: str, start: int, end: int, more: tuple[str, ...]) -> _Part:
-    """Return the wanted hits of these records, with READ_COLUMNS and the columns in `more`.
+    """Return the wanted hits from these records, with READ_COLUMNS and the columns in `more`.
 
-    `first` is the index of the first record in the window.
+    `first` is the first record's index in the window.
     """
     parts = read_together([record.value for record in records], (*READ_COLUMNS, *more))
     heights = np.array([part.height for part in parts], np.int64)

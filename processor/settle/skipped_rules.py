@@ -19,10 +19,10 @@ _MAX_NAMED: Final = 10_000
 
 
 class SkippedRules:
-    """Logs the skipped rules of each site once. An instance must be used by one thread only.
+    """Logs each site's skipped rules once. An instance must be used by one thread only.
 
     Args:
-        max_named: the maximum number of pairs (site, skipped rules) that are remembered as logged.
+        max_named: at most this many pairs (site, skipped rules) are remembered as logged.
     """
 
     def __init__(self, max_named: int = _MAX_NAMED) -> None:

@@ -1,6 +1,6 @@
-"""Re-sorts the hits around a day by site. The sorted hits of many sites are on a local disk.
+"""Re-sorts the hits around a day by site. Many sites' sorted hits are on a local disk.
 
-Thousands of sites share a record. If a settlement reads the records of its site-day directly, the settlement also reads
+Thousands of sites share a record. If a settlement reads its site-day's records directly, the settlement also reads
 other sites' hits in these records. With a million sites, each of a day's records would be read thousands of times. If
 hits are sorted first, each record is read once for many site-days. The file has no name, so no file outlives the
 process.
@@ -48,7 +48,7 @@ class SortedHits:
         days: the UTC days that will be settled.
         bounds: the scan's bounds. A settlement that uses these hits must have the same bounds.
         memory: the limits that bound the memory. Sites with too many hits must be read directly.
-        sites_of_group: the hits of this many sites are in memory together.
+        sites_of_group: hits from this many sites are in memory together.
 
     Attributes:
         days: the UTC days, as given.
@@ -83,7 +83,7 @@ class SortedHits:
         self._add_all(raw, sites)
 
     def has(self, site: str, day: int) -> bool:
-        """Return whether a settlement of the site-day may use these sorted hits."""
+        """Return whether the site-day's settlement may use these sorted hits."""
         return site in self._numbers and day in self.days
 
     def window(self, site: str, start: int, end: int, deciding: Deciding) -> Window | None:
@@ -138,7 +138,7 @@ class SortedHits:
 def _with_places(
     records: Sequence[RawRecord], parts: Sequence[pl.DataFrame], numbers: pl.DataFrame, positions: RecordPositions
 ) -> pl.DataFrame:
-    """Return the hits of these sites, with site number, log time, record and row. Add the records to `positions`."""
+    """Return these sites' hits, with site number, log time, record and row. Add the records to `positions`."""
     placed = [
         part.with_row_index("row").with_columns(
             pl.col("row").cast(pl.Int64),

@@ -62,7 +62,7 @@ class Spill:
         self._size = 0
 
     def add(self, rows: pl.DataFrame, groups: I64Array) -> None:
-        """Add rows. `groups` contains the group of each row (n,). All frames must have the same columns."""
+        """Add rows. `groups` contains each row's group (n,). All frames must have the same columns."""
         if rows.height:
             self._waiting.append((rows, groups))
             self._waiting_rows += rows.height
@@ -75,7 +75,7 @@ class Spill:
         return sorted(self._blocks)
 
     def height(self, group: int) -> int:
-        """Return the number of rows in a group."""
+        """Return how many rows a group has."""
         self._flush()
         return sum(block.rows for block in self._blocks.get(group, ()))
 

@@ -1,4 +1,4 @@
-"""The stores of a settler. Reprocessing and erasure, which run in the same thread, use these stores too."""
+"""A settler's stores. Reprocessing and erasure, which run in the same thread, use these stores too."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Builds the visits of a visitor whose hits do not fit into memory. The visits are built in pieces of time.
+"""Builds the visits for a visitor whose hits do not fit into memory. The visits are built in pieces of time.
 
 Whether a hit starts a visit, extends a visit or is an orphan depends only on earlier hits. After a piece has been
 processed, all the visitor's visits are therefore finished, except the latest visit of each timeline. The latest visit
-of a timeline has at most `VisitPolicy.max_hits` hits (rule S5). The hits of unfinished visits are used again with the
+of a timeline has at most `VisitPolicy.max_hits` hits (rule S5). Unfinished visits' hits are used again with the
 next piece, so that each visit is built as a whole. An orphan changes no visit and is finished immediately (rule S2).
 
 While pieces are cut, each of the visitor's hits takes 40 bytes of memory.

@@ -32,7 +32,7 @@ def lies_in_day(inputs: DayInputs, times: I64Array) -> BoolArray:
 def decided_orders(inputs: DayInputs, hits: pl.DataFrame, is_copy: BoolArray) -> OrderVerdicts:
     """Decide the orders and refunds in the window.
 
-    `is_copy` is used only for hits from the day's start to `known_until`. Claims of other hits keep their stored
+    `is_copy` is used only for hits from the day's start to `known_until`. Other hits' claims keep their stored
     duplicate flags.
 
     Args:
@@ -76,7 +76,7 @@ def disturbed_days(inputs: DayInputs, hits: pl.DataFrame, copies: Copies) -> fro
 
 
 def erased_in_day(inputs: DayInputs) -> pl.DataFrame:
-    """Return the rows of `Window.erased` whose event time is on the settled day."""
+    """Return the rows in `Window.erased` whose event time is on the settled day."""
     erased = inputs.window.erased
     return erased.filter(pl.Series(lies_in_day(inputs, erased["event_time"].to_numpy())))
 
@@ -85,10 +85,10 @@ def ledger_of(hashes: U64Array, counted: int, excluded: int, erased: U64Array = 
     """Return the ledger entry for accepted hits (rule D5).
 
     Args:
-        hashes: the hash64 of each hit id. Copies are included, but erased hits are not included.
-        counted: the number of these hits that are not copies.
-        excluded: the number of counted hits that are excluded.
-        erased: the hash64 of the ids of erased hits.
+        hashes: each hit id's hash64. Copies are included, but erased hits are not included.
+        counted: how many of these hits are not copies.
+        excluded: how many counted hits are excluded.
+        erased: the erased hits' ids as hash64.
     """
     every = np.concatenate([hashes, erased]) if len(erased) else hashes
     return LedgerEntry(

@@ -1,6 +1,6 @@
 """Divides a large site-day's hits into visitor ranges that fit into memory. Finds the copies in each range.
 
-All hits of a visitor are in the same range. A settlement decides each visitor independently, except that claims on
+A visitor's hits are all in the same range. A settlement decides each visitor independently, except that claims on
 orders and refunds are decided for the whole site (rule D3).
 """
 
@@ -32,7 +32,7 @@ class VisitorRange:
     Attributes:
         spill: the hits, as in `SpilledWindow`.
         groups: the range's groups in `spill`.
-        hits: the number of hits in the range.
+        hits: how many hits the range has.
     """
 
     spill: Spill
@@ -48,18 +48,18 @@ class VisitorRange:
             yield from self.spill.read(group, columns)
 
     def column(self, name: str) -> pl.Series:
-        """Return a column with the values of all hits."""
+        """Return a column with all hits' values."""
         return pl.concat(self.read([name]))[name].rechunk()
 
 
 @dataclass(frozen=True, slots=True)
 class RangeCopies:
-    """The copies among the hits of a range.
+    """The copies among a range's hits.
 
     Attributes:
         suspects: the hits whose key may occur more than once, with `_SUSPECT_COLUMNS`.
         copies: the verdict on each suspect.
-        is_copy: whether each hit of the range is a copy (n,).
+        is_copy: whether each hit in the range is a copy (n,).
     """
 
     suspects: pl.DataFrame
@@ -88,7 +88,7 @@ def visitor_ranges(window: SpilledWindow, memory: SettleMemory) -> Iterator[Visi
 
 
 def _divided(too_large: VisitorRange, memory: SettleMemory) -> list[VisitorRange]:
-    """Return a group's hits in smaller ranges. A visitor with more hits than the limit is a range of its own."""
+    """Return a group's hits in smaller ranges. A visitor with more hits than the limit has a separate range."""
     visitors, counts = np.unique(too_large.column("visitor_lo").to_numpy(), return_counts=True)
     numbers = _range_numbers(counts.astype(np.int64), memory.range_hits)
     divided = Spill(memory.scratch)
@@ -115,7 +115,7 @@ def _range_numbers(counts: I64Array, limit: int) -> I64Array:
 
 
 def copies_in(visitors: VisitorRange) -> RangeCopies:
-    """Return which hits of the range are copies.
+    """Return which hits in the range are copies.
 
     The search takes 17 bytes of memory per hit. The hits whose key may occur more than once are also read into memory.
     """

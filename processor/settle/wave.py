@@ -46,7 +46,7 @@ class Computed:
 
     @property
     def rows(self) -> int:
-        """The number of rows that must be written for the site-day."""
+        """How many rows must be written for the site-day."""
         return 0 if self.is_confirmed else self.settled.rows.height
 
 
@@ -87,7 +87,7 @@ class Pass:
     def with_marks(self, covered: DirtySiteDay) -> DirtySiteDay:
         """Return the entry, extended by dirty marks that this pass made on the site-day.
 
-        A pass marks a later day because results of an earlier day have changed. A site's days are settled in ascending
+        A pass marks a later day because an earlier day's results have changed. A site's days are settled in ascending
         order, so the later day's settlement has already used the earlier day's results.
         """
         made = map(range_of, self.marked.get(covered.site_day, ()))

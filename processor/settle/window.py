@@ -89,7 +89,7 @@ _REQUIRED: Final = frozenset(
 
 
 def read_together(values: Sequence[bytes], columns: tuple[str, ...]) -> list[pl.DataFrame]:
-    """Return the rows of each record, as `read_rows` does.
+    """Return each record's rows, as `read_rows` does.
 
     `read_together` is faster than `read_rows`. If a record is damaged, old or otherwise unusual, `read_together` calls
     `read_rows`.
@@ -115,7 +115,7 @@ def _as_written(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
 
 
 def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Decode the given columns of a packed record of hits, with the types of HITS_COLUMNS. A missing column is null.
+    """Decode the given columns in a packed hit record, with the types of HITS_COLUMNS. A missing column is null.
 
     Raises:
         StoreCorrupt: the bytes are not an Arrow IPC stream, a column has a wrong type, or a required column has nulls.

@@ -26,7 +26,7 @@ _EQUATIONS: Final = {
 
 
 def unbalanced_hits(sums: pl.DataFrame) -> int:
-    """Return the number of unbalanced hits in the ledger, over all sites and times. If the ledger balances, return 0.
+    """Return how many hits in the ledger are unbalanced, over all sites and times. If the ledger balances, return 0.
 
     If the counts agree but the checksums differ, two errors hide each other. For example, a hit was lost, and another
     hit was counted twice. The two errors together count as a single unbalanced hit.

@@ -1,4 +1,4 @@
-"""Checks the ledger of all sites while the processor runs (rule D5). Up to 1,000 sites are checked at a time.
+"""Checks the ledger for all sites while the processor runs (rule D5). Up to 1,000 sites are checked at a time.
 
 Another process may be writing the entries of a site while they are read. Unbalanced entries are therefore read again
 before an error is logged. `processor.stream.balance` defines when a ledger balances.
@@ -28,8 +28,8 @@ def watch_balance(
 ) -> None:
     """Report whether the ledger balances.
 
-    Each round checks all sites, some at a time. Rounds repeat until `stop` is set. The gauge shows the number of
-    unbalanced hits that this round has found so far, or the number of the previous round if that number is larger.
+    Each round checks all sites, some at a time. Rounds repeat until `stop` is set. The gauge shows how many
+    unbalanced hits this round has found so far, or the previous round's number if that number is larger.
     While a site's entries are being written, the site may seem unbalanced. Unbalanced sites are therefore read again.
     """
     last, missing, before = None, 0, 0

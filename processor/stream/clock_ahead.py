@@ -27,7 +27,7 @@ class ClockAhead:
     If the lead was caused by a record that arrived while this process ran, the log line names the record.
 
     Args:
-        clock: source of the current time.
+        clock: gives the current time.
         tolerance_ms: acceptable lead over the current time.
         seldom: limits how often a partition is logged.
     """

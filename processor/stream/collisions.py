@@ -43,7 +43,7 @@ def keep_collisions(
 
 
 def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[RejectedHit]:
-    """Return the refusals for the given id collisions. Each refusal has the first bytes of the hit's payload.
+    """Return the refusals for the given id collisions. Each refusal has the hit payload's first bytes.
 
     Raises:
         StoreCorrupt: a record does not decode.

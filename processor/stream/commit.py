@@ -73,11 +73,11 @@ def store_before_transaction(
     claims: OrderClaims,
     reached: Reached = ignore_step,
 ) -> None:
-    """Store the effects of a window that must be durable before its rows are committed.
+    """Store a window's effects that must be durable before its rows are committed.
 
     Raw records are stored before dirty marks, because a settlement that sees a mark must find the marked hits. Claims
     are stored before the positions are committed. A settlement scans all records below the committed positions, and
-    must find the claims of the hits in these records.
+    must find the claims from the hits in these records.
     """
     if intake.raw:
         raw.put(intake.raw)
@@ -103,7 +103,7 @@ def store_before_transaction(
 
 
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
-    """Store each partition's counts of hits that wait for settlement (rule S9).
+    """Store each partition's counts for hits that wait for settlement (rule S9).
 
     This function must be called before the rows become visible, because the rows do not include the visits of waiting
     hits.
@@ -116,7 +116,7 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
-    """Yield dirty marks for closed days on which the total of a newly claimed order is refunded (rule D3).
+    """Yield dirty marks for closed days on which a newly claimed order's total is refunded (rule D3).
 
     If another partition stores a refund at the same time, this function may miss the refund. The settlement of the
     order's day then marks the day of the missed refund.

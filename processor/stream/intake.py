@@ -35,7 +35,7 @@ from processor.rules.refunds import claims_refund, takes_total
 from processor.settle.window import READ_COLUMNS, read_rows
 from processor.stream.live.ledger import erased_of, unreadable
 
-KEPT_BYTES: Final = 4_096  # maximum number of original bytes that are kept for a refusal
+KEPT_BYTES: Final = 4_096  # at most this many original bytes are kept for a refusal
 
 # All columns that settlement reads are decoded here, so every raw record that is stored can be decoded.
 _READ: Final = (*READ_COLUMNS, "collect_time")
@@ -66,7 +66,7 @@ class PartitionIntake:
     """The effects of one partition's records.
 
     Attributes:
-        ends: (offset, log time) of every record, including heartbeats and records that do not decode.
+        ends: (offset, log time) for every record, including heartbeats and records that do not decode.
         hits: accepted hits with `_HIT_COLUMNS`, in log order.
         refused: refusals with `_REFUSAL_COLUMNS`, in log order.
         siteless: ledger rows that belong to no site, or to erased hits.
@@ -80,7 +80,7 @@ class PartitionIntake:
 
 @dataclass(slots=True)
 class Intake:
-    """The values to store for a group of records, and the hits that the stream counts.
+    """The values to store for a record group, and the hits that the stream counts.
 
     Within a partition, each list is in log order. `awaited` contains the site-days that are still open, whose hits the
     stream counts. `marks` contains dirty marks for closed site-days, whose hits the stream does not count. `refunds`
@@ -101,7 +101,7 @@ class Intake:
 def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
     """Return the records, with each log time raised to the log time that the partition has reached (rule L1).
 
-    Log time is a running maximum. The epochs of a partition therefore never decrease. A log reader cannot compute the
+    Log time is a running maximum. A partition's epochs therefore never decrease. A log reader cannot compute the
     running maximum, because the reader does not know the records before its start position.
     """
     raised = []
@@ -330,7 +330,7 @@ def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.D
 
 
 def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
-    """Return the ledger rows of a record that does not decode.
+    """Return the ledger rows for a record that does not decode.
 
     All hits that the header announces count as received and refused.
     """
@@ -344,7 +344,7 @@ def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
 
 
 def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
-    """Return the refusal of a whole record. The refusal has no site, because the record's content cannot be read."""
+    """Return the refusal for a whole record. The refusal has no site, because the record's content cannot be read."""
     return RejectedHit(
         position=record.position,
         row=0,
@@ -362,7 +362,7 @@ def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
 def windows(records: Sequence[LoggedRecord], epoch_ms: int) -> list[list[LoggedRecord]]:
     """Return the records in groups, which must be applied one after the other.
 
-    In a group, all records of a partition have the same epoch. Usually there is only one group.
+    In a group, all records in a partition have the same epoch. Usually there is only one group.
     """
     groups: list[list[LoggedRecord]] = []
     current: dict[PartitionId, tuple[int, int]] = {}  # epoch and group of the last record in each partition

@@ -52,7 +52,7 @@ def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[
 
 
 class StreamMeter:
-    """Counts and times the work of a runner. An instance must be used by the runner's thread only.
+    """Counts and times a runner's work. An instance must be used by the runner's thread only.
 
     Args:
         metrics: receives the numbers.
@@ -65,7 +65,7 @@ class StreamMeter:
         self._lap = time.perf_counter()
 
     def begin(self) -> None:
-        """Start measuring the time of the next stage."""
+        """Start measuring the next stage's time."""
         self._lap = time.perf_counter()
 
     def record_stage(self, stage: Stage) -> None:
@@ -75,7 +75,7 @@ class StreamMeter:
         self._lap = now
 
     def reached(self, step: CommitStep) -> None:
-        """Record the time of a commit step, and call `reached` for this step."""
+        """Record a commit step's time, and call `reached` for this step."""
         if step in _STAGES:
             self.record_stage(_STAGES[step])
         self._reached(step)
@@ -115,18 +115,18 @@ class StreamMeter:
             self._metrics.add(names.PROCESSOR_TRANSACTIONS, 1, result=TransactionResult.DOUBT)
 
     def saved(self, size: int, took_s: float) -> None:
-        """Record the size and duration of a saved partition snapshot."""
+        """Record a saved partition snapshot's size and duration."""
         self._metrics.record(names.PROCESSOR_SNAPSHOT_SECONDS, took_s)
         self._metrics.record(names.PROCESSOR_SNAPSHOT_BYTES, size)
 
     def recovered(self, hits: int, took_s: float) -> None:
-        """Record a recovery, with its duration and the number of replayed hits."""
+        """Record a recovery, with its duration and how many hits were replayed."""
         self._metrics.record(names.PROCESSOR_REPLAY_SECONDS, took_s)
         self._metrics.add(names.PROCESSOR_REPLAYED_HITS, hits)
         self._metrics.add(names.PROCESSOR_RECOVERIES, 1)
 
     def holds(self, open_visits: int, kept_hits: int) -> None:
-        """Set the gauges that show the numbers of open visits and kept hits."""
+        """Set the gauges that show how many visits are open and how many hits are kept."""
         self._metrics.set(names.PROCESSOR_OPEN_VISITS, open_visits)
         self._metrics.set(names.PROCESSOR_KEPT_HITS, kept_hits)
 

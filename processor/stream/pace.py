@@ -1,4 +1,4 @@
-"""Limits and intervals of the live stream."""
+"""The live stream's limits and intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 
 @dataclass(frozen=True, slots=True)
 class StreamPace:
-    """The limits and intervals of a runner.
+    """A runner's limits and intervals.
 
     Attributes:
         max_hits: a window has approximately this many hits at most.
@@ -21,7 +21,7 @@ class StreamPace:
         snapshot_ms: the minimum interval between a partition's snapshots (`processor.stream.turns`).
         ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this many ms
             (`clock_ahead`).
-        erasures_ms: the interval between two reads of erasure marks.
+        erasures_ms: the interval between two erasure-mark reads.
     """
 
     max_hits: int = 50_000

@@ -59,9 +59,9 @@ Heartbeat = Callable[[], None]
 
 @dataclass(slots=True)
 class Recovered:
-    """The states of all partitions at their committed positions, and the values that must be written again.
+    """All partitions' states at their committed positions, and the values that must be written again.
 
-    `replayed` is the number of hits that were read again: the kept hits, and the hits after the snapshots.
+    `replayed` is how many hits were read again: the kept hits, and the hits after the snapshots.
     `changes_logic` is true if a partition changes its logic version. If `changes_logic` is true, the caller must save
     snapshots before it commits rows. Without snapshots of the new version, the next recovery would use the previous
     version for records whose rows the new version has emitted.
@@ -87,7 +87,7 @@ class _Task:
     erased: ErasedVisitors | None = None
 
     def empty_state(self, partition: PartitionId) -> LiveState:
-        """Return the state of a hits partition before its first record."""
+        """Return a hits partition's state before its first record."""
         return LiveState(partition, SpillFiles(self.cache).spill, self.limits, digest_of(self.stores.directory))
 
 
@@ -103,12 +103,12 @@ def recover(
     """Return the states at the committed positions.
 
     Args:
-        stores: stores of the live stream.
-        committed: the committed progress of each partition that is to be recovered.
+        stores: the live stream's stores.
+        committed: the committed progress for each partition that is to be recovered.
         cache: the local directory for kept hits.
         heartbeat: called before each batch. A replay of tens of millions of hits takes minutes. During the replay, the
             reader is not polled.
-        limits: the limits on the states' tables, and the number of hits that are read at once.
+        limits: the limits on the states' tables, and how many hits are read at once.
         logic: the logic version with which the stream continues.
         erased: the erased visitors, whose hits from before the erasure are left out.
 
@@ -205,7 +205,7 @@ def _keep_again(
     copies: Mapping[int, I64Array],
     waiting: Mapping[int, I64Array],
 ) -> int:
-    """Restore the kept hits from before a snapshot, and return the number of restored hits.
+    """Restore the kept hits from before a snapshot, and return how many hits were restored.
 
     According to the snapshot, the hits in `copies` are copies, and the hits in `waiting` wait for settlement.
     """
@@ -237,7 +237,7 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
 def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValues]:
     """Replay the records from the state's position to `end_offset`, without emitting rows.
 
-    Yield the values of each epoch that ends.
+    Yield each ending epoch's values.
     """
     since = task.stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
     for records in _in_batches(since, task):
@@ -253,7 +253,7 @@ def _replay(task: _Task, state: LiveState, end_offset: int) -> Iterator[DueValue
 def _refusals_state(task: _Task, partition: PartitionId, committed: PartitionProgress) -> RefusalsState:
     """Return the state at the committed position.
 
-    A snapshot of any logic version can be used, because refusals form no visits.
+    A snapshot from any logic version can be used, because refusals form no visits.
     """
     found = _snapshot(replace(task, logic=_other_logic(task, partition) or task.logic), partition, committed)
     digest = digest_of(task.stores.directory)

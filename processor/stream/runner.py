@@ -61,7 +61,7 @@ class Runner:
     """Runs the live stream over the partitions that the consumer group assigns. A Runner belongs to one thread.
 
     Args:
-        stores: stores of the live stream.
+        stores: the live stream's stores.
         clock: decides when values are flushed and snapshots are taken. The results do not depend on the clock.
         pace: the limits and intervals.
         home: a local directory. Kept hits are stored in a subdirectory, and nothing else in `home` is changed.
@@ -113,7 +113,7 @@ class Runner:
             raise
 
     def step(self, timeout_s: float) -> int:
-        """Apply the next window and store all its effects. Return the number of records; 0 if no records arrived.
+        """Apply the next window and store all its effects. Return how many records arrived; 0 if no records arrived.
 
         Raises:
             RetryError: a store is unavailable; the caller should call again later.
@@ -204,11 +204,11 @@ class Runner:
 
     @property
     def states(self) -> Sequence[LiveState]:
-        """The states of all partitions of hits, for measurements."""
+        """Each hits partition's state, for measurements."""
         return list(self._hits.values())
 
     def standing(self) -> Mapping[PartitionId, int] | None:
-        """Send heartbeats. Return the committed offset of each assigned partition, or None if a recovery is due."""
+        """Send heartbeats. Return each assigned partition's committed offset, or None if a recovery is due."""
         self.heartbeat()
         return {state.partition: state.next_offset for state in self._states()} if self._is_certain else None
 

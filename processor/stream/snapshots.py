@@ -24,14 +24,14 @@ def save_snapshot(
     chunk_bytes: int,
     meter: StreamMeter,
 ) -> None:
-    """Store the chunks of a state, then the manifest, which makes the snapshot visible to readers.
+    """Store a state's chunks, then the manifest, which makes the snapshot visible to readers.
 
     Args:
-        states: the store of snapshots.
+        states: the snapshot store.
         state: the state at a committed position.
         writer: the writer's number. A snapshot never replaces a snapshot of a later writer.
         logic: the logic version that built the state.
-        chunk_bytes: the maximum size of a chunk.
+        chunk_bytes: a chunk's maximum size.
         meter: records the two commit steps (chunks, manifest), the snapshot's size, and the time in seconds.
 
     Raises:

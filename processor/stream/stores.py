@@ -46,7 +46,7 @@ If more days have passed, all sites are read again.
 class StreamStores:
     """The stores that a runner uses.
 
-    `log_reader` returns a reader of a topic. The reader starts at the consumer group's committed positions.
+    `log_reader` returns a reader for a topic. The reader starts at the consumer group's committed positions.
     `stores_hits` is False if another stream stores the raw records, refusals, dirty marks, claims and ledger.
     """
 
@@ -106,7 +106,7 @@ def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURR
 def new_rules(
     directory: SiteDirectory, sites: Sites, hits: pl.DataFrame, logic: Logic = CURRENT
 ) -> Mapping[str, SiteRules]:
-    """Return the rules of sites that the state does not contain.
+    """Return the rules for sites that the state does not contain.
 
     When the first hit of a UTC day arrives, also return the rules of sites whose policy changes on this day. A change
     of a policy is stored at least POLICY_AHEAD_MS before the change takes effect. No event time is further ahead of the
@@ -145,7 +145,7 @@ def wins_of(
 
     Args:
         prepared: the steps that are about to be applied.
-        claims: the claims of all hits in these steps.
+        claims: the claims from all hits in these steps.
         holders: the store that records which hit claimed each id first.
     """
     claiming: dict[tuple[Position, int], tuple[PartitionId, int]] = {}

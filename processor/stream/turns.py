@@ -1,4 +1,4 @@
-"""Schedules the snapshots of states (decision 0034). This module has no clock and no I/O: times are arguments.
+"""Schedules state snapshots (decision 0034). This module has no clock and no I/O: times are arguments.
 
 The stream pauses during a snapshot. Partitions are saved one at a time, and snapshots take at most a fiftieth of the
 stream's time. Snapshots are not urgent: a newer snapshot only makes a recovery shorter, and every recovery reads the
@@ -32,7 +32,7 @@ class Turns:
         self._rests_until = 0
 
     def begin(self, partitions: Iterable[PartitionId], now_ms: int) -> None:
-        """Schedule the first snapshots of these partitions, spread over the interval."""
+        """Schedule these partitions' first snapshots, spread over the interval."""
         partitions = sorted(partitions)
         self._due = {
             partition: now_ms + self._every_ms * number // len(partitions)

@@ -92,7 +92,7 @@ def method_at(path: str) -> MethodDescriptor:
 def outcome(
     channel: grpc.Channel, method: MethodDescriptor, request: Message, secret: str | None
 ) -> tuple[grpc.StatusCode, str]:
-    """Call a method with a key or without a key, and return the status code and the message of the answer."""
+    """Call a method with a key or without a key, and return the status code and the answer's message."""
     kind = "stream" if method.server_streaming else "unary"
     call: Any = getattr(channel, f"unary_{kind}")(
         path_of(method),
@@ -109,7 +109,7 @@ def outcome(
 
 
 def rest_calls(method: MethodDescriptor, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the HTTP method and the path of each REST route of an RPC, for a resource."""
+    """Yield the HTTP method and the path for each REST route of an RPC, for a resource."""
     options = method.GetOptions()
     if not options.HasExtension(annotations_pb2.http):
         return

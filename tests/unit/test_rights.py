@@ -30,7 +30,7 @@ OWNER_IN_NAME = {"ListRejectedHits", "GetRejectedHit", "MarkRejectedHitsReplayed
 
 
 def committed() -> dict[str, Method]:
-    """Return every method of the committed descriptor set, keyed by gRPC path."""
+    """Return every method in the committed descriptor set, keyed by gRPC path."""
     files = descriptor_pb2.FileDescriptorSet.FromString(descriptors().read_bytes())
     return {
         f"/{file.package}.{service.name}/{method.name}": method
@@ -44,7 +44,7 @@ METHODS = committed()
 
 
 def routes_of(method: Method) -> Iterator[str]:
-    """Yield the path template of each REST route of a method."""
+    """Yield each path template in a method's REST routes."""
     rule = method.options.Extensions[annotations_pb2.http]
     for route in (rule, *rule.additional_bindings):
         if kind := route.WhichOneof("pattern"):

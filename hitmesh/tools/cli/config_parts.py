@@ -47,7 +47,7 @@ class Shown:
     """Everything that the command shows.
 
     Attributes:
-        parts: a report per part, keyed by the name of the service or process, or CLI
+        parts: a report per part, keyed by service or process name, or CLI
             (hitmesh.runtime.config_report.report describes a report).
         unknown: unknown variables that belong to none of the parts.
     """
@@ -87,12 +87,12 @@ def of_environment(part: str | None, environment: Mapping[str, str]) -> Shown:
 
 
 def of_mesh(part: str | None, home: Path, environment: Mapping[str, str]) -> Shown:
-    """Return the settings of the mesh that `hitmesh dev` runs in a home directory, and of commands with this home.
+    """Return the settings for the mesh that `hitmesh dev` runs in a home directory, and for commands with this home.
 
     Args:
         part: a service, or CLI; None means all.
         home: the home directory.
-        environment: the environment variables of the command line. Services of `hitmesh dev` do not read variables with
+        environment: the command line's environment variables. Services of `hitmesh dev` do not read variables with
             the prefix HITMESH_ from this environment.
 
     Raises:
@@ -113,7 +113,7 @@ def _with_origins(report: Report, given: Given) -> Report:
 
     def origin(setting: Mapping[str, Any]) -> str | None:
         if setting["origin"] in (None, DEFAULT):
-            return setting["origin"]  # type: ignore[no-any-return]  # a value of JSON
+            return setting["origin"]  # type: ignore[no-any-return]  # a JSON value
         return BY_OPTION if setting["name"] in given.options else BY_DEV
 
     return {**report, "settings": [{**setting, "origin": origin(setting)} for setting in report["settings"]]}

@@ -131,7 +131,7 @@ TESTS: Final = (
 
 
 def command_line_report(home: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of the command line's variables, in the form of hitmesh.runtime.config_report.report.
+    """Return the values of the command line's variables, in the same form as hitmesh.runtime.config_report.report.
 
     Args:
         home: the value of the option `--home`.
@@ -160,7 +160,7 @@ def problem_of(variable: str, value: str | None, error: RefusedError) -> dict[st
 
 
 def _value(name: str, home: Path | None, place: Path, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return the value that commands use, and the origin of the value; both are None without a value."""
+    """Return the value that commands use, and the value's origin; both are None without a value."""
     origin = ENVIRONMENT if environment.get(name) else DEFAULT
     if name == HOME_VARIABLE:
         return str(place), origin if home is None else "--home"

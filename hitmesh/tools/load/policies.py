@@ -1,7 +1,7 @@
 """Finds the sites whose visits the generator does not predict. Pure.
 
-The generator predicts visits under the visit policy of a new site only: a change of campaign splits a visit, and
-midnight does not. The gap between visits (rule S1) is the same for all sites and is no part of a policy.
+The generator predicts visits under a new site's visit policy only: a campaign change splits a visit, and
+midnight does not. The gap between visits (rule S1) is the same for all sites and is not part of a policy.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def other_policies(site: admin_pb2.Site, first_ms: int, last_ms: int) -> frozens
 
 
 def not_predicted(used: Collection[int], predicted: Collection[int], policies: Mapping[int, frozenset[str]]) -> str:
-    """Return why the visits of some sites are not predicted, or an empty text if all are predicted.
+    """Return why some sites' visits are not predicted, or an empty text if all are predicted.
 
     Args:
-        used: the ranks of all sites in the run.
+        used: all sites' ranks in the run.
         predicted: the ranks of the sites for which the generator has visits.
         policies: for the rank of each site with another visit policy, the versions of its policies.
     """
