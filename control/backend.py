@@ -9,6 +9,7 @@ from typing import Final
 from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.ports import (
     Clock,
+    CollectorReports,
     DirtyDays,
     Generations,
     Ledger,
@@ -41,6 +42,7 @@ class Bookkeeping:
     series: SeriesStore
     streams: Streams
     stream: OneStream
+    collector_reports: CollectorReports
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class ReprocessingLimits:
 
 
 PRODUCTION: Final = ReprocessingLimits()
+MAX_SITES: Final = 1_000
+MAX_KEYS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Backend:
     `open_reads`: if true, every caller may read every site; otherwise a caller needs a server key of the site's
     merchant.
     `limits`: the limits for plans and comparisons.
+    `max_sites`: maximum number of sites per merchant.
+    `max_keys`: maximum number of keys per merchant, not counting revoked keys.
     """
 
     directory: SiteDirectory
@@ -84,3 +90,5 @@ class Backend:
     new_token: Callable[[], str]
     open_reads: bool = False
     limits: ReprocessingLimits = PRODUCTION
+    max_sites: int = MAX_SITES
+    max_keys: int = MAX_KEYS
