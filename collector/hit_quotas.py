@@ -1,10 +1,10 @@
-"""Keeps the quotas of sites and keys in this collector: hits per second, and bytes of batches per second.
+"""Keeps site and key quotas in this collector: hits per second, and batch bytes per second.
 
-A batch is charged after its hits were counted and before its hits are decoded. The cost of the check is a few look-ups
-and additions per batch. A batch that exceeds any of its four quotas is charged to none of them.
+A batch is charged after its hits were counted and before its hits are decoded. The check costs a few look-ups and
+additions per batch. A batch that exceeds any quota is charged to no quota.
 
-This collector has a share of each quota (hitmesh.model.quotas). Without reports of other collectors, the share is the
-whole quota. Memory is bounded by the number of resources that have buckets.
+This collector has a share in each quota (hitmesh.model.quotas). Without reports from other collectors, the share is the
+whole quota. Memory is bounded by `max_resources`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from hitmesh.model.token_bucket import TokenBucket, charge_all
 MAX_RESOURCES: Final = 20_000
 MAX_SHORT_SENDERS: Final = 4_096
 MAX_REPORTED: Final = 5_000
-"""Maximum number of resources in the reports of all collectors together."""
+"""Maximum number of resources in all reports together."""
 
 
 def monotonic_ms() -> int:
-    """Return the time of a clock that never goes back, in ms."""
+    """Return the monotonic time in ms."""
     return time.monotonic_ns() // 1_000_000
 
 
@@ -43,12 +43,12 @@ class Charged(NamedTuple):
 
 
 class HitQuotas:
-    """The quotas of all sites and keys that recently sent hits to this collector. Thread-safe.
+    """The quotas for all sites and keys that recently sent hits to this collector. Thread-safe.
 
     Args:
-        site_default: limits of a site without a quota of its own.
-        key_default: limits of a key without a quota of its own.
-        burst_s: the capacity of a bucket, in seconds of its share.
+        site_default: limits for a site that has no stored quota.
+        key_default: limits for a key that has no stored quota.
+        burst_s: a bucket's capacity, in seconds.
         now_ms: a monotonic clock, in ms.
         max_resources: maximum number of sites and keys with buckets. The resource that was used least recently loses
             its buckets. If it is used again, its buckets are full.
@@ -78,7 +78,7 @@ class HitQuotas:
         self._reported_ms = now_ms()
 
     def __len__(self) -> int:
-        """Return the number of resources that have buckets."""
+        """Return how many resources have buckets."""
         return len(self._meters)
 
     def charge(self, sender: Sender, grant: Grant, hits: int, size: int) -> Charged | QuotaExceeded:
@@ -86,9 +86,9 @@ class HitQuotas:
 
         Args:
             sender: key and site header, as the batch or its stream named them.
-            grant: the key and site of this sender.
-            hits: number of hits in the batch.
-            size: number of bytes in the batch.
+            grant: the sender's key and site.
+            hits: hits in the batch.
+            size: bytes in the batch.
         """
         with self._lock:
             now_ms = self._now_ms()
@@ -112,7 +112,7 @@ class HitQuotas:
             return Charged(site, key, hits, size)
 
     def give_back(self, charged: Charged) -> None:
-        """Return the charge of a batch that was not stored, and that its sender must therefore send again."""
+        """Return a batch's charge, because the batch was not stored and must be sent again."""
         with self._lock:
             for meter in (charged.site, charged.key):
                 meter.give_back(charged.hits, charged.size)
@@ -124,7 +124,7 @@ class HitQuotas:
 
     @property
     def any_short(self) -> bool:
-        """Whether the last batch of any sender was refused. The property takes no lock."""
+        """Whether any sender's last batch was refused. The property takes no lock."""
         return bool(self._short)
 
     def is_short(self, sender: Sender) -> bool:
@@ -146,7 +146,7 @@ class HitQuotas:
             return _exceeded(site, key, charges, now_ms)
 
     def report(self, collector: str) -> CollectorReport:
-        """Return this collector's use of quotas since the last report. Starts the next period."""
+        """Return how this collector used quotas since the last report. Starts the next period."""
         with self._lock:
             now_ms = self._now_ms()
             elapsed_s = max(1, now_ms - self._reported_ms) / 1_000
@@ -160,7 +160,7 @@ class HitQuotas:
             return CollectorReport(collector, self._site_default, self._key_default, tuple(uses[:most]))
 
     def share(self, reports: Sequence[CollectorReport], collector: str) -> None:
-        """Adopt the reports of all live collectors; from the next batch on, shares are computed from the reports."""
+        """Adopt all live collectors' reports; from the next batch on, shares are computed from the reports."""
         others: dict[str, list[QuotaUse]] = {}
         for report in reports:
             for use in report.uses if report.collector != collector else ():

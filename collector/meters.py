@@ -1,4 +1,4 @@
-"""Measures the hits and bytes of a site or key, and keeps this collector's share of the quota in two token buckets."""
+"""Measures a site's or key's hits and bytes, and keeps this collector's share in two token buckets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _UNSET: Final = HitLimits(0, 0)
 
 
 class Meter:
-    """The use of a resource's quota, and the buckets of hits and bytes. Not thread-safe.
+    """A resource's use, and its buckets for hits and bytes. Not thread-safe.
 
     Args:
-        resource: full name of the site or key.
-        burst_s: the capacity of each bucket, in seconds of its share.
-        now_ms: the time of a monotonic clock.
+        resource: the site's or key's full name.
+        burst_s: each bucket's capacity, in seconds.
+        now_ms: the monotonic time.
     """
 
     __slots__ = (
@@ -68,9 +68,9 @@ class Meter:
         Args:
             quota: the resource's own quota.
             default: limits for fields that the quota does not set.
-            now_ms: the time of a monotonic clock.
-            round_: number of the latest reports.
-            live: number of live collectors.
+            now_ms: the monotonic time.
+            round_: numbers the latest reports.
+            live: how many collectors are live.
             others: the use by other collectors in the latest reports, by resource.
         """
         if round_ == self._round and quota is self._quota and default is self._default:
@@ -88,14 +88,14 @@ class Meter:
         self._used_bytes += size
 
     def give_back(self, hits: int, size: int) -> None:
-        """Return the charge of a batch that was not stored."""
+        """Return a batch's charge, because the batch was not stored."""
         self.hits.give_back(hits)
         self.bytes.give_back(size)
         self._used_hits -= hits
         self._used_bytes -= size
 
     def refused(self, hits: int, of_hits: bool, of_bytes: bool) -> None:
-        """Count a refused batch, and note whether the quota of hits or of bytes was too small for the batch."""
+        """Count a refused batch, and note which quota was too small for the batch."""
         if of_hits:
             self._short_of_hits = _SHORT_PERIODS
         if of_bytes:
@@ -106,7 +106,7 @@ class Meter:
     def ended_period(self, elapsed_s: float) -> QuotaUse:
         """Return the use in the period that ends now, and start the next period.
 
-        A use that falls is reported as at least half of the previous use, so that a pause between two batches does not
+        A falling use is reported as at least half the previous use, so that a pause between two batches does not
         cost the collector its share.
         """
         self._hits_use = _next_use(self._hits_use, self._used_hits / elapsed_s, self._short_of_hits)

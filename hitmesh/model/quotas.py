@@ -22,11 +22,11 @@ HEADROOM: Final = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The quota of a resource. A field that is None has the default of the service that keeps the quota.
+    """A resource's quota. A field that is None has the service's default.
 
     Attributes:
         hits_s: hits per second, for a site or a key.
-        bytes_s: bytes of batches per second, for a site or a key.
+        bytes_s: batch bytes per second, for a site or a key.
         report_units_min: report units per minute, for a merchant.
     """
 
@@ -39,7 +39,7 @@ NO_QUOTA: Final = Quota()
 
 
 class QuotaKind(StrEnum):
-    """The kinds of quotas. The values are in errors, in the headers `ratelimit`, and in labels of metrics."""
+    """The kinds of quotas. The values are in errors, in the headers `ratelimit`, and in metric labels."""
 
     SITE_HITS = "site_hits"
     SITE_BYTES = "site_bytes"
@@ -49,14 +49,14 @@ class QuotaKind(StrEnum):
 
 
 class HitLimits(NamedTuple):
-    """The limits of a site or key that are in effect: hits per second, and bytes per second."""
+    """The limits that are in effect for a site or key: hits per second, and bytes per second."""
 
     hits_s: int
     bytes_s: int
 
 
 def limits_in(quota: Quota, default: HitLimits) -> HitLimits:
-    """Return the limits of a quota, with defaults filled in.
+    """Return a quota's limits, with defaults filled in.
 
     Example:
         >>> limits_in(Quota(hits_s=5), HitLimits(100, 1_000))
@@ -106,7 +106,7 @@ class CollectorReport(NamedTuple):
 
 
 def share_of(limit: int, this: Use, others: Iterable[Use], live: int) -> float:
-    """Return a collector's share of a limit, in units per second.
+    """Return a collector's share in a limit, in units per second.
 
     A collector that refused nothing gets its recent use and some headroom. The collectors that refused batches divide
     the rest equally. If no collector refused anything, all collectors divide the rest equally. The shares of all
@@ -114,8 +114,8 @@ def share_of(limit: int, this: Use, others: Iterable[Use], live: int) -> float:
 
     Args:
         limit: units per second that all collectors together may accept.
-        this: the use of the collector itself.
-        others: the use of the other collectors; collectors without use may be left out.
+        this: the collector's use.
+        others: the other collectors' use; collectors without use may be left out.
         live: the number of live collectors, including this collector and the collectors without use.
 
     Example:

@@ -1,6 +1,6 @@
-"""The quota of report units per minute: what the reports of a merchant may cost in this reporter.
+"""The quota on report units per minute: how much a merchant's reports may cost in this reporter.
 
-A unit is about a microsecond of work. A report costs REPORT_UNITS, one unit per value (buckets × metrics × sites), and
+A unit is about a microsecond. A report costs REPORT_UNITS, one unit per value (buckets × metrics × sites), and
 one unit per row that the store returns. Values are known and charged before anything is read; rows are charged
 afterwards. A report whose cost exceeds the remaining units therefore passes if enough units remain for its values, and
 the next reports wait until the debt is paid back.
@@ -40,10 +40,10 @@ class _Account:
 
 
 class ReportBudget:
-    """The buckets of report units, one per merchant, full at first. Thread-safe.
+    """A bucket with report units per merchant, full at first. Thread-safe.
 
     Args:
-        units_min: default quota, in units per minute. A bucket holds the units of one minute.
+        units_min: default quota, in units per minute. A bucket holds the units for a minute.
         now_ms: a monotonic clock, in ms.
         max_merchants: maximum number of merchants with a bucket. The merchant that was charged least recently loses its
             bucket.
@@ -63,7 +63,7 @@ class ReportBudget:
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
     def charge(self, directory: SiteDirectory, merchant: str, values: int) -> int:
-        """Charge the part of a report's cost that is known before the report is read. Return the charged units.
+        """Charge the cost that is known before the report is read. Return the charged units.
 
         Raises:
             QuotaExceeded: the merchant's units are used up; nothing was charged.

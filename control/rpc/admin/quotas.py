@@ -1,4 +1,4 @@
-"""Names, checks and messages of quotas, and the maximum numbers of a merchant's sites and keys."""
+"""Names, checks and messages for quotas, and caps on a merchant's sites and keys."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _KEY: Final = re.compile(r"(merchants/[a-z0-9][a-z0-9-]{0,63})/ingestKeys/[A-Za-
 
 
 def owner_in(name: str, field: str) -> str:
-    """Return the full name of the merchant, site or key in the name of a quota.
+    """Return the merchant's, site's or key's full name from a quota's name.
 
     Raises:
-        RefusedError: the text is not the name of a quota.
+        RefusedError: the text is not a quota's name.
     """
     owner = name.removesuffix(SUFFIX)
     if not name.endswith(SUFFIX) or not any(each.fullmatch(owner) for each in (MERCHANT_PATTERN, SITE_PATTERN, _KEY)):
@@ -45,7 +45,7 @@ def owner_in(name: str, field: str) -> str:
 
 
 def is_merchant(owner: str) -> bool:
-    """Return whether the owner of a quota is a merchant."""
+    """Return whether a quota's owner is a merchant."""
     return MERCHANT_PATTERN.fullmatch(owner) is not None
 
 
@@ -101,7 +101,7 @@ def changed_quota(stored: Quota, wanted: pb.Quota, mask: Iterable[str]) -> Quota
 
 
 def use_of(owner: str, reports: Iterable[CollectorReport]) -> pb.QuotaUsage:
-    """Return the use of a site's or key's quota, summed over the reports of all live collectors."""
+    """Return a site's or key's use, summed over all live collectors' reports."""
     every = list(reports)
     uses: list[QuotaUse] = [use for report in every for use in report.uses if use.resource == owner]
     return pb.QuotaUsage(
