@@ -8,6 +8,7 @@ import sys
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
 from collector.heartbeat import Heartbeat
+from collector.quota_shares import QuotaShares
 from collector.service import JSON_SERVICE, MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
@@ -42,11 +43,19 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings, telemetry.metrics)
     service = CollectorService(batcher, clock, settings, telemetry.metrics)
+    shares = QuotaShares(
+        stores.collector_reports,
+        batcher.quota_gate.quotas,
+        settings.node,
+        settings.quota_share_s,
+        settings.complain_every_s,
+    )
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)
     server, limit = new_server(CallPool(settings.workers), telemetry.metrics, max_request_bytes=MAX_MESSAGE_BYTES)
     server.add_generic_rpc_handlers(generic_handlers(service))
     batcher.start()
     heartbeat.start()
+    shares.start()
     code = serve(
         server,
         listen=settings.listen,
@@ -57,6 +66,7 @@ def main() -> int:
         complaints=(service.complaints, limit.complaints),
     )
     heartbeat.stop()
+    shares.stop()
     batcher.stop()
     stores.close()
     telemetry.close()

@@ -24,9 +24,11 @@ from collector.admission.envelopes import Envelope, spans_by_hits
 from collector.broken_rules import BrokenRules
 from collector.classify import Classifier
 from collector.grants import resolve
+from collector.hit_quotas import HitQuotas
 from collector.metering import CollectorMeter
 from collector.micro_batch import MicroBatch, Waiting, report_all
 from collector.outcome import RETRY_DELAY_S, BatchOutcome, put_off, retry_later
+from collector.quota_gate import Passing, QuotaGate, quotas_of
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
 from collector.refusal_sample import RefusalSample
 from collector.rule_budget import RuleBudget
@@ -59,8 +61,10 @@ class MicroBatcher:
         clock: Clock,
         settings: CollectorSettings,
         metrics: Metrics | None = None,
+        quotas: HitQuotas | None = None,
     ) -> None:
-        self._meter = CollectorMeter(metrics or unmeasured())
+        metrics = metrics or unmeasured()
+        self._meter = CollectorMeter(metrics)
         self._unmetered = CollectorMeter(unmeasured())
         self._log = log
         self._directory = directory
@@ -70,6 +74,7 @@ class MicroBatcher:
         self._seldom = Seldom(settings.complain_every_s)
         self._broken_rules = BrokenRules(self._seldom)
         self._rule_budget = RuleBudget(settings.rule_steps_s)
+        self.quota_gate = QuotaGate(quotas_of(settings) if quotas is None else quotas, metrics)
         self._partitions = log.partitions(Topic.HITS)
         self._cutter: RecordCutter[MicroBatch] = RecordCutter(settings.record_rows, settings.linger_ms)
         self._sample = RefusalSample(settings.refusals_kept_a_day, settings.siteless_refusals_kept_a_day)
@@ -182,12 +187,12 @@ class MicroBatcher:
             return
         for start, end in spans_by_hits(envelopes, self._settings.micro_batch_hits, refused_senders(grants)):
             passing = [
-                number
-                for number in range(start, end)
-                if self._passes(waiting[number], grants.get(envelopes[number].sender))
+                found
+                for batch, envelope in zip(waiting[start:end], envelopes[start:end], strict=True)
+                if (found := self._passing(batch, envelope, grants.get(envelope.sender))) is not None
             ]
             for is_trial in (False, True):
-                part = [(waiting[each], envelopes[each]) for each in passing if waiting[each].is_trial is is_trial]
+                part = [each for each in passing if each.waiting.is_trial is is_trial]
                 if part:
                     self._admit_part(part, grants)
 
@@ -200,6 +205,16 @@ class MicroBatcher:
             )
             return False
         return True
+
+    def _passing(self, batch: Waiting, envelope: Envelope, answer: Answer | None) -> Passing | None:
+        """Return a batch that may be admitted, charged to its quotas; otherwise report the outcome and return None."""
+        if not self._passes(batch, answer):
+            return None
+        charged = self.quota_gate.charge(batch.frame, envelope, answer)
+        if isinstance(charged, BatchOutcome):
+            report_all([batch], [charged], self._meter, envelope.hits)
+            return None
+        return Passing(batch, envelope, self.quota_gate.quotas, charged)
 
     def _passes(self, batch: Waiting, answer: Answer | None) -> bool:
         if isinstance(answer, Grant) and self._rule_budget.wait_s(answer.site.name):
@@ -216,23 +231,26 @@ class MicroBatcher:
             return False
         return self._is_awaited(batch)
 
-    def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
+    def _admit_part(self, part: Sequence[Passing], grants: Grants) -> None:
         """Admit batches, which must be either all trials or all regular batches.
 
         The outcome of a trial is reported at once, because a trial is not stored.
         """
-        waiting = [batch for batch, _ in part]
+        waiting = [each.waiting for each in part]
         frames = [batch.frame for batch in waiting]
+
         try:
-            admitted = self._admitted(frames, [envelope for _, envelope in part], grants)
+            admitted = self._admitted(frames, [each.envelope for each in part], grants)
         except BaseException as error:
+            for passing in part:
+                passing.give_back()
             self._not_admitted(waiting, error)
             return
         if waiting[0].is_trial:
             MicroBatch(waiting, admitted, 1, self._unmetered).durable((), None)
         else:
             self._meter.admitted(frames, admitted)
-            self._split(waiting, admitted)
+            self._split(waiting, admitted, lambda index: part[index].give_back())
             self._broken_rules.note(grants.values())
 
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
@@ -282,12 +300,12 @@ class MicroBatcher:
             logger().warning("exclusion_rules_too_dear", site=site, batches=count, message=error.message)
         return put_off(error)
 
-    def _split(self, waiting: Sequence[Waiting], admitted: Admitted) -> None:
+    def _split(self, waiting: Sequence[Waiting], admitted: Admitted, give_back: Callable[[int], None]) -> None:
         now, since_ms = self._clock.now(), waiting[0].arrived_ms
         bounds = partition_bounds(admitted.hits)
         by_site = {site: self._put_off(site, count) for site, count in Counter(admitted.put_off.values()).items()}
         again = {frame: by_site[site] for frame, site in admitted.put_off.items()}
-        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter, again)
+        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter, again, give_back)
         for partition, start, end in bounds:
             self._cutter.add(partition, Slice(admitted.hits.slice(start, end - start), micro_batch), since_ms)
         self.hits_accepted += admitted.hits.height

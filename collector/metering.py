@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from collector.admission import Admitted, Frame
 from collector.outcome import BatchOutcome
-from hitmesh.model.errors import HitmeshError, RetryError
+from hitmesh.model.errors import HitmeshError, QuotaExceeded, RetryError
 from hitmesh.model.positions import Topic
+from hitmesh.model.quotas import QuotaKind
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry import registry as known
 from hitmesh.runtime.telemetry.labels import OTHER, HitOutcome, IssueOutcome, LogTopic
@@ -54,6 +55,10 @@ class CollectorMeter:
         """Count a stream that ended with an error."""
         outcome = IssueOutcome.RETRY if isinstance(error, RetryError) else IssueOutcome.REJECTED
         self._metrics.add(known.COLLECTOR_ISSUES, 1, outcome=outcome, reason=error.reason)
+
+    def over_quota(self, error: QuotaExceeded, hits: int) -> None:
+        """Count the hits of a batch that must be sent again because a quota is used up."""
+        self._metrics.add(known.COLLECTOR_QUOTA_HITS, hits, quota=QuotaKind(error.quota))
 
     def appended(self, topic: Topic, error: BaseException | None) -> None:
         """Count a record that became durable, or an append that failed."""

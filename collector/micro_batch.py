@@ -51,7 +51,7 @@ class MicroBatch:
     """Batches that were admitted together, and the number of records that are not durable yet.
 
     `put_off` contains the outcomes of batches that must wait. Batches that must wait are not admitted, so they have no
-    records.
+    records. `give_back` is called with the index of each batch that must be sent again, to return its charge to quotas.
     """
 
     def __init__(
@@ -61,9 +61,11 @@ class MicroBatch:
         records: int,
         meter: CollectorMeter,
         put_off: Mapping[int, BatchOutcome] = MappingProxyType({}),
+        give_back: Callable[[int], None] = lambda index: None,
     ) -> None:
         self._waiting = waiting
         self._put_off = put_off
+        self._give_back = give_back
         self._meter = meter
         self._admitted = admitted
         self._records = records
@@ -113,10 +115,12 @@ class MicroBatch:
         outcomes = []
         for index in range(len(self._waiting)):
             if index in self._put_off:
+                self._give_back(index)
                 outcomes.append(self._put_off[index])
                 continue
             failure = self._failures.get(index)
             if failure is not None:
+                self._give_back(index)
                 outcomes.append(
                     retry_later(HitReason.LOG_FULL, failure.message, failure.retry_after_s, failure.variables)
                 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from collector.admission import Issue
 from collector.admission.verdicts import NO_VARIABLES
 from hitmesh.api.collector.v1 import collector_pb2
-from hitmesh.model.errors import RetryError, Variable
+from hitmesh.model.errors import QuotaExceeded, RetryError, Variable
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.reasons import HitReason
 
@@ -22,8 +23,8 @@ class BatchOutcome:
     """The outcome of a batch.
 
     If `retry_s` is set, the client must send the batch again after this many seconds. If `is_free` is true, the sender
-    is not charged, because no hit was refused. Such a batch only waits until the site has budget for exclusion rules
-    again.
+    is not charged for refused work, because no hit was refused. Such a batch only waits until the site has budget for
+    exclusion rules, or until a quota allows the batch. In the latter case, `exceeded` is the error for a unary call.
     """
 
     issues: tuple[Issue, ...] = ()
@@ -32,6 +33,7 @@ class BatchOutcome:
     rejected: int = 0
     retry_s: float | None = None
     is_free: bool = False
+    exceeded: QuotaExceeded | None = None
 
     @property
     def is_charged(self) -> bool:
@@ -57,7 +59,7 @@ def issue_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[col
             message=issue.message,
         )
         if issue.outcome == "RETRY":
-            message.retry_delay.FromMilliseconds(int((outcome.retry_s or RETRY_DELAY_S) * 1000))
+            message.retry_delay.FromMilliseconds(math.ceil((outcome.retry_s or RETRY_DELAY_S) * 1000))
         yield message
 
 
@@ -92,6 +94,12 @@ def retry_later(
     """Return the outcome for a batch that must be sent again. `variables` are the variable parts of the message."""
     issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message, variables)
     return BatchOutcome(issues=(issue,), retry_s=retry_s, is_free=is_free)
+
+
+def over_quota(error: QuotaExceeded) -> BatchOutcome:
+    """Return the outcome for a batch that must wait, because a quota is used up."""
+    outcome = retry_later(HitReason.QUOTA, error.message, error.retry_after_s, error.variables, is_free=True)
+    return replace(outcome, exceeded=error)
 
 
 def put_off(error: RetryError) -> BatchOutcome:

@@ -233,6 +233,7 @@ class CollectorService:
     def _send_json(self, sent: bytes, context: grpc.ServicerContext) -> BatchOutcome:
         body = plain_body(sent, _metadata(context, "content-encoding"))
         key, address = key_in_json(body), _address(context)
+        self._batcher.quota_gate.check_unread(key, _site_header(context))
         with self._gate.held(key, address, min(len(body), MAX_JSON_BYTES)):
             try:
                 read = batch_of_json(body, self._gate.is_known)
@@ -242,11 +243,14 @@ class CollectorService:
             return self._send(_Sent(read.batch, context, key, read, len(body)))
 
     def _send(self, sent: _Sent) -> BatchOutcome:
+        frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
+        early = self._batcher.quota_gate.refused_early(frame)
+        if early is not None:
+            return early
         if not self._budget.take(len(sent.batch), sent.left_s):
             self._charge_abandoned(sent)
             raise RetryError("the collector is busy: send the batch again with the same batch_id")
         answer: Future[BatchOutcome] = Future()
-        frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
 
         def on_outcome(outcome: BatchOutcome) -> None:
             # The call may be cancelled before the outcome is known. Only `on_outcome`, not the call, therefore returns
@@ -369,6 +373,8 @@ def _raise_refused_whole(outcome: BatchOutcome) -> None:
     whole = next((issue for issue in outcome.issues if issue.index == -1), None)
     if whole is None:
         return
+    if outcome.exceeded is not None:
+        raise outcome.exceeded
     if whole.outcome == "RETRY":
         raise RetryError(
             whole.message, reason=ErrorReason(whole.reason), retry_after_s=outcome.retry_s or 1.0, **whole.variables

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from hitmesh.model.limits import HEARTBEAT_S
+from hitmesh.model.quotas import MAX_QUOTA
 from hitmesh.runtime.config import ServiceSettings
 from hitmesh.runtime.config_report import print_report
 from hitmesh.runtime.variables import Unit
@@ -96,6 +97,31 @@ class CollectorSettings(ServiceSettings):
         ge=1,
         description="Budget for work on refused hits, in bytes per second. All senders without a known key share a "
         "budget, and all browser keys share another budget; a sender who exhausts the budget must send later.",
+    )
+    site_hits_s: Annotated[int, Unit("hits/s")] = Field(
+        default=100_000,
+        ge=1,
+        le=MAX_QUOTA,
+        description="Default quota of a site: hits per second over all collectors; a sender over quota must wait",
+    )
+    site_bytes_s: Annotated[int, Unit("bytes/s")] = Field(
+        default=64 << 20, ge=1, le=MAX_QUOTA, description="Default quota of a site: bytes of batches per second"
+    )
+    key_hits_s: Annotated[int, Unit("hits/s")] = Field(
+        default=100_000, ge=1, le=MAX_QUOTA, description="Default quota of a key: hits per second over all collectors"
+    )
+    key_bytes_s: Annotated[int, Unit("bytes/s")] = Field(
+        default=64 << 20, ge=1, le=MAX_QUOTA, description="Default quota of a key: bytes of batches per second"
+    )
+    quota_burst_s: int = Field(
+        default=2, ge=1, le=600, description="Seconds of a quota that may be used at once after a pause"
+    )
+    quota_share_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=10,
+        description="Seconds between two reports by which collectors share quotas; collectors that do not report for "
+        "five times as long do not count",
     )
     rule_steps_s: Annotated[int, Unit("steps/s")] = Field(
         default=25_000_000,

@@ -324,6 +324,12 @@ class HitStream:
 
     def _submit(self, batch_seq: int, batch: bytes, size: int, *, is_garbage: bool = False) -> None:
         frame = Frame(batch, self._key, self._site_header, self._clock.now())
+        early = None if is_garbage else self._batcher.quota_gate.refused_early(frame)
+        if early is not None:
+            with self._changed:
+                self._sequence.finish(batch_seq, early)
+                self._changed.notify_all()
+            return
         self._budget.take(size)
 
         def on_outcome(outcome: BatchOutcome) -> None:

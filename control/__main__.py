@@ -49,6 +49,8 @@ def main() -> int:
         new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
         open_reads=settings.open_reads,
         tokens=tokens,
+        max_sites=settings.max_sites,
+        max_keys=settings.max_keys,
     )
     try:
         server = build_server(backend, telemetry.metrics, workers=settings.workers, max_calls=settings.max_calls)
@@ -75,6 +77,7 @@ def bookkeeping_of(stores: Stores) -> Bookkeeping:
         series=stores.series,
         streams=stores.streams,
         stream=stores.stream,
+        collector_reports=stores.collector_reports,
     )
 
 

@@ -10,6 +10,7 @@ from hitmesh.access.callers import TokenReader
 from hitmesh.model.plan import MAX_SITE_DAYS
 from hitmesh.ports import (
     Clock,
+    CollectorReports,
     DirtyDays,
     Generations,
     Ledger,
@@ -42,6 +43,7 @@ class Bookkeeping:
     series: SeriesStore
     streams: Streams
     stream: OneStream
+    collector_reports: CollectorReports
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class ReprocessingLimits:
 
 
 PRODUCTION: Final = ReprocessingLimits()
+MAX_SITES: Final = 1_000
+MAX_KEYS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Backend:
     merchant.
     `tokens`: reads the tokens of callers; None if tokens are refused.
     `limits`: the limits for plans and comparisons.
+    `max_sites`: maximum number of sites per merchant.
+    `max_keys`: maximum number of keys per merchant, not counting revoked keys.
     """
 
     directory: SiteDirectory
@@ -87,3 +93,5 @@ class Backend:
     open_reads: bool = False
     tokens: TokenReader | None = None
     limits: ReprocessingLimits = PRODUCTION
+    max_sites: int = MAX_SITES
+    max_keys: int = MAX_KEYS

@@ -16,11 +16,13 @@ from control.rpc.admin.create_exclusion_rule import create_exclusion_rule
 from control.rpc.admin.create_ingest_key import create_ingest_key
 from control.rpc.admin.create_site import create_site
 from control.rpc.admin.delete_exclusion_rule import delete_exclusion_rule
+from control.rpc.admin.get_quota import get_quota
 from control.rpc.admin.get_site import get_site
 from control.rpc.admin.list_exclusion_rules import list_exclusion_rules
 from control.rpc.admin.list_sites import list_sites
 from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from control.rpc.admin.schedule_visit_policy import schedule_visit_policy
+from control.rpc.admin.update_quota import update_quota
 from control.rpc.admin.update_site import update_site
 from control.rpc.operations.get_drift import get_drift
 from control.rpc.operations.get_ledger import get_ledger
@@ -52,6 +54,7 @@ from hitmesh.api.control.v1 import (
     admin_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
+    quotas_pb2,
     rejected_hits_pb2,
     rejected_hits_pb2_grpc,
     reprocessing_pb2,
@@ -146,7 +149,7 @@ class _Shell:
 
 
 class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
-    """Manages sites, keys and exclusion rules."""
+    """Manages sites, keys, exclusion rules and quotas."""
 
     def CreateSite(
         self, request: admin_pb2.CreateSiteRequest, context: grpc.ServicerContext
@@ -205,6 +208,18 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
     ) -> rules_pb2.DeleteExclusionRuleResponse:
         """Delete an exclusion rule."""
         return self._run(delete_exclusion_rule, request, context)
+
+    def GetQuota(
+        self, request: quotas_pb2.GetQuotaRequest, context: grpc.ServicerContext
+    ) -> quotas_pb2.GetQuotaResponse:
+        """Return a quota and its use."""
+        return self._run(get_quota, request, context)
+
+    def UpdateQuota(
+        self, request: quotas_pb2.UpdateQuotaRequest, context: grpc.ServicerContext
+    ) -> quotas_pb2.UpdateQuotaResponse:
+        """Change a quota."""
+        return self._run(update_quota, request, context)
 
 
 class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from control.backend import MAX_KEYS, MAX_SITES
 from hitmesh.runtime.config_report import print_report
 from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.runtime.variables import Unit
@@ -28,6 +29,12 @@ class ControlSettings(TokenSettings):
     )
     max_calls: Annotated[int, Unit("calls")] = Field(
         default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
+    )
+    max_sites: Annotated[int, Unit("sites")] = Field(
+        default=MAX_SITES, ge=1, le=100_000, description="Maximum number of sites per merchant"
+    )
+    max_keys: Annotated[int, Unit("keys")] = Field(
+        default=MAX_KEYS, ge=1, le=100_000, description="Maximum number of keys per merchant, not counting revoked keys"
     )
 
 

@@ -20,6 +20,7 @@ from hitmesh.runtime.logs import configure, logger
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 from reporter.answer.breaker import Breaker, Breakers
+from reporter.answer.report_budget import ReportBudget
 from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import SERVICES, build_server
@@ -84,6 +85,7 @@ def main() -> int:
             open_reads=settings.open_reads,
             tokens=tokens,
             breakers=breakers_of(settings.store),
+            budget=ReportBudget(settings.report_units_min),
         )
         server = build_server(
             backend,

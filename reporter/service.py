@@ -19,6 +19,7 @@ from hitmesh.access.calls import Call, Calls
 from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import iso_instant
+from hitmesh.model.names import merchant_in
 from hitmesh.runtime.call_limits import CallPool, in_pool
 from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.rpc_errors import translating_stream
@@ -121,6 +122,9 @@ class _Shell:
         if lag_ms is not None:
             self._metrics.record(REPORTER_FRESHNESS_SECONDS, lag_ms / 1_000)
 
+    def _quota_headers(self, site: str) -> tuple[tuple[str, str], ...]:
+        return self._backend.budget.headers(merchant_in(site))
+
     def _run(
         self,
         function: Callable[[Backend, Caller | None, _RequestT], _ResponseT],
@@ -166,7 +170,7 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
         response = self._run(self._run_report, request, context)
         reached = response.meta.freshness
         self._answered(response.meta.cost.rows, reached.lag.ToMilliseconds() if reached.HasField("lag") else None)
-        _describe(context, reached.complete_through.ToMilliseconds())
+        _describe(context, reached.complete_through.ToMilliseconds(), self._quota_headers(request.site))
         return response
 
     def ExplainReport(
@@ -219,18 +223,24 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
         file = self._call(export_report, request, context)
         reached = file.answer.freshness
         self._answered(file.answer.store_rows, reached.lag_ms)
-        _describe(context, reached.complete_through, file.answer.warnings, file.cut_buckets)
+        headers = self._quota_headers(request.site)
+        _describe(context, reached.complete_through, headers, file.answer.warnings, file.cut_buckets)
         yield from file.pieces(self._piece_bytes)
 
 
 def _describe(
-    context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = (), cut_buckets: Sequence[str] = ()
+    context: grpc.ServicerContext,
+    complete_through: int,
+    headers: Sequence[tuple[str, str]],
+    warnings: Sequence[str] = (),
+    cut_buckets: Sequence[str] = (),
 ) -> None:
     # Metadata must be ASCII. All warnings should be ASCII.
     texts = [warning.encode("ascii", "backslashreplace").decode() for warning in warnings]
     context.send_initial_metadata(
         (
             (COMPLETE_THROUGH, iso_instant(complete_through)),
+            *headers,
             *((WARNING, text) for text in texts),
             *([(PARTIAL, ",".join(cut_buckets))] if cut_buckets else []),
         )

@@ -8,10 +8,12 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from hitmesh.model.quotas import MAX_QUOTA
 from hitmesh.runtime.config_report import print_report
 from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.runtime.variables import Unit
 from reporter.answer.lanes import QUESTIONS_AT_ONCE
+from reporter.answer.report_budget import REPORT_UNITS_MIN
 
 WORKERS: Final = QUESTIONS_AT_ONCE
 # Maximum number of calls that run or wait; further calls are refused.
@@ -37,6 +39,13 @@ class ReporterSettings(TokenSettings):
         gt=0,
         le=55,
         description="Time limit for a question in seconds; Envoy ends the call after 60 s",
+    )
+    report_units_min: Annotated[int, Unit("units/min")] = Field(
+        default=REPORT_UNITS_MIN,
+        ge=1,
+        le=MAX_QUOTA,
+        description="Default quota of a merchant: cost of reports in units per minute and process; a report costs "
+        "2,000 units, 1 per value and 1 per row that is read",
     )
 
 

@@ -150,7 +150,8 @@ def site_not_found(name: str, field: str) -> NotFound:
 def _not_found(name: str, field: str) -> NotFound:
     """Return the error that the RPC would raise for a resource that does not exist."""
     if _KEYS in name:
-        merchant, _, key_id = name.partition(_KEYS)
+        merchant, _, rest = name.partition(_KEYS)
+        key_id, _, _ = rest.partition("/")
         return NotFound(f"{merchant} has no key {key_id}", field=field, merchant=merchant, key_id=key_id)
     site = _prefix(name, 4)
     if "/sites/" in site:

@@ -103,6 +103,8 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             CreateExclusionRule=_administers("parent", operators_too=True),
             ListExclusionRules=replace(_reads("parent"), operators_too=True),
             DeleteExclusionRule=_administers("name", operators_too=True),
+            GetQuota=replace(_reads("name"), operators_too=True),
+            UpdateQuota=_operates("quotas protect merchants from each other"),
         ),
         **_service(
             "hitmesh.api.control.v1.OperationsService",

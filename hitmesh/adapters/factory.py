@@ -14,6 +14,7 @@ from typing import Final
 from hitmesh.adapters.directories import in_files
 from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
+from hitmesh.adapters.embedded.collector_reports import EmbeddedCollectorReports
 from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.erasures import EmbeddedErasures
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
@@ -38,6 +39,7 @@ from hitmesh.adapters.embedded.stream import EmbeddedOneStream
 from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.embedded.streams import EmbeddedStreams
 from hitmesh.adapters.memory.claims import MemoryOrderClaims
+from hitmesh.adapters.memory.collector_reports import MemoryCollectorReports
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.adapters.memory.dirty import MemoryDirtyDays
 from hitmesh.adapters.memory.erasures import MemoryErasures
@@ -132,6 +134,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         outbox=first.outbox,
         series=series,
         leases=MemoryLeases(clock),
+        collector_reports=MemoryCollectorReports(clock),
         ledger=MemoryLedger(),
         states=first.states,
         sink=MemoryRollupSink(rows, series),
@@ -185,6 +188,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         outbox=first.outbox,
         series=series,
         leases=EmbeddedLeases(leases_file, clock),
+        collector_reports=EmbeddedCollectorReports(leases_file, clock),
         ledger=EmbeddedLedger(raw_file),
         states=first.states,
         sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop)),

@@ -8,6 +8,7 @@ first needs the server.
 from __future__ import annotations
 
 from hitmesh.adapters.cassandra.claims import CassandraOrderClaims
+from hitmesh.adapters.cassandra.collector_reports import CassandraCollectorReports
 from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
 from hitmesh.adapters.cassandra.dirty import CassandraDirtyDays
 from hitmesh.adapters.cassandra.dropped import DroppedRows
@@ -90,6 +91,7 @@ def stores_on(
         outbox=outbox,
         series=series,
         leases=CassandraLeases(session, Writers(session)),
+        collector_reports=CassandraCollectorReports(session),
         ledger=CassandraLedger(session),
         states=CassandraStateStore(session),
         sink=sink,

@@ -8,6 +8,7 @@ from typing import Final
 
 from hitmesh.model.positions import Topic
 from hitmesh.ports import (
+    CollectorReports,
     DirtyDays,
     Erasures,
     EventLog,
@@ -61,6 +62,7 @@ class Stores:
     outbox: Outbox
     series: SeriesStore
     leases: Leases
+    collector_reports: CollectorReports
     ledger: Ledger
     states: StateStore
     sink: RollupSink

@@ -3,6 +3,7 @@
 HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
 │   ├── KeyNotLookedUp  too many recent look-ups found no key: this key may or may not exist
+│   ├── QuotaExceeded   a quota is used up: the refused work was not charged
 │   ├── LogFull         the log cannot accept the record now
 │   ├── Unavailable     a store or service does not answer
 │   │   └── DiskFull    the disk has no room for the write
@@ -78,6 +79,41 @@ class KeyNotLookedUp(RetryError):
     """The key was not looked up, because too many recent look-ups found nothing; the key may exist."""
 
     reason = ErrorReason.QUOTA
+
+
+class QuotaExceeded(RetryError):
+    """A quota is used up. The work was neither done nor charged, and is possible after `retry_after_s`.
+
+    Attributes:
+        subject: full name of the resource with the quota.
+        quota: the kind of quota, a value of hitmesh.model.quotas.QuotaKind.
+        limit: the quota, in units per `window_s` seconds.
+        window_s: see `limit`.
+    """
+
+    reason = ErrorReason.QUOTA
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float,
+        subject: str,
+        quota: str,
+        limit: int,
+        window_s: int,
+        wait_s: str,
+    ) -> None:
+        super().__init__(
+            message,
+            retry_after_s=retry_after_s,
+            subject=subject,
+            quota=quota,
+            limit=limit,
+            window_s=window_s,
+            wait_s=wait_s,
+        )
+        self.subject, self.quota, self.limit, self.window_s = subject, quota, limit, window_s
 
 
 class LogFull(RetryError):

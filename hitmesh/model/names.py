@@ -50,6 +50,26 @@ def short_site_name(name: str) -> str:
     return f"{found[1]}/{found[2]}" if found else name
 
 
+def ingest_key_name(merchant: str, key_id: str) -> str:
+    """Return the full name of a key.
+
+    Example:
+        >>> ingest_key_name("merchants/demo", "server-1")
+        'merchants/demo/ingestKeys/server-1'
+    """
+    return f"{merchant}/ingestKeys/{key_id}"
+
+
+def merchant_in(name: str) -> str:
+    """Return `merchants/m` for the full name of a merchant, site or key.
+
+    Example:
+        >>> merchant_in("merchants/demo/ingestKeys/server-1"), merchant_in("merchants/demo")
+        ('merchants/demo', 'merchants/demo')
+    """
+    return "/".join(name.split("/", 2)[:2])
+
+
 def merchant_of(site: str) -> str:
     """Return `merchants/m` for a site's full name.
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from hitmesh.model.exclusion import NO_RULES, SiteRules
 from hitmesh.model.limits import MAX_VISIT_HITS, VISIT_CAP_MS, VISIT_GAP_MS
+from hitmesh.model.quotas import NO_QUOTA, Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Site:
     `secret` is the key of the visitor hashes and never leaves the back end. `spread` is the number of partitions over
     which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms. `rules` contains
     the exclusion rules, and whether truncated IP addresses are stored. `policy` is the policy before all
-    `policy_changes`; the changes are in ascending order of days.
+    `policy_changes`; the changes are in ascending order of days. `quota` is stored separately (SiteDirectory).
     """
 
     name: str
@@ -123,6 +124,7 @@ class Site:
     identify_by_user_id: bool = False
     rules: SiteRules = NO_RULES
     policy_changes: tuple[PolicyChange, ...] = ()
+    quota: Quota = NO_QUOTA
 
     def policy_on(self, day: int) -> VisitPolicy:
         """Return the policy for visits that begin on a UTC day.
@@ -185,6 +187,7 @@ class IngestKey:
     created_at: int = 0
     revoked_at: int | None = None
     roles: frozenset[Role] = frozenset()
+    quota: Quota = NO_QUOTA
 
 
 class SiteDay(NamedTuple):

@@ -9,6 +9,7 @@ errors.
 from __future__ import annotations
 
 from hitmesh.ports.clock import Clock
+from hitmesh.ports.collector_reports import CollectorReports
 from hitmesh.ports.directory import SiteDirectory
 from hitmesh.ports.erasing import Erasures, LogEraser
 from hitmesh.ports.leases import Leases
@@ -22,6 +23,7 @@ from hitmesh.ports.streams import OneStream, Streams, StreamStore
 
 __all__ = [
     "Clock",
+    "CollectorReports",
     "DirtyDays",
     "Erasures",
     "EventLog",

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Protocol
 
 from hitmesh.model.exclusion import SiteRules
+from hitmesh.model.quotas import Quota
 from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site
 
 
@@ -85,6 +86,18 @@ class SiteDirectory(Protocol):
 
         Raises:
             NotFound: the merchant has no such key.
+        """
+
+    def quota(self, name: str) -> Quota:
+        """Return the stored quota of a merchant, site or key, by full name. Reads the store.
+
+        Sites and keys that other methods return also contain their quota.
+        """
+
+    def change_quota(self, name: str, quota: Quota) -> None:
+        """Replace the quota of a merchant, site or key durably; the caller has checked that the object exists.
+
+        The next calls of `site` and `key` in this process return the new quota.
         """
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:

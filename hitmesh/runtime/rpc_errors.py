@@ -2,7 +2,8 @@
 
 Every status has an ErrorInfo with the reason, the domain and, as metadata, the variable parts of the message. A
 RefusedError with a field adds a BadRequest. A RetryError adds a RetryInfo and the initial metadata `retry-after`, which
-Envoy turns into the HTTP header.
+Envoy turns into the HTTP header. The reason QUOTA adds a QuotaFailure. A QuotaExceeded adds the initial metadata
+`ratelimit-policy` and `ratelimit`, in the form of the IETF draft draft-ietf-httpapi-ratelimit-headers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from hitmesh.model.errors import (
     HitmeshError,
     NotFound,
     PermissionDenied,
+    QuotaExceeded,
     RefusedError,
     RetryError,
     Unauthenticated,
@@ -56,6 +58,7 @@ _CODES_BY_REASON: Mapping[Reason, int] = {
     ErrorReason.REPROCESSING_CONFLICT: code_pb2.FAILED_PRECONDITION,
     ErrorReason.DATA_VERSION_EXPIRED: code_pb2.FAILED_PRECONDITION,
     ErrorReason.DATA_VERSION_ERASED: code_pb2.FAILED_PRECONDITION,
+    ErrorReason.TOO_MANY_RESOURCES: code_pb2.FAILED_PRECONDITION,
 }
 
 
@@ -74,8 +77,12 @@ def status_of(error: HitmeshError) -> status_pb2.Status:
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, RetryError):
         info = error_details_pb2.RetryInfo()
-        info.retry_delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        info.retry_delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
         details.append(info)
+    if error.reason is ErrorReason.QUOTA:
+        subject = str(error.variables.get("subject") or error.variables.get("site") or "sender")
+        failure = error_details_pb2.QuotaFailure.Violation(subject=subject, description=error.message)
+        details.append(error_details_pb2.QuotaFailure(violations=[failure]))
     return status_pb2.Status(code=code, message=error.message, details=[_packed(detail) for detail in details])
 
 
@@ -83,11 +90,22 @@ def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tu
     """End a call with the error's status and the given trailing metadata."""
     if isinstance(error, RetryError):
         with contextlib.suppress(ValueError):  # a stream that has sent a response has also sent its initial metadata
-            context.send_initial_metadata((("retry-after", str(max(1, math.ceil(error.retry_after_s)))),))
+            context.send_initial_metadata(_retry_headers(error))
     status = rpc_status.to_status(status_of(error))
     context.set_trailing_metadata((*status.trailing_metadata, *trailers))
     context.abort(status.code, status.details)
     raise AssertionError("abort returned")
+
+
+def _retry_headers(error: RetryError) -> tuple[tuple[str, str], ...]:
+    wait_s = max(1, math.ceil(error.retry_after_s))
+    headers: tuple[tuple[str, str], ...] = (("retry-after", str(wait_s)),)
+    if isinstance(error, QuotaExceeded):
+        headers += (
+            ("ratelimit-policy", f'"{error.quota}";q={error.limit};w={error.window_s}'),
+            ("ratelimit", f'"{error.quota}";r=0;t={wait_s}'),
+        )
+    return headers
 
 
 def translating(

@@ -24,6 +24,7 @@ from hitmesh.ports import (
 from reporter.answer.breaker import Breakers
 from reporter.answer.known_streams import KnownStreams
 from reporter.answer.lanes import Lanes
+from reporter.answer.report_budget import ReportBudget
 from reporter.answer.route import Path
 from reporter.answer.standing import Books, LastKnown
 
@@ -39,6 +40,7 @@ class Backend:
     `checkpoint`: the current call's checkpoint, called between steps.
     `tokens`: reads the tokens of callers; None if tokens are refused.
     `lanes`: queues that keep small questions from waiting behind expensive questions.
+    `budget`: the quotas of report units, per merchant.
     """
 
     directory: SiteDirectory
@@ -61,6 +63,7 @@ class Backend:
     known: LastKnown = field(default_factory=LastKnown)
     known_streams: KnownStreams = field(default_factory=KnownStreams)
     lanes: Lanes = field(default_factory=Lanes)
+    budget: ReportBudget = field(default_factory=ReportBudget)
 
     @property
     def books(self) -> Books:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from hitmesh.access.callers import Caller
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.names import merchant_of
 from hitmesh.model.sites import Site
 from reporter.answer.pins import Pin, pin_in, refuse_other_days
 from reporter.answer.standing import days_between
@@ -39,10 +41,23 @@ def run_report(
 
 
 def answer_to(backend: Backend, caller: Caller | None, request: pb.RunReportRequest) -> Answer:
-    """Return the answer. The caller converts the answer to a message or a file."""
+    """Return the answer. The caller converts the answer to a message or a file.
+
+    Raises:
+        QuotaExceeded: the merchant's report units are used up.
+    """
     report = checked_question(backend, caller, request)
-    with backend.lanes.turn(report.question, backend.checkpoint):
-        return answer(backend, report.question, report.sites, report.currency, report.warnings, report.pin)
+    question, merchant = report.question, merchant_of(report.sites[0].name)
+    values = len(question.buckets) * len(question.metrics) * len(report.sites)
+    charged = backend.budget.charge(backend.directory, merchant, values)
+    try:
+        with backend.lanes.turn(question, backend.checkpoint):
+            found = answer(backend, question, report.sites, report.currency, report.warnings, report.pin)
+    except Unavailable:
+        backend.budget.add(merchant, -charged)
+        raise
+    backend.budget.add(merchant, found.store_rows)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

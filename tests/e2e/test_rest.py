@@ -274,6 +274,39 @@ def test_keys_are_created_and_revoked(rest: Rest, mesh: Mesh, new_site: NewSite)
     eventually(is_refused, "the revoked key is refused", timeout_s=2)
 
 
+@pytest.mark.timeout(30)
+def test_a_sender_beyond_its_quota_gets_429_with_the_wait_and_the_quota(
+    rest: Rest, mesh: Mesh, new_site: NewSite
+) -> None:
+    site = new_site("rest-quota")
+    operator = Rest(mesh, {"authorization": f"Bearer {mesh.operator_key}"}, for_operators=True)
+    wanted = {"quota": {"name": f"{site}/quota", "hitsPerSecond": "1"}, "updateMask": "hitsPerSecond"}
+    status, _, body = operator.request("PATCH", "/v1/quotas", json.dumps(wanted).encode())
+    assert status == 200, body
+    view = {"type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "/"}}
+    batch = {"ingestKey": mesh.key, "hits": [view] * 100}
+    sender = Rest(mesh, {"hitmesh-site": site})
+
+    def refusal() -> tuple[dict[str, str], dict[str, object]] | None:
+        status, headers, answer = sender.post("/v1/hits:send", batch)
+        return (headers, answer) if status == 429 else None
+
+    headers, error = eventually(refusal, "the collector applies the quota")
+    assert reason_of(error) == "QUOTA"
+    assert metadata_of(error)["subject"] == site
+    assert headers["ratelimit-policy"] == '"site_hits";q=1;w=1'
+    assert headers["ratelimit"] == f'"site_hits";r=0;t={headers["retry-after"]}'
+    status, _, shown = rest.get(f"/v1/{site}/quota")
+    assert (status, shown["quota"]["hitsPerSecond"], shown["effective"]["hitsPerSecond"]) == (200, "1", "1"), shown
+
+    def is_used() -> bool:
+        assert refusal()
+        found = rest.get(f"/v1/{site}/quota")[2]["usage"]
+        return bool(found["refusedHitsPerSecond"])
+
+    eventually(is_used, "the collector reports the refused hits")
+
+
 def _annotated() -> Iterator[tuple[str, str, str]]:
     """Yield (RPC, HTTP method, path template) for every binding in the contract."""
     control = (admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2)
@@ -295,6 +328,9 @@ def test_every_annotated_rpc_is_behind_its_rest_path(rest: Rest, rpc: str, metho
     for name in ("site", "site.name", "name", "parent"):
         path = path.replace(f"{{{name}=merchants/*/sites/*}}", "merchants/demo/sites/nowhere")
     path = path.replace("{name=merchants/*/sites/*/exclusionRules/*}", "merchants/demo/sites/nowhere/exclusionRules/1")
+    path = path.replace("{name=merchants/*/quota}", "merchants/demo/quota")
+    path = path.replace("{name=merchants/*/sites/*/quota}", "merchants/demo/sites/nowhere/quota")
+    path = path.replace("{name=merchants/*/ingestKeys/*/quota}", "merchants/demo/ingestKeys/none/quota")
     path = path.replace("{parent=merchants/*}", "merchants/demo")
     path = path.replace("{name=merchants/*/ingestKeys/*}", "merchants/demo/ingestKeys/none")
     path = path.replace("{name=reprocessings/*}", "reprocessings/none")

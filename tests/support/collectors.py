@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
+from collector.hit_quotas import HitQuotas
 from collector.service import JSON_SERVICE, MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
@@ -142,11 +143,15 @@ class Running:
 
 
 @contextmanager
-def running(backend: Backend, metrics: Metrics | None = None, **changes: object) -> Iterator[Running]:
+def running(
+    backend: Backend, metrics: Metrics | None = None, *, quotas: HitQuotas | None = None, **changes: object
+) -> Iterator[Running]:
     """Run a collector with a fixed clock. The collector writes records at once unless `linger_ms` is set."""
     wanted = {"store": "memory:", "linger_ms": 0, "workers": 16, "max_streams": 8, "drain_s": 2.0} | changes
     settings = CollectorSettings.model_validate(wanted)
-    batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)
+    batcher = MicroBatcher(
+        backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics, quotas
+    )
     service = CollectorService(batcher, backend.clock, settings, metrics)
     server, _ = new_server(CallPool(settings.workers), metrics or unmeasured(), max_request_bytes=MAX_MESSAGE_BYTES)
     server.add_generic_rpc_handlers(generic_handlers(service))

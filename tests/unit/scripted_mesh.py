@@ -26,6 +26,7 @@ from hitmesh.api.control.v1 import (
     admin_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
+    quotas_pb2,
     rules_pb2,
     trace_pb2,
     trace_pb2_grpc,
@@ -273,6 +274,16 @@ class ScriptedMesh(
     def DeleteExclusionRule(
         self, request: rules_pb2.DeleteExclusionRuleRequest, context: grpc.ServicerContext
     ) -> rules_pb2.DeleteExclusionRuleResponse:
+        raise NotImplementedError
+
+    def GetQuota(
+        self, request: quotas_pb2.GetQuotaRequest, context: grpc.ServicerContext
+    ) -> quotas_pb2.GetQuotaResponse:
+        raise NotImplementedError
+
+    def UpdateQuota(
+        self, request: quotas_pb2.UpdateQuotaRequest, context: grpc.ServicerContext
+    ) -> quotas_pb2.UpdateQuotaResponse:
         raise NotImplementedError
 
     def ExplainReport(

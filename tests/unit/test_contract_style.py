@@ -45,7 +45,7 @@ DATE_NAMES |= {"last_following_utc_date", "utc_dates"}
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(
     r"\{(?:parent|name|site|site\.name)="
-    r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?|(?:reprocessings|rejectedHits)/\*)\}"
+    r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?(?:/quota)?|(?:reprocessings|rejectedHits)/\*)\}"
 )
 # A path begins with a noun or the name of a resource (`{}`). The path may then have the name of a collection. The path
 # may end with a colon and a verb.

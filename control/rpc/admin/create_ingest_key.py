@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from control.backend import Backend
 from control.rpc.admin.names import KINDS, ROLES, checked_merchant, key_message
+from control.rpc.admin.quotas import refuse_another_key
 from hitmesh.access.callers import Caller
 from hitmesh.access.checks import site_not_found
 from hitmesh.access.roles import RIGHTS
@@ -25,7 +26,7 @@ def create_ingest_key(
 
     Raises:
         NotFound: the site does not exist or belongs to another merchant.
-        RefusedError: a value is invalid.
+        RefusedError: a value is invalid, or the merchant has too many keys (TOO_MANY_RESOURCES).
     """
     merchant = checked_merchant(request.parent)
     wanted = request.key
@@ -48,6 +49,7 @@ def create_ingest_key(
             value=kind.value,
         )
     roles = _checked_roles(kind, wanted.roles, site)
+    refuse_another_key(backend, merchant)
     secret = backend.new_token()
     key = IngestKey(
         key_id=f"{kind.value}-{backend.new_token()[:16]}",

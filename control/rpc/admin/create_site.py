@@ -10,6 +10,7 @@ from typing import Final
 
 from control.backend import Backend
 from control.rpc.admin.names import checked_merchant, site_message
+from control.rpc.admin.quotas import refuse_another_site
 from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
@@ -31,11 +32,12 @@ def create_site(backend: Backend, caller: Caller | None, request: pb.CreateSiteR
     """Return the new site, or the stored site if the same site was created before.
 
     Raises:
-        RefusedError: a value is invalid.
+        RefusedError: a value is invalid, or the merchant has too many sites (TOO_MANY_RESOURCES).
         AlreadyExists: a different site has the name.
     """
     merchant = checked_merchant(request.parent)
     site = checked_site(merchant, request, secret=backend.new_token().encode(), now_ms=backend.clock.now())
+    refuse_another_site(backend, merchant, site.name)
     return pb.CreateSiteResponse(site=site_message(backend.directory.create_site(site)))
 
 

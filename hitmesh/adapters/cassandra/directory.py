@@ -24,6 +24,7 @@ from hitmesh.adapters.cassandra.directory_rows import (
     site_of,
 )
 from hitmesh.adapters.cassandra.pages import PageRequest, first_rows
+from hitmesh.adapters.cassandra.quotas import Quotas
 from hitmesh.adapters.cassandra.salts import Salts
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.directory_rules import (
@@ -44,6 +45,7 @@ from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
+from hitmesh.model.quotas import Quota
 from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site, SiteDay
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
@@ -80,6 +82,7 @@ class CassandraSiteDirectory:
         self._sites: dict[str, Site] = {}
         self._keys = KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN)
         self._salts = Salts(session)
+        self._quotas = Quotas(session)
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
@@ -97,7 +100,7 @@ class CassandraSiteDirectory:
         """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         wanted = self._names(after, limit) if merchant is None else self._names_of(merchant, after, limit)
         found = self._session.run_each(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", [(name,) for name in wanted])
-        sites = [site_of(rows[0]) for rows in found if rows]
+        sites = self._quotas.with_quotas([site_of(rows[0]) for rows in found if rows])
         changed = self._few_changed_sites() if len(sites) > 1 else None
         if changed is None:
             return self._with_changes(sites)
@@ -181,7 +184,8 @@ class CassandraSiteDirectory:
 
     def _stored_site(self, name: str, *, serial: bool = False) -> Site | None:
         rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
-        return self._with_changes([site_of(rows[0])], serial=serial)[0] if rows else None
+        sites = self._quotas.with_quotas([site_of(row) for row in rows])
+        return self._with_changes(sites, serial=serial)[0] if sites else None
 
     def _with_changes(self, sites: Sequence[Site], *, serial: bool = False) -> list[Site]:
         answers = self._session.run_each(_CHANGES, [(site.name,) for site in sites], serial=serial)
@@ -226,7 +230,8 @@ class CassandraSiteDirectory:
 
     def _stored_key(self, digest: bytes) -> IngestKey | None:
         owners = self._session.run("SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,))
-        return self._key_of(owners[0].merchant, owners[0].key_id) if owners else None
+        found = self._key_of(owners[0].merchant, owners[0].key_id) if owners else None
+        return None if found is None else self._quotas.with_key_quota(found)
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
         """Create a key durably; only the secret's hash is stored.
@@ -264,7 +269,8 @@ class CassandraSiteDirectory:
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return the merchant's keys, oldest first."""
         rows = self._session.run(f"SELECT {KEY_COLUMNS} FROM ingest_keys WHERE merchant = ?", (merchant,))
-        return sorted(map(key_of, rows), key=lambda key: (key.created_at, key.key_id))
+        keys = self._quotas.with_key_quotas([key_of(row) for row in rows])
+        return sorted(keys, key=lambda key: (key.created_at, key.key_id))
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
         """Revoke a key durably; a second revocation keeps the time of the first revocation.
@@ -299,6 +305,16 @@ class CassandraSiteDirectory:
         if changed is None:
             raise no_key(merchant, key_id)
         return changed
+
+    def quota(self, name: str) -> Quota:
+        """Return the stored quota of a merchant, site or key."""
+        return self._quotas.of(name)
+
+    def change_quota(self, name: str, quota: Quota) -> None:
+        """Replace the quota of a merchant, site or key durably."""
+        self._quotas.put(name, quota)
+        self._note_change()
+        self._sites.pop(name, None)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
+from hitmesh.adapters.embedded.quotas import quota_in, store_quota, with_key_quota, with_site_quota
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
 from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
@@ -37,6 +38,7 @@ from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.names import merchant_of
+from hitmesh.model.quotas import Quota
 from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Role, Site, VisitPolicy
 from hitmesh.ports import Clock
 
@@ -158,7 +160,8 @@ class EmbeddedSiteDirectory:
 
     def _stored_key(self, digest: bytes) -> IngestKey | None:
         with self._database.reading() as transaction:
-            return transaction.first(_key, f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE secret_digest = ?", (digest,))
+            key = transaction.first(_key, f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE secret_digest = ?", (digest,))
+            return None if key is None else with_key_quota(transaction, key)
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
         """Create a key durably; only the secret's hash is kept.
@@ -197,11 +200,12 @@ class EmbeddedSiteDirectory:
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return a merchant's keys, oldest first."""
         with self._database.reading() as transaction:
-            return transaction.rows(
+            found = transaction.rows(
                 _key,
                 f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE merchant = ? ORDER BY created_at, key_id",
                 (merchant,),
             )
+            return [with_key_quota(transaction, key) for key in found]
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
         """Revoke a key durably; a second revocation keeps the time of the first revocation.
@@ -237,6 +241,17 @@ class EmbeddedSiteDirectory:
             raise no_key(merchant, key_id)
         self._checked_at = None
         return changed
+
+    def quota(self, name: str) -> Quota:
+        """Return the stored quota of a merchant, site or key."""
+        with self._database.reading() as transaction:
+            return quota_in(transaction, name)
+
+    def change_quota(self, name: str, quota: Quota) -> None:
+        """Replace the quota of a merchant, site or key durably."""
+        with self._database.writing() as transaction:
+            store_quota(transaction, name, quota)
+        self._checked_at = None
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""
@@ -323,7 +338,7 @@ def _with_changes(transaction: Transaction, site: Site) -> Site:
         ORDER BY from_day""",
         (site.name,),
     )
-    return replace(site, policy_changes=tuple(changes)) if changes else site
+    return with_site_quota(transaction, replace(site, policy_changes=tuple(changes)) if changes else site)
 
 
 def _policy_change(from_day: int, campaign_splits: int, split_at_local_midnight: int) -> PolicyChange:

@@ -24,6 +24,14 @@ LEASES_SCHEMA: Final[tuple[Migration, ...]] = (
             expires_at INTEGER NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        # The reports of collectors (hitmesh.adapters.embedded.collector_reports).
+        """CREATE TABLE collector_reports (
+            collector TEXT PRIMARY KEY,
+            expires_at INTEGER NOT NULL,
+            value BLOB NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )
 _ACQUIRE: Final = """INSERT INTO leases VALUES (?1, ?2, 1, 0, ?3 + ?4)
     ON CONFLICT DO UPDATE SET owner = ?2, token = token + 1, load = 0, expires_at = ?3 + ?4

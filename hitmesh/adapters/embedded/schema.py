@@ -290,4 +290,13 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
     ("CREATE INDEX salts_by_date ON salts (local_date)",),
     # Comma-separated roles with which the key was created; empty for keys of earlier versions.
     ("ALTER TABLE ingest_keys ADD COLUMN roles TEXT NOT NULL DEFAULT ''",),
+    (
+        # The quotas of merchants, sites and keys, by full name. NULL means the default.
+        """CREATE TABLE quotas (
+            name TEXT PRIMARY KEY,
+            hits_s INTEGER,
+            bytes_s INTEGER,
+            report_units_min INTEGER
+        ) WITHOUT ROWID""",
+    ),
 )

@@ -23,7 +23,8 @@ from hitmesh.adapters.shared.directory_rules import (
 )
 from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
-from hitmesh.model.names import merchant_of
+from hitmesh.model.names import ingest_key_name, merchant_of
+from hitmesh.model.quotas import NO_QUOTA, Quota
 from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site
 
 
@@ -34,18 +35,20 @@ class MemorySiteDirectory:
         self._lock = threading.Lock()
         self._sites: dict[str, Site] = {}
         self._keys: dict[bytes, IngestKey] = {}
+        self._quotas: dict[str, Quota] = {}
         self._salts: dict[tuple[str, date], bytes] = {}
         self._mesh_secret = secrets.token_bytes(MESH_SECRET_BYTES)
 
     def site(self, name: str) -> Site | None:
         """Return the site with this name; None if there is no such site."""
-        return self._sites.get(name)
+        site = self._sites.get(name)
+        return None if site is None else self._with_quota(site)
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
         """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         with self._lock:
             names = sorted(name for name in self._sites if name > after and merchant in (None, merchant_of(name)))
-            return [self._sites[name] for name in names[:limit]]
+            return [self._with_quota(self._sites[name]) for name in names[:limit]]
 
     def create_site(self, site: Site) -> Site:
         """Create a site; return the new site.
@@ -94,7 +97,8 @@ class MemorySiteDirectory:
 
     def key(self, secret: str) -> IngestKey | None:
         """Return the key with this secret, even if the key is revoked; None if there is no such key."""
-        return self._keys.get(secret_digest(secret))
+        key = self._keys.get(secret_digest(secret))
+        return None if key is None else self._key_with_quota(key)
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
         """Create a key; only the secret's hash is kept.
@@ -117,7 +121,7 @@ class MemorySiteDirectory:
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return a merchant's keys, oldest first."""
         with self._lock:
-            found = [key for key in self._keys.values() if key.merchant == merchant]
+            found = [self._key_with_quota(key) for key in self._keys.values() if key.merchant == merchant]
         return sorted(found, key=lambda key: (key.created_at, key.key_id))
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
@@ -146,6 +150,22 @@ class MemorySiteDirectory:
                     self._keys[digest] = replace(key, roles=roles)
                     return self._keys[digest]
         raise no_key(merchant, key_id)
+
+    def quota(self, name: str) -> Quota:
+        """Return the stored quota of a merchant, site or key."""
+        return self._quotas.get(name, NO_QUOTA)
+
+    def change_quota(self, name: str, quota: Quota) -> None:
+        """Replace the quota of a merchant, site or key."""
+        self._quotas[name] = quota
+
+    def _with_quota(self, site: Site) -> Site:
+        quota = self._quotas.get(site.name)
+        return site if quota is None else replace(site, quota=quota)
+
+    def _key_with_quota(self, key: IngestKey) -> IngestKey:
+        quota = self._quotas.get(ingest_key_name(key.merchant, key.key_id))
+        return key if quota is None else replace(key, quota=quota)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""

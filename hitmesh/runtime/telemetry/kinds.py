@@ -25,6 +25,7 @@ class Unit(StrEnum):
 
     BUCKETS = "buckets"
     BYTES = "bytes"
+    COLLECTORS = "collectors"
     ERRORS = "errors"
     FAILURES = "failures"
     HITS = "hits"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final
 
+from hitmesh.model.quotas import QuotaKind
 from hitmesh.model.reasons import ErrorReason, HitReason, LocalReason
 from hitmesh.runtime.telemetry.kinds import Labels
 
@@ -197,6 +198,11 @@ def by_issue(*, outcome: IssueOutcome, reason: IssueReason) -> Labels:
     A reason outside ISSUE_REASONS becomes OTHER.
     """
     return {"outcome": outcome.value, "reason": reason if reason in ISSUE_REASONS else OTHER}
+
+
+def by_quota(*, quota: QuotaKind) -> Labels:
+    """By kind of quota."""
+    return {"quota": quota.value}
 
 
 def by_store_reason(*, reason: StoreReason) -> Labels:

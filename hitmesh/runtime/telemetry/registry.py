@@ -29,6 +29,18 @@ COLLECTOR_ISSUES: Final = Counter(
     "Issues reported to clients; an issue concerns a hit, a whole batch or an ended stream",
     labels.by_issue,
 )
+COLLECTOR_QUOTA_HITS: Final = Counter(
+    "hitmesh_collector_quota_refused_hits_total",
+    Unit.HITS,
+    "Hits in batches that must be sent again because a quota is used up, by the quota with the longest wait",
+    labels.by_quota,
+)
+COLLECTOR_LIVE: Final = Gauge(
+    "hitmesh_collector_live_collectors",
+    Unit.COLLECTORS,
+    "Number of live collectors, including this collector, that share quotas",
+    labels.unlabelled,
+)
 COLLECTOR_BATCH_HITS: Final = Histogram(
     "hitmesh_collector_batch_hits",
     Unit.HITS,
@@ -251,6 +263,8 @@ PROCESS_BUILD_INFO: Final = Gauge(
 REGISTRY: Final[tuple[Metric[Any], ...]] = (
     COLLECTOR_HITS,
     COLLECTOR_ISSUES,
+    COLLECTOR_QUOTA_HITS,
+    COLLECTOR_LIVE,
     COLLECTOR_BATCH_HITS,
     COLLECTOR_BATCH_BYTES,
     COLLECTOR_ACK_SECONDS,

@@ -35,6 +35,7 @@ COMMANDS = {
     "rejected": LazyCommand("hitmesh.tools.cli.rejected:rejected_group", "List, mend and replay rejected hits."),
     "erase": LazyCommand("hitmesh.tools.cli.erase:erase", "Erase a visitor from reports and stores."),
     "policy": LazyCommand("hitmesh.tools.cli.policy:policy_group", "Show or change a site's visit policy."),
+    "quota": LazyCommand("hitmesh.tools.cli.quota:quota_group", "Show or change the quota of a merchant, site or key."),
     "rules": LazyCommand("hitmesh.tools.cli.rules:rules_group", "Exclude hits of a site from reports."),
     "config": LazyCommand("hitmesh.tools.cli.config:config_group", "Show the settings of services and commands."),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),

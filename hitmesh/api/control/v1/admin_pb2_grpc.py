@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from hitmesh.api.control.v1 import admin_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2
+from hitmesh.api.control.v1 import quotas_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2
 from hitmesh.api.control.v1 import rules_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -88,6 +89,16 @@ class AdminServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleResponse.FromString,
                 _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/GetQuota',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.GetQuotaResponse.FromString,
+                _registered_method=True)
+        self.UpdateQuota = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/UpdateQuota',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -171,6 +182,20 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQuota(self, request, context):
+        """Returns the quota of a merchant, site or key, with its present use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateQuota(self, request, context):
+        """Changes the quota of a merchant, site or key. The caller needs an operator's key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -223,6 +248,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.DeleteExclusionRule,
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleResponse.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.GetQuotaRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.GetQuotaResponse.SerializeToString,
+            ),
+            'UpdateQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateQuota,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -498,6 +533,60 @@ class AdminService:
             '/hitmesh.api.control.v1.AdminService/DeleteExclusionRule',
             hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.DeleteExclusionRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/GetQuota',
+            hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.GetQuotaRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.GetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/UpdateQuota',
+            hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Admin API: sites, keys and exclusion rules."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from hitmesh.api.control.v1 import admin_pb2 as _admin_pb2
+from hitmesh.api.control.v1 import quotas_pb2 as _quotas_pb2
 from hitmesh.api.control.v1 import rules_pb2 as _rules_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -65,6 +66,10 @@ class AdminServiceStub:
     """Deletes a rule. Hits that match the rule and are collected after the deletion count in reports. Settled days change
     only through a reprocessing of kind RULES.
     """
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.GetQuotaResponse]
+    """Returns the quota of a merchant, site or key, with its present use."""
+    UpdateQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.UpdateQuotaRequest, _quotas_pb2.UpdateQuotaResponse]
+    """Changes the quota of a merchant, site or key. The caller needs an operator's key."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -102,6 +107,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Deletes a rule. Hits that match the rule and are collected after the deletion count in reports. Settled days change
     only through a reprocessing of kind RULES.
     """
+    GetQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.GetQuotaResponse]  # type: ignore[assignment]
+    """Returns the quota of a merchant, site or key, with its present use."""
+    UpdateQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.UpdateQuotaRequest, _quotas_pb2.UpdateQuotaResponse]  # type: ignore[assignment]
+    """Changes the quota of a merchant, site or key. The caller needs an operator's key."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
@@ -196,5 +205,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a rule. Hits that match the rule and are collected after the deletion count in reports. Settled days change
         only through a reprocessing of kind RULES.
         """
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _quotas_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.GetQuotaResponse, _abc.Awaitable[_quotas_pb2.GetQuotaResponse]]:
+        """Returns the quota of a merchant, site or key, with its present use."""
+
+    @_abc_1.abstractmethod
+    def UpdateQuota(
+        self,
+        request: _quotas_pb2.UpdateQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quotas_pb2.UpdateQuotaResponse, _abc.Awaitable[_quotas_pb2.UpdateQuotaResponse]]:
+        """Changes the quota of a merchant, site or key. The caller needs an operator's key."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -53,10 +53,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
     """
     ERROR_REASON_QUOTA: _ErrorReason.ValueType  # 9
-    """The call exceeds a quota. There are three causes: too many of the sender's hits were refused; the sender sent too
-    many unknown keys; or the patterns of the site's exclusion rules take too much time. Wait for
-    `RetryInfo.retry_delay`. Send only valid hits with known keys. Shorten or delete expensive rules. Metadata: limit,
-    site, wait_s.
+    """The call exceeds a quota, which `google.rpc.QuotaFailure` names. There are four causes: the quota of the site, key
+    or merchant is used up; too many of the sender's hits were refused; the sender sent too many unknown keys; or the
+    patterns of the site's exclusion rules take too much time. Wait for `RetryInfo.retry_delay`. Send less, and only
+    valid hits with known keys. Shorten or delete expensive rules. Metadata: limit, quota, site, subject, wait_s,
+    window_s.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 10
     """The server has reached its limit on calls that run or wait. Call again after `RetryInfo.retry_delay`. Metadata:
@@ -224,6 +225,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An exclusion rule needs truncated IP addresses, which the site does not store. Set the site's field `store_network`
     first. Metadata: value.
     """
+    ERROR_REASON_TOO_MANY_RESOURCES: _ErrorReason.ValueType  # 96
+    """The merchant has as many sites or keys as allowed. Revoke keys that are not used, or ask the operator for a higher
+    limit. Metadata: limit, merchant.
+    """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
     """The proxy could not decode the request as the called method's JSON or gRPC message. Correct the request."""
     ERROR_REASON_UNSUPPORTED_ENCODING: _ErrorReason.ValueType  # 101
@@ -290,6 +295,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       place: the stored object that is damaged or does not decode.
       position: index of the character in the filter, from 1, or a position in the log.
       queued: size of the waiting records in bytes.
+      quota: the kind of quota: site_hits, site_bytes, key_hits, key_bytes or report_units.
       records: number of records.
       reprocessing: the other reprocessing.
       role: the role that the call needs.
@@ -305,6 +311,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       status: HTTP status of the store's answer.
       steps: number of RE2 instructions times number of characters to match.
       store: the store.
+      subject: full name of the site, key or merchant with the quota.
       timeout_s: the time limit in seconds.
       topic: the topic.
       url: address of the store.
@@ -312,6 +319,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       values: number of values.
       version: version that was found.
       wait_s: seconds to wait before the next call.
+      window_s: number of seconds to which the limit applies.
       work: the work of the reprocessing.
       works_with: metrics that work with the dimension.
       writer: id of the transactional producer or store writer that was interrupted.
@@ -349,10 +357,11 @@ ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 8
 cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
 """
 ERROR_REASON_QUOTA: ErrorReason.ValueType  # 9
-"""The call exceeds a quota. There are three causes: too many of the sender's hits were refused; the sender sent too
-many unknown keys; or the patterns of the site's exclusion rules take too much time. Wait for
-`RetryInfo.retry_delay`. Send only valid hits with known keys. Shorten or delete expensive rules. Metadata: limit,
-site, wait_s.
+"""The call exceeds a quota, which `google.rpc.QuotaFailure` names. There are four causes: the quota of the site, key
+or merchant is used up; too many of the sender's hits were refused; the sender sent too many unknown keys; or the
+patterns of the site's exclusion rules take too much time. Wait for `RetryInfo.retry_delay`. Send less, and only
+valid hits with known keys. Shorten or delete expensive rules. Metadata: limit, quota, site, subject, wait_s,
+window_s.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10
 """The server has reached its limit on calls that run or wait. Call again after `RetryInfo.retry_delay`. Metadata:
@@ -519,6 +528,10 @@ Metadata: count, limit.
 ERROR_REASON_RULE_NOT_APPLICABLE: ErrorReason.ValueType  # 95
 """An exclusion rule needs truncated IP addresses, which the site does not store. Set the site's field `store_network`
 first. Metadata: value.
+"""
+ERROR_REASON_TOO_MANY_RESOURCES: ErrorReason.ValueType  # 96
+"""The merchant has as many sites or keys as allowed. Revoke keys that are not used, or ask the operator for a higher
+limit. Metadata: limit, merchant.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 """The proxy could not decode the request as the called method's JSON or gRPC message. Correct the request."""

@@ -1,0 +1,50 @@
+"""GetQuota: return the quota of a merchant, site or key, with its present use."""
+
+from __future__ import annotations
+
+from control.backend import Backend
+from control.rpc.admin.quotas import (
+    is_merchant,
+    owner_in,
+    quota_message,
+    require_existing,
+    use_of,
+    valid_keys,
+)
+from hitmesh.access.callers import Caller
+from hitmesh.api.control.v1 import quotas_pb2 as pb
+from hitmesh.model.names import SITE_PATTERN
+from hitmesh.model.quotas import Quota, limits_in
+
+
+def get_quota(backend: Backend, caller: Caller | None, request: pb.GetQuotaRequest) -> pb.GetQuotaResponse:
+    """Return the quota.
+
+    Raises:
+        NotFound: the site or key does not exist.
+        RefusedError: the name is invalid.
+    """
+    owner = owner_in(request.name, "name")
+    require_existing(backend, owner, "name")
+    quota = backend.directory.quota(owner)
+    if is_merchant(owner):
+        return _of_merchant(backend, owner, quota)
+    reports = list(backend.bookkeeping().collector_reports.live())
+    effective = quota
+    for report in reports[:1]:
+        default = report.site_default if SITE_PATTERN.fullmatch(owner) else report.key_default
+        effective = Quota(*limits_in(quota, default))
+    return pb.GetQuotaResponse(
+        quota=quota_message(owner, quota), effective=quota_message(owner, effective), usage=use_of(owner, reports)
+    )
+
+
+def _of_merchant(backend: Backend, merchant: str, quota: Quota) -> pb.GetQuotaResponse:
+    return pb.GetQuotaResponse(
+        quota=quota_message(merchant, quota),
+        effective=quota_message(merchant, quota),
+        site_count=len(backend.directory.sites(merchant, "", backend.max_sites + 1)),
+        max_sites=backend.max_sites,
+        key_count=valid_keys(backend.directory.keys(merchant)),
+        max_keys=backend.max_keys,
+    )

@@ -1,0 +1,31 @@
+"""Reads and changes quotas of merchants, sites and keys through the admin service of a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hitmesh.api.control.v1 import quotas_pb2
+from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
+
+
+def get_quota(mesh: Mesh, owner: str) -> quotas_pb2.GetQuotaResponse:
+    """Return the quota of a merchant, site or key, with its present use; `owner` is the full name."""
+    request = quotas_pb2.GetQuotaRequest(name=f"{owner}/quota")
+    return mesh.admin.GetQuota(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+
+
+def update_quota(mesh: Mesh, owner: str, limits: Mapping[str, int | None]) -> quotas_pb2.Quota:
+    """Change limits and return the quota.
+
+    Args:
+        mesh: a mesh with an operator's key.
+        owner: full name of a merchant, site or key.
+        limits: new limits by field name; None means the default.
+    """
+    quota = quotas_pb2.Quota(name=f"{owner}/quota")
+    for field, limit in limits.items():
+        if limit is not None:
+            setattr(quota, field, limit)
+    request = quotas_pb2.UpdateQuotaRequest(quota=quota)
+    request.update_mask.paths.extend(limits)
+    return mesh.admin.UpdateQuota(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).quota

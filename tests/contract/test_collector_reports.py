@@ -1,0 +1,81 @@
+"""CollectorReports, and quotas in the directory. Contract tests.
+
+Reports on a server expire by the server's own clock, so the tests wait until reports have expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.model.quotas import NO_QUOTA, CollectorReport, HitLimits, Quota, QuotaUse, Use
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from tests.support.clock import ManualClock
+from tests.support.opened import Opener
+from tests.support.waiting import eventually
+
+LONG_MS = 600_000
+SHORT_MS = 1_000
+LIMITS = HitLimits(1_000, 50_000)
+SHOP = Site("merchants/m/sites/shop", "UTC", "USD", b"0123456789abcdef", 7, 2)
+KEY = IngestKey("k1", "merchants/m", KeyKind.SERVER)
+USED = QuotaUse(SHOP.name, LIMITS, Use(12.5, is_short=True), Use(3.0), 0.25)
+
+
+def a_report(collector: str, *uses: QuotaUse) -> CollectorReport:
+    return CollectorReport(collector, LIMITS, HitLimits(1, 2), uses)
+
+
+class TestCollectorReports:
+    def test_reports_are_seen_by_another_process_by_collector(self, opener: Opener) -> None:
+        opener().collector_reports.put(a_report("b", USED, replace_resource("merchants/m/ingestKeys/k")), LONG_MS)
+        opener().collector_reports.put(a_report("a"), LONG_MS)
+        assert list(opener().collector_reports.live()) == [
+            a_report("a"),
+            a_report("b", USED, replace_resource("merchants/m/ingestKeys/k")),
+        ]
+
+    def test_a_later_report_replaces_the_earlier_one(self, stores: Stores) -> None:
+        stores.collector_reports.put(a_report("a"), LONG_MS)
+        stores.collector_reports.put(a_report("a", USED), LONG_MS)
+        assert list(stores.collector_reports.live()) == [a_report("a", USED)]
+
+    def test_a_report_expires_and_a_removed_report_is_gone(self, stores: Stores, clock: ManualClock) -> None:
+        for collector in ("a", "b", "c"):
+            stores.collector_reports.put(a_report(collector), SHORT_MS if collector == "a" else LONG_MS)
+        stores.collector_reports.remove("b")
+        stores.collector_reports.remove("b")
+        clock.advance(SHORT_MS)
+        eventually(lambda: [each.collector for each in stores.collector_reports.live()] == ["c"], "report a expires")
+
+
+class TestQuotas:
+    def test_sites_and_keys_have_their_quota_in_every_process(self, opener: Opener, clock: ManualClock) -> None:
+        first, second = opener().directory, opener().directory
+        first.create_site(SHOP)
+        first.create_site(replace(SHOP, name="merchants/n/sites/other"))
+        first.create_key(KEY, "secret")
+        assert second.site(SHOP.name) == SHOP
+        assert second.key("secret") == KEY
+        assert first.quota("merchants/m") == NO_QUOTA
+        first.change_quota(SHOP.name, Quota(hits_s=5))
+        first.change_quota("merchants/m/ingestKeys/k1", Quota(hits_s=1, bytes_s=7))
+        first.change_quota("merchants/m", Quota(report_units_min=10**9))
+        limited, limited_key = replace(SHOP, quota=Quota(5)), replace(KEY, quota=Quota(1, 7))
+        clock.advance(1_000)
+        eventually(lambda: second.site(SHOP.name) == limited, "the other process reads the site again")
+        eventually(lambda: second.key("secret") == limited_key, "the other process reads the key again")
+        assert list(second.sites(None, "", 9)) == [limited, replace(SHOP, name="merchants/n/sites/other")]
+        assert list(second.keys("merchants/m")) == [limited_key]
+        assert second.quota("merchants/m") == Quota(report_units_min=10**9)
+        assert second.quota("merchants/m/sites/none") == NO_QUOTA
+
+    def test_a_quota_is_replaced_as_a_whole(self, stores: Stores) -> None:
+        stores.directory.create_site(SHOP)
+        stores.directory.change_quota(SHOP.name, Quota(hits_s=5, bytes_s=6))
+        stores.directory.change_quota(SHOP.name, Quota(bytes_s=9))
+        assert stores.directory.quota(SHOP.name) == Quota(None, 9)
+
+
+def replace_resource(resource: str) -> QuotaUse:
+    return USED._replace(resource=resource)

@@ -1,0 +1,179 @@
+"""Test GetQuota and UpdateQuota, the maximum numbers of sites and keys, and the quota of reports, over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import grpc
+import pytest
+
+from control.service import SERVICES as CONTROL_SERVICES
+from control.service import build_server as control_server
+from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, quotas_pb2
+from hitmesh.model.quotas import CollectorReport, HitLimits, Quota, QuotaUse, Use
+from tests.support.reporters import (
+    OPERATOR,
+    OWNER,
+    RIVAL,
+    Mesh,
+    a_question,
+    bearer,
+    control_backend,
+    refusal,
+    served,
+    some_rows,
+    start,
+)
+from tests.support.settled_rows import SITE
+
+SITE_QUOTA, KEY_QUOTA = f"{SITE}/quota", "merchants/demo/ingestKeys/demo-1/quota"
+MERCHANT_QUOTA = "merchants/demo/quota"
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    yield from start(open_reads=False)
+
+
+def quota(mesh: Mesh, name: str, secret: str = OWNER) -> quotas_pb2.GetQuotaResponse:
+    return mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=name), metadata=bearer(secret))
+
+
+def updated(mesh: Mesh, wanted: quotas_pb2.Quota, *paths: str, secret: str = OPERATOR) -> quotas_pb2.Quota:
+    request = quotas_pb2.UpdateQuotaRequest(quota=wanted)
+    request.update_mask.paths.extend(paths)
+    return mesh.admin.UpdateQuota(request, metadata=bearer(secret)).quota
+
+
+def test_an_operator_changes_quotas_and_the_merchant_reads_them(mesh: Mesh) -> None:
+    assert quota(mesh, SITE_QUOTA).quota == quotas_pb2.Quota(name=SITE_QUOTA)
+    wanted = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, bytes_per_second=9_000)
+    assert updated(mesh, wanted) == wanted
+    assert updated(mesh, wanted) == wanted
+    assert quota(mesh, SITE_QUOTA).quota == quota(mesh, SITE_QUOTA, OPERATOR).quota == wanted
+    assert updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA), "hits_per_second") == quotas_pb2.Quota(
+        name=SITE_QUOTA, bytes_per_second=9_000
+    )
+    of_key = quotas_pb2.Quota(name=KEY_QUOTA, hits_per_second=1)
+    assert updated(mesh, of_key) == quota(mesh, KEY_QUOTA).quota == of_key
+    of_merchant = quotas_pb2.Quota(name=MERCHANT_QUOTA, report_units_per_minute=10**9)
+    assert updated(mesh, of_merchant) == quota(mesh, MERCHANT_QUOTA).quota == of_merchant
+    site, key = mesh.stores.directory.site(SITE), mesh.stores.directory.key(OWNER)
+    assert site is not None
+    assert key is not None
+    assert (site.quota, key.quota) == (Quota(bytes_s=9_000), Quota(hits_s=1))
+
+
+def test_only_an_operator_may_change_a_quota(mesh: Mesh) -> None:
+    wanted = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5)
+    assert refusal(lambda: updated(mesh, wanted, secret=OWNER)).code is grpc.StatusCode.PERMISSION_DENIED
+    assert quota(mesh, SITE_QUOTA).quota == quotas_pb2.Quota(name=SITE_QUOTA)
+
+
+@pytest.mark.parametrize("name", [SITE_QUOTA, KEY_QUOTA, MERCHANT_QUOTA])
+def test_quotas_of_other_merchants_look_like_quotas_that_do_not_exist(mesh: Mesh, name: str) -> None:
+    other = refusal(lambda: quota(mesh, name, RIVAL))
+    assert (other.code, other.field) == (grpc.StatusCode.NOT_FOUND, "name")
+    assert refusal(lambda: mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=name))).code is (
+        grpc.StatusCode.UNAUTHENTICATED
+    )
+
+
+@pytest.mark.parametrize("name", ["merchants/demo/sites/none/quota", "merchants/demo/ingestKeys/none/quota"])
+def test_a_quota_needs_its_site_or_key(mesh: Mesh, name: str) -> None:
+    assert refusal(lambda: quota(mesh, name)).code is grpc.StatusCode.NOT_FOUND
+    wanted = quotas_pb2.Quota(name=name, hits_per_second=5)
+    found = refusal(lambda: updated(mesh, wanted))
+    assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "quota.name")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "paths", "field"),
+    [
+        (quotas_pb2.Quota(name=SITE, hits_per_second=5), [], "quota.name"),
+        (quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=0), [], "quota.hits_per_second"),
+        (quotas_pb2.Quota(name=SITE_QUOTA, bytes_per_second=10**9 + 1), [], "quota.bytes_per_second"),
+        (quotas_pb2.Quota(name=SITE_QUOTA, report_units_per_minute=5), [], "update_mask"),
+        (quotas_pb2.Quota(name=MERCHANT_QUOTA, hits_per_second=5), [], "update_mask"),
+        (quotas_pb2.Quota(name=SITE_QUOTA), ["name"], "update_mask"),
+    ],
+)
+def test_a_bad_quota_names_its_field(mesh: Mesh, wanted: quotas_pb2.Quota, paths: list[str], field: str) -> None:
+    found = refusal(lambda: updated(mesh, wanted, *paths))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def test_the_use_of_a_quota_is_the_sum_over_live_collectors(mesh: Mesh) -> None:
+    site_default, key_default = HitLimits(100, 1_000), HitLimits(7, 70)
+    use = QuotaUse(SITE, HitLimits(100, 1_000), Use(20.0), Use(200.0), 5.0)
+    for collector, uses in (("a", (use,)), ("b", (use._replace(refused_hits_s=0.0),)), ("c", ())):
+        mesh.stores.collector_reports.put(CollectorReport(collector, site_default, key_default, uses), 5_000)
+    updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, bytes_per_second=9_000))
+    found = quota(mesh, SITE_QUOTA)
+    assert (found.effective.hits_per_second, found.effective.bytes_per_second) == (100, 9_000)
+    assert found.usage == quotas_pb2.QuotaUsage(
+        hits_per_second=40.0, bytes_per_second=400.0, refused_hits_per_second=5.0, collectors=3
+    )
+    assert quota(mesh, KEY_QUOTA).effective.hits_per_second == 7
+    assert quota(mesh, KEY_QUOTA).usage.hits_per_second == 0.0
+
+
+@pytest.fixture
+def capped(mesh: Mesh) -> Iterator[admin_pb2_grpc.AdminServiceStub]:
+    """Provide a control service whose merchants may have two sites and two keys."""
+    backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
+    server = control_server(replace(backend, max_sites=2, max_keys=2))
+    with grpc.insecure_channel(f"127.0.0.1:{served(server, CONTROL_SERVICES)}") as channel:
+        yield admin_pb2_grpc.AdminServiceStub(channel)
+    server.stop(None).wait()
+
+
+def test_a_merchant_has_at_most_so_many_sites_and_keys(capped: admin_pb2_grpc.AdminServiceStub) -> None:
+    def site(site_id: str, secret: str = OWNER, merchant: str = "demo") -> admin_pb2.Site:
+        request = admin_pb2.CreateSiteRequest(parent=f"merchants/{merchant}", site_id=site_id)
+        return capped.CreateSite(request, metadata=bearer(secret)).site
+
+    def key() -> admin_pb2.IngestKey:
+        request = admin_pb2.CreateIngestKeyRequest(
+            parent="merchants/demo", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER)
+        )
+        return capped.CreateIngestKey(request, metadata=bearer(OWNER)).key
+
+    second = site("second")
+    found = refusal(lambda: site("third"))
+    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_RESOURCES")
+    assert "2 sites, which is the limit: use an existing site, or ask the operator" in found.message
+    assert site("second") == second, "the same request has the same answer at the limit"
+    site("second", RIVAL, "rival")
+    second_key = key()
+    found = refusal(key)
+    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_RESOURCES")
+    assert "revoke unused keys" in found.message
+    capped.RevokeIngestKey(admin_pb2.RevokeIngestKeyRequest(name=second_key.name), metadata=bearer(OWNER))
+    assert key().name != second_key.name
+    of_merchant = capped.GetQuota(quotas_pb2.GetQuotaRequest(name=MERCHANT_QUOTA), metadata=bearer(OWNER))
+    assert (of_merchant.site_count, of_merchant.max_sites) == (2, 2)
+    assert (of_merchant.key_count, of_merchant.max_keys) == (2, 2)
+
+
+def test_a_merchant_beyond_its_report_units_waits_and_another_does_not(mesh: Mesh) -> None:
+    some_rows(mesh)
+    updated(mesh, quotas_pb2.Quota(name=MERCHANT_QUOTA, report_units_per_minute=2_000))
+    rivals = a_question("hits", site="merchants/rival/sites/shop")
+    _, call = mesh.reporter.RunReport.with_call(a_question("hits"), metadata=bearer(OWNER))
+    headers = dict(call.initial_metadata())
+    assert headers["ratelimit-policy"] == '"report_units";q=2000;w=60'
+    assert headers["ratelimit"] == '"report_units";r=0;t=60'
+    for _ in range(100):
+        with pytest.raises(grpc.RpcError) as caught:
+            mesh.reporter.RunReport(a_question("hits"), metadata=bearer(OWNER))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert isinstance(caught.value, grpc.Call)
+    headers = dict(caught.value.initial_metadata())
+    assert int(headers["retry-after"]) > 0
+    assert headers["ratelimit-policy"] == '"report_units";q=2000;w=60'
+    found = refusal(lambda: mesh.reporter.RunReport(a_question("hits"), metadata=bearer(OWNER)))
+    assert found.reason == "QUOTA"
+    assert "the reports of merchants/demo may cost 2,000 units in 60 s" in found.message
+    mesh.reporter.RunReport(rivals, metadata=bearer(RIVAL))

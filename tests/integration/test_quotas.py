@@ -1,0 +1,209 @@
+"""Test quotas through real collectors: a merchant far beyond its quota must wait, and no other merchant notices.
+
+The quotas have a clock that the tests advance, so the results do not depend on the speed of the machine.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import grpc
+import pytest
+from google.api import httpbody_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from collector.classify import Classifier
+from collector.hit_quotas import HitQuotas
+from collector.quota_shares import QuotaShares
+from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.quotas import HitLimits, Quota
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from tests.support.clock import ManualClock
+from tests.support.collectors import KEY, NOW_MS, SITE, Backend, Running, new_backend, running
+from tests.support.messages import page_view
+from tests.support.patience import patient
+from tests.support.streams import StreamClient
+
+LARGE = HitLimits(10**6, 10**9)
+MODEST_SITE, MODEST_KEY = "merchants/modest/sites/a", "hms_modest"
+LIMIT = 100
+STEP_MS = 100
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier()
+
+
+@pytest.fixture
+def backend(classifier: Classifier) -> Backend:
+    """Return a backend with two merchants; the site of the first merchant has a quota."""
+    backend = new_backend(classifier)
+    directory = backend.stores.directory
+    directory.create_site(Site(name=MODEST_SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
+    directory.create_key(IngestKey("k-2", "merchants/modest", KeyKind.SERVER, MODEST_SITE), MODEST_KEY)
+    directory.change_quota(SITE, Quota(hits_s=LIMIT))
+    return backend
+
+
+def quotas_on(clock: ManualClock) -> HitQuotas:
+    return HitQuotas(LARGE, LARGE, now_ms=clock.now)
+
+
+def batch_of(name: str, hits: int) -> hit_pb2.HitBatch:
+    return hit_pb2.HitBatch(hits=[page_view(f"{name}-{number}", NOW_MS, visitor=name) for number in range(hits)])
+
+
+def call(collector: Running, batch: hit_pb2.HitBatch, key: str, site: str) -> collector_pb2.SendHitsResponse:
+    batch.ingest_key = key
+    stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
+    request = collector_pb2.SendHitsRequest(batch=batch)
+    return stub.SendHits(request, metadata=(("hitmesh-site", site),), timeout=patient(10))
+
+
+def accepts(collector: Running, batch: hit_pb2.HitBatch, key: str = KEY, site: str = SITE) -> int:
+    """Send a batch in a unary call, and return the number of accepted hits; 0 if the batch must wait."""
+    try:
+        return call(collector, batch, key, site).accepted_count
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise
+        return 0
+
+
+def details_of(error: grpc.RpcError) -> dict[str, Message]:
+    """Return the details of a status by the name of their type."""
+    assert isinstance(error, grpc.Call)
+    status = rpc_status.from_call(error)
+    assert status is not None
+    found: dict[str, Message] = {}
+    for packed in status.details:
+        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.QuotaFailure):
+            detail = kind()
+            if packed.Unpack(detail):
+                found[kind.DESCRIPTOR.name] = detail
+    return found
+
+
+def test_a_call_beyond_the_quota_names_the_quota_and_the_wait_and_then_passes(backend: Backend) -> None:
+    clock = ManualClock(0)
+    with running(backend, quotas=quotas_on(clock)) as collector:
+        assert accepts(collector, batch_of("burst", 2 * LIMIT)) == 2 * LIMIT
+        for _ in range(2):  # the second call is refused before the batch is queued
+            with pytest.raises(grpc.RpcError) as caught:
+                call(collector, batch_of("more", 50), KEY, SITE)
+            assert isinstance(caught.value, grpc.Call)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            details = details_of(caught.value)
+            info, retry, failure = details["ErrorInfo"], details["RetryInfo"], details["QuotaFailure"]
+            assert isinstance(info, error_details_pb2.ErrorInfo)
+            assert (info.reason, info.metadata["subject"], info.metadata["limit"]) == ("QUOTA", SITE, str(LIMIT))
+            assert (info.metadata["quota"], info.metadata["window_s"]) == ("site_hits", "1")
+            assert isinstance(retry, error_details_pb2.RetryInfo)
+            assert retry.retry_delay.ToMilliseconds() == 500
+            assert isinstance(failure, error_details_pb2.QuotaFailure)
+            (violation,) = failure.violations
+            assert (violation.subject, violation.description) == (SITE, caught.value.details())
+            headers = dict(caught.value.initial_metadata())
+            assert headers["retry-after"] == "1"
+            assert headers["ratelimit-policy"] == f'"site_hits";q={LIMIT};w=1'
+            assert headers["ratelimit"] == '"site_hits";r=0;t=1'
+        clock.advance(500)
+        assert accepts(collector, batch_of("more", 50)) == 50
+
+
+def test_json_beyond_the_quota_is_refused_unread(backend: Backend) -> None:
+    clock = ManualClock(0)
+    with running(backend, quotas=quotas_on(clock)) as collector:
+        assert accepts(collector, batch_of("burst", 2 * LIMIT)) == 2 * LIMIT
+        assert accepts(collector, batch_of("more", 50)) == 0
+        send = collector.channel.unary_unary(
+            "/hitmesh.api.collector.v1.JsonCollectorService/SendJsonHits",
+            request_serializer=httpbody_pb2.HttpBody.SerializeToString,
+            response_deserializer=json_pb2.SendJsonHitsResponse.FromString,
+        )
+        body = httpbody_pb2.HttpBody(data=b'{"ingestKey": "%s", "hits": [{"broken": ' % KEY.encode())
+        with pytest.raises(grpc.RpcError) as caught:
+            send(body, metadata=(("hitmesh-site", SITE),), timeout=patient(10))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_stream_beyond_the_quota_gets_retry_and_goes_on(backend: Backend) -> None:
+    clock = ManualClock(0)
+    with (
+        running(backend, quotas=quotas_on(clock)) as collector,
+        StreamClient(collector.channel, KEY, SITE, timeout_s=patient(15)) as stream,
+    ):
+        for number in range(4):
+            stream.wait_acked(stream.send(batch_of(f"b-{number}", LIMIT)))
+        clock.advance(1_000)
+        stream.wait_acked(stream.send(batch_of("b-2", LIMIT)))
+        reported = stream.finish()
+    assert reported.accepted == 3 * LIMIT
+    assert [issue.batch_seq for issue in reported.issues] == [3, 4]
+    for issue in reported.issues:
+        assert (issue.outcome, issue.reason) == (collector_pb2.OUTCOME_RETRY, collector_pb2.REASON_QUOTA)
+        assert not issue.HasField("index")
+        assert issue.retry_delay.ToMilliseconds() == 1_000
+        assert SITE in issue.message
+    assert backend.rows().height == 3 * LIMIT
+
+
+def test_one_merchant_at_100_times_its_quota_waits_and_another_is_always_taken(backend: Backend) -> None:
+    clock, stored, taken, refused = ManualClock(0), set(), 0, 0
+    with running(backend, quotas=quotas_on(clock)) as collector:
+        greedy = StreamClient(collector.channel, KEY, SITE, timeout_s=patient(60))
+        with greedy as stream:
+            for step in range(10):
+                clock.advance(STEP_MS)
+                sent = [f"greedy-{step}-{number}" for number in range(10)]
+                numbers = [stream.send(batch_of(name, LIMIT)) for name in sent]  # 100 × the quota per second
+                modest = f"modest-{step}"
+                assert accepts(collector, batch_of(modest, 5), MODEST_KEY, MODEST_SITE) == 5
+                stored |= {f"{modest}-{number}" for number in range(5)}
+                stream.wait_acked(numbers[-1])
+                waiting = {issue.batch_seq for issue in stream.reported.issues}
+                refused += sum(number in waiting for number in numbers)
+                for number, name in zip(numbers, sent, strict=True):
+                    if number not in waiting:
+                        taken += 1
+                        stored |= {f"{name}-{at}" for at in range(LIMIT)}
+            reported = stream.finish()
+    assert taken + refused == 100
+    assert taken <= 3, "two seconds of quota at once, and one second of quota"
+    assert reported.accepted == taken * LIMIT
+    assert {issue.reason for issue in reported.issues} == {collector_pb2.REASON_QUOTA}
+    assert sorted(backend.rows()["hit_id"].to_list()) == sorted(stored), "what is acknowledged is stored, once"
+    assert backend.refusals().height == 0
+
+
+@pytest.mark.parametrize("shares", [(10, 0), (8, 2), (5, 5)])
+def test_two_collectors_together_keep_a_quota(backend: Backend, shares: tuple[int, int]) -> None:
+    clock = ManualClock(0)
+    every = [quotas_on(clock), quotas_on(clock)]
+    exchanges = [
+        QuotaShares(backend.stores.collector_reports, quotas, f"collector-{number}", 1.0)
+        for number, quotas in enumerate(every)
+    ]
+    rates = []
+    with ExitStack() as stack:
+        collectors = [stack.enter_context(running(backend, quotas=quotas)) for quotas in every]
+        for exchange in exchanges:
+            exchange.exchange()
+        for second in range(9):
+            total = 0
+            for step in range(5):
+                clock.advance(200)
+                for number, collector in enumerate(collectors):
+                    # 3 × the quota, in batches of 6 hits
+                    for at in range(shares[number]):
+                        total += accepts(collector, batch_of(f"{second}-{step}-{number}-{at}", 6))
+            for exchange in exchanges:
+                exchange.exchange()
+            rates.append(total)
+    assert sum(rates[4:]) / len(rates[4:]) == pytest.approx(LIMIT, rel=0.2)
+    assert sum(rates) <= LIMIT * len(rates) * 1.2 + 2 * LIMIT
+    assert backend.rows().height == sum(rates)

@@ -1,0 +1,110 @@
+"""Test the quota of report units: the cost of reports, refusals, and changes of the quota."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitmesh.adapters.memory.directory import MemorySiteDirectory
+from hitmesh.model.errors import QuotaExceeded, Unavailable
+from hitmesh.model.quotas import Quota
+from reporter.answer.report_budget import REPORT_UNITS, ReportBudget
+from tests.support.clock import ManualClock
+
+MERCHANT, OTHER = "merchants/m", "merchants/n"
+MINUTE = 6_000_000
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(0)
+
+
+@pytest.fixture
+def directory() -> MemorySiteDirectory:
+    return MemorySiteDirectory()
+
+
+def test_reports_beyond_the_quota_wait_exactly_as_long_as_the_refusal_names(
+    clock: ManualClock, directory: MemorySiteDirectory
+) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    assert budget.charge(directory, MERCHANT, MINUTE - REPORT_UNITS) == MINUTE
+    with pytest.raises(QuotaExceeded) as caught:
+        budget.charge(directory, MERCHANT, 98_000)
+    error = caught.value
+    assert (error.subject, error.quota, error.limit, error.window_s) == (MERCHANT, "report_units", MINUTE, 60)
+    assert error.retry_after_s == 1.0
+    clock.advance(999)
+    with pytest.raises(QuotaExceeded):
+        budget.charge(directory, MERCHANT, 98_000)
+    clock.advance(1)
+    assert budget.charge(directory, MERCHANT, 98_000) == 100_000
+
+
+def test_rows_that_were_read_are_paid_by_the_next_reports(clock: ManualClock, directory: MemorySiteDirectory) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    budget.charge(directory, MERCHANT, 0)
+    budget.add(MERCHANT, 2 * MINUTE)
+    with pytest.raises(QuotaExceeded) as caught:
+        budget.charge(directory, MERCHANT, 0)
+    assert caught.value.retry_after_s == pytest.approx(60.04)
+
+
+def test_merchants_have_separate_quotas(clock: ManualClock, directory: MemorySiteDirectory) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    budget.charge(directory, MERCHANT, MINUTE)
+    with pytest.raises(QuotaExceeded):
+        budget.charge(directory, MERCHANT, 0)
+    budget.charge(directory, OTHER, 0)
+
+
+def test_a_report_that_no_store_answers_costs_nothing(clock: ManualClock, directory: MemorySiteDirectory) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    for _ in range(5):
+        budget.add(MERCHANT, -budget.charge(directory, MERCHANT, MINUTE - REPORT_UNITS))
+
+
+def test_a_changed_quota_holds_within_seconds(clock: ManualClock, directory: MemorySiteDirectory) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    budget.charge(directory, MERCHANT, 0)
+    directory.change_quota(MERCHANT, Quota(report_units_min=REPORT_UNITS))
+    clock.advance(5_000)
+    budget.charge(directory, MERCHANT, 0)
+    with pytest.raises(QuotaExceeded) as caught:
+        budget.charge(directory, MERCHANT, 0)
+    assert caught.value.limit == REPORT_UNITS
+
+
+class AbsentDirectory(MemorySiteDirectory):
+    """A directory whose store does not answer."""
+
+    def quota(self, name: str) -> Quota:
+        raise Unavailable("the store does not answer")
+
+
+def test_without_the_store_the_last_known_quota_applies(clock: ManualClock, directory: MemorySiteDirectory) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    directory.change_quota(MERCHANT, Quota(report_units_min=REPORT_UNITS))
+    budget.charge(directory, MERCHANT, 0)
+    clock.advance(6_000)
+    with pytest.raises(QuotaExceeded) as caught:
+        budget.charge(AbsentDirectory(), MERCHANT, 0)
+    assert caught.value.limit == REPORT_UNITS
+    budget.charge(AbsentDirectory(), OTHER, 0)
+
+
+def test_headers_tell_the_remaining_units(clock: ManualClock, directory: MemorySiteDirectory) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    assert budget.headers(MERCHANT) == ()
+    budget.charge(directory, MERCHANT, 0)
+    assert budget.headers(MERCHANT) == (
+        ("ratelimit-policy", f'"report_units";q={MINUTE};w=60'),
+        ("ratelimit", f'"report_units";r={MINUTE - REPORT_UNITS};t=60'),
+    )
+
+
+def test_memory_is_bounded(clock: ManualClock, directory: MemorySiteDirectory) -> None:
+    budget = ReportBudget(MINUTE, clock.now, max_merchants=3)
+    for number in range(20):
+        budget.charge(directory, f"merchants/m{number}", 0)
+    assert [number for number in range(20) if budget.headers(f"merchants/m{number}")] == [17, 18, 19]
