@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hitmesh.tools.dev.envoy import Address, Door
-from tests.support import doors
+from tests.support import doors, flooded_doors
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +31,9 @@ def operators(running_door: tuple[Door, Path]) -> Address:
 @pytest.fixture
 def stats(running_door: tuple[Door, Path]) -> Address:
     return running_door[0].stats
+
+
+@pytest.fixture(scope="session")
+def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flooded_doors.FloodedDoor]:
+    """Provide an Envoy with small limits that tests may flood."""
+    yield from flooded_doors.flooded_door(tmp_path_factory.mktemp("flooded"))

@@ -6,6 +6,7 @@ import http.client
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from hitmesh.runtime.call_limits import CallPool
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.tools.dev import children, tcp_ports
+from hitmesh.tools.dev.children import Child
+from hitmesh.tools.dev.door_limits import DoorLimits
 from hitmesh.tools.dev.envoy import Address, Door, binary, open_paths, render
 from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
 from tests.support.collectors import new_backend, running
@@ -62,6 +65,25 @@ def a_reader(tokens: TokenDoor) -> IssuerTokens:
     return open_reader(TokenSettings.model_validate(settings), SystemClock())
 
 
+@contextmanager
+def envoy_at(door: Door, run: Path) -> Iterator[Child]:
+    """Run an Envoy with these addresses and limits, which has its files in `run`."""
+    config = run / "envoy.yaml"
+    config.write_text(render(door), encoding="utf-8")
+    command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
+    command += ["--file-flush-interval-msec", "100"]
+    envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
+    try:
+        eventually(
+            lambda: envoy.process.poll() is not None or not tcp_ports.is_free(door.http.port), "Envoy listens", 60
+        )
+        assert envoy.process.poll() is None, envoy.last_lines()
+        yield envoy
+        assert envoy.process.poll() is None, envoy.last_lines()
+    finally:
+        children.stop([envoy])
+
+
 def running_door(run: Path, tokens: TokenDoor | None = None) -> Iterator[Door]:
     """Run an Envoy that has its files in `run` and accepts MAX_CONNECTIONS connections.
 
@@ -80,6 +102,7 @@ def running_door(run: Path, tokens: TokenDoor | None = None) -> Iterator[Door]:
         tracer = grpc.server(CallPool(2))
         processors = (Address(tcp_ports.HOST, served(tracer, [TRACE])),)
         log = run / "access.jsonl"
+        limits = DoorLimits(max_connections=MAX_CONNECTIONS)
         door = Door(
             address,
             operators,
@@ -89,22 +112,12 @@ def running_door(run: Path, tokens: TokenDoor | None = None) -> Iterator[Door]:
             processors,
             controls,
             log,
-            max_connections=MAX_CONNECTIONS,
+            limits=limits,
             tokens=tokens,
         )
-        config = run / "envoy.yaml"
-        config.write_text(render(door), encoding="utf-8")
-        command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
-        command += ["--file-flush-interval-msec", "100"]
-        envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
         try:
-            eventually(
-                lambda: envoy.process.poll() is not None or not tcp_ports.is_free(address.port), "Envoy listens", 60
-            )
-            assert envoy.process.poll() is None, envoy.last_lines()
-            yield door
-            assert envoy.process.poll() is None, envoy.last_lines()
+            with envoy_at(door, run):
+                yield door
         finally:
-            children.stop([envoy])
             tracer.stop(None).wait()
     next(mesh, None)

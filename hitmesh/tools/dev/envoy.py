@@ -7,7 +7,7 @@ import importlib
 import importlib.resources
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -19,6 +19,7 @@ from hitmesh.access.rights import Door as RightsDoor
 from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 from hitmesh.model.sites import Role
+from hitmesh.tools.dev.door_limits import PRODUCTION, DoorLimits
 from hitmesh.tools.dev.envoy_tokens import NO_TOKENS, TokenDoor, denied, token_cluster, token_filter
 from hitmesh.tools.dev.path_fields import as_lua, path_fields, rest_paths, without_methods
 
@@ -32,12 +33,6 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _DOORS = re.compile(r"^ *# <doors>\n(.*?)^ *# </doors>\n", re.DOTALL | re.MULTILINE)
 _NOTHING_HERE = "there is nothing at this path; see GET /v1/metrics, or grpcurl list"
 
-# Maximum number of open connections to the public listener. Each connection needs a file descriptor. Envoy's
-# documentation recommends that the connections to all listeners use less than half of the limit of open files.
-MAX_CONNECTIONS = 8_192
-# Maximum number of open connections to each of the listeners `operators` and `stats`.
-_MAX_STATS_CONNECTIONS = 256
-
 # The gRPC code and the reason for each REST error reply that Envoy itself makes. The keys are placeholders in the
 # template of Envoy's configuration.
 _LOCAL_REPLIES = {
@@ -48,15 +43,10 @@ _LOCAL_REPLIES = {
     "reply_headers": (8, ErrorReason.REQUEST_TOO_LARGE),
     "reply_unimplemented": (12, ErrorReason.UNIMPLEMENTED),
     "reply_internal": (13, ErrorReason.PROXY_ERROR),
-    "reply_unavailable": (14, ErrorReason.UNAVAILABLE),
 }
+# The time after which a client may send a refused request again, in seconds.
+_RETRY_AFTER_S = 1
 
-# Maximum size of a unary call's body, in bytes.
-_MAX_BYTES = 2 << 20
-_TOO_LARGE = (
-    f"the request has more than {_MAX_BYTES:,} bytes: send a smaller request; divide hits into several batches, or use "
-    f"StreamHits"
-)
 _MALFORMED = "the path must not contain %2F, %5C or %00, and the headers must be valid HTTP"
 
 # The gRPC code, the reason and the message for each error reply that Envoy itself makes to a gRPC call, keyed by HTTP
@@ -66,7 +56,6 @@ _GRPC_REPLIES = {
     404: (12, ErrorReason.UNIMPLEMENTED, "no service has this method: see the methods with grpcurl list"),
     408: (4, ErrorReason.DEADLINE_EXCEEDED, "the call took too long or was idle for too long: send the call again"),
     431: (8, ErrorReason.REQUEST_TOO_LARGE, "the headers of the call are too large: send fewer or shorter headers"),
-    503: (14, ErrorReason.UNAVAILABLE, "the service is not available at the moment: send the call again later"),
     504: (4, ErrorReason.DEADLINE_EXCEEDED, "the service did not answer in time: send a smaller request, or try later"),
 }
 
@@ -101,7 +90,7 @@ class Door:
         operators: listener for REST and gRPC that also serves the RPCs that operate the mesh.
         stats: listener for Envoy's metrics and cluster health.
         hosts: host names that callers may use, with any port; the first is used if the Host header is missing.
-        max_connections: maximum number of open connections to `http`; Envoy closes further connections at once.
+        limits: limits on connections, requests, memory and time.
         tokens: the tokens that Envoy lets pass; None if Envoy checks no tokens.
     """
 
@@ -114,7 +103,7 @@ class Door:
     controls: tuple[Address, ...]
     access_log: Path
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
-    max_connections: int = MAX_CONNECTIONS
+    limits: DoorLimits = PRODUCTION
     tokens: TokenDoor | None = None
 
 
@@ -153,8 +142,7 @@ def render(door: Door) -> str:
         default_host=json.dumps(door.hosts[0]),
         own_hosts=json.dumps([name for host in door.hosts for name in (host, f"{host}:*")]),
         other_host=json.dumps(other_host),
-        max_connections=door.max_connections,
-        max_stats_connections=_MAX_STATS_CONNECTIONS,
+        **door.limits.placeholders(),
         path_fields=as_lua(path_fields(descriptors())),
         access_log=json.dumps(str(door.access_log)),
         descriptors=json.dumps(str(descriptors())),
@@ -166,13 +154,20 @@ def render(door: Door) -> str:
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
         control_endpoints=_endpoints("control", door.controls),
-        reply_too_large=_reply(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
+        reply_too_large=_reply(
+            8, ErrorReason.REQUEST_TOO_LARGE, _too_large(door.limits), limit=door.limits.max_body_bytes
+        ),
+        reply_too_many=_reply(
+            8, ErrorReason.TOO_MANY_CALLS, _too_many(door.limits), retries=True, limit=door.limits.requests_per_s
+        ),
+        reply_unavailable=_reply(14, ErrorReason.UNAVAILABLE, retries=True),
+        retry_after=json.dumps(_headers({"retry-after": str(_RETRY_AFTER_S)})),
         reply_malformed=_reply(
             3,
             ErrorReason.INVALID_REQUEST,
             f"the request is malformed (%RESPONSE_CODE_DETAILS%): {_escaped(_MALFORMED)}",
         ),
-        grpc_mappers=_grpc_mappers(door.hosts, other_host),
+        grpc_mappers=_grpc_mappers(door, other_host),
         reply_other_host=_reply(7, ErrorReason.OTHER_HOST, hosts=", ".join(door.hosts)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
@@ -258,7 +253,28 @@ def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
     )
 
 
-def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%", **variables: Variable) -> str:
+def _too_large(limits: DoorLimits) -> str:
+    return (
+        f"the request has more than {limits.max_body_bytes:,} bytes: send a smaller request; divide hits into several "
+        f"batches, or use StreamHits"
+    )
+
+
+def _too_many(limits: DoorLimits) -> str:
+    return (
+        f"the connection sent more than {limits.requests_per_s:,} requests a second: put more hits into a batch, or "
+        f"send the request again after the time in retry-after"
+    )
+
+
+def _reply(
+    code: int,
+    reason: ErrorReason,
+    message: str = "%LOCAL_REPLY_BODY%",
+    *,
+    retries: bool = False,
+    **variables: Variable,
+) -> str:
     info: dict[str, object] = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reason,
@@ -266,14 +282,23 @@ def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%", 
     }
     metadata = HitmeshError(message, reason=reason, **variables).metadata()
     details = [info | ({"metadata": metadata} if metadata else {})]
+    if retries:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{_RETRY_AFTER_S}s"})
     return json.dumps({"json_format": {"code": code, "message": message, "details": details}})
 
 
-def _grpc_mappers(hosts: tuple[str, ...], other_host: str) -> str:
+def _grpc_mappers(door: Door, other_host: str) -> str:
     """Return, as items of a YAML list, mappers that give gRPC callers a message and status details."""
+    limits = door.limits
+    too_large, too_many = _too_large(limits), _too_many(limits)
+    unavailable = "the service is not available at the moment: send the call again later"
     replies = [
-        _grpc_mapper(_with_status(413), 8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
-        _grpc_mapper(_with_status(403), 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(hosts)),
+        _grpc_mapper(_with_status(413), 8, ErrorReason.REQUEST_TOO_LARGE, too_large, limit=limits.max_body_bytes),
+        _grpc_mapper(
+            _with_status(429), 8, ErrorReason.TOO_MANY_CALLS, too_many, retries=True, limit=limits.requests_per_s
+        ),
+        _grpc_mapper(_with_status(503), 14, ErrorReason.UNAVAILABLE, unavailable, retries=True),
+        _grpc_mapper(_with_status(403), 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(door.hosts)),
         *(_grpc_mapper(_with_status(status), *reply) for status, reply in _GRPC_REPLIES.items()),
         {
             "filter": {"and_filter": {"filters": _IS_GRPC}},
@@ -320,17 +345,31 @@ def _with_status(http: int) -> dict[str, object]:
 
 
 def _grpc_mapper(
-    condition: dict[str, object], code: int, reason: ErrorReason, message: str, **variables: Variable
+    condition: dict[str, object],
+    code: int,
+    reason: ErrorReason,
+    message: str,
+    *,
+    retries: bool = False,
+    **variables: Variable,
 ) -> dict[str, object]:
-    headers = {"grpc-status": str(code), "grpc-status-details-bin": _status_details(code, reason, message, **variables)}
+    details = _status_details(code, reason, message, retries=retries, **variables)
+    headers = {"grpc-status": str(code), "grpc-status-details-bin": details}
+    if retries:
+        headers["retry-after"] = str(_RETRY_AFTER_S)
     return {
         "filter": {"and_filter": {"filters": [condition, *_IS_GRPC]}},
         "body_format_override": {"text_format_source": {"inline_string": _escaped(message)}},
-        "headers_to_add": [
-            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            for key, value in headers.items()
-        ],
+        "headers_to_add": _headers(headers),
     }
+
+
+def _headers(headers: Mapping[str, str]) -> list[dict[str, object]]:
+    """Return the headers in Envoy's form; an existing header with the same name is replaced."""
+    return [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in headers.items()
+    ]
 
 
 def _escaped(message: str) -> str:
@@ -338,9 +377,15 @@ def _escaped(message: str) -> str:
     return message.replace("%", "%%")
 
 
-def _status_details(code: int, reason: ErrorReason, message: str, **variables: Variable) -> str:
+def _status_details(
+    code: int, reason: ErrorReason, message: str, *, retries: bool = False, **variables: Variable
+) -> str:
     """Return the gRPC status details as Envoy sends them in a header: base64 without padding."""
     status = status_pb2.Status(code=code, message=message)
     metadata = HitmeshError(message, reason=reason, **variables).metadata()
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=metadata))
+    if retries:
+        retry_info = error_details_pb2.RetryInfo()
+        retry_info.retry_delay.FromSeconds(_RETRY_AFTER_S)
+        status.details.add().Pack(retry_info)
     return base64.b64encode(status.SerializeToString()).decode().rstrip("=")

@@ -60,8 +60,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     window_s.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 10
-    """The server has reached its limit on calls that run or wait. Call again after `RetryInfo.retry_delay`. Metadata:
-    limit.
+    """The server has reached its limit on calls that run or wait, or the connection its limit on requests a second. Call
+    again after `RetryInfo.retry_delay`. Metadata: limit.
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 11
     """The collector has reached its limit on open streams: in total, for the key, or for the kind of key. Open the stream
@@ -364,8 +364,8 @@ valid hits with known keys. Shorten or delete expensive rules. Metadata: limit, 
 window_s.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10
-"""The server has reached its limit on calls that run or wait. Call again after `RetryInfo.retry_delay`. Metadata:
-limit.
+"""The server has reached its limit on calls that run or wait, or the connection its limit on requests a second. Call
+again after `RetryInfo.retry_delay`. Metadata: limit.
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 11
 """The collector has reached its limit on open streams: in total, for the key, or for the kind of key. Open the stream
