@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.flooded_doors import CUT_OFF, MIB, SMALL, STREAM_HITS, FloodedDoor, export
+from tests.support.flooded_doors import CUT_OFF, MIB, REPORT, SMALL, STREAM_HITS, FloodedDoor, export
 from tests.support.http2_frames import (
     END_HEADERS,
     END_STREAM,
@@ -29,7 +29,6 @@ from tests.support.http2_frames import (
 
 # More than any flood needs until Envoy closes the connection. The kernel's buffers take a few MiB of it.
 MAX_FLOOD = 64 * MIB
-GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
 
 
 @pytest.fixture
@@ -126,7 +125,8 @@ def test_other_clients_are_answered_while_a_client_sends_pings_and_reads_the_ans
 def test_a_connection_has_a_limited_number_of_streams(flooded: FloodedDoor) -> None:
     with RawHttp2(flooded.http) as greedy:
         streams = range(1, 2 * SMALL.max_streams + 2, 2)
-        greedy.send(b"".join(request(stream, STREAM_HITS, "POST", GRPC, ends=False) for stream in streams))
+        more = [("content-type", "application/json")]
+        greedy.send(b"".join(request(stream, REPORT, "POST", more, ends=False) for stream in streams))
         refused = next(each for each in greedy.frames() if each.kind in (Kind.RST_STREAM, Kind.GOAWAY))
         flooded.serves_others()
     assert (refused.kind, refused.stream) == (Kind.RST_STREAM, streams[-1])

@@ -44,7 +44,7 @@ SMALL = DoorLimits(
     idle_timeout_s=2,
     flush_timeout_s=1,
     report_timeout_s=4,
-    max_reporter_requests=60,
+    max_collector_requests=40,
 )
 # Calls that the small service can run at the same time: more than a test opens.
 WORKERS = 100

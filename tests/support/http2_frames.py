@@ -22,6 +22,7 @@ FRAME_BYTES = 16_384
 MAX_WINDOW = (1 << 31) - 1
 
 Headers = Sequence[tuple[str, str]]
+GRPC: Headers = (("content-type", "application/grpc"), ("te", "trailers"))
 
 
 class Kind(IntEnum):
