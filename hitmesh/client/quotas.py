@@ -1,4 +1,4 @@
-"""Reads and changes quotas of merchants, sites and keys through the admin service of a mesh."""
+"""Reads and changes quotas for merchants, sites and keys through the admin service of a mesh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 
 
 def get_quota(mesh: Mesh, owner: str) -> quotas_pb2.GetQuotaResponse:
-    """Return the quota of a merchant, site or key, with its present use; `owner` is the full name."""
+    """Return a merchant's, site's or key's quota, with its present use; `owner` is the full name."""
     request = quotas_pb2.GetQuotaRequest(name=f"{owner}/quota")
     return mesh.admin.GetQuota(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
 
@@ -19,7 +19,7 @@ def update_quota(mesh: Mesh, owner: str, limits: Mapping[str, int | None]) -> qu
 
     Args:
         mesh: a mesh with an operator's key.
-        owner: full name of a merchant, site or key.
+        owner: a merchant's, site's or key's full name.
         limits: new limits by field name; None means the default.
     """
     quota = quotas_pb2.Quota(name=f"{owner}/quota")

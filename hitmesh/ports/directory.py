@@ -89,13 +89,13 @@ class SiteDirectory(Protocol):
         """
 
     def quota(self, name: str) -> Quota:
-        """Return the stored quota of a merchant, site or key, by full name. Reads the store.
+        """Return a merchant's, site's or key's stored quota, by full name. Reads the store.
 
         Sites and keys that other methods return also contain their quota.
         """
 
     def change_quota(self, name: str, quota: Quota) -> None:
-        """Replace the quota of a merchant, site or key durably; the caller has checked that the object exists.
+        """Replace a merchant's, site's or key's quota durably; the caller has checked that the object exists.
 
         The next calls of `site` and `key` in this process return the new quota.
         """

@@ -19,7 +19,7 @@ class CassandraCollectorReports:
         self._session = session
 
     def put(self, report: CollectorReport, length_ms: int) -> None:
-        """Replace the report of a collector."""
+        """Replace a collector's report."""
         # Cassandra counts a time to live in whole seconds, from the start of a second.
         ttl_s = -(-length_ms // 1_000) + 1
         self._session.run(
@@ -33,5 +33,5 @@ class CassandraCollectorReports:
         return [report_of(row.collector, row.value) for row in rows]
 
     def remove(self, collector: str) -> None:
-        """Remove the report of a collector; idempotent."""
+        """Remove a collector's report; idempotent."""
         self._session.run("DELETE FROM collector_reports WHERE zero = 0 AND collector = ?", (collector,))

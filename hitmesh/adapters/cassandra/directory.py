@@ -307,11 +307,11 @@ class CassandraSiteDirectory:
         return changed
 
     def quota(self, name: str) -> Quota:
-        """Return the stored quota of a merchant, site or key."""
+        """Return a merchant's, site's or key's stored quota."""
         return self._quotas.of(name)
 
     def change_quota(self, name: str, quota: Quota) -> None:
-        """Replace the quota of a merchant, site or key durably."""
+        """Replace a merchant's, site's or key's quota durably."""
         self._quotas.put(name, quota)
         self._note_change()
         self._sites.pop(name, None)

@@ -1,4 +1,4 @@
-"""Store quotas on Cassandra. All quotas of a merchant, its sites and its keys are in one partition."""
+"""Store quotas on Cassandra. A merchant's quotas, with those for sites and keys, are in one partition."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Quotas:
         self._session = session
 
     def of(self, name: str) -> Quota:
-        """Return the stored quota of a merchant, site or key."""
+        """Return a merchant's, site's or key's stored quota."""
         rows = self._session.run(_OF_NAME, (merchant_in(name), name))
         return Quota(rows[0].hits_s, rows[0].bytes_s, rows[0].report_units_min) if rows else NO_QUOTA
 
     def put(self, name: str, quota: Quota) -> None:
-        """Replace the quota of a merchant, site or key durably."""
+        """Replace a merchant's, site's or key's quota durably."""
         self._session.run(_PUT, (merchant_in(name), name, quota.hits_s, quota.bytes_s, quota.report_units_min))
 
     def with_quotas(self, sites: Sequence[Site]) -> list[Site]:

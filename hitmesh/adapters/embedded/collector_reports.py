@@ -23,7 +23,7 @@ class EmbeddedCollectorReports:
         self._clock = clock
 
     def put(self, report: CollectorReport, length_ms: int) -> None:
-        """Replace the report of a collector, and delete expired reports."""
+        """Replace a collector's report, and delete expired reports."""
         now, value = self._clock.now(), report_value(report)
         with self._database.writing() as transaction:
             transaction.run("DELETE FROM collector_reports WHERE expires_at <= ?", (now,))
@@ -41,6 +41,6 @@ class EmbeddedCollectorReports:
             )
 
     def remove(self, collector: str) -> None:
-        """Remove the report of a collector; idempotent."""
+        """Remove a collector's report; idempotent."""
         with self._database.writing() as transaction:
             transaction.run("DELETE FROM collector_reports WHERE collector = ?", (collector,))

@@ -243,12 +243,12 @@ class EmbeddedSiteDirectory:
         return changed
 
     def quota(self, name: str) -> Quota:
-        """Return the stored quota of a merchant, site or key."""
+        """Return a merchant's, site's or key's stored quota."""
         with self._database.reading() as transaction:
             return quota_in(transaction, name)
 
     def change_quota(self, name: str, quota: Quota) -> None:
-        """Replace the quota of a merchant, site or key durably."""
+        """Replace a merchant's, site's or key's quota durably."""
         with self._database.writing() as transaction:
             store_quota(transaction, name, quota)
         self._checked_at = None

@@ -22,7 +22,7 @@ class MemoryCollectorReports:
         self._reports: dict[str, tuple[CollectorReport, int]] = {}
 
     def put(self, report: CollectorReport, length_ms: int) -> None:
-        """Replace the report of a collector."""
+        """Replace a collector's report."""
         with self._lock:
             self._reports[report.collector] = (report, self._clock.now() + length_ms)
 
@@ -33,6 +33,6 @@ class MemoryCollectorReports:
             return [report for _, (report, expires_at) in sorted(self._reports.items()) if expires_at > now]
 
     def remove(self, collector: str) -> None:
-        """Remove the report of a collector; idempotent."""
+        """Remove a collector's report; idempotent."""
         with self._lock:
             self._reports.pop(collector, None)

@@ -152,11 +152,11 @@ class MemorySiteDirectory:
         raise no_key(merchant, key_id)
 
     def quota(self, name: str) -> Quota:
-        """Return the stored quota of a merchant, site or key."""
+        """Return a merchant's, site's or key's stored quota."""
         return self._quotas.get(name, NO_QUOTA)
 
     def change_quota(self, name: str, quota: Quota) -> None:
-        """Replace the quota of a merchant, site or key."""
+        """Replace a merchant's, site's or key's quota."""
         self._quotas[name] = quota
 
     def _with_quota(self, site: Site) -> Site:

@@ -1,4 +1,4 @@
-"""`hitmesh quota`: the quota of a merchant, site or key."""
+"""`hitmesh quota`: quotas for merchants, sites and keys."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ DEFAULT = "default"
     + EXIT_CODES_HELP,
 )
 def quota_group() -> None:
-    """Show or change the quota of a merchant, site or key.
+    """Show or change the quota that a merchant, site or key has.
 
-    Quotas limit the hits and bytes per second of sites and keys, and the cost of a merchant's reports per minute. Only
+    Quotas limit how many hits and bytes sites and keys send per second, and how much a merchant's reports cost. Only
     an operator's key may change a quota.
     """
 
 
 def _owner(_ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Return the full name of a merchant (`demo`), site (`demo/example`) or key (full name)."""
+    """Return the full name for a merchant (`demo`), site (`demo/example`) or key (full name)."""
     if "/ingestKeys/" in value:
         return value
     if "/" in value.removeprefix("merchants/"):
@@ -82,9 +82,9 @@ def _limit(_ctx: click.Context, param: click.Parameter, value: str | None) -> in
 @output_option("table", "json")
 @mesh_options
 def show(owner: str, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show the quota of NAME: a merchant (demo), a site (demo/example) or the full name of a key.
+    """Show the quota for NAME: a merchant (demo), a site (demo/example) or a key's full name.
 
-    JSON is one object. Limits without a value of their own have the default of the services.
+    JSON is one object. Limits that are not stored have the services' default.
     """
     with connect(endpoint, home) as mesh:
         from hitmesh.client.quotas import get_quota
@@ -114,7 +114,7 @@ def show(owner: str, output: str, endpoint: str | None, home: Path | None) -> No
 @output_option("table", "json")
 @operator_options
 def set_command(owner: str, output: str, endpoint: str | None, home: Path | None, **limits: int | str | None) -> None:
-    """Change the quota of NAME: a merchant (demo), a site (demo/example) or the full name of a key.
+    """Change the quota for NAME: a merchant (demo), a site (demo/example) or a key's full name.
 
     Collectors apply a changed quota within 2 s, reporters within 5 s. JSON is one object.
     """

@@ -183,14 +183,14 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetQuota(self, request, context):
-        """Returns the quota of a merchant, site or key, with its present use.
+        """Returns a merchant's, site's or key's quota, with its present use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateQuota(self, request, context):
-        """Changes the quota of a merchant, site or key. The caller needs an operator's key.
+        """Changes a merchant's, site's or key's quota. The caller needs an operator's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,9 +67,9 @@ class AdminServiceStub:
     only through a reprocessing of kind RULES.
     """
     GetQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.GetQuotaResponse]
-    """Returns the quota of a merchant, site or key, with its present use."""
+    """Returns a merchant's, site's or key's quota, with its present use."""
     UpdateQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.UpdateQuotaRequest, _quotas_pb2.UpdateQuotaResponse]
-    """Changes the quota of a merchant, site or key. The caller needs an operator's key."""
+    """Changes a merchant's, site's or key's quota. The caller needs an operator's key."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -108,9 +108,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     only through a reprocessing of kind RULES.
     """
     GetQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.GetQuotaRequest, _quotas_pb2.GetQuotaResponse]  # type: ignore[assignment]
-    """Returns the quota of a merchant, site or key, with its present use."""
+    """Returns a merchant's, site's or key's quota, with its present use."""
     UpdateQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.UpdateQuotaRequest, _quotas_pb2.UpdateQuotaResponse]  # type: ignore[assignment]
-    """Changes the quota of a merchant, site or key. The caller needs an operator's key."""
+    """Changes a merchant's, site's or key's quota. The caller needs an operator's key."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
@@ -212,7 +212,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _quotas_pb2.GetQuotaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_quotas_pb2.GetQuotaResponse, _abc.Awaitable[_quotas_pb2.GetQuotaResponse]]:
-        """Returns the quota of a merchant, site or key, with its present use."""
+        """Returns a merchant's, site's or key's quota, with its present use."""
 
     @_abc_1.abstractmethod
     def UpdateQuota(
@@ -220,6 +220,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _quotas_pb2.UpdateQuotaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_quotas_pb2.UpdateQuotaResponse, _abc.Awaitable[_quotas_pb2.UpdateQuotaResponse]]:
-        """Changes the quota of a merchant, site or key. The caller needs an operator's key."""
+        """Changes a merchant's, site's or key's quota. The caller needs an operator's key."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
