@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from google.api import annotations_pb2
-from google.protobuf import descriptor_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 
 from hitmesh.access.rights import Door, paths_of
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
@@ -32,13 +26,6 @@ from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
 NOON = "2026-03-05T12:00:00Z"
-SERVICES = {
-    "hitmesh.api.collector.v1.CollectorService",
-    "hitmesh.api.reporter.v1.ReporterService",
-    "hitmesh.api.reporter.v1.ExportService",
-    "hitmesh.api.control.v1.AdminService",
-    "hitmesh.api.control.v1.ReprocessingService",
-}
 
 
 @pytest.fixture(scope="module")
@@ -411,44 +398,3 @@ def test_every_answer_has_a_request_id_and_a_sent_one_comes_back(mesh: Mesh) -> 
 def test_an_export_has_complete_through_in_a_header(rest: Rest, sold_site: str) -> None:
     _, headers, _ = rest.request("GET", f"/v1/{sold_site}:export?metrics=hits&first_date={DAY}&last_date={DAY}")
     assert headers["x-hitmesh-complete-through"].endswith("Z")
-
-
-# -------------------------------------------------------------------------------------------------------- reflection
-
-
-@pytest.mark.timeout(30)
-def test_reflection_lists_every_service_and_describes_it(mesh: Mesh) -> None:
-    info = mesh.channel().stream_stream(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
-        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-    )
-    requests = [
-        reflection_pb2.ServerReflectionRequest(list_services=""),
-        *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in sorted(SERVICES)),
-    ]
-    listed, *described = info(iter(requests), timeout=60)
-    assert {service.name for service in listed.list_services_response.service} >= SERVICES
-    for name, answer in zip(sorted(SERVICES), described, strict=True):
-        files = answer.file_descriptor_response.file_descriptor_proto
-        assert files, name
-        parsed = [descriptor_pb2.FileDescriptorProto.FromString(content) for content in files]
-        assert any(f"{file.package}.{service.name}" == name for file in parsed for service in file.service)
-
-
-@pytest.mark.timeout(60)
-def test_buf_curl_calls_an_rpc_by_reflection_alone(mesh: Mesh) -> None:
-    beside = Path(sys.executable).parent / "buf"
-    buf = str(beside) if beside.exists() else shutil.which("buf")
-    if buf is None:
-        pytest.skip("buf is not installed")
-    url = f"{mesh.url}/hitmesh.api.reporter.v1.ReporterService/ListMetrics"
-    done = subprocess.run(
-        [buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--data", "{}", url],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert any(metric["id"] == "visits" for metric in json.loads(done.stdout)["metrics"])

@@ -6,52 +6,48 @@ that Envoy accepts but that break a rule of docs/tokens.md.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import http.client
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from hitmesh.access.rights import RULES
 from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc
-from hitmesh.api.reporter.v1 import reporter_pb2_grpc
 from hitmesh.model.sites import Role
 from hitmesh.tools.dev.envoy import Address, Door, open_paths
 from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
 from tests.support import doors
 from tests.support.doors import Answer, ask
-from tests.support.reporters import OPERATOR, OWNER, a_question, bearer
+from tests.support.reporters import OPERATOR, OWNER, bearer
 from tests.support.rest import metadata_of, reason_of
 from tests.support.rights import MODULES, a_request, method_at, rest_calls
 from tests.support.settled_rows import SITE
+from tests.support.token_calls import (
+    get,
+    now_token,
+    reported,
+    unsigned,
+    with_hmac,
+    with_repeated_claim,
+)
 from tests.support.tokens import (
     AUDIENCE,
     ISSUER,
-    PrivateKey,
-    a_token,
-    base64url,
-    claims,
     ec_key,
     jwk,
     key_set,
-    public_pem,
     rsa_key,
-    signed,
 )
 from tests.support.waiting import eventually
 
 RIVAL_SITE = "merchants/rival/sites/shop"
-HEADER = {"typ": "JWT", "alg": "RS256", "kid": "r1"}
 KEYS = (jwk(rsa_key(), "r1"), jwk(ec_key(), "e1"))
 assert MODULES  # importing the modules makes their services known to the descriptor pool
 
@@ -81,50 +77,6 @@ def denied(token_door: tuple[Door, TokenDoor]) -> Callable[[], int]:
         return sum(int(number) for number in re.findall(r": (\d+)", found))
 
     return count
-
-
-def now_token(key: PrivateKey | None = None, header: Mapping[str, Any] | None = None, **changes: Any) -> str:
-    return a_token(key, header, int(time.time()), **changes)
-
-
-def get(at: Address, credential: str | None, path: str = f"/v1/{SITE}", **headers: str) -> Answer:
-    sent = headers if credential is None else {"authorization": f"Bearer {credential}", **headers}
-    return ask(at, "GET", path, **sent)
-
-
-def reported(at: Address, *metadata: tuple[str, str]) -> grpc.StatusCode | tuple[grpc.StatusCode, str]:
-    """Return OK if a report was run, else the status code and the reason of the refusal."""
-    with grpc.insecure_channel(str(at)) as channel:
-        try:
-            reporter_pb2_grpc.ReporterServiceStub(channel).RunReport(a_question("hits"), metadata=metadata, timeout=20)
-        except grpc.RpcError as error:
-            return error.code(), reason_in(error)
-    return grpc.StatusCode.OK
-
-
-def reason_in(error: grpc.RpcError) -> str:
-    assert isinstance(error, grpc.Call)
-    status, info = rpc_status.from_call(error), error_details_pb2.ErrorInfo()
-    assert status is not None
-    assert status.details[0].Unpack(info)
-    return info.reason
-
-
-def with_hmac() -> str:
-    """Return a token that is signed with the text of the public key as secret."""
-    body = claims(int(time.time()))
-    text = f"{base64url(json.dumps(HEADER | {'alg': 'HS256'}).encode())}.{base64url(json.dumps(body).encode())}"
-    return f"{text}.{base64url(hmac.digest(public_pem(rsa_key()), text.encode(), hashlib.sha256))}"
-
-
-def unsigned() -> str:
-    body = claims(int(time.time()))
-    return f"{base64url(json.dumps(HEADER | {'alg': 'none'}).encode())}.{base64url(json.dumps(body).encode())}."
-
-
-def with_repeated_claim() -> str:
-    text = json.dumps(claims(int(time.time())))
-    return signed(HEADER, (text[:-1] + ', "hitmesh_merchant": "merchants/rival"}').encode(), rsa_key())
 
 
 @pytest.mark.parametrize("key", [rsa_key, ec_key])

@@ -7,25 +7,17 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import grpc
 import pytest
-from google.type.date_pb2 import Date
 
 from hitmesh.api.collector.v1 import collector_pb2 as pb
 from hitmesh.api.control.v1 import admin_pb2
-from hitmesh.api.control.v1.operations_pb2 import GetLedgerRequest, GetLedgerResponse, LedgerCount, LedgerDay
-from hitmesh.client.mesh import Mesh
-from hitmesh.client.sender import SendTotals
-from hitmesh.client.visibility import Wait
 from hitmesh.tools.cli.__main__ import run
-from hitmesh.tools.cli.import_ledger import Booked, booked, booked_with, erased_hits
-from hitmesh.tools.cli.import_run import Stored, duplicates
 from hitmesh.tools.cli.progress import Progress
 from tests.unit.commands import WEBLOG, mesh_of_home
-from tests.unit.scripted_mesh import KEY, Requests, Responses, ScriptedMesh, ack, issue, ready
+from tests.unit.scripted_mesh import Requests, Responses, ScriptedMesh, ack, issue, ready
 
 LINE = '1.2.3.4 - - [17/May/2015:10:05:0{second} +0000] "GET {target} HTTP/1.1" 200 203 "-" "Firefox"\n'
 SHOP_CSV = (
@@ -48,16 +40,6 @@ def an_access_log(directory: Path, pages: int = 3) -> Path:
     lines = [LINE.format(second=number % 10, target=f"/p{number}") for number in range(pages)]
     path.write_text("".join(lines) + LINE.format(second=0, target="/x.css") + "junk\n")
     return path
-
-
-def a_ledger(day: int, accepted: int, *, erased: int = 0, pending: int = 0) -> GetLedgerResponse:
-    of_day = LedgerDay(
-        utc_date=Date(year=2015, month=5, day=day),
-        accepted=LedgerCount(hits=accepted),
-        erased=erased,
-        pending=LedgerCount(hits=pending),
-    )
-    return GetLedgerResponse(site=WEBLOG, days=[of_day])
 
 
 def import_json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, object]:
@@ -323,54 +305,6 @@ def test_unknown_key_ends_with_the_code_of_the_call(
     assert run(["import", "access-log", str(an_access_log(tmp_path)), "--site", "demo/weblog", "-o", "json"]) == 80
     status = json.loads(capsys.readouterr().err)
     assert (status["code"], status["message"]) == (16, "the key is not known; the key comes from HITMESH_KEY")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "totals", "expected"),
-    [
-        (Stored(0, 0), Stored(10, 0), SendTotals(sent=10, accepted=10), 0),
-        (Stored(10, 2), Stored(10, 12), SendTotals(sent=10, accepted=10), 10),
-        (Stored(4, 0), Stored(10, 4), SendTotals(sent=10, accepted=10), 4),
-        # Three hits were sent twice, and two hits were stored twice. No hit was stored before the import.
-        (Stored(0, 0), Stored(10, 2), SendTotals(sent=10, accepted=10, resent=3), 0),
-        (Stored(4, 0), Stored(10, 6), SendTotals(sent=10, accepted=10, resent=3), 4),
-        # Another client's hits arrived during the import.
-        (Stored(0, 0), Stored(90, 0), SendTotals(sent=10, accepted=10, resent=3), 0),
-        (Stored(0, 0), Stored(10, 50), SendTotals(sent=10, accepted=10), 10),
-    ],
-)
-def test_duplicates_are_copies_of_what_was_stored_before(
-    before: Stored, after: Stored, totals: SendTotals, expected: int
-) -> None:
-    assert duplicates(before, after, totals) == expected
-
-
-def test_erased_hits_are_neither_copies_nor_new_hits() -> None:
-    totals = SendTotals(sent=10, accepted=10, resent=3)
-    assert duplicates(Stored(0, 0), Stored(4, 9), totals, erased=5) == 1
-    assert erased_hits(Booked(erased=2), Booked(erased=5), totals) == 3
-    assert erased_hits(Booked(), Booked(erased=99), totals) == 10
-    assert erased_hits(Booked(erased=5), Booked(), totals) == 0
-
-
-def test_the_ledger_is_read_until_it_has_every_accepted_hit_and_none_is_pending(mesh: ScriptedMesh) -> None:
-    first, last = date(2015, 5, 17), date(2015, 5, 18)
-    mesh.ledgers[WEBLOG] = [a_ledger(17, 3), a_ledger(17, 5, pending=2), a_ledger(17, 5, erased=2)]
-    slept: list[float] = []
-    with Mesh.connect(mesh.endpoint, KEY) as client:
-        wait = Wait(1.0, 0.5, clock_s=lambda: sum(slept), sleep=slept.append)
-        found = booked_with(client, WEBLOG, first, last, Booked(), 5, wait)
-        assert (found, len(slept)) == (Booked(5, 2, 0), 2)
-        mesh.ledgers[WEBLOG] = [a_ledger(17, 3)]
-        assert booked_with(client, WEBLOG, first, last, Booked(), 5, wait) == Booked(3)
-
-
-def test_days_that_a_ledger_omits_are_read_by_further_calls(mesh: ScriptedMesh) -> None:
-    mesh.ledgers[WEBLOG] = [a_ledger(18, 3, erased=1), a_ledger(17, 4), a_ledger(16, 5, erased=2)]
-    with Mesh.connect(mesh.endpoint, KEY) as client:
-        assert booked(client, WEBLOG, date(2015, 5, 16), date(2015, 5, 18)) == Booked(12, 3, 0)
-    last_days = [question.last_utc_date.day for question in mesh.questions if isinstance(question, GetLedgerRequest)]
-    assert last_days == [18, 17, 16]
 
 
 def test_progress_off_a_terminal_is_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
