@@ -16,6 +16,7 @@ from control.rpc.admin.create_exclusion_rule import create_exclusion_rule
 from control.rpc.admin.create_ingest_key import create_ingest_key
 from control.rpc.admin.create_site import create_site
 from control.rpc.admin.delete_exclusion_rule import delete_exclusion_rule
+from control.rpc.admin.exchange_bootstrap_token import exchange_bootstrap_token
 from control.rpc.admin.get_quota import get_quota
 from control.rpc.admin.get_site import get_site
 from control.rpc.admin.list_exclusion_rules import list_exclusion_rules
@@ -220,6 +221,12 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
     ) -> quotas_pb2.UpdateQuotaResponse:
         """Change a quota."""
         return self._run(update_quota, request, context)
+
+    def ExchangeBootstrapToken(
+        self, request: admin_pb2.ExchangeBootstrapTokenRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ExchangeBootstrapTokenResponse:
+        """Exchange a bootstrap token for an operator's key."""
+        return self._run(exchange_bootstrap_token, request, context)
 
 
 class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):

@@ -105,6 +105,8 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             DeleteExclusionRule=_administers("name", operators_too=True),
             GetQuota=replace(_reads("name"), operators_too=True),
             UpdateQuota=_operates("quotas protect merchants from each other"),
+            # The bootstrap token in the request is the credential.
+            ExchangeBootstrapToken=Rule(None, Door.OPERATORS),
         ),
         **_service(
             "hitmesh.api.control.v1.OperationsService",

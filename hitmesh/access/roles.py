@@ -46,6 +46,7 @@ RIGHTS: Final[Mapping[KeyKind, Rights]] = MappingProxyType(
         KeyKind.SERVER: Rights(MERCHANT_ROLES, _SEND, sets_times=True),
         KeyKind.EDGE: Rights(_SEND, _SEND, sets_context=True),
         KeyKind.OPERATOR: Rights(_OPERATE, _OPERATE),
+        KeyKind.BOOTSTRAP: Rights(frozenset(), frozenset()),
     }
 )
 

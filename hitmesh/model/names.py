@@ -13,6 +13,8 @@ from hitmesh.model.errors import RefusedError
 _PART: Final = r"[a-z0-9][a-z0-9-]{0,63}"
 # The value of `merchant` in operators' keys. MERCHANT_PATTERN does not match this name, so no merchant can have it.
 OPERATORS: Final = "operators"
+# The value of `merchant` in bootstrap tokens (hitmesh.access.bootstrap). No merchant can have this name.
+BOOTSTRAP: Final = "bootstrap"
 MERCHANT_PATTERN: Final = re.compile(rf"merchants/{_PART}")
 SITE_PATTERN: Final = re.compile(rf"merchants/({_PART})/sites/({_PART})")
 _SHORT: Final = re.compile(rf"({_PART})/({_PART})")

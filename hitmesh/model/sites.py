@@ -153,6 +153,7 @@ class KeyKind(StrEnum):
     SERVER = "server"
     EDGE = "edge"
     OPERATOR = "operator"
+    BOOTSTRAP = "bootstrap"
 
 
 class Role(StrEnum):

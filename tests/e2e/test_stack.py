@@ -55,7 +55,9 @@ def test_servers_start_from_scratch_keep_their_data_and_move_off_a_port_in_use(h
     assert all(server["is_healthy"] and server["resident_bytes"] > 10 << 20 for server in seen.values())
     assert "already running" in stack(home, "up").err
     assert init(store, "--check").code == NOT_HEALTHY, "a new mesh differs in everything"
-    assert init(store, "--yes").code == 0
+    made = init(store, "--yes")
+    assert made.code == 0, made.err
+    assert made.out.count("bootstrap token: hmb_") == 1, "the mesh has no operator"
 
     os.kill(seen["historical"]["pid"], signal.SIGKILL)
     assert down(home) == [name for name in NAMES if name != "historical"]
@@ -70,6 +72,7 @@ def test_servers_start_from_scratch_keep_their_data_and_move_off_a_port_in_use(h
     assert moved == {"broker"}
     checked = init(done.out.strip(), "--check")
     assert checked.code == 0, checked.out
+    assert "hmb_" not in checked.out, "--check changes nothing, so it makes no token"
     assert "INFO" in stack(home, "logs", "cassandra", "-n", "500").out
     down(home)
     assert stack(home, "down").code == 0

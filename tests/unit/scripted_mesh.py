@@ -286,6 +286,11 @@ class ScriptedMesh(
     ) -> quotas_pb2.UpdateQuotaResponse:
         raise NotImplementedError
 
+    def ExchangeBootstrapToken(
+        self, request: admin_pb2.ExchangeBootstrapTokenRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ExchangeBootstrapTokenResponse:
+        raise NotImplementedError
+
     def ExplainReport(
         self, request: reporter_pb2.ExplainReportRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.ExplainReportResponse:

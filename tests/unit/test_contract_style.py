@@ -52,6 +52,7 @@ RESOURCE = re.compile(
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
 VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings
+VERBS |= {"exchangeBootstrapToken"}
 
 
 def fields_of(files: list[FileDescriptor]) -> Iterator[FieldDescriptor]:

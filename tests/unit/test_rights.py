@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from hitmesh.access.page import with_table
-from hitmesh.access.rights import RULES, Door, request_type, rule_of
+from hitmesh.access.rights import RULES, Door, Rule, request_type, rule_of
 from hitmesh.model.sites import Role
 from hitmesh.tools.dev.envoy import descriptors
 from tests.support.rights import method_at
@@ -27,6 +27,9 @@ VARIABLE = re.compile(r"\{([^=}]+)=([^}]+)\}")
 OF_MERCHANTS = {Role.READ, Role.ADMINISTER}
 # The resources of these RPCs have no merchant in their path. The RPCs compare the owner with the caller.
 OWNER_IN_NAME = {"ListRejectedHits", "GetRejectedHit", "MarkRejectedHitsReplayed"}
+
+# The rule of the only RPC at the operators' listener that needs no key: the bootstrap token is the credential.
+TOKEN_RULE = RULES["/hitmesh.api.control.v1.AdminService/ExchangeBootstrapToken"]
 
 
 def committed() -> dict[str, Method]:
@@ -110,9 +113,17 @@ def test_every_field_of_a_request_that_names_a_site_is_in_the_rule_or_checked_by
 
 def test_rpcs_without_a_merchant_need_the_operators_door_or_are_open() -> None:
     for path, rule in RULES.items():
-        assert (rule.door is Door.OPERATORS) == (rule.role is Role.OPERATE), path
+        if rule != TOKEN_RULE:
+            assert (rule.door is Door.OPERATORS) == (rule.role is Role.OPERATE), path
         if rule.role in OF_MERCHANTS:
             assert rule.fields or METHODS[path].name in OWNER_IN_NAME
+
+
+def test_only_the_exchange_of_a_token_needs_no_key_at_the_operators_listener() -> None:
+    assert Rule(None, Door.OPERATORS) == TOKEN_RULE
+    assert [path for path, rule in RULES.items() if rule == TOKEN_RULE] == [
+        "/hitmesh.api.control.v1.AdminService/ExchangeBootstrapToken"
+    ]
 
 
 def test_open_reads_open_only_reads() -> None:

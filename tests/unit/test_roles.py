@@ -13,6 +13,7 @@ from hitmesh.model.names import MERCHANT_PATTERN, OPERATORS, SITE_PATTERN
 from hitmesh.model.sites import IngestKey, KeyKind, Role
 
 MERCHANT, SITE = "merchants/demo", "merchants/demo/sites/shop"
+DEFAULTS = {KeyKind.OPERATOR: {Role.OPERATE}, KeyKind.BOOTSTRAP: set[Role]()}
 OF_OPERATORS = operations_pb2.GetSitelessLedgerRequest()
 
 
@@ -27,6 +28,7 @@ def test_every_kind_of_key_has_its_rights() -> None:
         KeyKind.SERVER: {"send", "read", "administer"},
         KeyKind.EDGE: {"send"},
         KeyKind.OPERATOR: {"operate"},
+        KeyKind.BOOTSTRAP: set(),
     }
     assert [kind for kind in KeyKind if not RIGHTS[kind].is_secret] == [KeyKind.BROWSER]
     assert [kind for kind in KeyKind if RIGHTS[kind].sets_times] == [KeyKind.SERVER]
@@ -35,7 +37,7 @@ def test_every_kind_of_key_has_its_rights() -> None:
 
 def test_a_key_has_only_roles_that_its_kind_may_have_and_without_roles_the_default() -> None:
     for kind in KeyKind:
-        default = {Role.OPERATE} if kind is KeyKind.OPERATOR else {Role.SEND}
+        default = DEFAULTS.get(kind, {Role.SEND})
         assert roles_of(a_key(kind)) == RIGHTS[kind].default == default
         assert roles_of(a_key(kind, roles=frozenset(Role))) == RIGHTS[kind].roles
     assert roles_of(a_key(KeyKind.SERVER, roles=frozenset({Role.READ}))) == {Role.READ}

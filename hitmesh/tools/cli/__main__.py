@@ -39,6 +39,7 @@ COMMANDS = {
     "rules": LazyCommand("hitmesh.tools.cli.rules:rules_group", "Exclude hits of a site from reports."),
     "config": LazyCommand("hitmesh.tools.cli.config:config_group", "Show the settings of services and commands."),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
+    "operators": LazyCommand("hitmesh.tools.cli.operators:operators_group", "Get the first operator's key."),
     "init": LazyCommand("hitmesh.tools.cli.init:init", "Create or check topics, tables and data sources."),
     "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),
 }

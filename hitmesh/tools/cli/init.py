@@ -12,7 +12,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.exits import CommandFailed, Exit
 from hitmesh.tools.cli.options import CommandT, examples
-from hitmesh.tools.cli.output import note, print_table
+from hitmesh.tools.cli.output import echo, note, print_table
 from hitmesh.tools.cli.stack import find_stack_home, stack_errors, stack_home_option
 
 if TYPE_CHECKING:
@@ -82,12 +82,19 @@ def _schema_options(command: CommandT) -> CommandT:
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.option("--yes", is_flag=True, help="Apply the changes without asking.")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 7 if changes are pending.")
+@click.option(
+    "--bootstrap-token",
+    "token_wanted",
+    is_flag=True,
+    help="Print a bootstrap token even if the mesh has an operator. Earlier tokens become invalid.",
+)
 @_schema_options
-def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **options: Any) -> None:
+def init(backend: str, stack_home: Path | None, yes: bool, check: bool, token_wanted: bool, **options: Any) -> None:
     """Create or check topics, tables and data sources of a mesh.
 
     The command shows existing parts and pending changes, and asks before it applies the changes. A second run changes
-    nothing.
+    nothing. If the mesh has no operator, the command prints a bootstrap token, with which the first operator gets a key
+    (`hitmesh operators claim`). A token works once, and for an hour.
     """
     from hitmesh.adapters.schema_plan import SchemaOptions
     from hitmesh.tools.dev.schema import apply, planned
@@ -100,6 +107,8 @@ def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **option
         if not check:
             apply(changes, note)
         note("everything is up to date")
+        if not check:
+            offer_token(servers.url, wanted=token_wanted)
         return
     if check:
         raise CommandFailed(
@@ -112,6 +121,31 @@ def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **option
         click.confirm(f"Make these {len(pending)} changes?", abort=True, err=True)
     apply(changes, note)
     note(f"done: the store URL is {servers.url}")
+    offer_token(servers.url, wanted=token_wanted)
+
+
+def offer_token(store: str, *, wanted: bool) -> None:
+    """Print a bootstrap token if the mesh has no operator, or if a token is wanted.
+
+    Args:
+        store: the store URL.
+        wanted: whether to print a token in every case.
+    """
+    from hitmesh.access.bootstrap import TOKEN_MS, has_operator, new_bootstrap_token
+    from hitmesh.adapters.directories import open_directory
+    from hitmesh.runtime.clock import SystemClock
+
+    clock = SystemClock()
+    directory = open_directory(store, clock)
+    try:
+        if wanted or not has_operator(directory.port):
+            echo(f"bootstrap token: {new_bootstrap_token(directory.port, clock.now())}")
+            note(
+                f"the token works once, within {TOKEN_MS // 60_000} minutes: when the mesh runs, get the first "
+                "operator's key with `hitmesh operators claim --key-file FILE`"
+            )
+    finally:
+        directory.close()
 
 
 def show(changes: Sequence[Change]) -> None:

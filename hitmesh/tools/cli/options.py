@@ -197,6 +197,20 @@ def connect_as_operator(endpoint: str | None, home: Path | None, *, needs_key: b
     return Mesh.connect(address, key, operator_key_source(place, os.environ))
 
 
+def connect_to_operators(endpoint: str | None, home: Path | None) -> Mesh:
+    """Return the mesh's listener for operators, without a key.
+
+    Raises:
+        NoMesh: no mesh is running at this address.
+        RefusedError: an address or a file is invalid.
+    """
+    address = find_operators_endpoint(endpoint, find_home(home))
+    check_reachable(address)
+    from hitmesh.client.mesh import Mesh
+
+    return Mesh.connect(address, None)
+
+
 def connect_as_operator_or_merchant(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
     """Return the mesh with an operator's key, or with a server key if there is a server key only.
 

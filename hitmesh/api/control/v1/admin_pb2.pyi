@@ -644,3 +644,51 @@ class UpdateSiteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateSiteResponse: _TypeAlias = UpdateSiteResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeBootstrapTokenRequest(_message.Message):
+    """A request to exchange a bootstrap token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token that `hitmesh init` printed."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeBootstrapTokenRequest: _TypeAlias = ExchangeBootstrapTokenRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeBootstrapTokenResponse(_message.Message):
+    """The new key of an operator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Id of the key, which logs and error messages may contain."""
+    secret: _builtins.str
+    """Secret of the key, which clients send as `authorization: Bearer <secret>`. Only this response contains the secret."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeBootstrapTokenResponse: _TypeAlias = ExchangeBootstrapTokenResponse  # noqa: Y015

@@ -99,6 +99,11 @@ class AdminServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaResponse.FromString,
                 _registered_method=True)
+        self.ExchangeBootstrapToken = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/ExchangeBootstrapToken',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ExchangeBootstrapTokenRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ExchangeBootstrapTokenResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -196,6 +201,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExchangeBootstrapToken(self, request, context):
+        """Exchanges a bootstrap token for the key of an operator. `hitmesh init` prints a bootstrap token for a mesh without an
+        operator. The call needs no key. A token works once, and for 60 minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -258,6 +271,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.UpdateQuota,
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaResponse.SerializeToString,
+            ),
+            'ExchangeBootstrapToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeBootstrapToken,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ExchangeBootstrapTokenRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ExchangeBootstrapTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -587,6 +605,33 @@ class AdminService:
             '/hitmesh.api.control.v1.AdminService/UpdateQuota',
             hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2.UpdateQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeBootstrapToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/ExchangeBootstrapToken',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ExchangeBootstrapTokenRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ExchangeBootstrapTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,10 @@ class AdminServiceStub:
     """Returns a merchant's, site's or key's quota, with its present use."""
     UpdateQuota: _grpc.UnaryUnaryMultiCallable[_quotas_pb2.UpdateQuotaRequest, _quotas_pb2.UpdateQuotaResponse]
     """Changes a merchant's, site's or key's quota. The caller needs an operator's key."""
+    ExchangeBootstrapToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExchangeBootstrapTokenRequest, _admin_pb2.ExchangeBootstrapTokenResponse]
+    """Exchanges a bootstrap token for the key of an operator. `hitmesh init` prints a bootstrap token for a mesh without an
+    operator. The call needs no key. A token works once, and for 60 minutes.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -111,6 +115,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Returns a merchant's, site's or key's quota, with its present use."""
     UpdateQuota: _aio.UnaryUnaryMultiCallable[_quotas_pb2.UpdateQuotaRequest, _quotas_pb2.UpdateQuotaResponse]  # type: ignore[assignment]
     """Changes a merchant's, site's or key's quota. The caller needs an operator's key."""
+    ExchangeBootstrapToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExchangeBootstrapTokenRequest, _admin_pb2.ExchangeBootstrapTokenResponse]  # type: ignore[assignment]
+    """Exchanges a bootstrap token for the key of an operator. `hitmesh init` prints a bootstrap token for a mesh without an
+    operator. The call needs no key. A token works once, and for 60 minutes.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
@@ -221,5 +229,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_quotas_pb2.UpdateQuotaResponse, _abc.Awaitable[_quotas_pb2.UpdateQuotaResponse]]:
         """Changes a merchant's, site's or key's quota. The caller needs an operator's key."""
+
+    @_abc_1.abstractmethod
+    def ExchangeBootstrapToken(
+        self,
+        request: _admin_pb2.ExchangeBootstrapTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ExchangeBootstrapTokenResponse, _abc.Awaitable[_admin_pb2.ExchangeBootstrapTokenResponse]]:
+        """Exchanges a bootstrap token for the key of an operator. `hitmesh init` prints a bootstrap token for a mesh without an
+        operator. The call needs no key. A token works once, and for 60 minutes.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

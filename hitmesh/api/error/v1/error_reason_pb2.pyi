@@ -72,7 +72,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     CreateIngestKey. Metadata: timeout_s, key_kind.
     """
     ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 21
-    """The key was revoked. Create another key. Metadata: key_id."""
+    """The key was revoked, or the bootstrap token was used or replaced, or has expired. Create another key or token.
+    Metadata: key_id.
+    """
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 22
     """The key is valid, but its kind, roles or site do not allow the call. Use the key that the message names. Metadata:
     key_kind, role, roles.
@@ -376,7 +378,9 @@ ERROR_REASON_UNKNOWN_KEY: ErrorReason.ValueType  # 20
 CreateIngestKey. Metadata: timeout_s, key_kind.
 """
 ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 21
-"""The key was revoked. Create another key. Metadata: key_id."""
+"""The key was revoked, or the bootstrap token was used or replaced, or has expired. Create another key or token.
+Metadata: key_id.
+"""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 22
 """The key is valid, but its kind, roles or site do not allow the call. Use the key that the message names. Metadata:
 key_kind, role, roles.
