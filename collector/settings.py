@@ -113,10 +113,10 @@ class CollectorSettings(ServiceSettings):
     key_bytes_s: Annotated[int, Unit("bytes/s")] = Field(
         default=64 << 20, ge=1, le=MAX_QUOTA, description="Default quota of a key: bytes of batches per second"
     )
-    quota_burst_s: int = Field(
+    quota_burst_s: Annotated[int, Unit("s")] = Field(
         default=2, ge=1, le=600, description="Seconds of a quota that may be used at once after a pause"
     )
-    quota_share_s: float = Field(
+    quota_share_s: Annotated[float, Unit("s")] = Field(
         default=1.0,
         gt=0,
         le=10,
