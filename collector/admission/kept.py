@@ -54,10 +54,12 @@ class KeptHits:
         frame: the batch.
         batch: the batch's origin; `batch_index`, `size` and `is_complete` are ignored, because these fields differ from
             hit to hit.
+        key: the ingest key as sent. If a client wrote its key into a hit, the key is not kept.
     """
 
-    def __init__(self, frame: Frame, batch: Origin) -> None:
+    def __init__(self, frame: Frame, batch: Origin, key: str) -> None:
         self._json = frame.sent
+        self._key = key
         try:
             envelope = view_pb2.HitBatchEnvelope.FromString(frame.batch)
         except DecodeError:  # the decoders may disagree about damage in unknown fields
@@ -88,7 +90,7 @@ class KeptHits:
             return NOTHING
         is_complete = self._has_context and len(sent) <= MAX_KEPT_BYTES
         of_hit = origin_pb2.RefusalOrigin(batch_index=index, size=len(sent), complete=is_complete)
-        return Kept(sent[:MAX_KEPT_BYTES], self._shared + of_hit.SerializeToString())
+        return Kept(_without_key(sent[:MAX_KEPT_BYTES], self._key), self._shared + of_hit.SerializeToString())
 
 
 def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool) -> Kept:
@@ -112,12 +114,20 @@ def kept_batch(frame: Frame, key: str, batch: Origin, is_denied_by_default: bool
     else:
         sent, is_complete = without_secrets(frame.batch)
         size = len(frame.batch)
-    secret = key.encode("utf-8", "surrogatepass")
-    kept = sent[:MAX_KEPT_BYTES]
-    if len(secret) >= _MIN_KEY_BYTES:
-        kept = kept.replace(secret, b"*" * len(secret))
+    kept = _without_key(sent[:MAX_KEPT_BYTES], key)
     origin = replace(batch, batch_index=WHOLE_BATCH, size=size, is_complete=is_complete, is_json=frame.sent is not None)
     return Kept(kept, origin_bytes(origin))
+
+
+def _without_key(sent: bytes, key: str) -> bytes:
+    """Return the bytes with the key replaced by as many asterisks. A key that is cut off at the end is removed too."""
+    secret = key.encode("utf-8", "surrogatepass")
+    if len(secret) < _MIN_KEY_BYTES:
+        return sent
+    for length in range(len(secret) - 1, _MIN_KEY_BYTES - 1, -1):
+        if sent.endswith(secret[:length]):
+            sent = sent[:-length] + b"*" * length
+    return sent.replace(secret, b"*" * len(secret))
 
 
 def without_secrets(batch: bytes) -> tuple[bytes, bool]:

@@ -158,7 +158,7 @@ def _rejected_hits(
 
     @cache
     def kept_of(frame: int) -> KeptHits:
-        return KeptHits(decoded.frames[frame], _origin(frame, batches))
+        return KeptHits(decoded.frames[frame], _origin(frame, batches), decoded.sender_of[frame].key)
 
     places = zip(frames.tolist(), indexes.tolist(), silent, shared["site"], is_final.tolist(), strict=True)
     rows = shared | {

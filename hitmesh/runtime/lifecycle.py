@@ -32,7 +32,8 @@ HEALTH_WORKERS = 4
 # Reflection has several threads, because a client may keep an answered reflection stream open.
 REFLECTION_WORKERS = 4
 
-MAX_METADATA_BYTES = 64 << 10
+# Envoy passes headers of up to 256 KiB (hitmesh.tools.dev.door_limits), and adds a few headers.
+MAX_METADATA_BYTES = 320 << 10
 
 # Clients may send keepalive pings every 10 s even without calls, because Envoy keeps idle connections open.
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (

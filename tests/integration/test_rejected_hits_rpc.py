@@ -169,6 +169,14 @@ def test_a_replay_is_noted_and_an_unknown_name_is_not(fresh: Mesh) -> None:
     assert refusal(lambda: ask(fresh, "MarkRejectedHitsReplayed", mark)).code is grpc.StatusCode.NOT_FOUND
 
 
+def test_if_a_name_does_not_exist_no_refusal_is_marked(fresh: Mesh) -> None:
+    fresh.stores.rejected.put([stored(1)])
+    mark = pb.MarkRejectedHitsReplayedRequest(names=[NAME, name_of(key_of(stored(2)))])
+    assert refusal(lambda: ask(fresh, "MarkRejectedHitsReplayed", mark)).code is grpc.StatusCode.NOT_FOUND
+    found = fresh.rejected_hits.GetRejectedHit(pb.GetRejectedHitRequest(name=NAME), metadata=bearer(OPERATOR))
+    assert not found.rejected_hit.HasField("replay_time")
+
+
 def test_bytes_of_an_earlier_version_are_not_shown_because_they_may_contain_a_key(fresh: Mesh) -> None:
     fresh.stores.rejected.put([replace(stored(1), original=JSON_MARK + b"secret", origin=None)])
     found = fresh.rejected_hits.GetRejectedHit(pb.GetRejectedHitRequest(name=NAME), metadata=bearer(OPERATOR))

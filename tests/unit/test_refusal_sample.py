@@ -12,9 +12,10 @@ from collector.refusal_sample import RefusalSample
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.limits import CELL_MS
+from hitmesh.model.refusals import MAX_KEPT_BYTES
 from hitmesh.model.rows.columns import REJECTED_COLUMNS
 from hitmesh.model.zones import DAY_MS
-from tests.support.admitting import a_batch, a_hit, admitted
+from tests.support.admitting import SERVER, a_batch, a_hit, admitted, grants
 
 NOW = 20_000 * DAY_MS
 
@@ -93,3 +94,13 @@ def test_bytes_are_found_for_the_sampled_refusals_and_for_no_others(most: int) -
         min(most, 4),
     ]
     assert sample.thinned(found, NOW).equals(RefusalSample(4 * most, 4 * most).thinned(every, NOW))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20])
+def test_the_key_in_a_refused_hit_is_not_kept(cut: int) -> None:
+    """A client may write its key into a hit. The last `cut` bytes of the key are beyond the kept bytes."""
+    key = "hms_zW3qXv8bN1mKc6LpR0tY5uJdF7aGhE2sOiQwTnVx"
+    hit = hit_pb2.Hit(hit_id="h", visitor_id="v" * (MAX_KEPT_BYTES - len(key) + cut - 6) + key)
+    (kept,) = admitted(a_batch(hit, key=key), to={(key, ""): grants()[SERVER, ""]}).rejected["original"]
+    assert (len(kept), kept[-1:]) == (MAX_KEPT_BYTES if cut else len(kept), b"*")
+    assert key[:16].encode() not in kept

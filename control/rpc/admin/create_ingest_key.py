@@ -39,12 +39,12 @@ def create_ingest_key(
     site = _checked_site(backend, merchant, wanted)
     if not RIGHTS[kind].is_secret and site is None:
         raise RefusedError(
-            f"a {kind.value} key is public and needs one site: set site", field="key.site", value=kind.value
+            f"a key of kind {kind.value} is public and needs one site: set site", field="key.site", value=kind.value
         )
     if wanted.unbounded_history and not RIGHTS[kind].sets_times:
         raise RefusedError(
-            f"unbounded_history is set for a {kind.value} key, but only server keys may send hits of any age (rule "
-            "T3): leave out unbounded_history, or create a server key",
+            f"unbounded_history is set for a key of kind {kind.value}, but only server keys may send hits of any age "
+            "(rule T3): leave out unbounded_history, or create a server key",
             field="key.unbounded_history",
             value=kind.value,
         )
@@ -74,8 +74,8 @@ def _checked_roles(kind: KeyKind, wanted: Sequence[pb.KeyRole.ValueType], site: 
             )
         if ROLES[number] not in RIGHTS[kind].roles:
             raise RefusedError(
-                f"a {kind.value} key cannot have the role {ROLES[number].value}: leave this role out, or create a "
-                "server key",
+                f"a key of kind {kind.value} cannot have the role {ROLES[number].value}: leave this role out, or "
+                "create a server key",
                 field="key.roles",
                 value=ROLES[number].value,
                 key_kind=kind.value,

@@ -25,7 +25,7 @@ def mark_rejected_hits_replayed(
 ) -> pb.MarkRejectedHitsReplayedResponse:
     """Store the time of the replays.
 
-    If a name does not exist, the call fails, but the refusals that are named earlier in the request are marked.
+    If a name does not exist, the call fails, and no refusal is marked.
 
     Raises:
         RefusedError: there are no names or too many, or a name is invalid.
@@ -41,6 +41,9 @@ def mark_rejected_hits_replayed(
     keys = list(map(key_in, request.names))
     now, rejected = backend.clock.now(), backend.bookkeeping().rejected
     for key in keys:
-        if not owns(caller, key.site) or not rejected.note_replayed(key, now):
+        if not owns(caller, key.site) or rejected.get(key) is None:
+            raise not_found(key)
+    for key in keys:
+        if not rejected.note_replayed(key, now):  # the refusal expired after the check
             raise not_found(key)
     return pb.MarkRejectedHitsReplayedResponse(replay_time=timestamp(now))
