@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
+from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2
 from tests.support.pieces import joined
 from tests.support.reporters import Mesh, a_question, last_days, refusal, some_rows, start
 from tests.support.settled_rows import SITE, traffic
@@ -18,6 +18,10 @@ from tests.support.settled_rows import SITE, traffic
 @pytest.fixture
 def mesh() -> Iterator[Mesh]:
     yield from start(open_reads=True)
+
+
+# By default, a client's window grows with the bandwidth, so that a small export fits into the window.
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
 
 
 def running(**limits: int) -> Iterator[Mesh]:
@@ -216,12 +220,13 @@ def test_an_empty_file_is_one_piece_with_its_content_type(mesh: Mesh) -> None:
 def test_a_slow_reader_of_a_file_holds_no_thread_of_reports() -> None:
     for mesh in running(export_workers=1, max_exports=1):
         mesh.settle([traffic(hits=1, page_path=LONG_PATH)], [])
-        slow = mesh.exports.ExportReport(a_file(**BEYOND_4_MIB))
-        next(slow)
-        found = refusal(lambda: joined(mesh.exports.ExportReport(a_file())))  # noqa: B023 called at once
-        assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
-        assert mesh.reporter.RunReport(a_question("hits")).rows[0].cells[0].int64_value == 1
-        slow.cancel()
+        with grpc.insecure_channel(f"127.0.0.1:{mesh.port}", options=SMALL_WINDOW) as channel:
+            slow = export_pb2_grpc.ExportServiceStub(channel).ExportReport(a_file(**BEYOND_4_MIB))
+            next(slow)
+            found = refusal(lambda: joined(mesh.exports.ExportReport(a_file())))  # noqa: B023 called at once
+            assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+            assert mesh.reporter.RunReport(a_question("hits")).rows[0].cells[0].int64_value == 1
+            slow.cancel()
 
 
 def test_a_report_beyond_3_mib_is_refused_and_names_the_limit_and_the_remedy(mesh: Mesh) -> None:
