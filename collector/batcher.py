@@ -42,8 +42,7 @@ from hitmesh.runtime.logs import Seldom, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 
 MICRO_BATCH_BYTES = 8 << 20
-# When this many bytes are queued, admission starts without waiting for more. The limit is half of a stream's default
-# credit. A single stream thus keeps both client and collector busy.
+# Queued bytes that start admission at once: half of a stream's credit, so that a single stream keeps both sides busy.
 ENOUGH_BYTES = 1 << 20
 IDLE_WAIT_S = 0.5
 

@@ -8,7 +8,6 @@ hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 
 from __future__ import annotations
 
-import secrets
 import threading
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -23,12 +22,12 @@ from hitmesh.adapters.cassandra.directory_rows import (
     policy_change_of,
     site_of,
 )
+from hitmesh.adapters.cassandra.mesh_secret import stored_mesh_secret
 from hitmesh.adapters.cassandra.pages import PageRequest, first_rows
 from hitmesh.adapters.cassandra.quotas import Quotas
 from hitmesh.adapters.cassandra.salts import Salts
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.shared.directory_rules import (
-    MESH_SECRET_BYTES,
     agreed,
     follows,
     no_key,
@@ -323,19 +322,8 @@ class CassandraSiteDirectory:
     def mesh_secret(self) -> bytes:
         """Return the mesh's secret; create the secret on first use."""
         if self._mesh_secret is None:
-            self._mesh_secret = self._stored_mesh_secret()
+            self._mesh_secret = stored_mesh_secret(self._session)
         return self._mesh_secret
-
-    def _stored_mesh_secret(self) -> bytes:
-        query = "SELECT secret FROM mesh_secrets WHERE zero = 0"
-        rows = self._session.run(query, (), serial=True)
-        if not rows:
-            self._session.apply(
-                "INSERT INTO mesh_secrets (zero, secret) VALUES (0, ?) IF NOT EXISTS",
-                (secrets.token_bytes(MESH_SECRET_BYTES),),
-            )
-            rows = self._session.run(query, (), serial=True)
-        return bytes(rows[0].secret)
 
     def _key_of(self, merchant: str, key_id: str) -> IngestKey | None:
         rows = self._session.run(

@@ -18,7 +18,6 @@ from types import FrameType
 from typing import IO
 
 from hitmesh.model.errors import HitmeshError
-from hitmesh.runtime.reused_memory import REUSED_MEMORY
 from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.banner import banner
@@ -26,7 +25,7 @@ from hitmesh.tools.dev.envoy import Address, Door, binary, open_paths, render
 from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
 from hitmesh.tools.dev.given_settings import Given, write_given
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
-from hitmesh.tools.dev.home import Home, write_ready_file
+from hitmesh.tools.dev.home import Home, remove_files, write_ready_file
 from hitmesh.tools.dev.instances import PROCESSOR, SERVICES, Instance
 from hitmesh.tools.dev.processor_settings import setting_named_in
 from hitmesh.tools.stack.errors import StackError
@@ -80,7 +79,7 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
     # The home directory's ready file is always written, even with --ready-file, because commands with --home read the
     # home directory's ready file.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
-    _remove(ready_files)
+    remove_files(ready_files)
     try:
         choice = backend.choose(home, options.backend, options.stack_home, options.default_stack_home)
         if options.replicas > 1 and choice.backend is Backend.EMBEDDED:
@@ -111,14 +110,9 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
     except Stopped:
         return EXIT_OK
     finally:
-        _remove(ready_files)
+        remove_files(ready_files)
         mesh.stop()
         lock.close()
-
-
-def _remove(files: set[Path]) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)
 
 
 def _announce(ready_file: Path, door: Door, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
@@ -306,7 +300,8 @@ class Mesh:
 
     def _start_instance(self, instance: Instance) -> None:
         variables = self._variables(instance)
-        self._start(instance.name, [sys.executable, "-m", instance.service], self._environment(instance, variables))
+        environment = instances.environment(instance, variables, os.environ)
+        self._start(instance.name, [sys.executable, "-m", instance.service], environment)
         given = self._options.processor_settings if instance.service == PROCESSOR else {}
         options = [f"HITMESH_{instance.service.upper()}_{name}" for name in given]
         self._given[instance.name] = Given(instance.name, instance.service, variables, options)
@@ -325,13 +320,6 @@ class Mesh:
         if instance.service in READING and self._options.tokens:
             settings |= self._options.tokens.settings()
         return {f"HITMESH_{instance.service.upper()}_{key}": value for key, value in settings.items()}
-
-    def _environment(self, instance: Instance, variables: Mapping[str, str]) -> Mapping[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
-        # Thread pools are small and memory arenas are few, because many processes share the machine.
-        bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
-        reused = REUSED_MEMORY if instance.service == PROCESSOR else {}
-        return {**inherited, **bounds, **reused, **variables}
 
     def _start_envoy(self) -> None:
         if self._keys is not None:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -145,6 +145,12 @@ def write_secret(path: Path, secret: str) -> None:
         target.flush()
         os.fsync(target.fileno())
     temporary.replace(path)
+
+
+def remove_files(files: Iterable[Path]) -> None:
+    """Remove files; a missing file is no error."""
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def write_ready_file(

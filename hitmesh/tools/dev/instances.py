@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from hitmesh.runtime.reused_memory import REUSED_MEMORY
 from hitmesh.tools.dev.envoy import Address
 
 PROCESSOR: Final = "processor"
@@ -79,3 +80,18 @@ def count(replicas: int) -> int:
 def addresses(instances: Sequence[Instance], service: str) -> tuple[Address, ...]:
     """Return a service's gRPC addresses."""
     return tuple(instance.address for instance in instances if instance.service == service)
+
+
+def environment(instance: Instance, variables: Mapping[str, str], inherited: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment variables of a process.
+
+    Args:
+        instance: the process.
+        variables: settings of the process, as environment variables.
+        inherited: environment variables of the launcher. The launcher's own settings (HITMESH_…) are left out.
+    """
+    passed_on = {key: value for key, value in inherited.items() if not key.startswith("HITMESH_")}
+    # Thread pools are small and memory arenas are few, because many processes share the machine.
+    bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+    reused = REUSED_MEMORY if instance.service == PROCESSOR else {}
+    return {**passed_on, **bounds, **reused, **variables}
