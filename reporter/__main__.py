@@ -10,7 +10,14 @@ from hitmesh.access.callers import open_tokens
 from hitmesh.adapters.factory import open_stores
 from hitmesh.adapters.servers import SCHEME
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
-from hitmesh.api.control.v1 import admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2
+from hitmesh.api.control.v1 import (
+    admin_pb2,
+    operations_pb2,
+    rejected_hits_pb2,
+    reprocessing_pb2,
+    shadow_pb2,
+    trace_pb2,
+)
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.runtime.clock import SystemClock
@@ -29,8 +36,17 @@ from reporter.settings import ReporterSettings
 # Envoy sends all reflection calls to the reporter, so the reporter also lists the services of all other processes.
 _REFLECTED = tuple(
     service.full_name
-    for file in (collector_pb2, json_pb2, admin_pb2, operations_pb2, reprocessing_pb2, shadow_pb2, trace_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
+    for module in (
+        collector_pb2,
+        json_pb2,
+        admin_pb2,
+        operations_pb2,
+        rejected_hits_pb2,
+        reprocessing_pb2,
+        shadow_pb2,
+        trace_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3

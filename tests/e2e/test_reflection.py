@@ -12,15 +12,11 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from hitmesh.tools.dev.envoy import descriptors
 from tests.support.mesh import Mesh
 
-SERVICES = {
-    "hitmesh.api.collector.v1.CollectorService",
-    "hitmesh.api.reporter.v1.ReporterService",
-    "hitmesh.api.reporter.v1.ExportService",
-    "hitmesh.api.control.v1.AdminService",
-    "hitmesh.api.control.v1.ReprocessingService",
-}
+FILES = descriptor_pb2.FileDescriptorSet.FromString(descriptors().read_bytes()).file
+SERVICES = {f"{file.package}.{service.name}" for file in FILES for service in file.service}
 
 
 @pytest.mark.timeout(30)
