@@ -54,6 +54,12 @@ def test_texts_within_the_limit_are_kept_and_texts_beyond_are_folded() -> None:
     assert again["page_path"].to_list() == ["/2", "/0", "/new"]
 
 
+def test_texts_before_the_first_inspected_hit_do_not_count_even_in_the_same_window() -> None:
+    texts = FoldedTexts(Limits(texts_per_hour=LIMIT))
+    found = texts.take(kept(pages(LIMIT + 5)), 0)["page_path"].to_list()
+    assert found == [*pages(LIMIT + 2), FOLDED, FOLDED, FOLDED]
+
+
 def test_each_site_and_hour_has_its_own_limit_of_texts() -> None:
     texts = FoldedTexts(Limits(texts_per_hour=LIMIT))
     texts.take(kept(pages(2 * LIMIT)), 0)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from collector.records import RecordCutter, Slice, heartbeat_record, hits_record, rejected_record
+from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.keys import hash64
 from hitmesh.model.records import RecordKind
 from hitmesh.model.rows.columns import (
@@ -17,6 +18,7 @@ from hitmesh.model.rows.columns import (
     HITS_SCHEMA_VERSION,
     REJECTED_COLUMNS,
     REJECTED_SCHEMA_VERSION,
+    pack_record,
     unpack_record,
 )
 
@@ -132,3 +134,10 @@ def test_a_heartbeat_has_a_time_and_no_rows() -> None:
     assert record.kind is RecordKind.HEARTBEAT
     assert (record.rows, record.value, record.max_collect_time) == (0, b"", 4_000)
     assert (record.hits, record.sum64, record.xor64) == (None, 0, 0)
+
+
+@pytest.mark.parametrize("columns", [{"order_id": pl.Int64()}, {"refund_id": pl.String(), "order_id": pl.Int64()}])
+def test_a_column_that_is_not_of_its_type_is_damage(columns: dict[str, pl.DataType]) -> None:
+    record = pack_record(pl.DataFrame({"order_id": ["1001", "no number"]}))
+    with pytest.raises(StoreCorrupt, match="a record of"):
+        unpack_record(record, columns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from collector.admission.batches import Refusal
 from collector.refusal_sample import RefusalSample
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.cells import HOUR_MS
@@ -104,3 +105,12 @@ def test_the_key_in_a_refused_hit_is_not_kept(cut: int) -> None:
     (kept,) = admitted(a_batch(hit, key=key), to={(key, ""): grants()[SERVER, ""]}).rejected["original"]
     assert (len(kept), kept[-1:]) == (MAX_KEPT_BYTES if cut else len(kept), b"*")
     assert key[:16].encode() not in kept
+
+
+def test_a_batch_that_is_sent_again_takes_no_room() -> None:
+    again = Refusal("UNKNOWN_KEY", "the directory is not available", retry=True)
+    batches = [a_batch(a_hit(), key="later", batch_id="later"), a_batch(a_hit(), key="nobody", batch_id="final")]
+    rows = admitted(*batches, to={**grants(), ("later", ""): again}, room_of=lambda site: 1).rejected
+    assert [(batch_id, bool(original)) for batch_id, original in rows.select("batch_id", "original").iter_rows()] == [
+        ("final", True)
+    ]
