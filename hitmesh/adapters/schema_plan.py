@@ -1,6 +1,7 @@
 """Define the types of a schema plan: the options that a plan follows, and the changes that a plan lists.
 
-This module defines only the types; each server's `schema` module decides the required state.
+This module defines the types, and decides which options contradict each other; each server's `schema` module decides
+the required state.
 """
 
 from __future__ import annotations
@@ -8,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
+
+# Days by which rows outlive the hits topic. A day closes 26 hours after its end, and is settled after that.
+DAYS_UNTIL_SETTLED: Final = 3
 
 
 class Action(StrEnum):
@@ -71,3 +79,29 @@ class SchemaOptions:
     task_count: int = 1
     task_minutes: int = 15
     rows_retention_days: int = 0
+
+
+def checked(options: SchemaOptions) -> SchemaOptions:
+    """Return the options, if no option contradicts another option.
+
+    Raises:
+        RefusedError: INVALID_CONFIG, if a record needs more replicas than exist, or if rows that a settlement reads
+            expire before the settlement. The stream may be stopped for as long as Kafka keeps hits.
+    """
+    if options.min_insync > options.replication:
+        raise _refused(
+            "--min-insync", options.min_insync, f"use at most {options.replication}, the value of --replication"
+        )
+    least = options.hits_retention_days + DAYS_UNTIL_SETTLED
+    for name, days in (("--raw-ttl-days", options.raw_ttl_days), ("--series-ttl-days", options.series_ttl_days)):
+        if 0 < days < least:
+            cure = (
+                f"rows must outlive --hits-retention-days ({options.hits_retention_days}) by {DAYS_UNTIL_SETTLED} "
+                f"days, so that every day is settled first: use 0 (forever) or at least {least}"
+            )
+            raise _refused(name, days, cure)
+    return options
+
+
+def _refused(name: str, value: int, cure: str) -> RefusedError:
+    return RefusedError(f"{name} {value} is not possible: {cure}", field=name, reason=LocalReason.INVALID_CONFIG)

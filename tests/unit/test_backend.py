@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
+from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions, checked
 from hitmesh.adapters.servers import parse_servers
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.init import init
@@ -169,3 +169,24 @@ def test_init_offers_every_option_of_the_schema_with_its_default() -> None:
 def test_init_of_a_store_that_has_no_servers_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["init", "--backend", url]) == 2
     assert "write a URL servers:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--series-ttl-days", "9"], ("--series-ttl-days 9", "at least 10")),
+        (["--raw-ttl-days", "32", "--hits-retention-days", "30"], ("--raw-ttl-days 32", "at least 33")),
+        (["--min-insync", "2"], ("--min-insync 2", "at most 1")),
+    ],
+)
+def test_init_refuses_options_that_contradict_each_other(
+    options: list[str], words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "servers:?kafka=127.0.0.1:1&cassandra=127.0.0.1:1&broker=http://127.0.0.1:1&coordinator=http://127.0.0.1:1"
+    assert run(["init", "--backend", url, *options]) == 3
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message
+
+
+def test_rows_that_outlive_the_log_by_three_days_are_kept_long_enough() -> None:
+    assert checked(SchemaOptions(series_ttl_days=10, raw_ttl_days=10)).series_ttl_days == 10

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
+from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions, checked
 from hitmesh.adapters.servers import Servers, parse_servers
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.model.reasons import LocalReason
@@ -44,8 +44,10 @@ def planned(servers: Servers, options: SchemaOptions) -> list[Change]:
 
     Raises:
         RetryError: a server does not answer.
-        RefusedError: an option can no longer be changed, or a driver is not installed (INVALID_CONFIG).
+        RefusedError: options contradict each other, an option can no longer be changed, or a driver is not installed
+            (INVALID_CONFIG).
     """
+    checked(options)
     try:
         from hitmesh.adapters import schema
     except ModuleNotFoundError as error:
