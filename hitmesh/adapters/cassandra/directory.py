@@ -1,7 +1,7 @@
 """Store sites, keys and salts on Cassandra.
 
-Cache entries stay valid until the directory's version changes; the version is checked twice a second. While Cassandra
-is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique. The module
+Cache entries stay valid until their site or key changes; changes are looked for twice a second. While Cassandra is
+unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique. The module
 hitmesh.adapters.shared.directory_rules decides which requests are refused and which salts are destroyed. The module
 hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 """
@@ -9,12 +9,12 @@ hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
 
+from hitmesh.adapters.cassandra.directory_changes import DirectoryChanges
 from hitmesh.adapters.cassandra.directory_rows import (
     KEY_COLUMNS,
     key_of,
@@ -43,7 +43,7 @@ from hitmesh.model.errors import AlreadyExists, HitmeshError, Unavailable
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
-from hitmesh.model.names import merchant_of
+from hitmesh.model.names import ingest_key_name, merchant_of
 from hitmesh.model.quotas import Quota
 from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site, SiteDay
 from hitmesh.ports import Clock
@@ -74,7 +74,9 @@ class CassandraSiteDirectory:
         self._session = session
         self._clock = clock
         self._lock = threading.Lock()
-        self._version: object = None
+        self._checking = threading.Lock()
+        self._changes = DirectoryChanges(session)
+        self._times_changed = 0
         self._checked_at: int | None = None
         self._answered_at: int | None = None
         self._checker: threading.Thread | None = None
@@ -87,13 +89,18 @@ class CassandraSiteDirectory:
     def site(self, name: str) -> Site | None:
         """Return the site with this name; None if there is no such site."""
         self._refresh()
-        kept = self._sites
-        if name not in kept:
-            stored = self._stored_site(name)
-            if stored is None:
-                return None
-            kept[name] = stored
-        return kept[name]
+        site = self._sites.get(name)
+        if site is None:
+            times_changed = self._times_changed
+            site = self._stored_site(name)
+            self._keep(site, times_changed)
+        return site
+
+    def _keep(self, site: Site | None, times_changed: int) -> None:
+        """Keep a site, unless changes were found since the look-up began: the store may have had an earlier value."""
+        with self._lock:
+            if site is not None and self._times_changed == times_changed:
+                self._sites[site.name] = site
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
         """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
@@ -171,7 +178,7 @@ class CassandraSiteDirectory:
             VALUES (?, ?, ?, ?) IF NOT EXISTS""",
             (name, *change),
         )
-        self._note_change()
+        self._note_change(name)
         return with_change(self._stored_site(name, serial=True), name, change)
 
     def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
@@ -213,7 +220,7 @@ class CassandraSiteDirectory:
         # A repeated call also invalidates the caches, because the first call may have failed before it invalidated the
         # caches.
         if stored == rules:
-            self._note_change()
+            self._note_change(site)
         self._sites.pop(site, None)
         return stored == rules
 
@@ -284,7 +291,7 @@ class CassandraSiteDirectory:
             "UPDATE ingest_keys SET revoked_at = ? WHERE merchant = ? AND key_id = ? IF revoked_at = null",
             (now, merchant, key_id),
         )
-        self._note_change()
+        self._note_change(ingest_key_name(merchant, key_id))
         revoked = self._key_of(merchant, key_id)
         return revoked if revoked is not None else replace(found, revoked_at=now)
 
@@ -299,7 +306,7 @@ class CassandraSiteDirectory:
             (roles_value(roles), merchant, key_id),
         ):
             raise no_key(merchant, key_id)
-        self._note_change()
+        self._note_change(ingest_key_name(merchant, key_id))
         changed = self._key_of(merchant, key_id)
         if changed is None:
             raise no_key(merchant, key_id)
@@ -312,7 +319,7 @@ class CassandraSiteDirectory:
     def change_quota(self, name: str, quota: Quota) -> None:
         """Replace a merchant's, site's or key's quota durably."""
         self._quotas.put(name, quota)
-        self._note_change()
+        self._note_change(name)
         self._sites.pop(name, None)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
@@ -331,25 +338,17 @@ class CassandraSiteDirectory:
         )
         return key_of(rows[0]) if rows else None
 
-    def _note_change(self) -> None:
-        """Invalidate the directory's caches in all processes; must be called after a change.
-
-        The new version is stored by a conditional write whose condition is always true. Cassandra orders conditional
-        writes without clocks. A later change's version therefore always replaces an earlier change's version.
-        """
-        version = uuid.uuid1()
-        self._session.apply(
-            "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
-        )
+    def _note_change(self, name: str) -> None:
+        """Make the cache entry of a site or key outdated in all processes; must be called after a change."""
+        self._changes.note(name)
         with self._lock:
-            # A version check in progress may still read the previous version. The next call must therefore start a new
-            # check.
+            # A check in progress may not see this change. The next call must therefore start a new check.
             self._checked_at, self._checker = None, None
 
     def _refresh(self) -> None:
-        """Drop the cache if the directory has changed; check at most twice a second.
+        """Drop the cache entries that have changed; look for changes at most twice a second.
 
-        A background thread reads the version. The call that starts the thread waits up to 0.25 s for the version. If
+        A background thread reads the changes. The call that starts the thread waits up to 0.25 s for the changes. If
         the thread is already running, a call uses the cache at once.
 
         Raises:
@@ -383,13 +382,21 @@ class CassandraSiteDirectory:
             logger().warning("directory_not_reached", message=error.message)
 
     def _check(self, now: int) -> None:
-        rows = self._session.run("SELECT version FROM directory_version WHERE zero = 0")
-        version = rows[0].version if rows else None
+        with self._checking:
+            self._forget(self._changes.changed(), now)
+
+    def _forget(self, names: Sequence[str] | None, now: int) -> None:
+        """Drop the cache entries with these names; None: all entries."""
         with self._lock:
             full = len(self._sites) + len(self._keys) > MAX_KEPT
-            if version != self._version or full:
-                # The cache gets a new dictionary, because a look-up in progress may still write to the old dictionary.
+            if names is None or full:
+                # The cache gets a new dictionary, because a look-up in progress may still use the old dictionary.
                 self._sites = {}
                 self._keys.forget()
+            elif names:
+                for name in names:
+                    self._sites.pop(name, None)
+                self._keys.forget_some(names)
+            self._times_changed += names != ()
             self._keys.forget_unknown()
-            self._version, self._answered_at, self._checked_at = version, now, now
+            self._answered_at, self._checked_at = now, now

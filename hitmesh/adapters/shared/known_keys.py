@@ -8,11 +8,12 @@ already knew does not count against the limit. A sender with guessed secrets the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Set
 from typing import Final
 
 from hitmesh.model.errors import KeyNotLookedUp
 from hitmesh.model.limits import UNKNOWN_KEYS_S
+from hitmesh.model.names import ingest_key_name
 from hitmesh.model.sites import IngestKey
 from hitmesh.ports import Clock
 
@@ -43,6 +44,8 @@ class KnownKeys:
         self._max_kept = max_kept
         self._lock = threading.Lock()
         self._keys: dict[bytes, IngestKey] = {}
+        self._digests: dict[str, bytes] = {}
+        self._times_forgotten = 0
         self._earlier: set[bytes] = set()
         # The digests of unknown secrets are kept, so that a repeated guess causes no further look-up.
         self._unknown: set[bytes] = set()
@@ -59,7 +62,7 @@ class KnownKeys:
             KeyNotLookedUp: the key is not in memory, and too many recent look-ups found no key.
         """
         # a look-up uses the collections that exist at its start, even if `forget` replaces them meanwhile
-        kept, unknown = self._keys, self._unknown
+        kept, unknown, times_forgotten = self._keys, self._unknown, self._times_forgotten
         if digest in kept:
             return kept[digest]
         if digest in unknown:
@@ -77,18 +80,38 @@ class KnownKeys:
             if len(unknown) < self._max_unknown:
                 unknown.add(digest)
             return None
-        kept[digest] = key
+        self._keep(digest, key, times_forgotten)
         if not is_free:
             self._give_back()
         return key
 
+    def _keep(self, digest: bytes, key: IngestKey, times_forgotten: int) -> None:
+        """Keep a key, unless keys were forgotten since the look-up began: the store may have had an earlier value."""
+        with self._lock:
+            if self._times_forgotten == times_forgotten:
+                self._keys[digest] = key
+                self._digests[ingest_key_name(key.merchant, key.key_id)] = digest
+
     def forget(self) -> None:
         """Forget the cached keys, because the directory has changed."""
         with self._lock:
-            self._earlier |= self._keys.keys()
-            if len(self._earlier) > self._max_kept:
-                self._earlier = set(self._keys)
-            self._keys = {}
+            self._remember(self._keys.keys())
+            self._keys, self._digests = {}, {}
+            self._times_forgotten += 1
+
+    def forget_some(self, names: Collection[str]) -> None:
+        """Forget the cached keys with these full names, because these keys have changed."""
+        with self._lock:
+            digests = {self._digests.pop(name) for name in names if name in self._digests}
+            self._remember(digests)
+            for digest in digests:
+                self._keys.pop(digest, None)
+            self._times_forgotten += 1
+
+    def _remember(self, digests: Set[bytes]) -> None:
+        self._earlier |= digests
+        if len(self._earlier) > self._max_kept:
+            self._earlier = set(digests)
 
     def forget_unknown(self) -> None:
         """Forget the unknown secrets, because a new key may have one of these secrets."""
