@@ -72,6 +72,7 @@ def _service(name: str, **rules: Rule) -> dict[str, Rule]:
 _OPEN: Final = Rule(None)
 # The collector finds the key in the batch or in the stream's first message (collector.grants, collector.gate).
 _SENDS: Final = Rule(Role.SEND)
+_CHANGES_MERCHANTS: Final = _operates("merchants are created, changed, deleted and listed by operators only")
 _READS_REPROCESSINGS: Final = _operates("reprocessings belong to no merchant", is_open_read=True)
 _CHANGES_HISTORY: Final = _operates("a reprocessing changes the history of sites, which only an operator may do")
 _READS_SHADOW: Final = _operates("the shadow stream belongs to no merchant", is_open_read=True)
@@ -97,9 +98,17 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             GetSite=_reads("name"),
             ListSites=replace(_reads("parent"), is_filtered=True),
             ScheduleVisitPolicy=_administers("name"),
-            CreateIngestKey=_administers("parent"),
-            RevokeIngestKey=_administers("name"),
+            # An operator creates the first key of a new merchant, which has no key that could do so.
+            CreateIngestKey=_administers("parent", operators_too=True),
+            RevokeIngestKey=_administers("name", operators_too=True),
             UpdateSite=_administers("site.name", operators_too=True),
+            DeleteSite=_administers("name", operators_too=True),
+            UndeleteSite=_administers("name", operators_too=True),
+            CreateMerchant=_CHANGES_MERCHANTS,
+            GetMerchant=replace(_reads("name"), operators_too=True),
+            ListMerchants=_CHANGES_MERCHANTS,
+            UpdateMerchant=_CHANGES_MERCHANTS,
+            DeleteMerchant=_CHANGES_MERCHANTS,
             CreateExclusionRule=_administers("parent", operators_too=True),
             ListExclusionRules=replace(_reads("parent"), operators_too=True),
             DeleteExclusionRule=_administers("name", operators_too=True),

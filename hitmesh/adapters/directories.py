@@ -1,4 +1,4 @@
-"""Open only the directory of sites and keys. The mesh's other stores and their libraries are not loaded.
+"""Open only the directory of sites and keys, and the merchants, without the mesh's other stores and their libraries.
 
 Composition roots that need only sites and keys call `open_directory`; hitmesh.adapters.factory opens all stores.
 """
@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
+from hitmesh.adapters.embedded.merchants import EmbeddedMerchants
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
+from hitmesh.adapters.memory.merchants import MemoryMerchants
 from hitmesh.adapters.servers import SCHEME, parse_servers
 from hitmesh.adapters.urls import MEMORY, embedded_directory, without_driver
 from hitmesh.model.limits import UNKNOWN_KEYS_S
-from hitmesh.ports import Clock, SiteDirectory
+from hitmesh.ports import Clock, Merchants, SiteDirectory
 
 
 def _nothing() -> None:
@@ -25,7 +27,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenedDirectory:
-    """The directory of a store, with functions to check and close the store.
+    """The directory and the merchants of a store, with functions to check and close the store.
 
     `check` opens the file and migrates the schema. If the file is unusable, the service therefore fails at its start
     (StoreCorrupt, Unavailable). For a store without files, `check` does nothing. `close` closes the file or the
@@ -33,6 +35,7 @@ class OpenedDirectory:
     """
 
     port: SiteDirectory
+    merchants: Merchants
     check: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
 
@@ -40,7 +43,7 @@ class OpenedDirectory:
 def open_directory(url: str, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> OpenedDirectory:
     """Return the directory of a store URL. Arguments and errors are those of hitmesh.adapters.factory.open_stores."""
     if url == MEMORY:
-        return OpenedDirectory(MemorySiteDirectory())
+        return OpenedDirectory(MemorySiteDirectory(), MemoryMerchants())
     if url.startswith(SCHEME):
         return _on_servers(url, clock, unknown_keys_s)
     return in_files(embedded_directory(url), clock, unknown_keys_s)
@@ -49,15 +52,18 @@ def open_directory(url: str, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS
 def in_files(directory: Path, clock: Clock, unknown_keys_s: int) -> OpenedDirectory:
     """Return the directory of sites and keys. The file is directory.db in `directory`."""
     file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
-    return OpenedDirectory(EmbeddedSiteDirectory(file, clock, unknown_keys_s=unknown_keys_s), file.open, file.close)
+    port = EmbeddedSiteDirectory(file, clock, unknown_keys_s=unknown_keys_s)
+    return OpenedDirectory(port, EmbeddedMerchants(file), file.open, file.close)
 
 
 def _on_servers(url: str, clock: Clock, unknown_keys_s: int) -> OpenedDirectory:
     servers = parse_servers(url)
     try:
         from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
+        from hitmesh.adapters.cassandra.merchants import CassandraMerchants
         from hitmesh.adapters.cassandra.session import CassandraSession
     except ModuleNotFoundError as error:
         raise without_driver(url, error) from error
     session = CassandraSession(servers)
-    return OpenedDirectory(CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s), close=session.close)
+    directory = CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s)
+    return OpenedDirectory(directory, CassandraMerchants(session), close=session.close)

@@ -50,6 +50,7 @@ from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.adapters.memory.log_eraser import MemoryLogEraser
 from hitmesh.adapters.memory.log_reader import MemoryLogReader
 from hitmesh.adapters.memory.log_scan import MemoryLogScan
+from hitmesh.adapters.memory.merchants import MemoryMerchants
 from hitmesh.adapters.memory.metrics import MemoryMetricStore
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.adapters.memory.rejected import MemoryRejectedStore
@@ -141,6 +142,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         metrics=MemoryMetricStore(rows, first.progress),
         progress=first.progress,
         directory=MemorySiteDirectory(),
+        merchants=MemoryMerchants(),
         trim=lambda older_than_ms: 0,
         erasures=MemoryErasures(),
         log_eraser=MemoryLogEraser(log),
@@ -195,6 +197,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         metrics=EmbeddedMetricStore(segments, streamed, first.progress),
         progress=first.progress,
         directory=sites_and_keys.port,
+        merchants=sites_and_keys.merchants,
         trim=log.trim,
         erasures=EmbeddedErasures(settled_file),
         log_eraser=EmbeddedLogEraser(log_file, catalogue, files),

@@ -17,6 +17,7 @@ from hitmesh.adapters.cassandra.generations import CassandraGenerations
 from hitmesh.adapters.cassandra.leases import CassandraLeases
 from hitmesh.adapters.cassandra.ledger import CassandraLedger
 from hitmesh.adapters.cassandra.logs import DeclaredLogs
+from hitmesh.adapters.cassandra.merchants import CassandraMerchants
 from hitmesh.adapters.cassandra.progress import CassandraProgress
 from hitmesh.adapters.cassandra.raw import CassandraRawStore
 from hitmesh.adapters.cassandra.rejected import CassandraRejectedStore
@@ -98,6 +99,7 @@ def stores_on(
         metrics=metrics,
         progress=progress,
         directory=CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s),
+        merchants=CassandraMerchants(session),
         trim=lambda older_than_ms: 0,  # nothing to do, because Kafka's retention deletes old records
         erasures=CassandraErasures(session),
         log_eraser=KafkaLogEraser(servers),

@@ -18,6 +18,7 @@ from hitmesh.ports import (
     LogEraser,
     LogReader,
     LogScan,
+    Merchants,
     MetricStore,
     OneStream,
     OrderClaims,
@@ -69,6 +70,7 @@ class Stores:
     metrics: MetricStore
     progress: ProgressReader
     directory: SiteDirectory
+    merchants: Merchants
     trim: Callable[[int], int]
     erasures: Erasures
     log_eraser: LogEraser

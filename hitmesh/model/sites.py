@@ -110,6 +110,11 @@ class Site:
     which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms. `rules` contains
     the exclusion rules, and whether truncated IP addresses are stored. `policy` is the policy before all
     `policy_changes`; the changes are in ascending order of days. `quota` is stored separately (SiteDirectory).
+
+    `own_hosts` are hosts in lower case, without port. `allowed_origins` are the origins from which browsers may send
+    hits with a browser key; if there are none, every origin is allowed. `revision` counts the changes of the site's
+    values since the creation. `updated_at` is the time of the last change, None without changes. `deleted_at` is None
+    for a site that exists; the site keeps its data while it is deleted.
     """
 
     name: str
@@ -125,6 +130,22 @@ class Site:
     rules: SiteRules = NO_RULES
     policy_changes: tuple[PolicyChange, ...] = ()
     quota: Quota = NO_QUOTA
+    display_name: str = ""
+    own_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    revision: int = 0
+    updated_at: int | None = None
+    deleted_at: int | None = None
+
+    @property
+    def may_have_user_ids(self) -> bool:
+        """Return whether `user_id` may identify visitors in stored hits, because of the present or an earlier value.
+
+        Example:
+            >>> Site("merchants/demo/sites/shop", "UTC", "USD", b"").may_have_user_ids
+            False
+        """
+        return self.identify_by_user_id or self.revision > 0
 
     def policy_on(self, day: int) -> VisitPolicy:
         """Return the policy for visits that begin on a UTC day.

@@ -14,6 +14,7 @@ from hitmesh.ports.directory import SiteDirectory
 from hitmesh.ports.erasing import Erasures, LogEraser
 from hitmesh.ports.leases import Leases
 from hitmesh.ports.log import EventLog, LogReader
+from hitmesh.ports.merchants import Merchants
 from hitmesh.ports.raw import RawStore, RejectedStore
 from hitmesh.ports.reporting import MetricStore, ProgressReader
 from hitmesh.ports.reprocessing import Reprocessings
@@ -33,6 +34,7 @@ __all__ = [
     "LogEraser",
     "LogReader",
     "LogScan",
+    "Merchants",
     "MetricStore",
     "OneStream",
     "OrderClaims",

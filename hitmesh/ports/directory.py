@@ -18,9 +18,16 @@ class SiteDirectory(Protocol):
     """
 
     def site(self, name: str) -> Site | None:
-        """Return the site with this name; None if there is no such site."""
+        """Return the site with this name; None if there is no such site, or if the site is deleted."""
 
-    def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
+    def site_or_deleted(self, name: str, *, fresh: bool = False) -> Site | None:
+        """Return the site with this name, even if the site is deleted; None if there never was such a site.
+
+        If `fresh` is true, the store is read. Only code that works on stored hits, or that changes the site, calls this
+        method, because for callers a deleted site must look like a site that never existed.
+        """
+
+    def sites(self, merchant: str | None, after: str, limit: int, *, with_deleted: bool = False) -> Sequence[Site]:
         """Return the first `limit` sites of the merchant, or of all merchants, whose names follow `after`, in order."""
 
     def create_site(self, site: Site) -> Site:
@@ -29,7 +36,17 @@ class SiteDirectory(Protocol):
         Idempotent: if an equal site already exists, the existing site is returned.
 
         Raises:
-            AlreadyExists: a site with this name has a different time zone, currency or policy.
+            AlreadyExists: a site with this name has a different time zone, currency or policy, or is deleted.
+        """
+
+    def change_site(self, stored: Site, changed: Site) -> bool:
+        """Replace the mutable values of a site durably; return whether the store now has the changed site.
+
+        Mutable are the display name, own hosts, allowed origins, consent default, cookieless counting, identification
+        by user id, exclusion rules, time of the change and time of the deletion. `changed.revision` must be
+        `stored.revision + 1`. If the store has another revision or another version of the rules than `stored`, because
+        another caller changed the site first, nothing is written and the result is False. The next call of `site` in
+        this process returns the stored values; other processes see the change within 2 s.
         """
 
     def change_policy(self, name: str, change: PolicyChange) -> Site:

@@ -9,7 +9,7 @@ hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
@@ -19,33 +19,25 @@ from hitmesh.adapters.cassandra.directory_rows import (
     KEY_COLUMNS,
     key_of,
     key_values,
-    policy_change_of,
-    site_of,
 )
 from hitmesh.adapters.cassandra.mesh_secret import stored_mesh_secret
-from hitmesh.adapters.cassandra.pages import PageRequest, first_rows
 from hitmesh.adapters.cassandra.quotas import Quotas
 from hitmesh.adapters.cassandra.salts import Salts
 from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.cassandra.sites import StoredSites
 from hitmesh.adapters.shared.directory_rules import (
-    agreed,
-    follows,
     no_key,
-    no_site,
     secret_digest,
     with_change,
 )
 from hitmesh.adapters.shared.key_values import roles_value
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
-from hitmesh.adapters.shared.rule_values import rules_value
-from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
 from hitmesh.model.errors import AlreadyExists, HitmeshError, Unavailable
 from hitmesh.model.exclusion import SiteRules
-from hitmesh.model.keys import hash64
 from hitmesh.model.limits import UNKNOWN_KEYS_S
-from hitmesh.model.names import ingest_key_name, merchant_of
+from hitmesh.model.names import ingest_key_name
 from hitmesh.model.quotas import Quota
-from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site, SiteDay
+from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -54,11 +46,6 @@ GOOD_FOR_MS: Final = 3_600_000
 # Seconds that a call waits for the version check before the call uses the cache.
 _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
-_BUCKETS: Final = 16
-_NAMES: Final = "SELECT name FROM site_names WHERE bucket = ? AND name >= ? LIMIT ?"
-_FEW_CHANGED: Final = 200
-_CHANGED_SITES: Final = "SELECT DISTINCT site FROM policy_changes LIMIT ?"
-_CHANGES: Final = "SELECT from_day, campaign_splits, split_at_local_midnight FROM policy_changes WHERE site = ?"
 
 
 class CassandraSiteDirectory:
@@ -84,15 +71,21 @@ class CassandraSiteDirectory:
         self._keys = KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN)
         self._salts = Salts(session)
         self._quotas = Quotas(session)
+        self._stored = StoredSites(session, self._quotas)
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Return the site with this name; None if there is no such site."""
+        """Return the site with this name; None if there is no such site, or if the site is deleted."""
+        site = self.site_or_deleted(name)
+        return None if site is None or site.deleted_at is not None else site
+
+    def site_or_deleted(self, name: str, *, fresh: bool = False) -> Site | None:
+        """Return the site with this name, even if the site is deleted; None if there never was such a site."""
         self._refresh()
-        site = self._sites.get(name)
+        site = None if fresh else self._sites.get(name)
         if site is None:
             times_changed = self._times_changed
-            site = self._stored_site(name)
+            site = self._stored.site(name, serial=fresh)
             self._keep(site, times_changed)
         return site
 
@@ -102,40 +95,9 @@ class CassandraSiteDirectory:
             if site is not None and self._times_changed == times_changed:
                 self._sites[site.name] = site
 
-    def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
+    def sites(self, merchant: str | None, after: str, limit: int, *, with_deleted: bool = False) -> Sequence[Site]:
         """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
-        wanted = self._names(after, limit) if merchant is None else self._names_of(merchant, after, limit)
-        found = self._session.run_each(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", [(name,) for name in wanted])
-        sites = self._quotas.with_quotas([site_of(rows[0]) for rows in found if rows])
-        changed = self._few_changed_sites() if len(sites) > 1 else None
-        if changed is None:
-            return self._with_changes(sites)
-        with_changes = iter(self._with_changes([site for site in sites if site.name in changed]))
-        return [next(with_changes) if site.name in changed else site for site in sites]
-
-    def _few_changed_sites(self) -> set[str] | None:
-        """Return all sites with policy changes, or None if more than `_FEW_CHANGED` sites have policy changes."""
-        rows = self._session.run(_CHANGED_SITES, (_FEW_CHANGED + 1,))
-        return {row.site for row in rows} if len(rows) <= _FEW_CHANGED else None
-
-    def _names_of(self, merchant: str, after: str, limit: int) -> list[str]:
-        cql = "SELECT name FROM sites_of_merchant WHERE merchant = ? AND name > ? LIMIT ?"
-        return [row.name for row in self._session.run(cql, (merchant, after, limit))]
-
-    def _names(self, after: str, limit: int) -> list[str]:
-        """Return the site names after `after`, for all merchants.
-
-        The call reads only a few more names than `limit`.
-        """
-
-        def pages(requests: Mapping[int, PageRequest]) -> dict[int, list[SiteDay]]:
-            answers = self._session.run_each(_NAMES, [(bucket, *request) for bucket, request in requests.items()])
-            return {
-                bucket: [SiteDay(row.name, 0) for row in rows] for bucket, rows in zip(requests, answers, strict=True)
-            }
-
-        rows = first_rows(dict.fromkeys(range(_BUCKETS), f"{after}\0"), pages, limit)
-        return [row.site for row in rows[:limit]]
+        return self._stored.sites(merchant, after, limit, with_deleted=with_deleted)
 
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site.
@@ -143,23 +105,18 @@ class CassandraSiteDirectory:
         If the site exists with the same zone, currency and policy, return the existing site.
 
         Raises:
-            AlreadyExists: a site with this name has another zone, currency or policy.
+            AlreadyExists: a site with this name has another zone, currency or policy, or is deleted.
         """
-        self._session.apply(
-            f"INSERT INTO sites ({SITE_COLUMNS}, rules_version) VALUES (?{', ?' * 11}) IF NOT EXISTS",
-            (*site_values(site), site.rules.version or None),
-        )
-        rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,), serial=True)
-        (there,) = self._with_changes([agreed(site_of(rows[0]), site)])
-        # Rows in `sites_of_merchant` and `site_names` are written even if the site exists. The process that created the
-        # site may have failed right after the write to `sites`.
-        self._session.run(
-            "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
-        )
-        self._session.run(
-            "INSERT INTO site_names (bucket, name) VALUES (?, ?)", (hash64(site.name) % _BUCKETS, site.name)
-        )
-        return there
+        return self._stored.create(site)
+
+    def change_site(self, stored: Site, changed: Site) -> bool:
+        """Replace the mutable values of a site durably; return whether the store now has the changed site."""
+        is_changed = self._stored.replace(stored, changed)
+        # As in `change_rules`, a repeated call also invalidates the caches.
+        if is_changed:
+            self._note_change(stored.name)
+        self._sites.pop(stored.name, None)
+        return is_changed
 
     def change_policy(self, name: str, change: PolicyChange) -> Site:
         """Store a change of a site's policy durably; return the site.
@@ -169,36 +126,13 @@ class CassandraSiteDirectory:
             AlreadyExists: the site has a different policy change that takes effect on the same day.
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
-        with_change(self._stored_site(name), name, change)
-        # The row in `policy_change_days` is written first, so that the stream finds every site whose policy changes on
-        # a day.
-        self._session.run("INSERT INTO policy_change_days (from_day, site) VALUES (?, ?)", (change.from_day, name))
-        self._session.apply(
-            """INSERT INTO policy_changes (site, from_day, campaign_splits, split_at_local_midnight)
-            VALUES (?, ?, ?, ?) IF NOT EXISTS""",
-            (name, *change),
-        )
+        self._stored.change_policy(name, change)
         self._note_change(name)
-        return with_change(self._stored_site(name, serial=True), name, change)
+        return with_change(self._stored.site(name, serial=True), name, change)
 
     def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
         """Return the names of sites whose policy changes on a day in [first_day, end_day)."""
-        answers = self._session.run_each(
-            "SELECT site FROM policy_change_days WHERE from_day = ?", [(day,) for day in range(first_day, end_day)]
-        )
-        return {row.site for rows in answers for row in rows}
-
-    def _stored_site(self, name: str, *, serial: bool = False) -> Site | None:
-        rows = self._session.run(f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
-        sites = self._quotas.with_quotas([site_of(row) for row in rows])
-        return self._with_changes(sites, serial=serial)[0] if sites else None
-
-    def _with_changes(self, sites: Sequence[Site], *, serial: bool = False) -> list[Site]:
-        answers = self._session.run_each(_CHANGES, [(site.name,) for site in sites], serial=serial)
-        return [
-            replace(site, policy_changes=tuple(map(policy_change_of, rows)))
-            for site, rows in zip(sites, answers, strict=True)
-        ]
+        return self._stored.changing(first_day, end_day)
 
     def change_rules(self, site: str, rules: SiteRules) -> bool:
         """Store the next version of a site's rules durably; return True if the store now has these rules.
@@ -206,23 +140,13 @@ class CassandraSiteDirectory:
         Raises:
             NotFound: no site has this name.
         """
-        query = f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?"
-        found = self._session.run(query, (site,), serial=True)
-        if not found:
-            raise no_site(site)
-        stored = site_of(found[0]).rules
-        if follows(stored, rules):
-            self._session.apply(
-                "UPDATE sites SET rules = ?, rules_version = ? WHERE name = ? IF rules_version = ?",
-                (rules_value(rules), rules.version, site, stored.version or None),
-            )
-            stored = site_of(self._session.run(query, (site,), serial=True)[0]).rules
+        is_changed = self._stored.change_rules(site, rules)
         # A repeated call also invalidates the caches, because the first call may have failed before it invalidated the
         # caches.
-        if stored == rules:
+        if is_changed:
             self._note_change(site)
         self._sites.pop(site, None)
-        return stored == rules
+        return is_changed
 
     def key(self, secret: str) -> IngestKey | None:
         """Return the key with this secret, even if the key is revoked; None if there is no such key.

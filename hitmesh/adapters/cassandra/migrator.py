@@ -1,20 +1,22 @@
 """Apply numbered migrations (the CQL files in hitmesh.adapters.cassandra.migrations) and record them in the keyspace.
 
 Migrations are applied in ascending order, and an applied file must never change. An interrupted migration is repeated
-from its first statement, so each statement must contain IF NOT EXISTS.
+from its first statement, so each statement must contain IF NOT EXISTS. A migration may also have a step that fills its
+tables (`_DATA`).
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Final
 
+from hitmesh.adapters.cassandra.merchants import adopt_merchants
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.model.errors import FatalError
 
@@ -22,6 +24,9 @@ _NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.cql")
 _TABLE: Final = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
 _END: Final = re.compile(r";[ \t]*$", re.MULTILINE)
+# The step that fills the tables of a migration, given the session and the current time (UTC ms). An interrupted
+# migration runs the step again, so each step must be idempotent.
+_DATA: Final[Mapping[int, Callable[[CassandraSession, int], None]]] = {30: adopt_merchants}
 _REGISTER: Final = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number int PRIMARY KEY, name text, digest text, applied_at timestamp)"""
 
@@ -93,9 +98,12 @@ def migrate(session: CassandraSession, migration: Migration) -> None:
         return
     for statement in migration.statements:
         session.change_schema(statement)
+    now = int(time.time() * 1_000)
+    if migration.number in _DATA:
+        _DATA[migration.number](session, now)
     session.run(
         "INSERT INTO schema_migrations (number, name, digest, applied_at) VALUES (?, ?, ?, ?)",
-        (migration.number, migration.name, migration.digest, int(time.time() * 1_000)),
+        (migration.number, migration.name, migration.digest, now),
     )
 
 

@@ -7,16 +7,15 @@ limits look-ups for unknown keys. A key's secret is stored only as its SHA-256. 
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from hitmesh.adapters.embedded.quotas import quota_in, store_quota, with_key_quota, with_site_quota
-from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
+from hitmesh.adapters.embedded.quotas import quota_in, store_quota, with_key_quota
+from hitmesh.adapters.embedded.sites import insert_site, replace_site, stored_site, stored_sites
+from hitmesh.adapters.embedded.sqlite import Database, Watch
 from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
@@ -32,14 +31,12 @@ from hitmesh.adapters.shared.directory_rules import (
 )
 from hitmesh.adapters.shared.key_values import roles_of, roles_value
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
-from hitmesh.adapters.shared.rule_values import rules_of, rules_value
-from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
+from hitmesh.adapters.shared.rule_values import rules_value
 from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
-from hitmesh.model.names import merchant_of
 from hitmesh.model.quotas import Quota
-from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Role, Site, VisitPolicy
+from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Role, Site
 from hitmesh.ports import Clock
 
 CHECK_INTERVAL_MS: Final = 500
@@ -69,27 +66,26 @@ class EmbeddedSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Return the site with this name; None if there is no such site."""
+        """Return the site with this name; None if there is no such site, or if the site is deleted."""
+        site = self.site_or_deleted(name)
+        return None if site is None or site.deleted_at is not None else site
+
+    def site_or_deleted(self, name: str, *, fresh: bool = False) -> Site | None:
+        """Return the site with this name, even if the site is deleted; None if there never was such a site."""
         self._refresh()
         kept = self._sites
-        site = kept.get(name)
+        site = None if fresh else kept.get(name)
         if site is None:
             with self._database.reading() as transaction:
-                site = _stored_site(transaction, name)
+                site = stored_site(transaction, name)
             if site is not None:
                 kept[name] = site
         return site
 
-    def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
+    def sites(self, merchant: str | None, after: str, limit: int, *, with_deleted: bool = False) -> Sequence[Site]:
         """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         with self._database.reading() as transaction:
-            found = transaction.rows(
-                _site,
-                f"""SELECT {SITE_COLUMNS} FROM sites WHERE (?1 IS NULL OR merchant = ?1) AND name > ?2
-                ORDER BY name LIMIT ?3""",
-                (merchant, after, limit),
-            )
-            return [_with_changes(transaction, site) for site in found]
+            return stored_sites(transaction, merchant, after, limit, with_deleted=with_deleted)
 
     def create_site(self, site: Site) -> Site:
         """Create a site durably; return the new site.
@@ -97,17 +93,21 @@ class EmbeddedSiteDirectory:
         If the site exists with the same zone, currency and policy, return the existing site.
 
         Raises:
-            AlreadyExists: a site with this name has another zone, currency or policy.
+            AlreadyExists: a site with this name has another zone, currency or policy, or is deleted.
         """
         with self._database.writing() as transaction:
-            existing = _stored_site(transaction, site.name)
+            existing = stored_site(transaction, site.name)
             if existing is not None:
                 return agreed(existing, site)
-            transaction.run(
-                f"INSERT INTO sites ({SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 12)})",
-                (*site_values(site), merchant_of(site.name)),
-            )
+            insert_site(transaction, site)
         return site
+
+    def change_site(self, stored: Site, changed: Site) -> bool:
+        """Replace the mutable values of a site durably; return whether the store now has the changed site."""
+        with self._database.writing() as transaction:
+            is_changed = replace_site(transaction, stored, changed)
+        self._checked_at = None
+        return is_changed
 
     def change_policy(self, name: str, change: PolicyChange) -> Site:
         """Store a change of a site's policy durably; return the site.
@@ -118,7 +118,7 @@ class EmbeddedSiteDirectory:
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         with self._database.writing() as transaction:
-            site = with_change(_stored_site(transaction, name), name, change)
+            site = with_change(stored_site(transaction, name), name, change)
             transaction.run("INSERT OR IGNORE INTO policy_changes VALUES (?, ?, ?, ?)", (name, *change))
         self._checked_at = None
         return site
@@ -139,7 +139,7 @@ class EmbeddedSiteDirectory:
             NotFound: no site has this name.
         """
         with self._database.writing() as transaction:
-            there = transaction.first(_site, f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (site,))
+            there = stored_site(transaction, site)
             if there is None:
                 raise no_site(site)
             is_next = follows(there.rules, rules)
@@ -324,53 +324,6 @@ class EmbeddedSiteDirectory:
                 self._sites = {}
                 self._keys.forget()
             self._checked_at = now
-
-
-def _stored_site(transaction: Transaction, name: str) -> Site | None:
-    site = transaction.first(_site, f"SELECT {SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
-    return None if site is None else _with_changes(transaction, site)
-
-
-def _with_changes(transaction: Transaction, site: Site) -> Site:
-    changes = transaction.rows(
-        _policy_change,
-        """SELECT from_day, campaign_splits, split_at_local_midnight FROM policy_changes WHERE site = ?
-        ORDER BY from_day""",
-        (site.name,),
-    )
-    return with_site_quota(transaction, replace(site, policy_changes=tuple(changes)) if changes else site)
-
-
-def _policy_change(from_day: int, campaign_splits: int, split_at_local_midnight: int) -> PolicyChange:
-    return PolicyChange(from_day, bool(campaign_splits), bool(split_at_local_midnight))
-
-
-def _site(
-    name: str,
-    time_zone: str,
-    currency: str,
-    secret: bytes,
-    created_at: int,
-    spread: int,
-    policy: str,
-    cookieless_counting: int,
-    consent_by_default: int,
-    identify_by_user_id: int,
-    rules: str | None,
-) -> Site:
-    return Site(
-        name=name,
-        time_zone=time_zone,
-        currency=currency,
-        secret=secret,
-        created_at=created_at,
-        spread=spread,
-        policy=VisitPolicy(**json.loads(policy)),
-        cookieless_counting=bool(cookieless_counting),
-        consent_by_default=bool(consent_by_default),
-        identify_by_user_id=bool(identify_by_user_id),
-        rules=rules_of(rules),
-    )
 
 
 def _key(

@@ -299,4 +299,28 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
             report_units_min INTEGER
         ) WITHOUT ROWID""",
     ),
+    (
+        # A row with `deleted_at` stays, so that the name is never used again. The merchants of sites and keys from
+        # earlier versions get a record; their creation time is that of their first site or key. The keys of operators
+        # and bootstrap tokens belong to no merchant.
+        """CREATE TABLE merchants (
+            name TEXT PRIMARY KEY,
+            display_name TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            updated_at INTEGER NOT NULL,
+            revision INTEGER NOT NULL,
+            deleted_at INTEGER
+        ) WITHOUT ROWID""",
+        """INSERT INTO merchants SELECT merchant, '', min(created_at), min(created_at), 0, NULL FROM (
+            SELECT merchant, created_at FROM sites UNION ALL SELECT merchant, created_at FROM ingest_keys
+        ) WHERE merchant LIKE 'merchants/%' GROUP BY merchant""",
+        # Own hosts and allowed origins are JSON lists. `revision` counts the changes; NULL means that the site never
+        # changed.
+        "ALTER TABLE sites ADD COLUMN display_name TEXT",
+        "ALTER TABLE sites ADD COLUMN own_hosts TEXT",
+        "ALTER TABLE sites ADD COLUMN allowed_origins TEXT",
+        "ALTER TABLE sites ADD COLUMN revision INTEGER",
+        "ALTER TABLE sites ADD COLUMN updated_at INTEGER",
+        "ALTER TABLE sites ADD COLUMN deleted_at INTEGER",
+    ),
 )

@@ -13,6 +13,8 @@ from hitmesh.adapters.shared.directory_rules import (
     SALT_BYTES,
     agreed,
     follows,
+    is_same_change,
+    may_replace,
     no_key,
     no_site,
     oldest_salted,
@@ -40,15 +42,24 @@ class MemorySiteDirectory:
         self._mesh_secret = secrets.token_bytes(MESH_SECRET_BYTES)
 
     def site(self, name: str) -> Site | None:
-        """Return the site with this name; None if there is no such site."""
+        """Return the site with this name; None if there is no such site, or if the site is deleted."""
+        site = self.site_or_deleted(name)
+        return None if site is None or site.deleted_at is not None else site
+
+    def site_or_deleted(self, name: str, *, fresh: bool = False) -> Site | None:
+        """Return the site with this name, even if the site is deleted; None if there never was such a site."""
         site = self._sites.get(name)
         return None if site is None else self._with_quota(site)
 
-    def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
+    def sites(self, merchant: str | None, after: str, limit: int, *, with_deleted: bool = False) -> Sequence[Site]:
         """Return the sites whose names follow `after`, ordered by name; `merchant` None means all merchants."""
         with self._lock:
-            names = sorted(name for name in self._sites if name > after and merchant in (None, merchant_of(name)))
-            return [self._with_quota(self._sites[name]) for name in names[:limit]]
+            found = [
+                site
+                for name, site in self._sites.items()
+                if name > after and merchant in (None, merchant_of(name)) and (with_deleted or site.deleted_at is None)
+            ]
+            return [self._with_quota(site) for site in sorted(found, key=lambda site: site.name)[:limit]]
 
     def create_site(self, site: Site) -> Site:
         """Create a site; return the new site.
@@ -56,10 +67,18 @@ class MemorySiteDirectory:
         If the site exists with the same zone, currency and policy, return the existing site.
 
         Raises:
-            AlreadyExists: a site with this name has another zone, currency or policy.
+            AlreadyExists: a site with this name has another zone, currency or policy, or is deleted.
         """
         with self._lock:
             return agreed(self._sites.setdefault(site.name, site), site)
+
+    def change_site(self, stored: Site, changed: Site) -> bool:
+        """Replace the mutable values of a site; return whether the directory now has the changed site."""
+        with self._lock:
+            there = self._sites.get(stored.name)
+            if there is not None and may_replace(there, stored):
+                self._sites[stored.name] = replace(changed, policy_changes=there.policy_changes)
+            return is_same_change(self._sites.get(stored.name), changed)
 
     def change_policy(self, name: str, change: PolicyChange) -> Site:
         """Store a change of a site's policy; return the site.

@@ -10,6 +10,7 @@ from typing import Final
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import AlreadyExists, NotFound, RefusedError
 from hitmesh.model.exclusion import SiteRules
+from hitmesh.model.merchants import Merchant
 from hitmesh.model.sites import MAX_POLICY_CHANGES, PolicyChange, Site
 
 SALT_BYTES: Final = 16
@@ -26,8 +27,15 @@ def agreed(existing: Site, requested: Site) -> Site:
     """Return the existing site if the requested site has the same time zone, currency and policy.
 
     Raises:
-        AlreadyExists: time zone, currency or policy differ.
+        AlreadyExists: time zone, currency or policy differ, or the existing site is deleted.
     """
+    if existing.deleted_at is not None:
+        raise AlreadyExists(
+            f"site {existing.name} was deleted, and names of deleted sites are not used again: undelete the site with "
+            "`hitmesh sites undelete` (UndeleteSite) within 30 days of the deletion, or use another site name",
+            field="site_id",
+            site=existing.name,
+        )
     for field, there, wanted in (
         ("time_zone", existing.time_zone, requested.time_zone),
         ("currency", existing.currency, requested.currency),
@@ -75,6 +83,53 @@ def with_change(site: Site | None, name: str, change: PolicyChange) -> Site:
         )
     there[change.from_day] = change
     return replace(site, policy_changes=tuple(sorted(there.values())))
+
+
+def agreed_merchant(existing: Merchant, requested: Merchant) -> Merchant:
+    """Return the existing merchant if the requested merchant has the same display name.
+
+    Raises:
+        AlreadyExists: the display names differ, or the existing merchant is deleted.
+    """
+    if existing.deleted_at is not None:
+        raise AlreadyExists(
+            f"{existing.name} was deleted, and names of deleted merchants are not used again: use another merchant id",
+            field="merchant_id",
+            merchant=existing.name,
+        )
+    if existing.display_name != requested.display_name:
+        raise AlreadyExists(
+            f"{existing.name} exists with another display name: use the existing merchant, or another merchant id",
+            field="merchant.display_name",
+            merchant=existing.name,
+        )
+    return existing
+
+
+def may_replace(there: Site | None, stored: Site) -> bool:
+    """Return whether the site that is there has the revision and the rules of the site that the caller read."""
+    return there is not None and (there.revision, there.rules.version) == (stored.revision, stored.rules.version)
+
+
+def is_same_change(there: Site | None, changed: Site) -> bool:
+    """Return whether the site that is there results from this change: a repeated call succeeds again."""
+    return there is not None and mutable_values(there) == mutable_values(changed)
+
+
+def mutable_values(site: Site) -> tuple[object, ...]:
+    """Return the values that SiteDirectory.change_site replaces."""
+    return (
+        site.display_name,
+        site.own_hosts,
+        site.allowed_origins,
+        site.cookieless_counting,
+        site.consent_by_default,
+        site.identify_by_user_id,
+        site.rules,
+        site.revision,
+        site.updated_at,
+        site.deleted_at,
+    )
 
 
 def follows(stored: SiteRules, changed: SiteRules) -> bool:

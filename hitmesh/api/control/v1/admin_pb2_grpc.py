@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from hitmesh.api.control.v1 import admin_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2
+from hitmesh.api.control.v1 import merchants_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2
 from hitmesh.api.control.v1 import quotas_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_quotas__pb2
 from hitmesh.api.control.v1 import rules_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2
 
@@ -28,9 +29,10 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
-    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
+    """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
+    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
+    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
+    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
     """
 
     def __init__(self, channel):
@@ -74,6 +76,41 @@ class AdminServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteResponse.FromString,
                 _registered_method=True)
+        self.DeleteSite = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/DeleteSite',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteSiteRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteSiteResponse.FromString,
+                _registered_method=True)
+        self.UndeleteSite = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/UndeleteSite',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UndeleteSiteRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UndeleteSiteResponse.FromString,
+                _registered_method=True)
+        self.CreateMerchant = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/CreateMerchant',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.CreateMerchantRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.CreateMerchantResponse.FromString,
+                _registered_method=True)
+        self.GetMerchant = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/GetMerchant',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.GetMerchantRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.GetMerchantResponse.FromString,
+                _registered_method=True)
+        self.ListMerchants = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/ListMerchants',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.ListMerchantsRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.ListMerchantsResponse.FromString,
+                _registered_method=True)
+        self.UpdateMerchant = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/UpdateMerchant',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.UpdateMerchantRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.UpdateMerchantResponse.FromString,
+                _registered_method=True)
+        self.DeleteMerchant = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/DeleteMerchant',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.DeleteMerchantRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.DeleteMerchantResponse.FromString,
+                _registered_method=True)
         self.CreateExclusionRule = channel.unary_unary(
                 '/hitmesh.api.control.v1.AdminService/CreateExclusionRule',
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleRequest.SerializeToString,
@@ -107,9 +144,10 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
-    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
+    """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
+    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
+    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
+    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
     """
 
     def CreateSite(self, request, context):
@@ -158,7 +196,61 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSite(self, request, context):
-        """Changes whether a site stores truncated IP addresses.
+        """Changes a site. A change of `consent_by_default`, `cookieless_counting`, `identify_by_user_id` or `store_network`
+        holds for hits that arrive later than 2 s after the response, and never changes numbers of earlier hits. Visit
+        policies change through ScheduleVisitPolicy only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSite(self, request, context):
+        """Deletes a site. Within 2 s, all collectors refuse the site's hits, and for all other methods the site does not
+        exist. Hits that were acknowledged before are still counted, and the site's data is kept as long as the data of other
+        sites. The name of a deleted site cannot be used again. UndeleteSite restores the site within 30 days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteSite(self, request, context):
+        """Restores a site that was deleted at most 30 days ago. If the site is not deleted, the call changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateMerchant(self, request, context):
+        """Creates a merchant. The call is idempotent. The caller needs an operator's key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMerchant(self, request, context):
+        """Returns a merchant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMerchants(self, request, context):
+        """Lists all merchants. The caller needs an operator's key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMerchant(self, request, context):
+        """Changes a merchant. The caller needs an operator's key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMerchant(self, request, context):
+        """Deletes a merchant. The name of a deleted merchant cannot be used again. If a call is interrupted, the same call
+        completes the deletion. The caller needs an operator's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,6 +339,41 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteResponse.SerializeToString,
             ),
+            'DeleteSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSite,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteSiteRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteSiteResponse.SerializeToString,
+            ),
+            'UndeleteSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteSite,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UndeleteSiteRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UndeleteSiteResponse.SerializeToString,
+            ),
+            'CreateMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateMerchant,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.CreateMerchantRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.CreateMerchantResponse.SerializeToString,
+            ),
+            'GetMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMerchant,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.GetMerchantRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.GetMerchantResponse.SerializeToString,
+            ),
+            'ListMerchants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMerchants,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.ListMerchantsRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.ListMerchantsResponse.SerializeToString,
+            ),
+            'UpdateMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMerchant,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.UpdateMerchantRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.UpdateMerchantResponse.SerializeToString,
+            ),
+            'DeleteMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMerchant,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.DeleteMerchantRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.DeleteMerchantResponse.SerializeToString,
+            ),
             'CreateExclusionRule': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateExclusionRule,
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2.CreateExclusionRuleRequest.FromString,
@@ -286,9 +413,10 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Manages sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer <server
-    key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other methods
-    need a key with KEY_ROLE_READ. The methods for exclusion rules and UpdateSite also accept an operator's key.
+    """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
+    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
+    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
+    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
     """
 
     @staticmethod
@@ -470,6 +598,195 @@ class AdminService:
             '/hitmesh.api.control.v1.AdminService/UpdateSite',
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateSiteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/DeleteSite',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteSiteRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteSiteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/UndeleteSite',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UndeleteSiteRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UndeleteSiteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/CreateMerchant',
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.CreateMerchantRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.CreateMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/GetMerchant',
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.GetMerchantRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.GetMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMerchants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/ListMerchants',
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.ListMerchantsRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.ListMerchantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/UpdateMerchant',
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.UpdateMerchantRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.UpdateMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/DeleteMerchant',
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.DeleteMerchantRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_merchants__pb2.DeleteMerchantResponse.FromString,
             options,
             channel_credentials,
             insecure,

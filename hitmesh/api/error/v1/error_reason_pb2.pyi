@@ -103,6 +103,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 30
     """The token (JWT) in `authorization` has expired. Request a new token from the issuer."""
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 33
+    """The object changed after its etag was read, or another caller changed the object at the same time. Read the object
+    again, and repeat the call with the new etag. Metadata: value.
+    """
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 40
     """The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
     ERROR_REASON_BATCH_OUT_OF_SEQUENCE: _ErrorReason.ValueType  # 41
@@ -409,6 +413,10 @@ accepted. Request a token from the configured issuer. Metadata: expected, limit.
 """
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 30
 """The token (JWT) in `authorization` has expired. Request a new token from the issuer."""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 33
+"""The object changed after its etag was read, or another caller changed the object at the same time. Read the object
+again, and repeat the call with the new etag. Metadata: value.
+"""
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 40
 """The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
 ERROR_REASON_BATCH_OUT_OF_SEQUENCE: ErrorReason.ValueType  # 41
