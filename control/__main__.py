@@ -44,6 +44,7 @@ def main() -> int:
     stores = OpenedLater(lambda: _stores(settings), lambda opened: opened.close())
     backend = Backend(
         directory=directory.port,
+        merchants=directory.merchants,
         bookkeeping=lambda: bookkeeping_of(stores.get()),
         clock=SystemClock(),
         new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),

@@ -15,6 +15,7 @@ from hitmesh.ports import (
     Generations,
     Ledger,
     LogScan,
+    Merchants,
     MetricStore,
     OneStream,
     ProgressReader,
@@ -82,11 +83,12 @@ class Backend:
     merchant.
     `tokens`: reads the tokens of callers; None if tokens are refused.
     `limits`: the limits for plans and comparisons.
-    `max_sites`: maximum number of sites per merchant.
+    `max_sites`: maximum number of sites per merchant, counting deleted sites, whose data is kept.
     `max_keys`: maximum number of keys per merchant, not counting revoked keys.
     """
 
     directory: SiteDirectory
+    merchants: Merchants
     bookkeeping: Callable[[], Bookkeeping]
     clock: Clock
     new_token: Callable[[], str]

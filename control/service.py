@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import grpc
-from google.protobuf.message import Message
 
 from control.backend import Backend
 from control.rpc.admin.create_exclusion_rule import create_exclusion_rule
 from control.rpc.admin.create_ingest_key import create_ingest_key
 from control.rpc.admin.create_site import create_site
 from control.rpc.admin.delete_exclusion_rule import delete_exclusion_rule
+from control.rpc.admin.delete_site import delete_site
 from control.rpc.admin.exchange_bootstrap_token import exchange_bootstrap_token
 from control.rpc.admin.get_quota import get_quota
 from control.rpc.admin.get_site import get_site
@@ -23,6 +22,7 @@ from control.rpc.admin.list_exclusion_rules import list_exclusion_rules
 from control.rpc.admin.list_sites import list_sites
 from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from control.rpc.admin.schedule_visit_policy import schedule_visit_policy
+from control.rpc.admin.undelete_site import undelete_site
 from control.rpc.admin.update_quota import update_quota
 from control.rpc.admin.update_site import update_site
 from control.rpc.operations.get_drift import get_drift
@@ -47,8 +47,9 @@ from control.rpc.shadow.publish_shadow_stream import publish_shadow_stream
 from control.rpc.shadow.rollback_shadow_stream import rollback_shadow_stream
 from control.rpc.shadow.start_shadow_stream import start_shadow_stream
 from control.rpc.shadow.stop_shadow_stream import stop_shadow_stream
+from control.service_merchants import MerchantMethods
+from control.service_shell import Shell
 from control.settings import MAX_CALLS, WORKERS
-from hitmesh.access.callers import Caller
 from hitmesh.access.calls import Calls
 from hitmesh.api.control.v1 import (
     admin_pb2,
@@ -65,7 +66,6 @@ from hitmesh.api.control.v1 import (
     shadow_pb2,
     shadow_pb2_grpc,
 )
-from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.runtime.call_limits import CallPool
 from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.telemetry import Metrics, unmeasured
@@ -83,9 +83,6 @@ MAX_REQUEST_BYTES: Final = 1 << 20
 # Maximum time limit of a call in seconds. A call can be abandoned only at a checkpoint. CreateReprocessing,
 # GetReprocessingDiff, GetShadowStreamDiff, CheckHistory and ListRejectedHits have checkpoints; other RPCs have none.
 CALL_S: Final = 30.0
-
-_RequestT = TypeVar("_RequestT", bound=Message)
-_ResponseT = TypeVar("_ResponseT", bound=Message)
 
 
 def build_server(
@@ -117,40 +114,8 @@ def build_server(
     return server
 
 
-class _Shell:
-    """Runs a function on behalf of the caller. hitmesh.access.calls has authorised the caller before."""
-
-    def __init__(self, backend: Backend, calls: Calls) -> None:
-        self._backend = backend
-        self._calls = calls
-
-    def _run(
-        self,
-        function: Callable[[Backend, Caller | None, _RequestT], _ResponseT],
-        request: _RequestT,
-        context: grpc.ServicerContext,
-    ) -> _ResponseT:
-        def answer(caller: Caller | None, _: Checkpoint) -> _ResponseT:
-            return function(self._backend, caller, request)
-
-        return self._calls.run(answer, request, context)
-
-    def _run_watched(
-        self,
-        function: Callable[[Backend, Caller | None, _RequestT, Checkpoint], _ResponseT],
-        request: _RequestT,
-        context: grpc.ServicerContext,
-    ) -> _ResponseT:
-        """Run a function with a checkpoint, which abandons the function when the caller has left."""
-
-        def answer(caller: Caller | None, checkpoint: Checkpoint) -> _ResponseT:
-            return function(self._backend, caller, request, checkpoint)
-
-        return self._calls.run(answer, request, context)
-
-
-class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
-    """Manages sites, keys, exclusion rules and quotas."""
+class AdminService(MerchantMethods, admin_pb2_grpc.AdminServiceServicer):
+    """Manages merchants, sites, keys, exclusion rules and quotas."""
 
     def CreateSite(
         self, request: admin_pb2.CreateSiteRequest, context: grpc.ServicerContext
@@ -189,8 +154,20 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
     def UpdateSite(
         self, request: admin_pb2.UpdateSiteRequest, context: grpc.ServicerContext
     ) -> admin_pb2.UpdateSiteResponse:
-        """Change whether a site stores truncated IP addresses."""
+        """Change a site."""
         return self._run(update_site, request, context)
+
+    def DeleteSite(
+        self, request: admin_pb2.DeleteSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.DeleteSiteResponse:
+        """Delete a site."""
+        return self._run(delete_site, request, context)
+
+    def UndeleteSite(
+        self, request: admin_pb2.UndeleteSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.UndeleteSiteResponse:
+        """Restore a deleted site."""
+        return self._run(undelete_site, request, context)
 
     def CreateExclusionRule(
         self, request: rules_pb2.CreateExclusionRuleRequest, context: grpc.ServicerContext
@@ -229,7 +206,7 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
         return self._run(exchange_bootstrap_token, request, context)
 
 
-class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
+class OperationsService(Shell, operations_pb2_grpc.OperationsServiceServicer):
     """Returns a site's ledger, which accounts for every hit, and a site's drift."""
 
     def GetLedger(
@@ -251,7 +228,7 @@ class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
         return self._run(get_drift, request, context)
 
 
-class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServicer):
+class ReprocessingService(Shell, reprocessing_pb2_grpc.ReprocessingServiceServicer):
     """Corrects history: stores plans, requests work on reprocessings, and returns differences."""
 
     def CreateReprocessing(
@@ -315,7 +292,7 @@ class ReprocessingService(_Shell, reprocessing_pb2_grpc.ReprocessingServiceServi
         return self._run(list_retired_generations, request, context)
 
 
-class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
+class RejectedHitService(Shell, rejected_hits_pb2_grpc.RejectedHitServiceServicer):
     """Lists refused hits, and records which hits were replayed."""
 
     def ListRejectedHits(
@@ -337,7 +314,7 @@ class RejectedHitService(_Shell, rejected_hits_pb2_grpc.RejectedHitServiceServic
         return self._run(mark_rejected_hits_replayed, request, context)
 
 
-class ShadowStreamService(_Shell, shadow_pb2_grpc.ShadowStreamServiceServicer):
+class ShadowStreamService(Shell, shadow_pb2_grpc.ShadowStreamServiceServicer):
     """Manages the shadow stream, which corrects the days that are not settled yet."""
 
     def StartShadowStream(

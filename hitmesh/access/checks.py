@@ -147,6 +147,16 @@ def site_not_found(name: str, field: str) -> NotFound:
     )
 
 
+def merchant_not_found(name: str, field: str) -> NotFound:
+    """Return the error for a merchant that does not exist or that is not the caller's."""
+    return NotFound(
+        f"{name[:80]!r} does not exist or is not yours: check the name, or use a server key of a merchant that an "
+        "operator created with `hitmesh merchants create` (CreateMerchant)",
+        field=field,
+        value=name,
+    )
+
+
 def _not_found(name: str, field: str) -> NotFound:
     """Return the error that the RPC would raise for a resource that does not exist."""
     if _KEYS in name:
@@ -156,11 +166,7 @@ def _not_found(name: str, field: str) -> NotFound:
     site = _prefix(name, 4)
     if "/sites/" in site:
         return site_not_found(site, field)
-    return NotFound(
-        f"{name[:80]!r} does not exist or is not yours: check the name, or use a server key of the merchant",
-        field=field,
-        value=name,
-    )
+    return merchant_not_found(name, field)
 
 
 def _text_in(request: Message, field: str) -> str:

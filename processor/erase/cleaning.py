@@ -54,7 +54,7 @@ def clean_carries(reprocessings: Reprocessings, id_: str, site: str, visitors: E
 
 def clean_refusals(stores: SettlerStores, erasure: Reprocessing) -> Iterator[Step]:
     """Remove texts from the visitor's refused hits, a page at a time."""
-    site = stores.directory.site(erasure.sites[0])
+    site = stores.directory.site_or_deleted(erasure.sites[0])
     if site is None:
         return
     secret, until = stores.directory.mesh_secret(), erasure.created_at

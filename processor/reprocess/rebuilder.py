@@ -143,7 +143,7 @@ class Rebuilder:
 
     def _refuse_broken_rules(self, name: str, versions: Mapping[int, int]) -> None:
         """Raise an error if any rule in these versions does not compile, because settlement would skip the rule."""
-        site = self._stores.directory.site(name) if versions else None
+        site = self._stores.directory.site_or_deleted(name) if versions else None
         if site is None:
             return
         for version in sorted(set(versions.values())):

@@ -210,7 +210,7 @@ class Attempt:
         rejected = self._stores.rejected.counts(site, day)
         if not rejected and self.current is None and day not in self._stores.raw.days(site):
             return None
-        known = self._stores.directory.site(site)
+        known = self._stores.directory.site_or_deleted(site)
         if known:
             self._policies = known.policy_on(day - 1), known.policy_on(day)
         self.generation = self._stores.generations.begin(self.site_day)

@@ -75,7 +75,7 @@ def forget_followers(stores: CleaningStores) -> None:
 def _streamed_days(stores: CleaningStores, gone: GoneStream) -> Iterator[SiteDay]:
     """Yield the site-days from the stream's first day onwards for which no generation entry names the stream."""
     last = ""
-    while sites := stores.directory.sites(None, last, _PAGE):
+    while sites := stores.directory.sites(None, last, _PAGE, with_deleted=True):
         for site in sites:
             days = [day for day in stores.raw.days(site.name) if day >= gone.first_day]
             named = stores.generations.history(site.name, gone.first_day, _DAYS) if days else {}

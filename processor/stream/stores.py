@@ -95,7 +95,7 @@ def rules_of(directory: SiteDirectory, names: Sequence[str], logic: Logic = CURR
 
     A site that has left the directory gets the policy and time zone of DEFAULT_RULES.
     """
-    found = {name: directory.site(name) for name in names}
+    found = {name: directory.site_or_deleted(name) for name in names}
     rules = {
         name: SiteRules(site.policy, site.time_zone, site.policy_changes) if site else DEFAULT_RULES
         for name, site in found.items()

@@ -143,7 +143,10 @@ def test_a_merchant_has_at_most_so_many_sites_and_keys(capped: admin_pb2_grpc.Ad
     second = site("second")
     found = refusal(lambda: site("third"))
     assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_RESOURCES")
-    assert "2 sites, which is the limit: use an existing site, or ask the operator" in found.message
+    assert (
+        "2 sites, counting deleted sites, which is the limit: use an existing site, or ask the operator"
+        in found.message
+    )
     assert site("second") == second, "the same request has the same answer at the limit"
     site("second", RIVAL, "rival")
     second_key = key()

@@ -24,6 +24,7 @@ from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc, rejected_hits_pb2_grpc, reprocessing_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.model.merchants import Merchant
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
@@ -150,6 +151,7 @@ def start(
     ):
         mesh = Mesh(stores, clock, channel, port, control_channel, control_port)
         for merchant, secret in (("merchants/demo", OWNER), ("merchants/rival", RIVAL)):
+            stores.merchants.create_merchant(Merchant(merchant))
             stores.directory.create_key(
                 IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER, roles=MERCHANT_ROLES), secret
             )
@@ -189,6 +191,7 @@ def control_backend(
     numbers = numbered_tokens()
     return ControlBackend(
         directory=stores.directory,
+        merchants=stores.merchants,
         bookkeeping=lambda: bookkeeping_of(stores),
         clock=clock,
         new_token=lambda: next(numbers),

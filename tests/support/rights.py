@@ -50,6 +50,7 @@ NAMES: Mapping[str, Callable[[str], str]] = {
     "CreateSite": merchant_of,
     "ListSites": merchant_of,
     "CreateIngestKey": merchant_of,
+    "GetMerchant": merchant_of,
     "RevokeIngestKey": lambda site: f"{merchant_of(site)}/ingestKeys/no-such-key",
     "DeleteExclusionRule": lambda site: f"{site}/exclusionRules/1",
 }
@@ -66,6 +67,8 @@ def a_request(method: MethodDescriptor, site: str, field: str = "") -> tuple[str
     refusal = name_of(RefusalKey(site, 5, Position("rejected.1", 0, 7), 2))
     if method.name == "GetRejectedHit":
         message.name = refusal
+    if method.name == "DeleteSite":
+        message.etag = "another etag"  # the call must not delete the site of a test
     if method.name == "MarkRejectedHitsReplayed":
         message.names.append(refusal)
     if not rule.fields:

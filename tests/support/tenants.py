@@ -6,6 +6,7 @@ import secrets
 
 from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import open_stores
+from hitmesh.model.merchants import Merchant
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.clock import SystemClock
 from tests.support.mesh import Mesh
@@ -17,10 +18,7 @@ def authorized(key: str) -> tuple[tuple[str, str], ...]:
 
 
 def new_merchant(mesh: Mesh, merchant: str, *sites: Site) -> str:
-    """Create a merchant, and return a server key for its sites.
-
-    No RPC creates merchants, so the merchant is stored directly.
-    """
+    """Create a merchant, and return a server key for its sites. The merchant is stored directly."""
     clock = SystemClock()
     secret = f"hms_{secrets.token_urlsafe(32)}"
     stores = open_stores(mesh.store_url, clock)
@@ -33,6 +31,7 @@ def new_merchant(mesh: Mesh, merchant: str, *sites: Site) -> str:
             roles=MERCHANT_ROLES,
             created_at=clock.now(),
         )
+        stores.merchants.create_merchant(Merchant(merchant))
         stores.directory.create_key(key, secret)
         for site in sites:
             stores.directory.create_site(site)

@@ -24,6 +24,7 @@ from hitmesh.api.collector.v1 import collector_pb2_grpc
 from hitmesh.api.control.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    merchants_pb2,
     operations_pb2,
     operations_pb2_grpc,
     quotas_pb2,
@@ -259,6 +260,41 @@ class ScriptedMesh(
     def UpdateSite(
         self, request: admin_pb2.UpdateSiteRequest, context: grpc.ServicerContext
     ) -> admin_pb2.UpdateSiteResponse:
+        raise NotImplementedError
+
+    def DeleteSite(
+        self, request: admin_pb2.DeleteSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.DeleteSiteResponse:
+        raise NotImplementedError
+
+    def UndeleteSite(
+        self, request: admin_pb2.UndeleteSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.UndeleteSiteResponse:
+        raise NotImplementedError
+
+    def CreateMerchant(
+        self, request: merchants_pb2.CreateMerchantRequest, context: grpc.ServicerContext
+    ) -> merchants_pb2.CreateMerchantResponse:
+        raise NotImplementedError
+
+    def GetMerchant(
+        self, request: merchants_pb2.GetMerchantRequest, context: grpc.ServicerContext
+    ) -> merchants_pb2.GetMerchantResponse:
+        raise NotImplementedError
+
+    def ListMerchants(
+        self, request: merchants_pb2.ListMerchantsRequest, context: grpc.ServicerContext
+    ) -> merchants_pb2.ListMerchantsResponse:
+        raise NotImplementedError
+
+    def UpdateMerchant(
+        self, request: merchants_pb2.UpdateMerchantRequest, context: grpc.ServicerContext
+    ) -> merchants_pb2.UpdateMerchantResponse:
+        raise NotImplementedError
+
+    def DeleteMerchant(
+        self, request: merchants_pb2.DeleteMerchantRequest, context: grpc.ServicerContext
+    ) -> merchants_pb2.DeleteMerchantResponse:
         raise NotImplementedError
 
     def CreateExclusionRule(

@@ -22,7 +22,7 @@ from hitmesh.runtime.clock import SystemClock
 clock = SystemClock()
 directory = open_directory(sys.argv[1], clock)
 directory.check()
-build_server(Backend(directory.port, lambda: None, clock, lambda: "t" * 43))
+build_server(Backend(directory.port, directory.merchants, lambda: None, clock, lambda: "t" * 43))
 assert list(directory.port.sites(None, "", 10)) == []
 directory.close()
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))

@@ -6,8 +6,10 @@ Only the response contains the secret; the store contains a hash of the secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from control.backend import Backend
+from control.rpc.admin.merchants import existing_merchant, undo_without_merchant
 from control.rpc.admin.names import KINDS, ROLES, checked_merchant, key_message
 from control.rpc.admin.quotas import refuse_another_key
 from hitmesh.access.callers import Caller
@@ -25,7 +27,7 @@ def create_ingest_key(
     """Return the key and the secret.
 
     Raises:
-        NotFound: the site does not exist or belongs to another merchant.
+        NotFound: the merchant does not exist, or the site does not exist or belongs to another merchant.
         RefusedError: a value is invalid, or the merchant has too many keys (TOO_MANY_RESOURCES).
     """
     merchant = checked_merchant(request.parent)
@@ -36,6 +38,7 @@ def create_ingest_key(
         if wanted.kind == pb.KEY_KIND_UNSPECIFIED:
             raise RefusedError(f"kind is not set: {cure}", field="key.kind")
         raise RefusedError(f"kind {wanted.kind} is not a kind of key: {cure}", field="key.kind", value=wanted.kind)
+    existing_merchant(backend, merchant, "parent")
     site = _checked_site(backend, merchant, wanted)
     if not RIGHTS[kind].is_secret and site is None:
         raise RefusedError(
@@ -60,7 +63,10 @@ def create_ingest_key(
         roles=roles,
         created_at=backend.clock.now(),
     )
-    return pb.CreateIngestKeyResponse(key=key_message(backend.directory.create_key(key, secret)), secret=secret)
+    created = backend.directory.create_key(key, secret)
+    revoke = partial(backend.directory.revoke_key, merchant, key.key_id, backend.clock.now())
+    undo_without_merchant(backend, merchant, "parent", revoke)
+    return pb.CreateIngestKeyResponse(key=key_message(created), secret=secret)
 
 
 def _checked_roles(kind: KeyKind, wanted: Sequence[pb.KeyRole.ValueType], site: str | None) -> frozenset[Role]:

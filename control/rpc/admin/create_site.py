@@ -1,4 +1,4 @@
-"""CreateSite: create a site for the caller's merchant.
+"""CreateSite: create a site for the caller's merchant, who must have a record (CreateMerchant).
 
 The new site's zone, currency, spread and first policy are immutable. Limits: site id up to 64 characters; spread up to
 64 partitions. The call is idempotent: creating the same site again returns the stored site.
@@ -9,8 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from control.backend import Backend
-from control.rpc.admin.names import checked_merchant, site_message
+from control.rpc.admin.delete_site import delete_stored_site
+from control.rpc.admin.merchants import existing_merchant, undo_without_merchant
+from control.rpc.admin.names import checked_merchant
 from control.rpc.admin.quotas import refuse_another_site
+from control.rpc.admin.site_changes import consent_in
+from control.rpc.admin.site_messages import site_message
+from control.rpc.admin.site_values import checked_display_name, checked_hosts, checked_origins
 from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
@@ -33,12 +38,16 @@ def create_site(backend: Backend, caller: Caller | None, request: pb.CreateSiteR
 
     Raises:
         RefusedError: a value is invalid, or the merchant has too many sites (TOO_MANY_RESOURCES).
-        AlreadyExists: a different site has the name.
+        AlreadyExists: a different site or a deleted site has the name.
+        NotFound: the merchant does not exist.
     """
     merchant = checked_merchant(request.parent)
+    existing_merchant(backend, merchant, "parent")
     site = checked_site(merchant, request, secret=backend.new_token().encode(), now_ms=backend.clock.now())
     refuse_another_site(backend, merchant, site.name)
-    return pb.CreateSiteResponse(site=site_message(backend.directory.create_site(site)))
+    created = backend.directory.create_site(site)
+    undo_without_merchant(backend, merchant, "parent", lambda: delete_stored_site(backend, created.name))
+    return pb.CreateSiteResponse(site=site_message(created))
 
 
 def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes, now_ms: int) -> Site:
@@ -66,6 +75,10 @@ def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes,
         policy=_policy(wanted.visit_policy),
         cookieless_counting=wanted.cookieless_counting,
         identify_by_user_id=wanted.identify_by_user_id,
+        consent_by_default=consent_in(wanted),
+        display_name=checked_display_name(wanted.display_name, "site.display_name"),
+        own_hosts=checked_hosts(wanted.own_hosts, "site.own_hosts"),
+        allowed_origins=checked_origins(wanted.allowed_origins, "site.allowed_origins"),
         rules=with_networks(NO_RULES, stored=wanted.store_network, now=now_ms),
     )
 

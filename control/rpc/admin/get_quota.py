@@ -43,7 +43,7 @@ def _of_merchant(backend: Backend, merchant: str, quota: Quota) -> pb.GetQuotaRe
     return pb.GetQuotaResponse(
         quota=quota_message(merchant, quota),
         effective=quota_message(merchant, quota),
-        site_count=len(backend.directory.sites(merchant, "", backend.max_sites + 1)),
+        site_count=len(backend.directory.sites(merchant, "", backend.max_sites + 1, with_deleted=True)),
         max_sites=backend.max_sites,
         key_count=valid_keys(backend.directory.keys(merchant)),
         max_keys=backend.max_keys,

@@ -1,7 +1,7 @@
 """ListSites: list a merchant's sites by name, in pages; `merchants/-` stands for all sites that the caller may read.
 
 Limits: a page has at most 1,000 sites; a larger page_size is reduced to 1,000. A page token is opaque and valid for
-the same parent only.
+the same parent only. With `show_deleted`, deleted sites are listed too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from control.backend import Backend
-from control.rpc.admin.names import checked_merchant, site_message
+from control.rpc.admin.names import checked_merchant
+from control.rpc.admin.site_messages import site_message
 from control.rpc.paging import checked_size, last_in, token_of
 from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import admin_pb2 as pb
@@ -29,10 +30,11 @@ def list_sites(backend: Backend, caller: Caller | None, request: pb.ListSitesReq
     after = last_in(request.page_token, request.parent)
     merchant, only = _visible(backend, caller, request.parent)
     if only is not None:
-        only_site = backend.directory.site(only)
-        found = [only_site] if only_site is not None and only_site.name > after else []
+        only_site = backend.directory.site_or_deleted(only)
+        is_listed = only_site is not None and (request.show_deleted or only_site.deleted_at is None)
+        found = [only_site] if only_site is not None and is_listed and only_site.name > after else []
     else:
-        found = list(backend.directory.sites(merchant, after, page_size + 1))
+        found = list(backend.directory.sites(merchant, after, page_size + 1, with_deleted=request.show_deleted))
     page = found[:page_size]
     token = token_of(page[-1].name, request.parent) if len(found) > page_size else ""
     return pb.ListSitesResponse(sites=[site_message(site) for site in page], next_page_token=token)

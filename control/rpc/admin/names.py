@@ -7,10 +7,9 @@ from typing import Final
 
 from hitmesh.access.roles import roles_of
 from hitmesh.api.control.v1 import admin_pb2 as pb
-from hitmesh.model.days import day_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN
-from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
+from hitmesh.model.sites import IngestKey, KeyKind, Role
 from hitmesh.runtime.rpc_values import timestamp
 
 # Kinds of keys that a merchant may create. A merchant cannot create operator keys.
@@ -57,34 +56,6 @@ def checked_key_name(name: str) -> tuple[str, str]:
             value=name,
         )
     return found[1], found[2]
-
-
-def site_message(site: Site) -> pb.Site:
-    """Return a site as a message, without the site's secret."""
-    return pb.Site(
-        name=site.name,
-        time_zone=site.time_zone,
-        currency=site.currency,
-        create_time=timestamp(site.created_at),
-        visit_policy=pb.VisitPolicy(
-            campaign_keeps_visit=not site.policy.campaign_splits,
-            split_at_local_midnight=site.policy.split_at_local_midnight,
-        ),
-        cookieless_counting=site.cookieless_counting,
-        identify_by_user_id=site.identify_by_user_id,
-        spread=site.spread,
-        visit_policy_changes=[
-            pb.VisitPolicyChange(
-                first_utc_date=day_message(change.from_day),
-                visit_policy=pb.VisitPolicy(
-                    campaign_keeps_visit=not change.campaign_splits,
-                    split_at_local_midnight=change.split_at_local_midnight,
-                ),
-            )
-            for change in site.policy_changes
-        ],
-        store_network=site.rules.networks_since is not None,
-    )
 
 
 def key_message(key: IngestKey) -> pb.IngestKey:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from control.backend import Backend
+from control.rpc.admin.merchants import existing_merchant
 from control.rpc.admin.names import checked_key_name
 from hitmesh.access.checks import found_site
 from hitmesh.api.control.v1 import quotas_pb2 as pb
@@ -50,14 +51,16 @@ def is_merchant(owner: str) -> bool:
 
 
 def require_existing(backend: Backend, owner: str, field: str) -> None:
-    """Raise unless the site or key exists. A merchant exists by its name only.
+    """Raise unless the merchant, site or key exists.
 
     Raises:
-        NotFound: the site or key does not exist.
+        NotFound: the merchant, site or key does not exist.
     """
     if SITE_PATTERN.fullmatch(owner):
         found_site(backend.directory, owner, field)
-    elif not is_merchant(owner):
+    elif is_merchant(owner):
+        existing_merchant(backend, owner, field)
+    else:
         merchant, key_id = checked_key_name(owner)
         if all(key.key_id != key_id for key in backend.directory.keys(merchant)):
             raise NotFound(f"{merchant} has no key {key_id}", field=field, merchant=merchant, key_id=key_id)
@@ -124,9 +127,10 @@ def refuse_another_site(backend: Backend, merchant: str, name: str) -> None:
         RefusedError: TOO_MANY_RESOURCES.
     """
     limit = backend.max_sites
-    if len(backend.directory.sites(merchant, "", limit)) >= limit and backend.directory.site(name) is None:
+    sites = backend.directory.sites(merchant, "", limit, with_deleted=True)
+    if len(sites) >= limit and backend.directory.site_or_deleted(name) is None:
         raise RefusedError(
-            f"{merchant} has {limit:,} sites, which is the limit: use an existing site, or ask the operator to raise "
+            f"{merchant} has {limit:,} sites, counting deleted sites, which is the limit: use an existing site, or ask the operator to raise "
             "HITMESH_CONTROL_MAX_SITES",
             field="site_id",
             reason=ErrorReason.TOO_MANY_RESOURCES,

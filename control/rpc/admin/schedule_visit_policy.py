@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from control.backend import Backend
-from control.rpc.admin.names import site_message
+from control.rpc.admin.site_messages import site_message
 from hitmesh.access.callers import Caller
 from hitmesh.access.checks import site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb

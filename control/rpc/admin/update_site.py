@@ -1,23 +1,18 @@
-"""UpdateSite: change whether a site stores truncated IP addresses.
+"""UpdateSite: change the values of a site that may change.
 
-The call is idempotent. All other fields are immutable.
+The values that the collector applies to hits (consent default, cookieless counting, identification by user id, storage
+of truncated IP addresses) hold for hits that arrive later than 2 s after the change. The call is idempotent without an
+etag.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Final
-
 from control.backend import Backend
-from control.rpc.admin.names import site_message
-from control.rpc.admin.rules import changed_rules
+from control.rpc.admin.site_changes import changed_paths, refuse_other_values, stored_change, with_values
+from control.rpc.admin.site_messages import site_message
 from hitmesh.access.callers import Caller
-from hitmesh.access.checks import found_site, site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb
-from hitmesh.model.errors import RefusedError
-from hitmesh.model.rule_changes import with_networks
-
-CHANGEABLE: Final = "store_network"
+from hitmesh.model.sites import Site
 
 
 def update_site(backend: Backend, caller: Caller | None, request: pb.UpdateSiteRequest) -> pb.UpdateSiteResponse:
@@ -25,39 +20,18 @@ def update_site(backend: Backend, caller: Caller | None, request: pb.UpdateSiteR
 
     Raises:
         NotFound: the site does not exist.
-        RefusedError: the mask names an immutable field, or rules of kind NETWORK need the addresses
-            (RULE_NOT_APPLICABLE).
+        RefusedError: the mask names a field that cannot be changed, a value is invalid, rules of kind NETWORK need the
+            addresses (RULE_NOT_APPLICABLE), or the site has another etag (ETAG_MISMATCH).
     """
-    _refuse_other_paths(request)
-    name = request.site.name
-    _refuse_other_values(request, site_message(found_site(backend.directory, name, "site.name")))
-    if request.update_mask.paths or request.site.HasField(CHANGEABLE):
-        stored, now = request.site.store_network, backend.clock.now()
-        changed_rules(backend.directory, name, partial(with_networks, stored=stored, now=now))
-    site = backend.directory.site(name)
-    if site is None:
-        raise site_not_found(name, "site.name")
-    return pb.UpdateSiteResponse(site=site_message(site))
+    wanted, mask, now = request.site, list(request.update_mask.paths), backend.clock.now()
+    paths = changed_paths(wanted, mask)
 
+    def change(site: Site) -> Site:
+        if not mask or "*" in mask:
+            refuse_other_values(wanted, site)
+        return with_values(site, wanted, paths, now)
 
-def _refuse_other_values(request: pb.UpdateSiteRequest, site: pb.Site) -> None:
-    """Refuse a request that has no mask and whose immutable fields differ from the stored site."""
-    if request.update_mask.paths:
-        return
-    for field, value in request.site.ListFields():
-        if field.name != CHANGEABLE and value != getattr(site, field.name):
-            raise RefusedError(
-                f"field {field.name!r} cannot be changed: leave it out, or send the value that the site has",
-                field=f"site.{field.name}",
-                value=str(value)[:64],
-            )
-
-
-def _refuse_other_paths(request: pb.UpdateSiteRequest) -> None:
-    other = next((path for path in request.update_mask.paths if path != CHANGEABLE), None)
-    if other is not None:
-        raise RefusedError(
-            f"field {other[:64]!r} cannot be changed: name only store_network in update_mask",
-            field="update_mask",
-            value=other[:64],
-        )
+    changed = stored_change(
+        backend.directory, wanted.name, now, change, field="site.name", etag=wanted.etag, etag_field="site.etag"
+    )
+    return pb.UpdateSiteResponse(site=site_message(changed))

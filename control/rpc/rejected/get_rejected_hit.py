@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from control.backend import Backend
-from control.rpc.rejected.messages import not_found, rejected_message
+from control.rpc.rejected.messages import may_read, not_found, rejected_message
 from hitmesh.access.callers import Caller
-from hitmesh.access.checks import owns
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.model.refusals import key_in
 
@@ -20,7 +19,7 @@ def get_rejected_hit(
         NotFound: the refusal does not exist, or its site does not belong to the caller.
     """
     key = key_in(request.name)
-    found = backend.bookkeeping().rejected.get(key) if owns(caller, key.site) else None
+    found = backend.bookkeeping().rejected.get(key) if may_read(backend, caller, key.site) else None
     if found is None:
         raise not_found(key)
     return pb.GetRejectedHitResponse(rejected_hit=rejected_message(found))

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from control.backend import Backend
-from control.rpc.rejected.messages import not_found
+from control.rpc.rejected.messages import may_read, not_found
 from hitmesh.access.callers import Caller
-from hitmesh.access.checks import owns
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.refusals import key_in
@@ -41,7 +40,7 @@ def mark_rejected_hits_replayed(
     keys = list(map(key_in, request.names))
     now, rejected = backend.clock.now(), backend.bookkeeping().rejected
     for key in keys:
-        if not owns(caller, key.site) or rejected.get(key) is None:
+        if not may_read(backend, caller, key.site) or rejected.get(key) is None:
             raise not_found(key)
     for key in keys:
         if not rejected.note_replayed(key, now):  # the refusal expired after the check

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from control.backend import Backend
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import owns
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.api.control.v1 import rejected_hits_pb2 as pb
 from hitmesh.model.errors import NotFound
@@ -20,6 +23,14 @@ _FORMS: Final = {
     (True, False): pb.REJECTED_HIT_FORM_BATCH,
     (True, True): pb.REJECTED_HIT_FORM_BATCH_JSON,
 }
+
+
+def may_read(backend: Backend, caller: Caller | None, site: str) -> bool:
+    """Return whether a caller may read the refused hits of a site; an empty name stands for hits without a site.
+
+    For every caller, a deleted site does not exist.
+    """
+    return owns(caller, site) and (not site or backend.directory.site(site) is not None)
 
 
 def rejected_message(hit: RejectedHit) -> pb.RejectedHit:

@@ -36,7 +36,7 @@ _VISITOR: Final = "reprocessing.visitor"
 
 
 def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
-    """Return the site whose visitor is erased.
+    """Return the site whose visitor is erased. The site may be deleted, because its data is kept.
 
     Raises:
         NotFound: the site does not exist.
@@ -63,7 +63,7 @@ def erased_site(wanted: pb.Reprocessing, directory: SiteDirectory) -> Site:
             field="reprocessing.sites[0]",
             value=name[:160],
         )
-    return existing_site(directory, name, "reprocessing.sites[0]")
+    return existing_site(directory, name, "reprocessing.sites[0]", or_deleted=True)
 
 
 def visitor_keys(visitor: pb.ErasedVisitor, site: Site) -> tuple[tuple[int, int], ...]:
@@ -84,7 +84,7 @@ def visitor_keys(visitor: pb.ErasedVisitor, site: Site) -> tuple[tuple[int, int]
             count=count,
             limit=MAX_KEYS,
         )
-    if visitor.user_ids and not site.identify_by_user_id:
+    if visitor.user_ids and not site.may_have_user_ids:
         raise RefusedError(
             f"user_ids are given, but {site.name} does not identify visitors by user id (identify_by_user_id is not "
             "set): send the visitor's visitor_ids or visitor_keys",

@@ -187,8 +187,8 @@ def _refuse_number(names: Sequence[str], path: str, limit: int) -> None:
         )
 
 
-def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
-    """Return the site with this full name.
+def existing_site(directory: SiteDirectory, name: str, path: str, *, or_deleted: bool = False) -> Site:
+    """Return the site with this full name. A deleted site exists only with `or_deleted`.
 
     Raises:
         NotFound: the site does not exist.
@@ -200,7 +200,7 @@ def existing_site(directory: SiteDirectory, name: str, path: str) -> Site:
             field=path,
             value=name,
         )
-    site = directory.site(name)
+    site = directory.site_or_deleted(name) if or_deleted else directory.site(name)
     if site is None:
         raise NotFound(
             f"site {name[:160]!r} does not exist: list the sites with `hitmesh sites` (ListSites)",

@@ -25,7 +25,7 @@ def with_site_rules(
     versions, not_applicable = [], 0
     for name in planned.sites:
         checkpoint()
-        site = directory.site(name)
+        site = directory.site_or_deleted(name)
         rules = site.rules if site else NO_RULES
         versions.append(rules.version)
         end_day = _first_day_with_networks(rules, planned)

@@ -1,4 +1,4 @@
-"""Create the missing keys of a home directory: a server key of merchant `demo`, and a key of the mesh's operator.
+"""Create the merchant `demo`, and the missing keys of a home directory: a server key of `demo`, and an operator's key.
 
 The server key has all roles of a merchant and unbounded history, because the mesh is for development
 (docs/security.md).
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hitmesh.access.roles import MERCHANT_ROLES, RIGHTS
 from hitmesh.adapters.directories import open_directory
+from hitmesh.adapters.shared.missing_merchants import create_missing
 from hitmesh.model.names import OPERATORS
 from hitmesh.model.sites import IngestKey, KeyKind
 from hitmesh.ports import SiteDirectory
@@ -24,9 +25,10 @@ DEMO_MERCHANT = "merchants/demo"
 
 
 def main(root: str, store: str) -> int:
-    """Create the keys that the home directory lacks, and give the server key of an older home its roles."""
+    """Create the merchant and the keys that are missing, and give the server key of an older home its roles."""
     home = Home(Path(root))
     directory = open_directory(store, SystemClock())
+    create_missing(directory.merchants, DEMO_MERCHANT, SystemClock().now())
     if not home.server_key.exists():
         _create(directory.port, home.server_key, DEMO_MERCHANT, KeyKind.SERVER)
     elif not home.roles_note.exists():

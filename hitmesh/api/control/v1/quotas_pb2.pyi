@@ -135,7 +135,7 @@ class GetQuotaResponse(_message.Message):
     KEY_COUNT_FIELD_NUMBER: _builtins.int
     MAX_KEYS_FIELD_NUMBER: _builtins.int
     site_count: _builtins.int
-    """How many sites the merchant has. Set only for a merchant."""
+    """How many sites the merchant has, counting deleted sites. Set only for a merchant."""
     max_sites: _builtins.int
     """Maximum sites per merchant. Set only for a merchant."""
     key_count: _builtins.int

@@ -1,0 +1,109 @@
+"""DeleteMerchant: delete a merchant, with `force` also its sites and keys.
+
+The merchant is marked as deleted first. From then on, no site and no key can be created for the merchant. A repeated
+call completes an interrupted deletion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from control.backend import Backend
+from control.rpc.admin.delete_site import delete_stored_site
+from control.rpc.admin.merchants import checked_name, etag_of, refuse_other_etag
+from hitmesh.access.callers import Caller
+from hitmesh.access.checks import merchant_not_found
+from hitmesh.api.control.v1 import merchants_pb2 as pb
+from hitmesh.model.errors import NotFound, RefusedError, Unavailable
+from hitmesh.model.merchants import Merchant
+from hitmesh.model.plurals import counted
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.sites import Site
+
+_PAGE = 1_000
+
+
+def delete_merchant(
+    backend: Backend, caller: Caller | None, request: pb.DeleteMerchantRequest
+) -> pb.DeleteMerchantResponse:
+    """Return the numbers of deleted sites and revoked keys.
+
+    Raises:
+        NotFound: there never was such a merchant.
+        RefusedError: the name is invalid, the merchant has another etag (ETAG_MISMATCH), or the merchant has sites or
+            valid keys and `force` is not set (WRONG_STATE).
+        Unavailable: another caller changed the merchant at the same time.
+    """
+    name = checked_name(request.name, "name")
+    merchant = backend.merchants.merchant(name)
+    if merchant is None:
+        raise merchant_not_found(name, "name")
+    if not request.force:
+        _refuse_owner(backend, name)
+    if merchant.deleted_at is None:
+        refuse_other_etag(request.etag, etag_of(merchant), name, "etag")
+        merchant = _marked(backend, merchant, backend.clock.now())
+        if not request.force:
+            _restore_owner(backend, merchant)
+    return pb.DeleteMerchantResponse(
+        deleted_sites=sum(_is_deleted(backend, site) for site in _sites(backend, name)),
+        revoked_keys=_revoked(backend, name),
+    )
+
+
+def _marked(backend: Backend, merchant: Merchant, deleted_at: int | None) -> Merchant:
+    changed = replace(merchant, revision=merchant.revision + 1, updated_at=backend.clock.now(), deleted_at=deleted_at)
+    if not backend.merchants.change_merchant(merchant, changed):
+        raise Unavailable("another caller changed the merchant at the same time: call again")
+    return changed
+
+
+def _restore_owner(backend: Backend, merchant: Merchant) -> None:
+    """Remove the mark of a merchant that got a site or key after the first check."""
+    try:
+        _refuse_owner(backend, merchant.name)
+    except RefusedError:
+        _marked(backend, merchant, None)
+        raise
+
+
+def _refuse_owner(backend: Backend, name: str) -> None:
+    sites = len(backend.directory.sites(name, "", _PAGE))
+    keys = len(_valid_keys(backend, name))
+    if sites or keys:
+        raise RefusedError(
+            f"{name} has {counted(sites, 'site')} and {counted(keys, 'valid key')}: delete and revoke these first, or "
+            "set force to delete the merchant with all its sites and keys",
+            field="force",
+            reason=ErrorReason.WRONG_STATE,
+            value=name,
+            count=sites + keys,
+        )
+
+
+def _sites(backend: Backend, name: str) -> Iterator[Site]:
+    after = ""
+    while page := backend.directory.sites(name, after, _PAGE):
+        yield from page
+        after = page[-1].name
+
+
+def _is_deleted(backend: Backend, site: Site) -> bool:
+    """Delete a site; return whether this call, and no other caller, deleted the site."""
+    try:
+        delete_stored_site(backend, site.name)
+    except NotFound:
+        return False
+    return True
+
+
+def _valid_keys(backend: Backend, name: str) -> list[str]:
+    return [key.key_id for key in backend.directory.keys(name) if key.revoked_at is None]
+
+
+def _revoked(backend: Backend, name: str) -> int:
+    keys = _valid_keys(backend, name)
+    for key_id in keys:
+        backend.directory.revoke_key(name, key_id, backend.clock.now())
+    return len(keys)
