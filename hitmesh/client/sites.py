@@ -28,11 +28,13 @@ def get_site(mesh: Mesh, name: str) -> admin_pb2.Site:
     return mesh.admin.GetSite(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).site
 
 
-def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS) -> Iterator[admin_pb2.Site]:
-    """Yield the sites that the caller may read, ordered by name."""
+def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS, *, show_deleted: bool = False) -> Iterator[admin_pb2.Site]:
+    """Yield the sites that the caller may read, ordered by name; with `show_deleted`, also deleted sites."""
     page_token = ""
     while True:
-        request = admin_pb2.ListSitesRequest(parent=parent, page_size=_PAGE_SIZE, page_token=page_token)
+        request = admin_pb2.ListSitesRequest(
+            parent=parent, page_size=_PAGE_SIZE, page_token=page_token, show_deleted=show_deleted
+        )
         page = mesh.admin.ListSites(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
         yield from page.sites
         page_token = page.next_page_token

@@ -130,8 +130,8 @@ def refuse_another_site(backend: Backend, merchant: str, name: str) -> None:
     sites = backend.directory.sites(merchant, "", limit, with_deleted=True)
     if len(sites) >= limit and backend.directory.site_or_deleted(name) is None:
         raise RefusedError(
-            f"{merchant} has {limit:,} sites, counting deleted sites, which is the limit: use an existing site, or ask the operator to raise "
-            "HITMESH_CONTROL_MAX_SITES",
+            f"{merchant} has {limit:,} sites, counting deleted sites, which is the limit: use an existing site, or ask "
+            "the operator to raise HITMESH_CONTROL_MAX_SITES",
             field="site_id",
             reason=ErrorReason.TOO_MANY_RESOURCES,
             merchant=merchant,

@@ -21,7 +21,10 @@ COMMANDS = {
     "import": LazyCommand("hitmesh.tools.cli.imports:import_group", "Import an access log or a shop export."),
     "query": LazyCommand("hitmesh.tools.cli.query:query", "Query metrics of a site over a time range."),
     "send": LazyCommand("hitmesh.tools.cli.send:send", "Send one hit by hand."),
-    "sites": LazyCommand("hitmesh.tools.cli.sites:sites", "List the sites."),
+    "sites": LazyCommand("hitmesh.tools.cli.sites:sites", "List, create, change or delete sites."),
+    "merchants": LazyCommand(
+        "hitmesh.tools.cli.merchants:merchants_group", "List, create, change or delete merchants."
+    ),
     "keys": LazyCommand("hitmesh.tools.cli.keys:keys_group", "Create or revoke the keys of a merchant."),
     "load": LazyCommand("hitmesh.tools.cli.load:load", "Send generated traffic and check the counts."),
     "freshness": LazyCommand("hitmesh.tools.cli.freshness:freshness", "Show how current the reports are."),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from hitmesh.tools.cli.imports import import_options, run
 from hitmesh.tools.cli.options import currency_option, examples
+
+if TYPE_CHECKING:
+    from hitmesh.tools.cli.import_run import Reader
 
 FORMATS: Final = (
     *("auto", "common", "combined", "vhost_combined", "nginx", "caddy", "json", "w3c", "cloudfront", "alb"),
@@ -45,7 +49,8 @@ _STDIN: Final = "-"
     "own_hosts",
     multiple=True,
     metavar="NAME",
-    help="A host of the site; referrers with this host or a subdomain are dropped. Repeatable.",
+    help="A host of the site; referrers with this host or a subdomain are dropped. Repeatable. Default: the "
+    "own hosts of the site.",
 )
 @click.option(
     "--client-from",
@@ -92,10 +97,15 @@ def access_log(
     read_as = importer.LogOptions(
         format=LogFormat(format_),
         host=host.strip(),
-        own_hosts=frozenset(name.strip().lower().removesuffix(".") for name in own_hosts),
         trusted_hops=trusted_hops if client_from == FORWARDED else 0,
     )
-    run(paths_of(files), lambda _currency: lambda raw, tally: importer.read(raw, tally, read_as), **options)
+    given = frozenset(name.strip().lower().removesuffix(".") for name in own_hosts)
+
+    def reader_for(_currency: str, hosts: Sequence[str]) -> Reader:
+        of_site = replace(read_as, own_hosts=given or frozenset(hosts))
+        return lambda raw, tally: importer.read(raw, tally, of_site)
+
+    run(paths_of(files), reader_for, **options)
 
 
 def paths_of(names: Sequence[str]) -> list[Path]:

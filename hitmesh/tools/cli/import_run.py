@@ -142,7 +142,7 @@ class Imported:
 
 def run_import(
     files: Sequence[Path],
-    reader_for: Callable[[str], Reader],
+    reader_for: Callable[[str, Sequence[str]], Reader],
     *,
     mesh: Mesh,
     site: str,
@@ -154,7 +154,7 @@ def run_import(
 
     Args:
         files: paths, or `-` for standard input.
-        reader_for: returns the reader for files; its argument is the currency of the prices.
+        reader_for: returns the reader for files; its arguments are the currency of the prices and the site's own hosts.
         mesh: connection with a server key.
         site: full name; a missing site is created.
         currency: required currency of the site; None accepts any currency.
@@ -168,10 +168,10 @@ def run_import(
     with ExitStack() as stack:
         sources = [_source(file, stack) for file in files]
         progress.phase("reading")
-        surveyed = survey(sources, reader_for(currency or DEFAULT_CURRENCY), progress)
+        surveyed = survey(sources, reader_for(currency or DEFAULT_CURRENCY, ()), progress)
         found = ensure_site(mesh, site, currency)
         before = stored(mesh, site, surveyed) if timeout_s is not None else None
-        totals = _send(mesh, site, _hits(sources, reader_for(found.currency)), surveyed, progress)
+        totals = _send(mesh, site, _hits(sources, reader_for(found.currency, found.own_hosts)), surveyed, progress)
     if timeout_s is None or before is None:
         return Imported(surveyed, totals, duplicate=0)
     progress.phase("waiting until the numbers can be queried")

@@ -107,13 +107,15 @@ def shop_csv(file: Path, maps: tuple[str, ...], **options: Any) -> None:
 
     names = parse_map(maps, importer.COLUMNS)
     run(
-        [file], lambda currency: lambda raw, tally: importer.read(raw, tally, currency=currency, names=names), **options
+        [file],
+        lambda currency, _: lambda raw, tally: importer.read(raw, tally, currency=currency, names=names),
+        **options,
     )
 
 
 def run(
     files: Sequence[Path],
-    reader_for: Callable[[str], Reader],
+    reader_for: Callable[[str, Sequence[str]], Reader],
     *,
     site: str,
     currency: str | None,
