@@ -45,8 +45,9 @@ class SiteDirectory(Protocol):
         Mutable are the display name, own hosts, allowed origins, consent default, cookieless counting, identification
         by user id, exclusion rules, time of the change and time of the deletion. `changed.revision` must be
         `stored.revision + 1`. If the store has another revision or another version of the rules than `stored`, because
-        another caller changed the site first, nothing is written and the result is False. The next call of `site` in
-        this process returns the stored values; other processes see the change within 2 s.
+        another caller changed the site first, nothing is written and the result is False. If `changed` equals `stored`,
+        the values stay, and caches read the site again. The next call of `site` in this process returns the stored
+        values; other processes see the change within 2 s.
         """
 
     def change_policy(self, name: str, change: PolicyChange) -> Site:

@@ -13,6 +13,7 @@ from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.merchants import Merchant
 from hitmesh.model.sites import PolicyChange, Site
+from tests.support.clock import ManualClock
 from tests.support.opened import Opener
 
 ACME = Merchant("merchants/acme", "Acme Ltd ü", 5, 5)
@@ -138,6 +139,17 @@ class TestChangesOfSites:
             directory.create_site(SHOP)
         assert directory.change_site(deleted, replace(deleted, revision=2, deleted_at=None))
         assert directory.site(SHOP.name) == replace(SHOP, revision=2, updated_at=9)
+
+    def test_deletion_made_elsewhere_is_seen_within_a_second(self, opener: Opener, clock: ManualClock) -> None:
+        here, elsewhere = opener().directory, opener().directory
+        elsewhere.create_site(SHOP)
+        assert here.site(SHOP.name) == SHOP
+        deleted = replace(SHOP, revision=1, deleted_at=9)
+        assert elsewhere.change_site(SHOP, deleted)
+        clock.advance(1_000)
+        assert here.site(SHOP.name) is None
+        assert elsewhere.change_site(deleted, deleted)  # a repeated call stores the same values
+        assert here.site_or_deleted(SHOP.name, fresh=True) == deleted
 
     def test_list_leaves_out_deleted_sites_and_still_fills_its_pages(self, stores: Stores) -> None:
         sites = [replace(SHOP, name=f"merchants/m/sites/s{number}") for number in range(5)]

@@ -105,7 +105,8 @@ def stored_change(
 ) -> Site:
     """Change a site, and return the stored site. Other callers may change the site at the same time.
 
-    If the change alters nothing, nothing is stored.
+    If the change alters nothing, the stored values stay as they are. Caches read the site again, because an earlier
+    call may have failed after it stored the change and before it invalidated the caches.
 
     Args:
         directory: the stored sites.
@@ -125,11 +126,15 @@ def stored_change(
     checked_site_name(name, field)
     for _ in range(_ATTEMPTS):
         site = directory.site_or_deleted(name, fresh=True)
-        if site is None or (site.deleted_at is not None and not is_deleted):
+        if site is None:
+            raise site_not_found(name, field)
+        if site.deleted_at is not None and not is_deleted:
+            directory.change_site(site, site)
             raise site_not_found(name, field)
         refuse_other_etag(etag, etag_of(site), name, etag_field)
         changed = change(site)
         if changed == site:
+            directory.change_site(site, site)
             return site
         changed = replace(changed, revision=site.revision + 1, updated_at=now)
         if directory.change_site(site, changed):
