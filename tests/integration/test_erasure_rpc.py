@@ -95,6 +95,18 @@ def test_a_wrong_erasure_is_refused(mesh: Mesh, sites: tuple[str, ...], fields: 
     assert words in found.message
 
 
+def test_visitors_of_a_deleted_site_and_of_earlier_user_ids_can_be_erased(mesh: Mesh) -> None:
+    site = mesh.stores.directory.site(USERS_SITE)
+    assert site is not None
+    changed = replace(site, identify_by_user_id=False, revision=1, deleted_at=NOW)
+    assert mesh.stores.directory.change_site(site, changed)
+    planned = create(mesh, USERS_SITE, visitor=pb.ErasedVisitor(user_ids=["ada"]))
+    assert list(planned.sites) == [USERS_SITE]
+    (stored,) = mesh.stores.reprocessings.all()
+    digest = visitor_digest(mesh.stores.directory.mesh_secret(), USERS_SITE, visitor_key(site.secret, "user", "ada"))
+    assert list(stored.visitors) == [digest]
+
+
 def test_an_erased_visitor_has_a_receipt_no_difference_and_no_rollback(mesh: Mesh) -> None:
     receipt = Receipt(hits=3, open_days=(UTC_DAY,), log_until=NOW, proven_at=NOW, scanned={"snapshots": 4})
     erased = a_reprocessing(state=State.ERASED, kind=Kind.ERASE, receipt=receipt.to_text(), updated_at=NOW)

@@ -68,6 +68,19 @@ def test_import_prints_one_line_of_json(mesh: ScriptedMesh, tmp_path: Path, caps
     assert all(hit.HasField("true_time") for hit in sent.batch.hits)
 
 
+@pytest.mark.parametrize(("given", "kept"), [((), "b.example"), (("--own-host", "b.example"), "a.example")])
+def test_referrers_at_the_sites_own_hosts_are_dropped_unless_the_command_names_hosts(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], kept: str
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, currency="USD", own_hosts=["a.example"])
+    path = tmp_path / "access.log"
+    line = LINE.format(second=1, target="/p")
+    path.write_text("".join(line.replace('"-"', f'"https://{host}.example/"') for host in "ab"))
+    import_json(capsys, "access-log", path, "--site", "demo/weblog", *given)
+    referrers = [hit.page_view.referrer for request in mesh.batches for hit in request.batch.hits]
+    assert sorted(referrers) == ["", f"https://{kept}/"]
+
+
 def test_file_imported_twice_sends_the_same_hits_and_counts_them_as_duplicates(
     mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDe
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
 from hitmesh.api.control.v1 import (
     admin_pb2,
+    merchants_pb2,
     operations_pb2,
     rejected_hits_pb2,
     reprocessing_pb2,
@@ -28,6 +29,7 @@ FILES = [
         collector_pb2,
         json_pb2,
         admin_pb2,
+        merchants_pb2,
         operations_pb2,
         reprocessing_pb2,
         rejected_hits_pb2,
@@ -52,7 +54,7 @@ RESOURCE = re.compile(
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
 VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings
-VERBS |= {"exchangeBootstrapToken"}
+VERBS |= {"exchangeBootstrapToken", "undelete", "delete"}
 
 
 def fields_of(files: list[FileDescriptor]) -> Iterator[FieldDescriptor]:
@@ -99,6 +101,7 @@ def test_fields_with_the_name_of_a_resource_refer_to_the_resource() -> None:
 
 def test_merchants_sites_keys_reprocessings_and_rejected_hits_are_resources() -> None:
     messages = (
+        merchants_pb2.Merchant.DESCRIPTOR,
         admin_pb2.Site.DESCRIPTOR,
         admin_pb2.IngestKey.DESCRIPTOR,
         reprocessing_pb2.Reprocessing.DESCRIPTOR,
@@ -106,8 +109,7 @@ def test_merchants_sites_keys_reprocessings_and_rejected_hits_are_resources() ->
         rules_pb2.ExclusionRule.DESCRIPTOR,
     )
     resources = [message.GetOptions().Extensions[resource_pb2.resource] for message in messages]
-    definitions = admin_pb2.DESCRIPTOR.GetOptions().Extensions[resource_pb2.resource_definition]
-    assert {resource.type: list(resource.pattern) for resource in [*resources, *definitions]} == {
+    assert {resource.type: list(resource.pattern) for resource in resources} == {
         "hitmesh.dev/Merchant": ["merchants/{merchant}"],
         "hitmesh.dev/Site": ["merchants/{merchant}/sites/{site}"],
         "hitmesh.dev/IngestKey": ["merchants/{merchant}/ingestKeys/{ingest_key}"],
