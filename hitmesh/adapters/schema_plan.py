@@ -92,12 +92,12 @@ def checked(options: SchemaOptions) -> SchemaOptions:
         raise _refused(
             "--min-insync", options.min_insync, f"use at most {options.replication}, the value of --replication"
         )
-    least = options.hits_retention_days + DAYS_UNTIL_SETTLED
+    shortest = options.hits_retention_days + DAYS_UNTIL_SETTLED
     for name, days in (("--raw-ttl-days", options.raw_ttl_days), ("--series-ttl-days", options.series_ttl_days)):
-        if 0 < days < least:
+        if 0 < days < shortest:
             cure = (
                 f"rows must outlive --hits-retention-days ({options.hits_retention_days}) by {DAYS_UNTIL_SETTLED} "
-                f"days, so that every day is settled first: use 0 (forever) or at least {least}"
+                f"days, so that every day is settled first: use 0 (forever) or at least {shortest}"
             )
             raise _refused(name, days, cure)
     return options
