@@ -19,8 +19,11 @@ _ONE: Final = f"SELECT {_COLUMNS} FROM merchants WHERE bucket = ? AND name = ?"
 _CREATE: Final = f"INSERT INTO merchants (bucket, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 _CHANGE: Final = """UPDATE merchants SET display_name = ?, updated_at = ?, revision = ?, deleted_at = ?
     WHERE bucket = ? AND name = ? IF revision = ?"""
-# The write time 1 is older than the time of every other write. A repeated migration therefore changes no merchant.
-_ADOPT: Final = f"INSERT INTO merchants (bucket, {_COLUMNS}) VALUES (?, ?, '', ?, ?, 0, null) USING TIMESTAMP 1"
+_ADOPT: Final = f"INSERT INTO merchants (bucket, {_COLUMNS}) VALUES (?, ?, '', ?, ?, 0, null) USING TIMESTAMP ?"
+# An adopted merchant is written with the write time `_BEFORE_2002_US` - now, in µs, where now is in ms. This time is
+# older than the time of every other write, and the later of two migrations has the older time. A repeated migration
+# therefore changes no merchant.
+_BEFORE_2002_US: Final = 10**15
 _SOURCES: Final = ("SELECT DISTINCT merchant FROM sites_of_merchant", "SELECT DISTINCT merchant FROM ingest_keys")
 
 
@@ -102,7 +105,7 @@ def adopt_merchants(session: CassandraSession, now: int) -> None:
         session: a session on the keyspace.
         now: creation time of the merchants, in UTC ms.
     """
-    rows = ((bucket_of(name), name, now, now) for name in _owners(session))
+    rows = ((bucket_of(name), name, now, now, _BEFORE_2002_US - now) for name in _owners(session))
     session.run_many(_ADOPT, rows)
 
 
