@@ -43,15 +43,25 @@ def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) ->
 
 
 def classify_arrivals(
-    referrer: Texts | None, hostname: Texts | None, campaigns: Campaigns | None, judge: Judge, columns: Columns
+    referrer: Texts | None,
+    hostname: Texts | None,
+    campaigns: Campaigns | None,
+    own_hosts: Texts | None,
+    judge: Judge,
+    columns: Columns,
 ) -> npt.NDArray[np.uint32]:
-    """Store each row's referrer host, channel, source and medium. Return SPAM_REFERRER or 0 for each row."""
+    """Store each row's referrer host, channel, source and medium. Return SPAM_REFERRER or 0 for each row.
+
+    `own_hosts` has the own hosts of each row's site, separated by spaces.
+    """
     none = np.zeros(columns.height, dtype=np.int32)
-    coded = (referrer, hostname, campaigns)
+    coded = (referrer, hostname, campaigns, own_hosts)
     first, codes = distinct_tuples([none if each is None else each.codes for each in coded])
     arrivals = {"referrer": _values(referrer, first), "hostname": _values(hostname, first)}
     for name in _CAMPAIGN_FIELDS:
         arrivals[name] = _values(None if campaigns is None else campaigns.text(name), first)
+    if own_hosts is not None:
+        arrivals["own_hosts"] = _values(own_hosts, first)
     found = judge.referrers(_table(arrivals))
     for name in ("referrer_host", "channel", "source", "medium"):
         columns.set_coded(name, found[name], codes)

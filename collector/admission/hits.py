@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from collector.admission.batches import Batches
+from collector.admission.batches import Batches, Grant
 from collector.admission.campaigns import COLUMNS as CAMPAIGN_COLUMNS
 from collector.admission.campaigns import STORED_FIELDS as CAMPAIGN_FIELDS
 from collector.admission.campaigns import Campaigns, campaigns_of_queries
@@ -134,7 +134,7 @@ def read_hits(
     flags = classify_agents(context.user_agent, tools.classifier, columns)
     flags |= times.skewed.astype(np.uint32) * np.uint32(HitFlag.CLOCK_SKEW)
     referrer, hostname = (pages.referrer, pages.hostname) if pages else (None, None)
-    flags |= classify_arrivals(referrer, hostname, campaigns, tools.classifier, columns)
+    flags |= classify_arrivals(referrer, hostname, campaigns, _own_hosts(hits, batches), tools.classifier, columns)
     _store_origin(hits, batches, sent_id, tools, columns)
     _store_times(hits, batches, times, columns)
     _store_context(context, campaigns, columns)
@@ -152,6 +152,13 @@ def read_hits(
     if properties is not None:
         columns.set_series("properties", properties)
     return Identified(visitor, sent_id)
+
+
+def _own_hosts(hits: Hits, batches: Batches) -> Texts | None:
+    """Return the own hosts of each hit's site, separated by spaces; None if no site declares own hosts."""
+    answers = batches.senders.answers
+    declared = [" ".join(answer.site.own_hosts) if isinstance(answer, Grant) else "" for answer in answers]
+    return Texts.constant(declared, hits.sender) if any(declared) else None
 
 
 def _refuse_faults(hits: Hits, faults: Mapping[tuple[int, int], HitFault], verdicts: Verdicts) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import version as installed_version
+from itertools import repeat
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -16,7 +17,7 @@ import polars as pl
 from collector.classify.cache import DEFAULT_MAX_ENTRIES, BoundedCache
 from collector.classify.channels import CHANNELS_VERSION, Channel, Facts, channel_of
 from collector.classify.click_ids import NO_CLICK, click_of
-from collector.classify.hosts import cut, is_own_host
+from collector.classify.hosts import cut, is_declared_host, is_own_host
 from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_table
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
@@ -109,13 +110,15 @@ class Classifier:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as
                 sent. A value that was not sent is null or empty. The optional column click_id_kind ("gclid", "fbclid",
                 …) identifies networks that also add click ids to unpaid links; without this column, every click id
-                counts as the click id of an advertisement.
+                counts as the click id of an advertisement. The optional column own_hosts has further hosts of the hit's
+                site, separated by spaces.
         """
         found = self._rows.values_of(
             zip(
                 map(cut, _filled(distinct, "referrer")),
                 *(_filled(distinct, name) for name in ("hostname", "source", "medium", "campaign")),
                 _clicks(distinct),
+                _filled(distinct, "own_hosts") if "own_hosts" in distinct.columns else repeat("", distinct.height),
                 strict=True,
             )
         )
@@ -123,8 +126,8 @@ class Classifier:
         return pl.DataFrame(table | {"is_spam": pl.Series([each.is_spam for each in found], dtype=pl.Boolean())})
 
     def _row(self, key: tuple[str, ...]) -> Acquired:
-        referrer, hostname, source, medium, campaign, click_kind = key
-        host, origin, is_spam = self._arrival(referrer, hostname)
+        referrer, hostname, source, medium, campaign, click_kind, own_hosts = key
+        host, origin, is_spam = self._arrival(referrer, hostname, own_hosts)
         click = NO_CLICK if click_kind == _NO_CLICK_ID else click_of(click_kind)
         kind = origin.kind if origin.kind != "none" else click.kind
         words = (
@@ -135,9 +138,9 @@ class Classifier:
         )
         return Acquired(words, is_spam)
 
-    def _arrival(self, referrer: str, hostname: str) -> Arrival:
+    def _arrival(self, referrer: str, hostname: str, own_hosts: str) -> Arrival:
         host, origin = self._table.origin_of_referrer(referrer)
-        if host is None or is_own_host(host, hostname):
+        if host is None or is_own_host(host, hostname) or is_declared_host(host, own_hosts):
             return Arrival(None, NO_ORIGIN)
         return Arrival(host, origin, self._table.is_spammer(host))
 

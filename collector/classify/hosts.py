@@ -84,3 +84,14 @@ def is_own_host(referrer_host: str, hostname: str) -> bool:
         return False
     longer, shorter = (page, referrer_host) if len(page) > len(referrer_host) else (referrer_host, page)
     return longer == shorter or ("." in shorter and longer.endswith("." + shorter))
+
+
+def is_declared_host(referrer_host: str, own_hosts: str) -> bool:
+    """Return whether a referrer is one of the hosts that the site declares as its own, or a subdomain of such a host.
+
+    Args:
+        referrer_host: result of `bare_host`.
+        own_hosts: the site's own hosts, separated by spaces.
+    """
+    declared = (bare_host(host) for host in own_hosts.split())
+    return any(host is not None and (referrer_host == host or referrer_host.endswith(f".{host}")) for host in declared)

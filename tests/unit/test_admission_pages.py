@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from collector.classify.click_ids import CLICK_IDS
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.reasons import EXCLUDING_FLAGS, HitFlag
-from tests.support.admitting import CHROME, FIREFOX, a_batch, a_hit, a_page, admitted, stored, verdict
+from tests.support.admitting import (
+    CHROME,
+    FIREFOX,
+    SERVER,
+    SITE,
+    a_batch,
+    a_frame,
+    a_hit,
+    a_page,
+    admitted,
+    grants,
+    stored,
+    verdict,
+)
 
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
@@ -165,3 +180,15 @@ def test_bots_are_flagged_and_taken() -> None:
     row = stored(a_hit(context=hit_pb2.Context(device=hit_pb2.Device(user_agent=BOT))))
     assert (row["flags"], row["device_type"]) == (HitFlag.BOT_UA, "bot")
     assert stored(a_hit())["flags"] == 0
+
+
+def test_referrers_at_hosts_that_the_site_declares_are_internal_for_this_site_only() -> None:
+    page = a_page("https://shop.example/", referrer="https://pay.checkout.example/x")
+    other = replace(SITE, name="merchants/m/sites/other", own_hosts=("shop2.example", "checkout.example"))
+    to = {(SERVER, "a"): grants()[SERVER, ""], (SERVER, "b"): grants(other)[SERVER, ""]}
+    found = admitted(a_frame(a_batch(page), site_header="a"), a_frame(a_batch(page), site_header="b"), to=to).hits
+    rows = found.sort("site").select("site", "referrer", "referrer_host", "channel").rows()
+    assert rows == [
+        (other.name, "https://pay.checkout.example/x", None, "direct"),
+        (SITE.name, "https://pay.checkout.example/x", "pay.checkout.example", "referral"),
+    ]

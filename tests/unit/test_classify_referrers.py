@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from collector.classify.channels import RULES, Channel, Facts, channel_of
-from collector.classify.hosts import cut, is_own_host, place_of
+from collector.classify.hosts import cut, is_declared_host, is_own_host, place_of
 from collector.classify.own_lists import PAYMENT_HOSTS
 from collector.classify.referrers import ReferrerTable, load_table
 from dev import make_referrers
@@ -305,3 +305,21 @@ def test_a_table_names_its_source_state_and_licence(table: Path, words: tuple[st
 def test_no_host_of_spammers_is_below_another(tmp_path: Path) -> None:
     (tmp_path / "spammers.txt").write_text("b.example\nA.b.example\nwww.c.example\n\nbücher.example\n")
     assert make_referrers.read_spammers(tmp_path) == ["b.example", "c.example", "xn--bcher-kva.example"]
+
+
+@pytest.mark.parametrize(
+    ("referrer_host", "own_hosts", "is_own"),
+    [
+        ("checkout.example", "", False),
+        ("checkout.example", "shop.example checkout.example", True),
+        ("pay.checkout.example", "checkout.example", True),
+        ("checkout.example", "pay.checkout.example", False),
+        ("notcheckout.example", "checkout.example", False),
+        ("bücher.example", "xn--bcher-kva.example", True),
+        ("shop.example", "www.shop.example", True),
+    ],
+)
+def test_declared_hosts_and_their_subdomains_belong_to_the_site(
+    referrer_host: str, own_hosts: str, is_own: bool
+) -> None:
+    assert is_declared_host(referrer_host, own_hosts) is is_own

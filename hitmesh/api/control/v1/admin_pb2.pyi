@@ -150,7 +150,8 @@ class Site(_message.Message):
     @_builtins.property
     def own_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The site's own hosts, at most 50, without port. Internationalised names are stored in their ASCII form (IDNA), in
-        lower case. `hitmesh import` drops referrers with these hosts or their subdomains. Default empty.
+        lower case. Referrers with these hosts or their subdomains count like referrers with the host of the hit's page: not
+        at all. A change holds for hits that arrive later than 2 s after the change. Default empty.
         """
 
     @_builtins.property
