@@ -76,6 +76,17 @@ def test_refusals_are_shown_to_their_merchant_and_to_operators_even_with_open_re
     assert refusal(lambda: ask(mesh, rpc, CALLS[rpc], None)).code is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.parametrize("rpc", CALLS)
+def test_refusals_of_a_deleted_site_are_missing_even_for_operators(fresh: Mesh, rpc: str) -> None:
+    fresh.stores.rejected.put([stored(1)])
+    assert ask(fresh, rpc, CALLS[rpc])
+    site = fresh.stores.directory.site(SITE)
+    assert site is not None
+    assert fresh.stores.directory.change_site(site, replace(site, revision=1, deleted_at=NOW))
+    for secret in (OPERATOR, OWNER):
+        assert refusal(lambda: ask(fresh, rpc, CALLS[rpc], secret)).code is grpc.StatusCode.NOT_FOUND  # noqa: B023
+
+
 @pytest.mark.parametrize("offset", [1, 2], ids=["stored", "missing"])
 @pytest.mark.parametrize("rpc", ["GetRejectedHit", "MarkRejectedHitsReplayed"])
 def test_a_refusal_of_another_merchant_and_a_missing_refusal_read_the_same(fresh: Mesh, rpc: str, offset: int) -> None:

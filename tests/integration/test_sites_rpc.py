@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -136,6 +137,21 @@ def test_update_and_deletion_with_an_old_etag_are_aborted(mesh: Mesh) -> None:
     mesh.stores.directory.change_policy(SITE, PolicyChange(30_000, False, False))
     assert refusal(lambda: delete(mesh, etag=etag)).reason == "ETAG_MISMATCH"
     assert delete(mesh, etag=get(mesh).etag).HasField("delete_time")
+
+
+def test_of_concurrent_updates_with_the_same_etag_exactly_one_is_stored(mesh: Mesh) -> None:
+    etag = get(mesh).etag
+
+    def name(text: str) -> str:
+        try:
+            return update(mesh, "display_name", display_name=text, etag=etag).display_name
+        except grpc.RpcError as error:
+            return str(error.code())
+
+    with ThreadPoolExecutor(4) as pool:
+        results = sorted(pool.map(name, "abcd"))
+    assert results[:3] == [str(grpc.StatusCode.ABORTED)] * 3
+    assert get(mesh).display_name == results[3]
 
 
 @pytest.mark.parametrize(
