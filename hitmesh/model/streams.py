@@ -166,14 +166,19 @@ class StreamTable:
     def live_logic(self, setting: str) -> str:
         """Return the name of the live stream's logic version.
 
-        If the processor's setting names a version that an adopted stream replaced, the adopted stream's version is
-        returned.
+        While a shadow stream runs, the live stream keeps the version that the shadow stream replaces, whatever the
+        processor's setting is: otherwise a rollback would lead to other numbers. Without a shadow stream, if the
+        setting names a version that an adopted stream replaced, the adopted stream's version is returned.
 
         Example:
             >>> table = StreamTable(adopted=(Stream(-1, logic="v1", replaces="v0"),))
             >>> table.live_logic("v0"), table.live_logic("v2")
             ('v1', 'v2')
+            >>> table.started(Stream(-2, logic="v2"), 5).replacing("v1").live_logic("v2")
+            'v1'
         """
+        if self.shadow is not None and self.shadow.stream.replaces:
+            return self.shadow.stream.replaces
         name = setting
         for stream in self.adopted:
             name = stream.logic if stream.replaces == name else name

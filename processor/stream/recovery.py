@@ -148,6 +148,7 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
     # If the log no longer has all records, replayed epochs may be incomplete, so the stored values are kept.
     task.recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
+    _reach(state, committed)
     return state
 
 
@@ -265,7 +266,18 @@ def _refusals_state(task: _Task, partition: PartitionId, committed: PartitionPro
         if stepped.due is not None:
             task.recovered.due.append(stepped.due)
     state.sums.all_changed()
+    _reach(state, committed)
     return state
+
+
+def _reach(state: LiveState | RefusalsState, committed: PartitionProgress) -> None:
+    """Move a state to the committed position, if the replay ended earlier.
+
+    The replay ends earlier if the log has no record before the committed position that the stream reads: the stream
+    began at a later position and its partition is quiet, or the log no longer has the records.
+    """
+    state.next_offset = max(state.next_offset, committed.next_offset)
+    state.log_time = max(state.log_time, committed.log_time)
 
 
 def _records_of(intake: Intake, partition: PartitionId) -> RecordsOf:

@@ -266,6 +266,23 @@ def test_a_shadow_that_is_stopped_leaves_nothing_behind(running: Running) -> Non
 
 
 @pytest.mark.timeout(300)
+def test_a_setting_that_changes_while_a_shadow_runs_keeps_the_way_back(running: Running) -> None:
+    running.send(views("a"))
+    with running.processor():
+        running.start()
+        running.await_streams()
+        running.publish()
+    running.settings = running.settings.model_copy(update={"logic": "v1"})
+    with running.processor():
+        running.send(views("b"))
+        running.await_streams()
+        assert running.visits() == 2
+        running.roll_back()
+        assert running.visits() == 8, "the live stream still runs the logic that the shadow stream replaces"
+        assert running.status().shadow_stream.live_logic == "v0"
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", list(ServingPath))
 def test_every_answer_is_that_of_one_of_the_two_streams(path: ServingPath, running: Running) -> None:
     running.send(views("a"))

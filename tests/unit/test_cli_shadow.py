@@ -53,7 +53,7 @@ def test_shadow_is_started_published_rolled_back_and_stopped(mesh: Mesh, capsys:
     assert shadow(capsys, "status") == {"state": None, "removed_streams": 0}
     started = shadow(capsys, "start", "--logic", "v1")
     assert (started["state"], started["logic"], started["live_logic"]) == ("RUNNING", "v1", None)
-    assert "wait until the processor has begun to run the shadow stream" in refused(capsys, "publish")
+    assert "the processor has not begun to run the shadow stream" in refused(capsys, "publish")
     assert not shadow(capsys, "status")["caught_up"]
     begun(mesh)
     assert shadow(capsys, "start", "--logic", "v1")["live_logic"] == "v0"
@@ -62,7 +62,7 @@ def test_shadow_is_started_published_rolled_back_and_stopped(mesh: Mesh, capsys:
     assert shadow(capsys, "rollback")["state"] == "RUNNING"
     assert shadow(capsys, "publish")["state"] == "PUBLISHED"
     assert shadow(capsys, "stop")["state"] == "ADOPTING"
-    assert "with the earlier logic instead" in refused(capsys, "rollback")
+    assert "when it is the live stream, start a shadow stream" in refused(capsys, "rollback")
 
 
 def test_unpublished_shadow_is_dropped_at_once(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:

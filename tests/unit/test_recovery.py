@@ -21,7 +21,7 @@ from hitmesh.model.errors import PartitionsMoved
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.ledger import LedgerClass
 from hitmesh.model.logic import CURRENT, V0, V1, Logic
-from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.rows.stream_columns import (
     MOVED_VISITORS,
     PARTIAL_COLUMNS,
@@ -372,3 +372,16 @@ def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot
 
 def a_view(mesh: LiveMesh, visitor: str, page: str) -> RefHit:
     return RefHit(SITE, visitor, f"{visitor} on {page}", mesh.clock.now(), page_path=page)
+
+
+@pytest.mark.parametrize("logic", [V0, V1])
+def test_state_without_a_record_to_replay_is_at_the_committed_position(tmp_path: Path, logic: Logic) -> None:
+    """An adopted shadow stream began later than offset 0, and its partition has been quiet since."""
+    mesh = SmallMesh(NOON, sites=[SITE])
+    committed = {
+        topic: dict.fromkeys(mesh.stores.progress.progress(topic), PartitionProgress(60, NOON)) for topic in Topic
+    }
+    found = recover(stream_stores(mesh.stores), committed, tmp_path, logic=logic)
+    reached = {at: state.position for at, state in found.hits.items()}
+    reached |= {at: state.position for at, state in found.refusals.items()}
+    assert reached == committed[Topic.HITS] | committed[Topic.REJECTED]

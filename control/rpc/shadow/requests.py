@@ -140,7 +140,13 @@ def refuse_behind(books: Bookkeeping, table: StreamTable, action: str) -> None:
         RefusedError: the shadow stream has not caught up (WRONG_STATE).
     """
     if table.shadow is not None and not table.shadow.stream.replaces:
-        raise refuse_state(table, action, "wait until the processor has begun to run the shadow stream")
+        raise RefusedError(
+            f"the processor has not begun to run the shadow stream: {action} is not possible yet; try again in some "
+            "seconds",
+            reason=ErrorReason.WRONG_STATE,
+            state=f"the shadow stream is {table.shadow.state}",
+            work=action,
+        )
     behind_ms = shadow_lag_ms(books, table)
     if behind_ms > CAUGHT_UP_MS:
         raise RefusedError(

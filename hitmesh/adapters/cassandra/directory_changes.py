@@ -66,9 +66,8 @@ class DirectoryChanges:
             if self._session.apply_batch([raised, (_INSERT, (number % self._ring, number, name, version))]):
                 return
         raise RetryError(
-            f"{name} is changed, but other processes may use the earlier values for up to an hour, because in "
-            f"{_ATTEMPTS} attempts to announce the change other changes came first: send the request again",
-            value=name,
+            "the change is stored, but other processes may use the earlier values for up to an hour, because at every "
+            "attempt to announce the change other changes came first: send the request again"
         )
 
     def changed(self) -> Sequence[str] | None:

@@ -80,7 +80,7 @@ def sites_of_merchants(_ctx: click.Context, param: click.Parameter, values: tupl
     "changed (rules).",
 )
 @click.option(
-    "--logic", metavar="VERSION", help="Version of the logic. Default: the current version. Only for --kind logic."
+    "--logic", metavar="VERSION", help="Version of the logic. Default: the newest version. Only for --kind logic."
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan; do not store the plan.")
 @output_option("table", "json")

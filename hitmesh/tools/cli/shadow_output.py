@@ -29,10 +29,18 @@ def print_shadow(found: pb.ShadowStream, output: str, removed_streams: int = 0) 
         _print_title(found)
         echo(f"  days      from {date_text_of(found.first_utc_date)} on, except settled days")
         echo(f"  started   {found.start_time.ToJsonString()}")
-        behind = f"{found.lag.ToMilliseconds() / 1_000:,.1f} s behind the live stream"
+        behind = f"{_span(found.lag.ToMilliseconds())} behind the live stream"
         echo(f"  progress  {behind}, {'caught up' if found.caught_up else 'catching up'}")
     if removed_streams:
         note("the values of an earlier stream are being removed")
+
+
+def _span(ms: int) -> str:
+    """Return a time span in a unit that suits its size: seconds, minutes, hours or days."""
+    for unit_ms, unit in ((86_400_000, "days"), (3_600_000, "h"), (60_000, "min")):
+        if ms >= 2 * unit_ms:
+            return f"{ms / unit_ms:,.1f} {unit}"
+    return f"{ms / 1_000:,.1f} s"
 
 
 def print_shadow_diff(found: pb.GetShadowStreamDiffResponse, output: str) -> None:
@@ -64,6 +72,11 @@ def print_shadow_diff(found: pb.GetShadowStreamDiffResponse, output: str) -> Non
     if found.days:
         rows = [((date_text_of(day.utc_date), f"{day.changed_site_days:,}"), day.metrics) for day in found.days]
         print_sums(("UTC day", "changed site-days", "metric"), rows)
+    if found.shadow_stream.logic == found.shadow_stream.live_logic:
+        note(
+            f"both streams use {found.shadow_stream.logic}: differences come from hits that were erased since the live "
+            "stream counted them, or from lost rows"
+        )
     if found.settled_site_days:
         note(f"already settled: {count_of(found.settled_site_days)}; correct these days with hitmesh reprocess plan")
     if found.truncated:

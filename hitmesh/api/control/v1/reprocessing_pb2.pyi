@@ -238,7 +238,7 @@ class Reprocessing(_message.Message):
     kind: Global___ReprocessingKind.ValueType
     """Why history is recomputed."""
     logic: _builtins.str
-    """Logic version, for example "v1". If a request with kind LOGIC does not set this field, the current version is used.
+    """Logic version, for example "v1". If a request with kind LOGIC does not set this field, the newest version is used.
     With every other kind, each site-day keeps its logic version, and this field is never set.
     """
     site_count: _builtins.int
