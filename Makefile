@@ -3,6 +3,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# A run starts hundreds of Python processes, so each module is compiled only once.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 TYPED := hitmesh collector processor reporter control tests dev

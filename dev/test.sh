@@ -9,6 +9,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 export MAKEFLAGS=
+# Hundreds of processes import the same modules, so each module is compiled only once.
+unset PYTHONDONTWRITEBYTECODE
 
 mode=${1:-all}
 pytest=.venv/bin/pytest
