@@ -47,7 +47,7 @@ def _measured_start(mesh: Mesh) -> tuple[int, str]:
     pids = [mesh.pid, *mesh.children()]
     sizes = [processes.proportional_bytes(pid) for pid in pids]
     resident = sum(processes.resident_bytes(pid) for pid in pids)
-    assert len(pids) == 6, "the launcher, Envoy, collector, processor, reporter, control"
+    assert len(pids) == 7, "the launcher, its fork server, Envoy, collector, processor, reporter, control"
     assert mesh.stop() == 0
     mesh.wait_gone(pids)
     mebibytes = " + ".join(f"{size >> 20}" for size in sizes)
@@ -108,16 +108,19 @@ def test_ctrl_c_which_reaches_every_process_of_the_group_is_a_clean_stop(idle_me
 
 
 @pytest.mark.timeout(60)
-def test_a_service_that_dies_stops_the_mesh_and_is_named_in_the_output(idle_mesh: Mesh) -> None:
+@pytest.mark.parametrize(
+    ("module", "name"), [("processor", "processor"), ("hitmesh.tools.dev.fork_server", "fork-server")]
+)
+def test_a_process_that_dies_stops_the_mesh_and_is_named_in_the_output(idle_mesh: Mesh, module: str, name: str) -> None:
     mesh = idle_mesh
     mesh.start()
     pids = [mesh.pid, *mesh.children()]
-    processor = next(pid for pid in pids if "-m processor" in processes.name_of(pid))
-    os.kill(processor, signal.SIGKILL)
+    victim = next(pid for pid in pids if f"-m {module}" in processes.name_of(pid))
+    os.kill(victim, signal.SIGKILL)
     assert mesh.process is not None
     assert mesh.process.wait(patient(20)) == 1
     mesh.wait_gone(pids)
-    assert "processor exited" in mesh.output.read_text()
+    assert f"{name} exited" in mesh.output.read_text()
     assert not mesh.ready_file.exists()
 
 

@@ -114,7 +114,7 @@ def processor(mesh: Mesh, node: str) -> psutil.Process | None:
     """Return the process with this node name; None if it does not run."""
     for pid in mesh.children():
         try:
-            if psutil.Process(pid).environ().get("HITMESH_PROCESSOR_NODE") == node:
+            if psutil.Process(pid).name() == node:
                 return psutil.Process(pid)
         except psutil.Error:  # the process has just ended
             continue

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
-import subprocess
-import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,8 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.tools.dev import tcp_ports
+from hitmesh.tools.dev.children import Process
+from hitmesh.tools.dev.forking import ForkServer
 from tests.support.counted import wait_counted
 from tests.support.kill_load import SITES
 from tests.support.mesh import environment
@@ -25,7 +28,17 @@ READY_S = 30.0
 CAUGHT_UP_S = 60.0
 LOG_CHARACTERS = 3_000
 # Each process uses few threads, because the tests run many processes on two cores.
+FORKED = ("collector", "processor", "reporter")
 BOUNDS = {"POLARS_MAX_THREADS": "1", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+
+
+@cache
+def _forks() -> ForkServer:
+    """Return the fork server of this process's services, which ends with this process."""
+    directory = tempfile.TemporaryDirectory(prefix="hitmesh-forks-")
+    atexit.register(directory.cleanup)
+    modules = [f"{service}.__main__" for service in FORKED]
+    return ForkServer([*modules, "hitmesh.adapters.on_servers"], environment(**BOUNDS), Path(directory.name))
 
 
 @dataclass
@@ -36,21 +49,15 @@ class Service:
     logs: Path
     settings: Mapping[str, str]
     starts: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
 
     def start(self, **changes: str) -> None:
         """Start the process with additional settings, and return at once."""
         self.starts += 1
         prefix = f"HITMESH_{self.name.upper()}_"
         variables = {f"{prefix}{key}": value for key, value in {**self.settings, **changes}.items()}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.name],
-                env=environment(**BOUNDS, **variables),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        child = _forks().start(self.name, f"{self.name}.__main__", environment(**BOUNDS, **variables), self.log)
+        self.process = child.process
 
     @property
     def log(self) -> Path:

@@ -81,9 +81,7 @@ class Recorded(Mesh):
         super().__init__(home, choice, OPTIONS, pytest.fail, lambda _: None)
         self.started: list[tuple[str, str]] = []
 
-    def _start(
-        self, name: str, command: list[str], environment: Mapping[str, str], directory: Path | None = None
-    ) -> None:
+    def _fork(self, name: str, service: str, environment: Mapping[str, str]) -> None:
         self.started.append((name, next(value for key, value in environment.items() if key.endswith("_STORE"))))
 
     def _run(self, module: str, *arguments: str, shown: bool = False) -> None:

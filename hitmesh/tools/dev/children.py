@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
@@ -39,12 +39,35 @@ except OSError as error:
 _LEASH: Final = (sys.executable, "-I", "-S", "-c", _LEASHED)
 
 
+class Process(Protocol):
+    """A process whose parent is this process. The methods are those of `subprocess.Popen`."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None if the process runs. After a signal, the exit code is negative."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Block until the process ends, and return the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: the process still runs after `timeout` seconds.
+        """
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless the process has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the process has ended."""
+
+
 @dataclass(slots=True)
 class Child:
     """A started process."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
     log_start: int = 0
 
@@ -64,13 +87,19 @@ class Child:
 
 
 def start(
-    name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path | None = None
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    directory: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> Child:
     """Start a child with output to `log`.
 
     The child gets SIGKILL when this process dies.
 
-    The working directory is `directory`, by default this process's directory.
+    The working directory is `directory`, by default this process's directory. Standard input is empty, unless `stdin`
+    is a file descriptor.
 
     The child ignores Ctrl-C on the terminal, because the mesh stops its children in order.
     """
@@ -80,7 +109,7 @@ def start(
             [*_LEASH, str(os.getpid()), *command],
             env=dict(environment),
             cwd=directory,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
         )

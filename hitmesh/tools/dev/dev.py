@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +21,7 @@ from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.banner import banner
 from hitmesh.tools.dev.envoy import Address, Door, binary, open_paths, render
 from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
+from hitmesh.tools.dev.forking import ForkServer, ForkServerEnded
 from hitmesh.tools.dev.given_settings import Given, write_given
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, remove_files, write_ready_file
@@ -100,7 +99,7 @@ def run_dev(home: Home, lock: IO[str], options: DevOptions, say: Say, warn: Say)
             _announce(ready_file, mesh.door, mesh.metrics_urls(), backend.server_pids(choice))
         say(mesh.banner())
         return mesh.watch()
-    except (CannotStart, HitmeshError) as error:  # HitmeshError: the keys of tokens are not usable
+    except (CannotStart, ForkServerEnded, HitmeshError) as error:  # HitmeshError: the keys of tokens are not usable
         warn(str(error))
         wrong = setting_named_in(str(error), options.processor_settings)
         if wrong is None:
@@ -143,6 +142,7 @@ class Mesh:
         self._say = say
         self._warn = warn
         self._children: list[children.Child] = []
+        self._forks: ForkServer
         self._given: dict[str, Given] = {}
         self.door, self._instances = self._addresses()
         self._keys = WatchedKeys(options.tokens, open_paths()) if options.tokens else None
@@ -158,13 +158,14 @@ class Mesh:
         """
         if self._options.port is not None and not tcp_ports.is_free(self._options.port):
             raise CannotStart(tcp_ports.taken(self._options.port))
+        self._start_fork_server()
         self._prepare_servers()
         self._warn(f"starting {', '.join(instance.name for instance in self._instances)} and Envoy …")
         for instance in self._instances:
             self._start_instance(instance)
         self._start_envoy()
         if not self._home.has_keys:
-            self._run("hitmesh.tools.dev.bootstrap", str(self._home.root), self._home.store_url)
+            self._run(instances.BOOTSTRAP, str(self._home.root), self._home.store_url)
         self._wait_until_healthy()
         if self._options.demo_data:
             if not self._home.demo_is_loaded():
@@ -300,8 +301,7 @@ class Mesh:
 
     def _start_instance(self, instance: Instance) -> None:
         variables = self._variables(instance)
-        environment = instances.environment(instance, variables, os.environ)
-        self._start(instance.name, [sys.executable, "-m", instance.service], environment)
+        self._fork(instance.name, instance.service, instances.environment(variables, os.environ))
         given = self._options.processor_settings if instance.service == PROCESSOR else {}
         options = [f"HITMESH_{instance.service.upper()}_{name}" for name in given]
         self._given[instance.name] = Given(instance.name, instance.service, variables, options)
@@ -329,7 +329,9 @@ class Mesh:
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
         # Envoy writes the access log once a second. The default is once in 10 s.
         command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "1000"]
-        self._start(ENVOY, command, os.environ, self._home.run)
+        self._children.append(
+            children.start(ENVOY, command, os.environ, self._home.logs / f"{ENVOY}.log", self._home.run)
+        )
 
     def _try_next_port(self, dead: children.Child) -> bool:
         """Return whether Envoy was restarted.
@@ -370,18 +372,18 @@ class Mesh:
         self._children.remove(dead)
         self._start_envoy()
 
-    def _start(
-        self, name: str, command: list[str], environment: Mapping[str, str], directory: Path | None = None
-    ) -> None:
+    def _start_fork_server(self) -> None:
+        modules = instances.modules(on_servers=bool(self._home.servers))
+        self._forks = ForkServer(modules, instances.environment({}, os.environ), self._home.logs)
+        self._children.append(self._forks.child)
+
+    def _fork(self, name: str, service: str, environment: Mapping[str, str]) -> None:
         log = self._home.logs / f"{name}.log"
-        self._children.append(children.start(name, command, environment, log, directory))
+        self._children.append(self._forks.start(name, f"{service}.__main__", environment, log))
 
     def _run(self, module: str, *arguments: str, shown: bool = False) -> None:
-        command = [sys.executable, "-m", module, *arguments]
-        output = None if shown else subprocess.DEVNULL
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, check=False)
-        if done.returncode != 0:
-            raise CannotStart(f"`python -m {module}` exited with code {done.returncode}: see the message above")
+        if code := self._forks.run(module, arguments, shown=shown):
+            raise CannotStart(f"`python -m {module}` exited with code {code}: see the message above")
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

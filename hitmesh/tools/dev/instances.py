@@ -18,6 +18,7 @@ from hitmesh.tools.dev.envoy import Address
 PROCESSOR: Final = "processor"
 SERVICES: Final = ("collector", PROCESSOR, "reporter", "control")
 SETTLER: Final = "settler"
+BOOTSTRAP: Final = "hitmesh.tools.dev.bootstrap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +83,23 @@ def addresses(instances: Sequence[Instance], service: str) -> tuple[Address, ...
     return tuple(instance.address for instance in instances if instance.service == service)
 
 
-def environment(instance: Instance, variables: Mapping[str, str], inherited: Mapping[str, str]) -> Mapping[str, str]:
+def environment(variables: Mapping[str, str], inherited: Mapping[str, str]) -> Mapping[str, str]:
     """Return the environment variables of a process.
 
+    The variables of two processes differ only in names that begin with HITMESH_, because libraries read the other
+    variables once, when the fork server imports the libraries for all processes.
+
     Args:
-        instance: the process.
         variables: settings of the process, as environment variables.
         inherited: environment variables of the launcher. The launcher's own settings (HITMESH_…) are left out.
     """
     passed_on = {key: value for key, value in inherited.items() if not key.startswith("HITMESH_")}
     # Thread pools are small and memory arenas are few, because many processes share the machine.
     bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
-    reused = REUSED_MEMORY if instance.service == PROCESSOR else {}
-    return {**passed_on, **bounds, **reused, **variables}
+    return {**passed_on, **bounds, **REUSED_MEMORY, **variables}
+
+
+def modules(*, on_servers: bool) -> list[str]:
+    """Return the modules that the fork server imports: the services, and the adapters of the mesh's store."""
+    adapters = ["hitmesh.adapters.on_servers", "hitmesh.adapters.schema", "hitmesh.tools.dev.schema"]
+    return [*(f"{service}.__main__" for service in SERVICES), BOOTSTRAP, *(adapters if on_servers else ())]
