@@ -2,7 +2,7 @@
 
 Every process that a run starts inherits the environment variable RUN_OF_TESTS, which contains the run's name. Tests may
 start processes in separate process groups, so a signal to a single group does not reach every process. Usage: `sweep.py
-NAME`.
+NAME [WAIT_S]`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def left_behind(name: str) -> list[psutil.Process]:
     return found
 
 
-def sweep(name: str) -> int:
-    """Send SIGTERM to the run's processes, then SIGKILL to processes that still run.
+def sweep(name: str, wait_s: float = WAIT_S) -> int:
+    """Send SIGTERM to the run's processes, and after `wait_s` SIGKILL to processes that still run.
 
     Return the number of processes that were found.
     """
@@ -37,7 +37,7 @@ def sweep(name: str) -> int:
     for process in first:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     while (still := left_behind(name)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for process in still:
@@ -47,5 +47,5 @@ def sweep(name: str) -> int:
 
 
 if __name__ == "__main__":
-    if ended := sweep(sys.argv[1]):
+    if ended := sweep(sys.argv[1], *map(float, sys.argv[2:3])):
         sys.stderr.write(f"test: ended {ended} processes that were left behind\n")

@@ -140,11 +140,11 @@ def test_a_service_that_hangs_is_named_and_started_again(idle_mesh: Mesh) -> Non
 
 @pytest.mark.timeout(120)
 def test_meshes_that_start_at_the_same_time_have_a_port_each(tmp_path: Path) -> None:
-    """Three meshes that start together may all choose the same free port at first.
+    """Two meshes that start together may both choose the same free port at first.
 
     In the end, each mesh must have a port of its own.
     """
-    meshes = [Mesh(tmp_path / name / "home") for name in ("first", "second", "third")]
+    meshes = [Mesh(tmp_path / name / "home") for name in ("first", "second")]
     for mesh in meshes:
         mesh.home.parent.mkdir()
     try:
@@ -155,7 +155,7 @@ def test_meshes_that_start_at_the_same_time_have_a_port_each(tmp_path: Path) -> 
         assert len({mesh.url for mesh in meshes}) == len(meshes)
         for mesh in meshes:
             mesh.cli("send", "page", "/own-key", "--site", "demo/example")
-        assert [mesh.stop() for mesh in meshes] == [0, 0, 0]
+        assert [mesh.stop() for mesh in meshes] == [0, 0]
     finally:
         for mesh in meshes:
             if mesh.process is not None and mesh.process.poll() is None:

@@ -134,6 +134,7 @@ def test_every_metric_equals_the_model_in_four_zones(
     assert_everything(own_mesh, model, share=1 if len(first) > 2 * PART else 3)
 
 
+@pytest.mark.long  # `make test` imports two real files twice (test_real_files)
 @pytest.mark.timeout(120)
 def test_sending_everything_again_in_another_order_changes_only_the_count_of_copies(
     own_mesh: Mesh, keys: dict[str, str], first: list[RefHit], model: Model

@@ -16,6 +16,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from hitmesh import __version__
+from hitmesh.client import home as client_home
 from hitmesh.model.errors import FatalError, NotFound, RefusedError, StoreCorrupt, Unavailable
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.__main__ import COMMANDS, root, run, wants_json
@@ -148,8 +149,9 @@ EVERY_COMMAND = [
 
 @pytest.mark.parametrize("arguments", EVERY_COMMAND)
 def test_home_without_a_mesh_exits_with_5_and_names_the_remedy(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(client_home, "LOCK_TIMEOUT_S", 0.0)
     assert run(arguments) == 5
     captured = capsys.readouterr()
     assert captured.out == ""

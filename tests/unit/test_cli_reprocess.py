@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
+from hitmesh.client import home as client_home
 from hitmesh.client.mesh import Mesh as ClientMesh
 from hitmesh.client.reprocessing import get_reprocessing, wait_while_running
 from hitmesh.client.visibility import Wait
@@ -203,7 +204,10 @@ def test_the_operators_key_is_that_of_the_environment_or_of_the_home(
     assert "no operator's key was found" in capsys.readouterr().err
 
 
-def test_without_a_mesh_every_command_ends_with_5(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_mesh_every_command_ends_with_5(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_home, "LOCK_TIMEOUT_S", 0.0)
     for arguments in ([*PLAN, "--site", "demo/shop"], ["list"], ["status"], *([verb, "r1"] for verb in VERBS)):
         for place in ([], ["--endpoint", "127.0.0.1:9"]):
             assert reprocess(*arguments, *place) == 5

@@ -18,7 +18,8 @@ def test_processes_of_a_run_are_ended_even_if_they_ignore_the_request_and_others
     deaf = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); sys.stdin.read()"
     ours, spared = started(run, deaf), started(other, deaf)
     try:
-        swept = subprocess.run([sys.executable, str(SWEEP), run], capture_output=True, text=True, check=True)
+        command = [sys.executable, str(SWEEP), run, "0.2"]
+        swept = subprocess.run(command, capture_output=True, text=True, check=True)
         assert swept.stderr == "test: ended 1 processes that were left behind\n"
         assert ours.wait(patient(5)) != 0
         assert spared.poll() is None

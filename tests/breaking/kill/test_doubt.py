@@ -31,7 +31,14 @@ With BEFORE, a commit fails before the transaction. With AFTER, a commit fails a
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("error", "chances"), [(Unavailable, BEFORE), (CommitInDoubt, BEFORE), (CommitInDoubt, AFTER)])
+@pytest.mark.parametrize(
+    ("error", "chances"),
+    [
+        (Unavailable, BEFORE),
+        pytest.param(CommitInDoubt, BEFORE, marks=pytest.mark.long),  # each half of this case is in another case
+        (CommitInDoubt, AFTER),
+    ],
+)
 def test_a_commit_that_failed_or_may_have_is_made_good_by_the_same_runner(
     error: type[RetryError], chances: int, tmp_path: Path
 ) -> None:

@@ -39,6 +39,12 @@ from tests.support.services import KEY, Cluster
 NOW = 1_743_854_400_000
 VISITORS, HELD_HITS = 30, 50
 SLICE_HITS, SLICE_MS = 100, 30 * MINUTE
+OF_EVERY_RUN = (CommitStep.CLAIMS, CommitStep.TRANSACTION)
+"""The steps after which a runner sleeps in every run: the last step before the transaction, and the transaction.
+
+A runner that wakes up after the transaction still writes partials. The long tests suspend a runner after each other
+step. Every run kills a processor after each step (`test_steps.py`).
+"""
 BEFORE_ITS_TRANSACTION = (CommitStep.RAW, CommitStep.MARKS, CommitStep.CLAIMS)
 EVERYTHING_AT_ONCE = StreamPace(flush_ms=0, snapshot_ms=0)
 
@@ -66,7 +72,9 @@ class Sleeper:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("step", CommitStep)
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=() if step in OF_EVERY_RUN else pytest.mark.long) for step in CommitStep]
+)
 def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step: CommitStep, tmp_path: Path) -> None:
     sent = arrivals_of(hits_of_now(11, NOW, VISITORS), NOW, seed=list(CommitStep).index(step))
     third = len(sent) // 3
