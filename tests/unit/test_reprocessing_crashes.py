@@ -215,7 +215,7 @@ def test_reprocessing_backs_off_while_its_rows_are_not_readable_and_then_goes_on
     ingested = mesh.stores.sink.ingested
 
     def never(site_day: SiteDay, generation: int) -> bool:
-        mesh.clock.advance(1_000)
+        mesh.clock.advance(15_500)  # the second look is beyond the deadline
         return False
 
     mesh.stores.sink.ingested = never  # type: ignore[method-assign]  # a metric store that does not ingest
