@@ -180,7 +180,7 @@ class MicroBatcher:
         frames = [batch.frame for batch in waiting]
         try:
             envelopes, senders = read_frames(frames)
-            grants = resolve(senders, self._directory)
+            grants = resolve(senders, self._directory, self._clock.now())
         except BaseException as error:
             self._not_admitted(waiting, error)
             return

@@ -15,21 +15,23 @@ from typing import Final
 from collector.admission.envelopes import Frame, read_envelope
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
+from hitmesh.access.key_endings import ending_of
 from hitmesh.access.roles import cannot_send, has_role, is_valid_sender, rights_of
 from hitmesh.model.errors import KeyNotLookedUp, PermissionDenied, RetryError, Unauthenticated
 from hitmesh.model.reasons import ErrorReason, HitReason
 from hitmesh.model.sites import IngestKey, Role
-from hitmesh.ports import SiteDirectory
+from hitmesh.ports import Clock, SiteDirectory
 
-_NO_KEY: Final = frozenset((HitReason.UNKNOWN_KEY, HitReason.KEY_REVOKED, HitReason.QUOTA))
+_NO_KEY: Final = frozenset((HitReason.UNKNOWN_KEY, HitReason.KEY_REVOKED, HitReason.KEY_EXPIRED, HitReason.QUOTA))
 _JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')
 
 
 class Gate:
-    """Refuses senders whose refused hits have used up their budget of work."""
+    """Refuses senders whose refused hits have used up their budget of work. `clock` judges the expiry of keys."""
 
-    def __init__(self, directory: SiteDirectory, budget: RefusalBudget) -> None:
+    def __init__(self, directory: SiteDirectory, budget: RefusalBudget, clock: Clock) -> None:
         self._directory = directory
+        self._clock = clock
         self._budget = budget
 
     @property
@@ -123,7 +125,7 @@ class Gate:
             raise
         except RetryError:
             return True
-        return is_valid_sender(found)
+        return is_valid_sender(found, self._clock.now())
 
     def is_secret(self, key: str) -> bool:
         """Return whether a key is known and secret."""
@@ -139,7 +141,7 @@ class Gate:
         If the key is invalid or cannot be looked up, the sender is charged for one call.
 
         Raises:
-            Unauthenticated: the key is unknown or revoked (UNKNOWN_KEY, KEY_REVOKED).
+            Unauthenticated: the key is unknown, revoked or expired (UNKNOWN_KEY, KEY_REVOKED, KEY_EXPIRED).
             PermissionDenied: a key of this kind may not send hits.
             KeyNotLookedUp: the budget of look-ups is exhausted.
             RetryError: the directory is unavailable.
@@ -149,14 +151,15 @@ class Gate:
         except KeyNotLookedUp:
             self._budget.charge(KEYLESS, CALL_UNITS)
             raise
-        if not is_valid_sender(found):
+        now = self._clock.now()
+        if not is_valid_sender(found, now):
             self._budget.charge(KEYLESS, CALL_UNITS)
         if found is None:
             message = "the ingest key is not known: check the key, or create a key with CreateIngestKey"
             raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.UNKNOWN_KEY)
-        if found.revoked_at is not None:
-            message = f"key {found.key_id} was revoked: create a new one with CreateIngestKey"
-            raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.KEY_REVOKED, key_id=found.key_id)
+        ending = ending_of(found, now, "open.ingest_key")
+        if ending is not None:
+            raise ending
         if not has_role(found, Role.SEND):
             raise PermissionDenied(cannot_send(found), field="open.ingest_key", key_kind=found.kind.value)
         return found
@@ -168,7 +171,7 @@ class Gate:
             return KEYLESS
         except RetryError:
             return None
-        if found is None or not is_valid_sender(found):
+        if found is None or not is_valid_sender(found, self._clock.now()):
             return KEYLESS
         return None if rights_of(found).is_secret else RefusedSender(key, address)
 

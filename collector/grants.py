@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collector.admission import SITE_FIELD, Grant, Refusal
+from hitmesh.access.key_endings import ending_of
 from hitmesh.access.roles import cannot_send, has_role
 from hitmesh.model.errors import KeyNotLookedUp, RefusedError
 from hitmesh.model.names import site_name
@@ -15,15 +16,15 @@ from hitmesh.ports import SiteDirectory
 Sender = tuple[str, str]  # (key secret, site header)
 
 
-def resolve(senders: Iterable[Sender], directory: SiteDirectory) -> dict[Sender, Grant | Refusal]:
-    """Return each sender's grant or refusal.
+def resolve(senders: Iterable[Sender], directory: SiteDirectory, now: int) -> dict[Sender, Grant | Refusal]:
+    """Return each sender's grant or refusal at a time (UTC ms).
 
     A site that belongs to another merchant is refused in the same way as an unknown site.
     """
-    return {sender: _resolve_one(*sender, directory) for sender in senders}
+    return {sender: _resolve_one(*sender, directory, now) for sender in senders}
 
 
-def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Grant | Refusal:
+def _resolve_one(secret: str, site_header: str, directory: SiteDirectory, now: int) -> Grant | Refusal:
     if not secret:
         return Refusal(
             HitReason.UNKNOWN_KEY, "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key"
@@ -36,10 +37,14 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         return Refusal(
             HitReason.UNKNOWN_KEY, "the ingest key is not known: check the key, or create a key with CreateIngestKey"
         )
-    if key.revoked_at is not None:
-        message = f"key {key.key_id} was revoked: create a new one with CreateIngestKey"
+    ending = ending_of(key, now)
+    if ending is not None:
         return Refusal(
-            HitReason.KEY_REVOKED, message, site=key.site or "", key_id=key.key_id, variables={"key_id": key.key_id}
+            HitReason(ending.reason),
+            ending.message,
+            site=key.site or "",
+            key_id=key.key_id,
+            variables=ending.variables,
         )
     if not has_role(key, Role.SEND):
         return Refusal(

@@ -55,6 +55,8 @@ MAX_MESSAGE_BYTES = 8 << 20
 _WHOLE_CALL: dict[ErrorReason, type[RefusedError]] = {
     ErrorReason.UNKNOWN_KEY: Unauthenticated,
     ErrorReason.KEY_REVOKED: Unauthenticated,
+    ErrorReason.KEY_EXPIRED: Unauthenticated,
+    ErrorReason.ORIGIN_NOT_ALLOWED: PermissionDenied,
     ErrorReason.UNKNOWN_SITE: NotFound,
     ErrorReason.PERMISSION_DENIED: PermissionDenied,
 }
@@ -71,7 +73,7 @@ class CollectorService:
         self._settings = settings
         self._budget = ByteBudget(settings.inflight_bytes)
         self.complaints = Complaints("calls_refused", settings.complain_every_s)
-        self._gate = Gate(batcher.directory, RefusalBudget(settings.refused_bytes_s))
+        self._gate = Gate(batcher.directory, RefusalBudget(settings.refused_bytes_s), clock)
         self._streams: StreamSlots[HitStream] = StreamSlots(
             SlotLimits(
                 settings.max_streams,

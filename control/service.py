@@ -105,6 +105,7 @@ def build_server(
         CALL_S,
         open_reads=backend.open_reads,
         tokens=backend.tokens,
+        clock=backend.clock,
     )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)

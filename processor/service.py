@@ -102,12 +102,14 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
         """Trace the hit for an authenticated caller. While another hit is being traced, wait up to 5 s."""
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
-            caller = caller_of(self._stores.directory, context.invocation_metadata(), self._stores.tokens)
-            authorise(caller, request, self._stores.open_reads)
+            stores = self._stores
+            metadata, now = context.invocation_metadata(), stores.clock.now()
+            caller = caller_of(stores.directory, metadata, stores.tokens, now=now)
+            authorise(caller, request, stores.open_reads)
             if not self._one_at_a_time.acquire(timeout=WAIT_S):
                 raise Unavailable("another hit is being traced: call again in a few seconds", retry_after_s=WAIT_S)
             try:
-                return inspect_hit(self._stores, request)
+                return inspect_hit(stores, request)
             finally:
                 self._one_at_a_time.release()
 

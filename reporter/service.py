@@ -115,6 +115,7 @@ class _Shell:
             max_s,
             open_reads=backend.open_reads,
             tokens=backend.tokens,
+            clock=backend.clock,
         )
 
     def _answered(self, rows: int, lag_ms: int | None) -> None:

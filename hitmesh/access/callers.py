@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from hitmesh.access.key_endings import ending_of
 from hitmesh.access.roles import roles_of
 from hitmesh.model.errors import Unauthenticated
 from hitmesh.model.reasons import ErrorReason
@@ -81,7 +82,11 @@ def caller_with_key(key: IngestKey) -> Caller:
 
 
 def caller_of(
-    directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]], tokens: TokenReader | None = None
+    directory: SiteDirectory,
+    metadata: Iterable[tuple[str, str | bytes]],
+    tokens: TokenReader | None = None,
+    *,
+    now: int,
 ) -> Caller | None:
     """Return the caller with the bearer key or token in the metadata `authorization`, or None without such metadata.
 
@@ -89,10 +94,11 @@ def caller_of(
         directory: source of keys.
         metadata: the metadata of the call.
         tokens: reads tokens; None if tokens are refused.
+        now: the current time in UTC ms.
 
     Raises:
-        Unauthenticated: the key is unknown (UNKNOWN_KEY) or revoked (KEY_REVOKED), the token is not valid
-            (INVALID_TOKEN, TOKEN_EXPIRED), or there are several headers.
+        Unauthenticated: the key is unknown (UNKNOWN_KEY), revoked (KEY_REVOKED) or expired (KEY_EXPIRED), the token is
+            not valid (INVALID_TOKEN, TOKEN_EXPIRED), or there are several headers.
         Unavailable: the keys of the token's issuer are not available at the moment.
     """
     headers = [value for name, value in metadata if name == _FIELD]
@@ -103,7 +109,7 @@ def caller_of(
     text = headers[0].decode("utf-8", "replace") if isinstance(headers[0], bytes) else headers[0]
     credential = text[len(_SCHEME) :].strip() if text.lower().startswith(_SCHEME) else ""
     if _TOKEN_MARK not in credential:
-        return _caller_with_secret(directory, credential)
+        return _caller_with_secret(directory, credential, now)
     if tokens is None:
         raise Unauthenticated(
             "this mesh accepts no tokens: send a key as authorization: Bearer <key>, or configure the tokens' issuer",
@@ -113,7 +119,7 @@ def caller_of(
     return tokens.caller_with(credential)
 
 
-def _caller_with_secret(directory: SiteDirectory, secret: str) -> Caller:
+def _caller_with_secret(directory: SiteDirectory, secret: str, now: int) -> Caller:
     key = directory.key(secret) if secret else None
     if key is None:
         raise Unauthenticated(
@@ -121,11 +127,7 @@ def _caller_with_secret(directory: SiteDirectory, secret: str) -> Caller:
             "such a key, as authorization: Bearer <key>",
             field=_FIELD,
         )
-    if key.revoked_at is not None:
-        raise Unauthenticated(
-            f"key {key.key_id} was revoked: use another key, or create a key with CreateIngestKey",
-            field=_FIELD,
-            reason=ErrorReason.KEY_REVOKED,
-            key_id=key.key_id,
-        )
+    ending = ending_of(key, now, _FIELD)
+    if ending is not None:
+        raise ending
     return caller_with_key(key)

@@ -15,7 +15,7 @@ from hitmesh.access.checks import authorise
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.dates import date_text_of
 from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
-from hitmesh.ports import SiteDirectory
+from hitmesh.ports import Clock, SiteDirectory
 from hitmesh.runtime.call_checkpoints import checkpoint_of
 from hitmesh.runtime.logs import Seldom, logger
 from hitmesh.runtime.rpc_errors import translating
@@ -42,6 +42,7 @@ class Calls:
         max_s: time limit of a call in seconds; a call that takes longer is abandoned at its next checkpoint.
         open_reads: whether every caller may read (hitmesh.access.rights).
         tokens: reads the tokens of callers; None if tokens are refused.
+        clock: judges whether a key has expired.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Calls:
         *,
         open_reads: bool,
         tokens: TokenReader | None = None,
+        clock: Clock,
     ) -> None:
         self._directory = directory
         self._metrics = metrics
@@ -60,6 +62,7 @@ class Calls:
         self._max_s = max_s
         self._open_reads = open_reads
         self._tokens = tokens
+        self._clock = clock
         self._seldom = Seldom(DAMAGE_EVERY_S)
 
     def run(self, call: Call[ResponseT], request: Message, context: grpc.ServicerContext) -> ResponseT:
@@ -76,7 +79,7 @@ class Calls:
         checkpoint = checkpoint_of(context, self._max_s)
         checkpoint()  # the caller may have cancelled while the call waited for a thread
         try:
-            caller = caller_of(self._directory, context.invocation_metadata(), self._tokens)
+            caller = caller_of(self._directory, context.invocation_metadata(), self._tokens, now=self._clock.now())
             authorise(caller, request, self._open_reads)
             return call(caller, checkpoint)
         except (StoreCorrupt, Unavailable) as error:

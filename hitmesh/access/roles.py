@@ -67,9 +67,9 @@ def has_role(key: IngestKey, role: Role) -> bool:
     return role in roles_of(key)
 
 
-def is_valid_sender(key: IngestKey | None) -> bool:
-    """Return whether a key exists, was not revoked and may send hits."""
-    return key is not None and key.revoked_at is None and has_role(key, Role.SEND)
+def is_valid_sender(key: IngestKey | None, now: int) -> bool:
+    """Return whether a key exists, is neither revoked nor expired at a time (UTC ms), and may send hits."""
+    return key is not None and not key.is_ended(now) and has_role(key, Role.SEND)
 
 
 def is_unbounded(key: IngestKey) -> bool:

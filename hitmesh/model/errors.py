@@ -12,7 +12,7 @@ HitmeshError
 ├── RefusedError        a value is wrong: the message names field, rule and remedy; a retry fails again
 │   ├── NotFound        the object does not exist, or is not the caller's
 │   ├── AlreadyExists   the name is taken by a different object
-│   ├── Unauthenticated the key is unknown or revoked, or the token is not valid
+│   ├── Unauthenticated the key is unknown, revoked or expired, or the token is not valid
 │   └── PermissionDenied the key is valid, but lacks this permission
 ├── Abandoned           the caller left or its deadline passed: the work has no result
 └── FatalError          give up: a bug or a broken store
@@ -176,7 +176,7 @@ class AlreadyExists(RefusedError):
 
 
 class Unauthenticated(RefusedError):
-    """The key is unknown (UNKNOWN_KEY) or revoked (KEY_REVOKED), or the token is not valid.
+    """The key is unknown (UNKNOWN_KEY), revoked (KEY_REVOKED) or expired (KEY_EXPIRED), or the token is not valid.
 
     The reasons for tokens are INVALID_TOKEN and TOKEN_EXPIRED.
     """

@@ -196,9 +196,10 @@ class IngestKey:
     """An ingest key. Stores keep only the SHA-256 of a key's secret.
 
     If `site` is None, the key is for every site of `merchant` ("merchants/m"). For the key of an operator, `merchant`
-    is hitmesh.model.names.OPERATORS. `roles` are the roles with which the key was created. If `roles` is empty, the key
-    has the default role of its kind (hitmesh.access.roles), like the keys of versions before roles were stored. Times
-    are UTC ms.
+    is hitmesh.model.names.OPERATORS. If `roles` is empty, the key has the default role of its kind
+    (hitmesh.access.roles), like the keys of versions before roles were stored. Times are UTC ms. From `expires_at` on,
+    the key is refused; None means never. `prefix` has the first characters of the secret; keys of earlier versions have
+    none. `rotated_from` is the id of the key that this key replaces. Each change of the key adds 1 to `version`.
     """
 
     key_id: str
@@ -210,6 +211,22 @@ class IngestKey:
     revoked_at: int | None = None
     roles: frozenset[Role] = frozenset()
     quota: Quota = NO_QUOTA
+    expires_at: int | None = None
+    display_name: str = ""
+    prefix: str = field(default="", repr=False)
+    updated_at: int | None = None
+    rotated_from: str | None = None
+    version: int = 0
+
+    def is_ended(self, now: int) -> bool:
+        """Return whether the key is revoked or has expired at a time, in UTC ms.
+
+        Example:
+            >>> key = IngestKey("k", "merchants/demo", KeyKind.SERVER, expires_at=1_000)
+            >>> key.is_ended(999), key.is_ended(1_000)
+            (False, True)
+        """
+        return self.revoked_at is not None or (self.expires_at is not None and now >= self.expires_at)
 
 
 class SiteDay(NamedTuple):

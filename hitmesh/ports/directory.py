@@ -92,6 +92,25 @@ class SiteDirectory(Protocol):
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return all keys of the merchant, including revoked keys."""
 
+    def key_with_id(self, merchant: str, key_id: str) -> IngestKey | None:
+        """Return the merchant's key with this id, with its quota; None if there is no such key. Reads the store."""
+
+    def change_key(self, key: IngestKey) -> bool:
+        """Store the next version of a key durably; return False if the stored version is not `key.version` - 1.
+
+        Only roles, display name, update time, expiry and revocation of a key can change. Of several concurrent calls
+        for the same version, exactly one returns True.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+
+    def delete_key(self, key: IngestKey) -> bool:
+        """Delete a key and its secret's hash durably; return False if the stored version is not `key.version`.
+
+        If the merchant has no such key, the result is True. The key's quota is deleted too.
+        """
+
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
         """Revoke a key durably and return the key; a second revocation keeps the time of the first revocation.
 

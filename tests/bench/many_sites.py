@@ -25,7 +25,7 @@ from hitmesh.adapters.directories import open_directory
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import Stores
-from hitmesh.adapters.shared.key_values import roles_value
+from hitmesh.adapters.shared.key_values import KEY_COLUMNS, key_values
 from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
 from hitmesh.adapters.urls import EMBEDDED, embedded_directory
 from hitmesh.model.arrays import I64Array
@@ -124,14 +124,8 @@ def _bulk_in_files(directory: Path, size: ManySites) -> None:
             ((*site_values(site), merchant_of(site.name)) for site in sites_of(size)),
         )
         transaction.run_many(
-            f"INSERT INTO ingest_keys VALUES ({', '.join('?' * 9)})",
-            (
-                (
-                    *(key.merchant, key.key_id, key.kind, key.site, key.unbounded_history, key.created_at),
-                    *(key.revoked_at, hashlib.sha256(secret.encode()).digest(), roles_value(key.roles)),
-                )
-                for key, secret in keys_of(size)
-            ),
+            f"INSERT INTO ingest_keys ({KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 15)})",
+            ((*key_values(key), hashlib.sha256(secret.encode()).digest()) for key, secret in keys_of(size)),
         )
     file.close()
 

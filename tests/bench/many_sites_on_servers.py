@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, TypeVar
 
-from hitmesh.adapters.cassandra.directory_rows import KEY_COLUMNS, key_values
 from hitmesh.adapters.cassandra.logs import DeclaredLogs
 from hitmesh.adapters.cassandra.progress import CassandraProgress
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.servers import parse_servers
+from hitmesh.adapters.shared.key_values import KEY_COLUMNS, key_values
 from hitmesh.adapters.shared.site_values import SITE_COLUMNS, site_values
 from hitmesh.model.keys import hash64
 from hitmesh.model.names import merchant_of
@@ -47,8 +47,8 @@ def bulk_on_cassandra(url: str, sites: Iterable[Site], keys: Iterable[tuple[Inge
             [(hashlib.sha256(secret.encode()).digest(), key.merchant, key.key_id) for key, secret in those],
         )
         session.run_many(
-            f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [key_values(key) for key, _ in those],
+            f"INSERT INTO ingest_keys ({KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 15)})",
+            [(*key_values(key), hashlib.sha256(secret.encode()).digest()) for key, secret in those],
         )
     session.close()
 

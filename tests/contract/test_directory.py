@@ -132,7 +132,7 @@ class TestSiteDirectory:
         first, second = opener().directory, opener().directory
         first.create_key(replace(KEY, roles=frozenset()), "one")
         assert second.key("one") == replace(KEY, roles=frozenset())
-        changed = replace(KEY, roles=frozenset({Role.ADMINISTER, Role.SEND}))
+        changed = replace(KEY, roles=frozenset({Role.ADMINISTER, Role.SEND}), version=1)
         for _ in range(2):
             assert first.change_key_roles("merchants/m", "k1", changed.roles) == changed
         assert first.key("one") == opener().directory.key("one") == changed
@@ -151,7 +151,7 @@ class TestSiteDirectory:
         stores.directory.create_key(KEY, "one")
         assert stores.directory.revoke_key("merchants/m", "k1", 50).revoked_at == 50
         assert stores.directory.revoke_key("merchants/m", "k1", 60).revoked_at == 50
-        assert stores.directory.key("one") == replace(KEY, revoked_at=50)
+        assert stores.directory.key("one") == replace(KEY, revoked_at=50, updated_at=50, version=1)
 
     def test_key_of_another_merchant_cannot_be_revoked(self, stores: Stores) -> None:
         stores.directory.create_key(KEY, "one")
@@ -168,7 +168,7 @@ class TestSiteDirectory:
         assert here.key("one") == KEY
         elsewhere.revoke_key("merchants/m", "k1", 50)
         clock.advance(1_000)
-        assert here.key("one") == replace(KEY, revoked_at=50)
+        assert here.key("one") == replace(KEY, revoked_at=50, updated_at=50, version=1)
 
     def test_salt_of_a_date_stays_and_is_the_sites_own(self, opener: Opener) -> None:
         today = date(2026, 3, 1)

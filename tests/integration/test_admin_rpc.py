@@ -213,7 +213,7 @@ def test_a_key_of_an_earlier_version_sends_only(closed: Mesh) -> None:
     for call in reads(closed, SITE, "old-secret"):
         assert refusal(call).code is grpc.StatusCode.PERMISSION_DENIED
     key = closed.stores.directory.key("old-secret")
-    assert is_valid_sender(key)
+    assert is_valid_sender(key, closed.clock.now())
 
 
 def test_a_key_that_reads_creates_no_key_and_no_key_with_unbounded_history(closed: Mesh) -> None:

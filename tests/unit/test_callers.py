@@ -38,21 +38,21 @@ def tokens(tmp_path: Path) -> TokenReader | None:
 
 def test_a_token_gives_a_caller_with_its_merchant_and_roles(stores: Stores, tokens: TokenReader) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
-        found = caller_of(stores.directory, [("authorization", f"{scheme} {a_token()}")], tokens)
+        found = caller_of(stores.directory, [("authorization", f"{scheme} {a_token()}")], tokens, now=NOW_S * 1_000)
         assert found == Caller("merchants/demo", frozenset({Role.READ}), "token", "user-7", None)
         assert credential_of(found.kind) == "token"
 
 
 def test_a_key_gives_a_caller_beside_tokens(stores: Stores, tokens: TokenReader) -> None:
     for reader in (tokens, None):
-        found = caller_of(stores.directory, [("authorization", f"Bearer {SECRET}")], reader)
+        found = caller_of(stores.directory, [("authorization", f"Bearer {SECRET}")], reader, now=NOW_S * 1_000)
         assert found is not None
         assert (found.id, found.kind, credential_of(found.kind)) == ("k-1", "server", "server key")
 
 
 def test_a_call_without_the_header_has_no_caller(stores: Stores, tokens: TokenReader) -> None:
     metadata = [("cookie", a_token()), ("x-authorization", f"Bearer {a_token()}"), ("access_token", a_token())]
-    assert caller_of(stores.directory, metadata, tokens) is None
+    assert caller_of(stores.directory, metadata, tokens, now=NOW_S * 1_000) is None
 
 
 @pytest.mark.parametrize("first", [a_token, lambda: SECRET])
@@ -60,25 +60,26 @@ def test_a_call_without_the_header_has_no_caller(stores: Stores, tokens: TokenRe
 def test_two_headers_are_refused(stores: Stores, tokens: TokenReader, first: object, second: object) -> None:
     metadata = [("authorization", f"Bearer {make()}") for make in (first, second)]  # type: ignore[operator]  # functions
     with pytest.raises(Unauthenticated, match="several authorization headers: send a single key or token"):
-        caller_of(stores.directory, metadata, tokens)
+        caller_of(stores.directory, metadata, tokens, now=NOW_S * 1_000)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic a.b.c", "Bearer unknown", b"Bearer \xff", "a.b.c"])
 def test_other_headers_have_no_known_key(stores: Stores, tokens: TokenReader, header: str | bytes) -> None:
     with pytest.raises(Unauthenticated) as caught:
-        caller_of(stores.directory, [("authorization", header)], tokens)
+        caller_of(stores.directory, [("authorization", header)], tokens, now=NOW_S * 1_000)
     assert caught.value.reason == "UNKNOWN_KEY"
 
 
 def test_a_mesh_without_an_issuer_refuses_tokens(stores: Stores) -> None:
     assert open_tokens(TokenSettings(store="memory:"), ManualClock(0)) is None
     with pytest.raises(Unauthenticated, match="this mesh accepts no tokens: send a key") as caught:
-        caller_of(stores.directory, [("authorization", f"Bearer {a_token()}")])
+        caller_of(stores.directory, [("authorization", f"Bearer {a_token()}")], now=NOW_S * 1_000)
     assert caught.value.reason == "INVALID_TOKEN"
 
 
 def test_messages_about_a_token_do_not_call_it_a_key(stores: Stores, tokens: TokenReader) -> None:
-    caller = caller_of(stores.directory, [("authorization", f"Bearer {a_token(hitmesh_roles=['administer'])}")], tokens)
+    metadata = [("authorization", f"Bearer {a_token(hitmesh_roles=['administer'])}")]
+    caller = caller_of(stores.directory, metadata, tokens, now=NOW_S * 1_000)
     question = reporter_pb2.RunReportRequest(site="merchants/demo/sites/shop")
     with pytest.raises(PermissionDenied, match="the token has only the role administer, and this call needs the role"):
         authorise(caller, question, False)

@@ -28,7 +28,7 @@ def gate(budget: RefusalBudget) -> Gate:
     directory = open_stores("memory:", ManualClock(0)).directory
     directory.create_site(Site(name=SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
     directory.create_key(IngestKey("k", "merchants/demo", KeyKind.BROWSER, SITE), KEY)
-    return Gate(directory, budget)
+    return Gate(directory, budget, ManualClock(0))
 
 
 def refused(accepted: int, *indexes: int) -> BatchOutcome:

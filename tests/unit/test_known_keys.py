@@ -166,7 +166,8 @@ class ScriptedSession:
             self.look_ups += 1
             return [SimpleNamespace(merchant=KEY.merchant, key_id="k")] if values == (secret_digest("known"),) else []
         if "FROM ingest_keys" in statement:
-            return [SimpleNamespace(**{name: getattr(KEY, name) for name in KEY.__dataclass_fields__})]
+            columns = {name: getattr(KEY, name) for name in KEY.__dataclass_fields__}
+            return [SimpleNamespace(**columns, secret_digest=None)]
         assert "FROM sites" in statement or "FROM quotas" in statement
         return []
 
@@ -205,11 +206,12 @@ def test_every_directory_bounds_unknown_keys_and_finds_known_ones(directory: Sit
 def test_a_sender_whose_key_was_not_looked_up_may_send_again_and_is_charged_like_one_without_a_key(
     tmp_path: Path,
 ) -> None:
-    directory, budget = embedded(ManualClock(0), tmp_path), RefusalBudget(1_000.0, lambda: 0.0)
-    gate = Gate(directory, budget)
+    clock, budget = ManualClock(0), RefusalBudget(1_000.0, lambda: 0.0)
+    directory = embedded(clock, tmp_path)
+    gate = Gate(directory, budget, clock)
     assert gate.is_known("known")
     senders = [(key, "") for key in ("known", "a", "b", "c", "d")]
-    refused = {key: answer for (key, _), answer in resolve(senders, directory).items()}
+    refused = {key: answer for (key, _), answer in resolve(senders, directory, 0).items()}
     assert [getattr(refused[key], "reason", None) for key in refused] == [None, *["UNKNOWN_KEY"] * 3, "QUOTA"]
     assert [getattr(refused[key], "retry", None) for key in refused] == [None, False, False, False, True]
     for ask in (gate.is_known, gate.require):

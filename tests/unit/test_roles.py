@@ -66,7 +66,7 @@ def test_a_key_of_a_merchant_is_refused_what_belongs_to_no_merchant(kind: KeyKin
 def test_a_key_of_an_operator_operates_and_nothing_else() -> None:
     operator = a_caller(KeyKind.OPERATOR)
     authorise(operator, OF_OPERATORS, False)
-    assert not is_valid_sender(a_key(KeyKind.OPERATOR))
+    assert not is_valid_sender(a_key(KeyKind.OPERATOR), 5)
     for request in (
         operations_pb2.GetLedgerRequest(site=SITE),
         admin_pb2.CreateSiteRequest(parent=MERCHANT),
@@ -91,6 +91,8 @@ def test_a_site_belongs_to_its_merchant_and_to_operators() -> None:
 
 
 def test_a_revoked_key_sends_nothing() -> None:
-    assert is_valid_sender(a_key(KeyKind.BROWSER))
-    assert not is_valid_sender(a_key(KeyKind.BROWSER, revoked_at=1))
-    assert not is_valid_sender(None)
+    assert is_valid_sender(a_key(KeyKind.BROWSER), 5)
+    assert not is_valid_sender(a_key(KeyKind.BROWSER, revoked_at=1), 5)
+    assert not is_valid_sender(a_key(KeyKind.BROWSER, expires_at=5), 5)
+    assert is_valid_sender(a_key(KeyKind.BROWSER, expires_at=6), 5)
+    assert not is_valid_sender(None, 5)

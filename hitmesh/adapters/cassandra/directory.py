@@ -10,34 +10,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Final
 
 from hitmesh.adapters.cassandra.directory_changes import DirectoryChanges
-from hitmesh.adapters.cassandra.directory_rows import (
-    KEY_COLUMNS,
-    key_of,
-    key_values,
-)
+from hitmesh.adapters.cassandra.keys import CassandraKeys
 from hitmesh.adapters.cassandra.mesh_secret import stored_mesh_secret
 from hitmesh.adapters.cassandra.quotas import Quotas
 from hitmesh.adapters.cassandra.salts import Salts
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.sites import StoredSites
-from hitmesh.adapters.shared.directory_rules import (
-    no_key,
-    secret_digest,
-    with_change,
-)
-from hitmesh.adapters.shared.key_values import roles_value
+from hitmesh.adapters.shared.directory_rules import with_change
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
-from hitmesh.model.errors import AlreadyExists, HitmeshError, Unavailable
+from hitmesh.model.errors import HitmeshError, Unavailable
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
-from hitmesh.model.names import ingest_key_name
 from hitmesh.model.quotas import Quota
-from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site
+from hitmesh.model.sites import PolicyChange, Site
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -48,7 +37,7 @@ _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
 
 
-class CassandraSiteDirectory:
+class CassandraSiteDirectory(CassandraKeys):
     """Implements the port SiteDirectory. Thread-safe.
 
     Args:
@@ -58,7 +47,7 @@ class CassandraSiteDirectory:
     """
 
     def __init__(self, session: CassandraSession, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
-        self._session = session
+        super().__init__(session, KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN), Quotas(session))
         self._clock = clock
         self._lock = threading.Lock()
         self._checking = threading.Lock()
@@ -68,9 +57,7 @@ class CassandraSiteDirectory:
         self._answered_at: int | None = None
         self._checker: threading.Thread | None = None
         self._sites: dict[str, Site] = {}
-        self._keys = KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN)
         self._salts = Salts(session)
-        self._quotas = Quotas(session)
         self._stored = StoredSites(session, self._quotas)
         self._mesh_secret: bytes | None = None
 
@@ -148,94 +135,6 @@ class CassandraSiteDirectory:
         self._sites.pop(site, None)
         return is_changed
 
-    def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if the key is revoked; None if there is no such key.
-
-        Raises:
-            KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.
-        """
-        self._refresh()
-        digest = secret_digest(secret)
-        return self._keys.of(digest, lambda: self._stored_key(digest))
-
-    def _stored_key(self, digest: bytes) -> IngestKey | None:
-        owners = self._session.run("SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,))
-        found = self._key_of(owners[0].merchant, owners[0].key_id) if owners else None
-        return None if found is None else self._quotas.with_key_quota(found)
-
-    def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Create a key durably; only the secret's hash is stored.
-
-        Raises:
-            AlreadyExists: the merchant has a key with that id, or the secret is in use.
-        """
-        digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
-        if self._key_of(key.merchant, key.key_id) is not None:
-            raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        # The secret is stored before the key. A stored secret without a key gives no access. A retry with the same key
-        # finds the secret that the failed call stored.
-        if not self._session.apply(
-            "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
-            (digest, key.merchant, key.key_id),
-        ):
-            owner = self._session.run(
-                "SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,), serial=True
-            )[0]
-            if (owner.merchant, owner.key_id) != (key.merchant, key.key_id):
-                raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        if not self._session.apply(
-            f"INSERT INTO ingest_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", key_values(key)
-        ):
-            # A concurrent caller created the key with another secret. The secret of the failed call must therefore not
-            # give access to the key.
-            self._session.apply(
-                "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
-                (digest, key.merchant, key.key_id),
-            )
-            raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        self._keys.forget_unknown()
-        return key
-
-    def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Return the merchant's keys, oldest first."""
-        rows = self._session.run(f"SELECT {KEY_COLUMNS} FROM ingest_keys WHERE merchant = ?", (merchant,))
-        keys = self._quotas.with_key_quotas([key_of(row) for row in rows])
-        return sorted(keys, key=lambda key: (key.created_at, key.key_id))
-
-    def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key durably; a second revocation keeps the time of the first revocation.
-
-        Raises:
-            NotFound: the merchant has no such key.
-        """
-        found = self._key_of(merchant, key_id)
-        if found is None:
-            raise no_key(merchant, key_id)
-        self._session.apply(
-            "UPDATE ingest_keys SET revoked_at = ? WHERE merchant = ? AND key_id = ? IF revoked_at = null",
-            (now, merchant, key_id),
-        )
-        self._note_change(ingest_key_name(merchant, key_id))
-        revoked = self._key_of(merchant, key_id)
-        return revoked if revoked is not None else replace(found, revoked_at=now)
-
-    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
-        """Replace a key's roles durably and return the key.
-
-        Raises:
-            NotFound: the merchant has no such key.
-        """
-        if not self._session.apply(
-            "UPDATE ingest_keys SET roles = ? WHERE merchant = ? AND key_id = ? IF EXISTS",
-            (roles_value(roles), merchant, key_id),
-        ):
-            raise no_key(merchant, key_id)
-        self._note_change(ingest_key_name(merchant, key_id))
-        changed = self._key_of(merchant, key_id)
-        if changed is None:
-            raise no_key(merchant, key_id)
-        return changed
-
     def quota(self, name: str) -> Quota:
         """Return a merchant's, site's or key's stored quota."""
         return self._quotas.of(name)
@@ -255,12 +154,6 @@ class CassandraSiteDirectory:
         if self._mesh_secret is None:
             self._mesh_secret = stored_mesh_secret(self._session)
         return self._mesh_secret
-
-    def _key_of(self, merchant: str, key_id: str) -> IngestKey | None:
-        rows = self._session.run(
-            f"SELECT {KEY_COLUMNS} FROM ingest_keys WHERE merchant = ? AND key_id = ?", (merchant, key_id), serial=True
-        )
-        return key_of(rows[0]) if rows else None
 
     def _note_change(self, name: str) -> None:
         """Make the cache entry of a site or key outdated in all processes; must be called after a change."""

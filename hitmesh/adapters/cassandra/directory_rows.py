@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from hitmesh.adapters.cassandra.session import Row
-from hitmesh.adapters.shared.key_values import roles_of, roles_value
+from hitmesh.adapters.shared.key_values import roles_of
 from hitmesh.model.sites import IngestKey, KeyKind
-
-KEY_COLUMNS: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at, roles"
-
-
-def key_values(key: IngestKey) -> tuple[Any, ...]:
-    """Return a key as KEY_COLUMNS."""
-    return (
-        key.merchant,
-        key.key_id,
-        key.kind.value,
-        key.site,
-        key.unbounded_history,
-        key.created_at,
-        key.revoked_at,
-        roles_value(key.roles),
-    )
 
 
 def key_of(row: Row) -> IngestKey:
@@ -36,4 +18,10 @@ def key_of(row: Row) -> IngestKey:
         created_at=row.created_at,
         revoked_at=row.revoked_at,
         roles=roles_of(row.roles),
+        expires_at=row.expires_at,
+        display_name=row.display_name or "",
+        prefix=row.prefix or "",
+        updated_at=row.updated_at,
+        rotated_from=row.rotated_from,
+        version=row.version or 0,
     )

@@ -15,6 +15,7 @@ _COLUMNS: Final = "name, hits_s, bytes_s, report_units_min"
 _OF_NAME: Final = f"SELECT {_COLUMNS} FROM quotas WHERE merchant = ? AND name = ?"
 _OF_MERCHANT: Final = f"SELECT {_COLUMNS} FROM quotas WHERE merchant = ?"
 _PUT: Final = "INSERT INTO quotas (merchant, name, hits_s, bytes_s, report_units_min) VALUES (?, ?, ?, ?, ?)"
+_DELETE: Final = "DELETE FROM quotas WHERE merchant = ? AND name = ?"
 
 
 class Quotas:
@@ -31,6 +32,10 @@ class Quotas:
     def put(self, name: str, quota: Quota) -> None:
         """Replace a merchant's, site's or key's quota durably."""
         self._session.run(_PUT, (merchant_in(name), name, quota.hits_s, quota.bytes_s, quota.report_units_min))
+
+    def delete(self, name: str) -> None:
+        """Delete a quota durably, if one is stored."""
+        self._session.run(_DELETE, (merchant_in(name), name))
 
     def with_quotas(self, sites: Sequence[Site]) -> list[Site]:
         """Return sites with their stored quotas."""

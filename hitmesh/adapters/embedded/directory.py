@@ -13,7 +13,8 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 
-from hitmesh.adapters.embedded.quotas import quota_in, store_quota, with_key_quota
+from hitmesh.adapters.embedded.keys import EmbeddedKeys
+from hitmesh.adapters.embedded.quotas import quota_in, store_quota
 from hitmesh.adapters.embedded.sites import insert_site, replace_site, stored_site, stored_sites
 from hitmesh.adapters.embedded.sqlite import Database, Watch
 from hitmesh.adapters.shared.directory_rules import (
@@ -21,29 +22,24 @@ from hitmesh.adapters.shared.directory_rules import (
     SALT_BYTES,
     agreed,
     follows,
-    no_key,
     no_site,
     oldest_salted,
     oldest_salted_anywhere,
     salted_date,
-    secret_digest,
     with_change,
 )
-from hitmesh.adapters.shared.key_values import roles_of, roles_value
 from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
 from hitmesh.adapters.shared.rule_values import rules_value
-from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.quotas import Quota
-from hitmesh.model.sites import IngestKey, KeyKind, PolicyChange, Role, Site
+from hitmesh.model.sites import PolicyChange, Site
 from hitmesh.ports import Clock
 
 CHECK_INTERVAL_MS: Final = 500
-_KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_at, revoked_at, roles"
 
 
-class EmbeddedSiteDirectory:
+class EmbeddedSiteDirectory(EmbeddedKeys):
     """Implements the port SiteDirectory in directory.db. Thread-safe.
 
     Args:
@@ -53,13 +49,11 @@ class EmbeddedSiteDirectory:
     """
 
     def __init__(self, database: Database, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
-        self._database = database
+        super().__init__(database, KnownKeys(clock, unknown_keys_s))
         self._clock = clock
         self._lock = threading.Lock()
         self._watch: Watch | None = None
-        self._checked_at: int | None = None
         self._sites: dict[str, Site] = {}
-        self._keys = KnownKeys(clock, unknown_keys_s)
         self._salts: dict[tuple[str, date], bytes] = {}
         self._salted_on: dict[str, date] = {}
         self._forgot_on = date.min
@@ -148,100 +142,6 @@ class EmbeddedSiteDirectory:
         self._sites.pop(site, None)
         return is_next or there.rules == rules
 
-    def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if the key is revoked; None if there is no such key.
-
-        Raises:
-            KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.
-        """
-        self._refresh()
-        digest = secret_digest(secret)
-        return self._keys.of(digest, lambda: self._stored_key(digest))
-
-    def _stored_key(self, digest: bytes) -> IngestKey | None:
-        with self._database.reading() as transaction:
-            key = transaction.first(_key, f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE secret_digest = ?", (digest,))
-            return None if key is None else with_key_quota(transaction, key)
-
-    def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Create a key durably; only the secret's hash is kept.
-
-        Raises:
-            AlreadyExists: the merchant has a key with this id, or the secret is in use.
-        """
-        digest = secret_digest(secret)
-        with self._database.writing() as transaction:
-            if transaction.first(
-                int,
-                "SELECT 1 FROM ingest_keys WHERE merchant = ? AND key_id = ? OR secret_digest = ?",
-                (key.merchant, key.key_id, digest),
-            ):
-                raise AlreadyExists(
-                    f"{key.merchant} already has a key {key.key_id}, or the secret is in use",
-                    merchant=key.merchant,
-                    key_id=key.key_id,
-                )
-            transaction.run(
-                f"INSERT INTO ingest_keys ({_KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 9)})",
-                (
-                    key.key_id,
-                    key.merchant,
-                    key.kind,
-                    key.site,
-                    key.unbounded_history,
-                    key.created_at,
-                    key.revoked_at,
-                    roles_value(key.roles),
-                    digest,
-                ),
-            )
-        return key
-
-    def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Return a merchant's keys, oldest first."""
-        with self._database.reading() as transaction:
-            found = transaction.rows(
-                _key,
-                f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE merchant = ? ORDER BY created_at, key_id",
-                (merchant,),
-            )
-            return [with_key_quota(transaction, key) for key in found]
-
-    def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key durably; a second revocation keeps the time of the first revocation.
-
-        Raises:
-            NotFound: the merchant has no such key.
-        """
-        with self._database.writing() as transaction:
-            revoked = transaction.first(
-                _key,
-                f"""UPDATE ingest_keys SET revoked_at = coalesce(revoked_at, ?)
-                WHERE merchant = ? AND key_id = ? RETURNING {_KEY_COLUMNS}""",
-                (now, merchant, key_id),
-            )
-        if revoked is None:
-            raise no_key(merchant, key_id)
-        self._checked_at = None
-        return revoked
-
-    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
-        """Replace a key's roles durably and return the key.
-
-        Raises:
-            NotFound: the merchant has no such key.
-        """
-        with self._database.writing() as transaction:
-            changed = transaction.first(
-                _key,
-                f"UPDATE ingest_keys SET roles = ? WHERE merchant = ? AND key_id = ? RETURNING {_KEY_COLUMNS}",
-                (roles_value(roles), merchant, key_id),
-            )
-        if changed is None:
-            raise no_key(merchant, key_id)
-        self._checked_at = None
-        return changed
-
     def quota(self, name: str) -> Quota:
         """Return a merchant's, site's or key's stored quota."""
         with self._database.reading() as transaction:
@@ -324,25 +224,3 @@ class EmbeddedSiteDirectory:
                 self._sites = {}
                 self._keys.forget()
             self._checked_at = now
-
-
-def _key(
-    key_id: str,
-    merchant: str,
-    kind: str,
-    site: str | None,
-    unbounded_history: int,
-    created_at: int,
-    revoked_at: int | None,
-    roles: str,
-) -> IngestKey:
-    return IngestKey(
-        key_id=key_id,
-        merchant=merchant,
-        kind=KeyKind(kind),
-        site=site,
-        unbounded_history=bool(unbounded_history),
-        created_at=created_at,
-        revoked_at=revoked_at,
-        roles=roles_of(roles),
-    )

@@ -24,6 +24,11 @@ def store_quota(transaction: Transaction, name: str, quota: Quota) -> None:
     )
 
 
+def delete_quota(transaction: Transaction, name: str) -> None:
+    """Delete a quota, if one is stored."""
+    transaction.run("DELETE FROM quotas WHERE name = ?", (name,))
+
+
 def with_site_quota(transaction: Transaction, site: Site) -> Site:
     """Return the site with its stored quota."""
     quota = quota_in(transaction, site.name)

@@ -323,4 +323,16 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
         "ALTER TABLE sites ADD COLUMN updated_at INTEGER",
         "ALTER TABLE sites ADD COLUMN deleted_at INTEGER",
     ),
+    # Keys of earlier versions have no prefix, no update time and version 0.
+    tuple(
+        f"ALTER TABLE ingest_keys ADD COLUMN {column}"
+        for column in (
+            "expires_at INTEGER",
+            "display_name TEXT NOT NULL DEFAULT ''",
+            "prefix TEXT NOT NULL DEFAULT ''",
+            "updated_at INTEGER",
+            "rotated_from TEXT",
+            "version INTEGER NOT NULL DEFAULT 0",
+        )
+    ),
 )

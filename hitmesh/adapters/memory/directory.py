@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 
+from hitmesh.adapters.memory.keys import MemoryKeys
 from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
@@ -15,29 +15,24 @@ from hitmesh.adapters.shared.directory_rules import (
     follows,
     is_same_change,
     may_replace,
-    no_key,
     no_site,
     oldest_salted,
     oldest_salted_anywhere,
     salted_date,
-    secret_digest,
     with_change,
 )
-from hitmesh.model.errors import AlreadyExists
 from hitmesh.model.exclusion import SiteRules
-from hitmesh.model.names import ingest_key_name, merchant_of
+from hitmesh.model.names import merchant_of
 from hitmesh.model.quotas import NO_QUOTA, Quota
-from hitmesh.model.sites import IngestKey, PolicyChange, Role, Site
+from hitmesh.model.sites import PolicyChange, Site
 
 
-class MemorySiteDirectory:
+class MemorySiteDirectory(MemoryKeys):
     """Implements the port SiteDirectory in memory."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        super().__init__()
         self._sites: dict[str, Site] = {}
-        self._keys: dict[bytes, IngestKey] = {}
-        self._quotas: dict[str, Quota] = {}
         self._salts: dict[tuple[str, date], bytes] = {}
         self._mesh_secret = secrets.token_bytes(MESH_SECRET_BYTES)
 
@@ -114,62 +109,6 @@ class MemorySiteDirectory:
                 self._sites[site] = replace(there, rules=rules)
             return self._sites[site].rules == rules
 
-    def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if the key is revoked; None if there is no such key."""
-        key = self._keys.get(secret_digest(secret))
-        return None if key is None else self._key_with_quota(key)
-
-    def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Create a key; only the secret's hash is kept.
-
-        Raises:
-            AlreadyExists: the merchant has a key with this id, or the secret is in use.
-        """
-        digest = secret_digest(secret)
-        with self._lock:
-            taken = any((other.merchant, other.key_id) == (key.merchant, key.key_id) for other in self._keys.values())
-            if taken or digest in self._keys:
-                raise AlreadyExists(
-                    f"{key.merchant} already has a key {key.key_id}, or the secret is in use",
-                    merchant=key.merchant,
-                    key_id=key.key_id,
-                )
-            self._keys[digest] = key
-        return key
-
-    def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Return a merchant's keys, oldest first."""
-        with self._lock:
-            found = [self._key_with_quota(key) for key in self._keys.values() if key.merchant == merchant]
-        return sorted(found, key=lambda key: (key.created_at, key.key_id))
-
-    def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key; a second revocation keeps the time of the first revocation.
-
-        Raises:
-            NotFound: the merchant has no such key.
-        """
-        with self._lock:
-            for digest, key in self._keys.items():
-                if (key.merchant, key.key_id) == (merchant, key_id):
-                    revoked = key if key.revoked_at is not None else replace(key, revoked_at=now)
-                    self._keys[digest] = revoked
-                    return revoked
-        raise no_key(merchant, key_id)
-
-    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
-        """Replace a key's roles and return the key.
-
-        Raises:
-            NotFound: the merchant has no such key.
-        """
-        with self._lock:
-            for digest, key in self._keys.items():
-                if (key.merchant, key.key_id) == (merchant, key_id):
-                    self._keys[digest] = replace(key, roles=roles)
-                    return self._keys[digest]
-        raise no_key(merchant, key_id)
-
     def quota(self, name: str) -> Quota:
         """Return a merchant's, site's or key's stored quota."""
         return self._quotas.get(name, NO_QUOTA)
@@ -181,10 +120,6 @@ class MemorySiteDirectory:
     def _with_quota(self, site: Site) -> Site:
         quota = self._quotas.get(site.name)
         return site if quota is None else replace(site, quota=quota)
-
-    def _key_with_quota(self, key: IngestKey) -> IngestKey:
-        quota = self._quotas.get(ingest_key_name(key.merchant, key.key_id))
-        return key if quota is None else replace(key, quota=quota)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""

@@ -77,6 +77,7 @@ class KnownKeys:
                 self._give_back()
             raise
         if key is None:
+            self._earlier.discard(digest)  # a deleted key counts against the limit from now on
             if len(unknown) < self._max_unknown:
                 unknown.add(digest)
             return None

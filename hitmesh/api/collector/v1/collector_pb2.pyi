@@ -106,6 +106,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """
     REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
     """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
+    REASON_KEY_EXPIRED: _Reason.ValueType  # 22
+    """The ingest key has expired."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The reason for which a hit was refused, repaired or flagged."""
@@ -156,6 +158,8 @@ so no HitIssue has this reason. TraceHit and RejectedHitService report the colli
 """
 REASON_PERMISSION_DENIED: Reason.ValueType  # 21
 """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
+REASON_KEY_EXPIRED: Reason.ValueType  # 22
+"""The ingest key has expired."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -103,6 +103,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 30
     """The token (JWT) in `authorization` has expired. Request a new token from the issuer."""
+    ERROR_REASON_KEY_EXPIRED: _ErrorReason.ValueType  # 31
+    """The key has expired. Use the key that replaces this key, or create another key. Metadata: expire_time, key_id."""
+    ERROR_REASON_ORIGIN_NOT_ALLOWED: _ErrorReason.ValueType  # 32
+    """Hits with a browser key come from a web page whose origin is not on the site's list, or the request has no header
+    `origin`. Add the origin to the site's `allowed_origins`. Metadata: site.
+    """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 33
     """The object changed after its etag was read, or another caller changed the object at the same time. Read the object
     again, and repeat the call with the new etag. Metadata: value.
@@ -275,6 +281,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       dimension: the dimension.
       existing: the value that is stored, or that another field of the request has.
       expected: the value that was expected.
+      expire_time: time at which the key expired, in RFC 3339
       field: path of the refused field.
       file: the file.
       first: first allowed or requested date, offset or instant.
@@ -413,6 +420,12 @@ accepted. Request a token from the configured issuer. Metadata: expected, limit.
 """
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 30
 """The token (JWT) in `authorization` has expired. Request a new token from the issuer."""
+ERROR_REASON_KEY_EXPIRED: ErrorReason.ValueType  # 31
+"""The key has expired. Use the key that replaces this key, or create another key. Metadata: expire_time, key_id."""
+ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 32
+"""Hits with a browser key come from a web page whose origin is not on the site's list, or the request has no header
+`origin`. Add the origin to the site's `allowed_origins`. Metadata: site.
+"""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 33
 """The object changed after its etag was read, or another caller changed the object at the same time. Read the object
 again, and repeat the call with the new etag. Metadata: value.
