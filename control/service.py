@@ -11,7 +11,6 @@ import grpc
 
 from control.backend import Backend
 from control.rpc.admin.create_exclusion_rule import create_exclusion_rule
-from control.rpc.admin.create_ingest_key import create_ingest_key
 from control.rpc.admin.create_site import create_site
 from control.rpc.admin.delete_exclusion_rule import delete_exclusion_rule
 from control.rpc.admin.delete_site import delete_site
@@ -20,7 +19,6 @@ from control.rpc.admin.get_quota import get_quota
 from control.rpc.admin.get_site import get_site
 from control.rpc.admin.list_exclusion_rules import list_exclusion_rules
 from control.rpc.admin.list_sites import list_sites
-from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from control.rpc.admin.schedule_visit_policy import schedule_visit_policy
 from control.rpc.admin.undelete_site import undelete_site
 from control.rpc.admin.update_quota import update_quota
@@ -47,6 +45,7 @@ from control.rpc.shadow.publish_shadow_stream import publish_shadow_stream
 from control.rpc.shadow.rollback_shadow_stream import rollback_shadow_stream
 from control.rpc.shadow.start_shadow_stream import start_shadow_stream
 from control.rpc.shadow.stop_shadow_stream import stop_shadow_stream
+from control.service_keys import KeyMethods
 from control.service_merchants import MerchantMethods
 from control.service_shell import Shell
 from control.settings import MAX_CALLS, WORKERS
@@ -115,7 +114,7 @@ def build_server(
     return server
 
 
-class AdminService(MerchantMethods, admin_pb2_grpc.AdminServiceServicer):
+class AdminService(MerchantMethods, KeyMethods, admin_pb2_grpc.AdminServiceServicer):
     """Manages merchants, sites, keys, exclusion rules and quotas."""
 
     def CreateSite(
@@ -139,18 +138,6 @@ class AdminService(MerchantMethods, admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.ScheduleVisitPolicyResponse:
         """Change the visit policy from a UTC day on."""
         return self._run(schedule_visit_policy, request, context)
-
-    def CreateIngestKey(
-        self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.CreateIngestKeyResponse:
-        """Create a key."""
-        return self._run(create_ingest_key, request, context)
-
-    def RevokeIngestKey(
-        self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.RevokeIngestKeyResponse:
-        """Revoke a key."""
-        return self._run(revoke_ingest_key, request, context)
 
     def UpdateSite(
         self, request: admin_pb2.UpdateSiteRequest, context: grpc.ServicerContext

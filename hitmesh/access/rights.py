@@ -77,6 +77,7 @@ _READS_REPROCESSINGS: Final = _operates("reprocessings belong to no merchant", i
 _CHANGES_HISTORY: Final = _operates("a reprocessing changes the history of sites, which only an operator may do")
 _READS_SHADOW: Final = _operates("the shadow stream belongs to no merchant", is_open_read=True)
 _CHANGES_SHADOW: Final = _operates("a shadow stream changes the reports of all sites, which only an operator may do")
+_ADMINISTERS_KEY: Final = _administers("name", operators_too=True)
 _REJECTED: Final = Rule(Role.ADMINISTER, operators_too=True)
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
@@ -100,7 +101,12 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
             ScheduleVisitPolicy=_administers("name"),
             # An operator creates the first key of a new merchant, which has no key that could do so.
             CreateIngestKey=_administers("parent", operators_too=True),
-            RevokeIngestKey=_administers("name", operators_too=True),
+            GetIngestKey=_ADMINISTERS_KEY,
+            ListIngestKeys=_administers("parent", operators_too=True),
+            UpdateIngestKey=_administers("key.name", operators_too=True),
+            DeleteIngestKey=_ADMINISTERS_KEY,
+            RotateIngestKey=_ADMINISTERS_KEY,
+            RevokeIngestKey=_ADMINISTERS_KEY,
             UpdateSite=_administers("site.name", operators_too=True),
             DeleteSite=_administers("name", operators_too=True),
             UndeleteSite=_administers("name", operators_too=True),

@@ -319,7 +319,8 @@ def test_every_annotated_rpc_is_behind_its_rest_path(rest: Rest, rpc: str, metho
     path = path.replace("{name=merchants/*/sites/*/quota}", "merchants/demo/sites/nowhere/quota")
     path = path.replace("{name=merchants/*/ingestKeys/*/quota}", "merchants/demo/ingestKeys/none/quota")
     path = path.replace("{parent=merchants/*}", "merchants/demo").replace("{name=merchants/*}", "merchants/demo")
-    path = path.replace("{name=merchants/*/ingestKeys/*}", "merchants/demo/ingestKeys/none")
+    for name in ("name", "key.name"):
+        path = path.replace(f"{{{name}=merchants/*/ingestKeys/*}}", "merchants/demo/ingestKeys/none")
     path = path.replace("{name=reprocessings/*}", "reprocessings/none")
     assert "{" not in path
     body = b"{}" if method in ("POST", "PATCH") else None

@@ -147,6 +147,8 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
     site = admin_pb2.CreateSiteRequest(parent=parent, site_id="planted")
     key = admin_pb2.CreateIngestKeyRequest(parent=parent, key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER))
     revoke = admin_pb2.RevokeIngestKeyRequest(name=key_name)
+    keys = admin_pb2.ListIngestKeysRequest(parent=parent)
+    renamed = admin_pb2.UpdateIngestKeyRequest(key=admin_pb2.IngestKey(name=key_name, display_name="taken"))
     policy = admin_pb2.ScheduleVisitPolicyRequest(name=f"{parent}/sites/shop")
     update = admin_pb2.UpdateSiteRequest(site=admin_pb2.Site(name=RIVAL_SITE, store_network=True))
     rule = rules_pb2.ExclusionRule(kind=rules_pb2.EXCLUSION_RULE_KIND_PAGE, value=".")
@@ -156,6 +158,17 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
         "CreateSite": lambda metadata: admin.CreateSite(site, metadata=metadata, timeout=10),
         "CreateIngestKey": lambda metadata: admin.CreateIngestKey(key, metadata=metadata, timeout=10),
         "RevokeIngestKey": lambda metadata: admin.RevokeIngestKey(revoke, metadata=metadata, timeout=10),
+        "GetIngestKey": lambda metadata: admin.GetIngestKey(
+            admin_pb2.GetIngestKeyRequest(name=key_name), metadata=metadata, timeout=10
+        ),
+        "ListIngestKeys": lambda metadata: admin.ListIngestKeys(keys, metadata=metadata, timeout=10),
+        "UpdateIngestKey": lambda metadata: admin.UpdateIngestKey(renamed, metadata=metadata, timeout=10),
+        "DeleteIngestKey": lambda metadata: admin.DeleteIngestKey(
+            admin_pb2.DeleteIngestKeyRequest(name=key_name), metadata=metadata, timeout=10
+        ),
+        "RotateIngestKey": lambda metadata: admin.RotateIngestKey(
+            admin_pb2.RotateIngestKeyRequest(name=key_name), metadata=metadata, timeout=10
+        ),
         "ScheduleVisitPolicy": lambda metadata: admin.ScheduleVisitPolicy(policy, metadata=metadata, timeout=10),
         "UpdateSite": lambda metadata: admin.UpdateSite(update, metadata=metadata, timeout=10),
         "DeleteSite": lambda metadata: admin.DeleteSite(
@@ -169,8 +182,17 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
     }
 
 
-OF_OWNERS = ("CreateSite", "CreateIngestKey", "RevokeIngestKey", "ScheduleVisitPolicy")
-OF_OWNERS_AND_OPERATORS = ("UpdateSite", "DeleteSite", "UndeleteSite", "CreateExclusionRule", "DeleteExclusionRule")
+OF_OWNERS = ("CreateSite", "CreateIngestKey", "ScheduleVisitPolicy")
+OF_KEYS = (
+    "GetIngestKey",
+    "ListIngestKeys",
+    "UpdateIngestKey",
+    "DeleteIngestKey",
+    "RotateIngestKey",
+    "RevokeIngestKey",
+)
+OF_SITES_AND_RULES = ("UpdateSite", "DeleteSite", "UndeleteSite", "CreateExclusionRule", "DeleteExclusionRule")
+OF_OWNERS_AND_OPERATORS = (*OF_SITES_AND_RULES, *OF_KEYS)
 
 
 @pytest.mark.timeout(30)

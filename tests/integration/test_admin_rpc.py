@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from control.rpc.admin.names import ROLES
+from control.rpc.admin.key_messages import ROLES
 from hitmesh.access.roles import is_valid_sender, roles_of
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2

@@ -51,7 +51,11 @@ NAMES: Mapping[str, Callable[[str], str]] = {
     "ListSites": merchant_of,
     "CreateIngestKey": merchant_of,
     "GetMerchant": merchant_of,
-    "RevokeIngestKey": lambda site: f"{merchant_of(site)}/ingestKeys/no-such-key",
+    "ListIngestKeys": merchant_of,
+    **dict.fromkeys(
+        ("GetIngestKey", "UpdateIngestKey", "DeleteIngestKey", "RotateIngestKey", "RevokeIngestKey"),
+        lambda site: f"{merchant_of(site)}/ingestKeys/no-such-key",
+    ),
     "DeleteExclusionRule": lambda site: f"{site}/exclusionRules/1",
 }
 

@@ -252,6 +252,31 @@ class ScriptedMesh(
     ) -> admin_pb2.CreateIngestKeyResponse:
         raise NotImplementedError
 
+    def GetIngestKey(
+        self, request: admin_pb2.GetIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.GetIngestKeyResponse:
+        raise NotImplementedError
+
+    def ListIngestKeys(
+        self, request: admin_pb2.ListIngestKeysRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ListIngestKeysResponse:
+        raise NotImplementedError
+
+    def UpdateIngestKey(
+        self, request: admin_pb2.UpdateIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.UpdateIngestKeyResponse:
+        raise NotImplementedError
+
+    def DeleteIngestKey(
+        self, request: admin_pb2.DeleteIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.DeleteIngestKeyResponse:
+        raise NotImplementedError
+
+    def RotateIngestKey(
+        self, request: admin_pb2.RotateIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.RotateIngestKeyResponse:
+        raise NotImplementedError
+
     def RevokeIngestKey(
         self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.RevokeIngestKeyResponse:

@@ -46,7 +46,7 @@ DATE_NAMES |= {"last_following_utc_date", "utc_dates"}
 # The dates of an export are texts, because people write the dates into URLs.
 TEXT_DATES = {"ExportReportRequest.first_date", "ExportReportRequest.last_date"}
 RESOURCE = re.compile(
-    r"\{(?:parent|name|site|site\.name)="
+    r"\{(?:parent|name|site|site\.name|key\.name)="
     r"(?:merchants/\*(?:/(?:sites|ingestKeys)/\*(?:/exclusionRules/\*)?)?(?:/quota)?|(?:reprocessings|rejectedHits)/\*)\}"
 )
 # A path begins with a noun or the name of a resource (`{}`). The path may then have the name of a collection. The path
@@ -54,7 +54,7 @@ RESOURCE = re.compile(
 PATH = re.compile(r"/v1/(?:\{\}|[a-z][A-Za-z]+)(?:/[a-z][A-Za-z]+)?(?::[a-z][A-Za-z]+)?")
 VERBS = {"send", "runReport", "explainReport", "export", "traceHit", "revoke", "markReplayed", "scheduleVisitPolicy"}
 VERBS |= {"run", "publish", "rollback", "cancel", "check"}  # of reprocessings
-VERBS |= {"exchangeBootstrapToken", "undelete", "delete"}
+VERBS |= {"exchangeBootstrapToken", "undelete", "delete", "rotate"}
 
 
 def fields_of(files: list[FileDescriptor]) -> Iterator[FieldDescriptor]:

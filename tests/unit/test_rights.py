@@ -21,7 +21,8 @@ from tests.support.rights import method_at
 
 RESOURCES_OF_MERCHANTS = {f"hitmesh.dev/{name}" for name in ("Merchant", "Site", "IngestKey", "ExclusionRule")}
 # Fields that an RPC compares with the merchant or site that the rule has checked, or that the RPC ignores.
-CHECKED_BY_RPC = {"CreateIngestKey": {"key.site"}}
+# UpdateIngestKey refuses a site that differs from the stored site, and reads no site.
+CHECKED_BY_RPC = {"CreateIngestKey": {"key.site"}, "UpdateIngestKey": {"key.site"}}
 Method = descriptor_pb2.MethodDescriptorProto
 VARIABLE = re.compile(r"\{([^=}]+)=([^}]+)\}")
 OF_MERCHANTS = {Role.READ, Role.ADMINISTER}

@@ -5,20 +5,22 @@ Only the response contains the secret; the store contains a hash of the secret.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from control.backend import Backend
+from control.rpc.admin.key_checks import checked_display_name, checked_expiry, checked_roles
+from control.rpc.admin.key_messages import KINDS, key_message
 from control.rpc.admin.merchants import existing_merchant, undo_without_merchant
-from control.rpc.admin.names import KINDS, ROLES, checked_merchant, key_message
+from control.rpc.admin.names import checked_merchant
 from control.rpc.admin.quotas import refuse_another_key
 from hitmesh.access.callers import Caller
 from hitmesh.access.checks import site_not_found
 from hitmesh.access.roles import RIGHTS
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.key_secrets import shown_prefix
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, KeyKind, Role
+from hitmesh.model.sites import IngestKey
 
 
 def create_ingest_key(
@@ -51,7 +53,10 @@ def create_ingest_key(
             field="key.unbounded_history",
             value=kind.value,
         )
-    roles = _checked_roles(kind, wanted.roles, site)
+    roles = checked_roles(kind, wanted.roles, site)
+    now = backend.clock.now()
+    display_name = checked_display_name(wanted.display_name)
+    expires_at = checked_expiry(wanted.expire_time, now) if wanted.HasField("expire_time") else None
     refuse_another_key(backend, merchant)
     secret = backend.new_token()
     key = IngestKey(
@@ -61,39 +66,15 @@ def create_ingest_key(
         site=site,
         unbounded_history=wanted.unbounded_history,
         roles=roles,
-        created_at=backend.clock.now(),
+        created_at=now,
+        expires_at=expires_at,
+        display_name=display_name,
+        prefix=shown_prefix(secret),
     )
     created = backend.directory.create_key(key, secret)
     revoke = partial(backend.directory.revoke_key, merchant, key.key_id, backend.clock.now())
     undo_without_merchant(backend, merchant, "parent", revoke)
     return pb.CreateIngestKeyResponse(key=key_message(created), secret=secret)
-
-
-def _checked_roles(kind: KeyKind, wanted: Sequence[pb.KeyRole.ValueType], site: str | None) -> frozenset[Role]:
-    """Return the roles of the new key; without wanted roles, the default role of the key's kind."""
-    for number in wanted:
-        if number not in ROLES:
-            raise RefusedError(
-                f"role {number} is not a role: use KEY_ROLE_SEND, KEY_ROLE_READ or KEY_ROLE_ADMINISTER",
-                field="key.roles",
-                value=number,
-            )
-        if ROLES[number] not in RIGHTS[kind].roles:
-            raise RefusedError(
-                f"a key of kind {kind.value} cannot have the role {ROLES[number].value}: leave this role out, or "
-                "create a server key",
-                field="key.roles",
-                value=ROLES[number].value,
-                key_kind=kind.value,
-            )
-    roles = frozenset(ROLES[number] for number in wanted)
-    if Role.ADMINISTER in roles and site is not None:
-        raise RefusedError(
-            "a key with the role administer is for all sites of its merchant: leave out site, or leave out this role",
-            field="key.roles",
-            value=Role.ADMINISTER.value,
-        )
-    return roles or RIGHTS[kind].default
 
 
 def _checked_site(backend: Backend, merchant: str, wanted: pb.IngestKey) -> str | None:

@@ -45,6 +45,6 @@ def _of_merchant(backend: Backend, merchant: str, quota: Quota) -> pb.GetQuotaRe
         effective=quota_message(merchant, quota),
         site_count=len(backend.directory.sites(merchant, "", backend.max_sites + 1, with_deleted=True)),
         max_sites=backend.max_sites,
-        key_count=valid_keys(backend.directory.keys(merchant)),
+        key_count=valid_keys(backend.directory.keys(merchant), backend.clock.now()),
         max_keys=backend.max_keys,
     )

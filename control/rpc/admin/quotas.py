@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Final
 
 from control.backend import Backend
+from control.rpc.admin.key_messages import found_key
 from control.rpc.admin.merchants import existing_merchant
-from control.rpc.admin.names import checked_key_name
 from hitmesh.access.checks import found_site
 from hitmesh.api.control.v1 import quotas_pb2 as pb
-from hitmesh.model.errors import NotFound, RefusedError
+from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN
 from hitmesh.model.quotas import MAX_QUOTA, CollectorReport, Quota, QuotaUse
 from hitmesh.model.reasons import ErrorReason
@@ -61,9 +61,7 @@ def require_existing(backend: Backend, owner: str, field: str) -> None:
     elif is_merchant(owner):
         existing_merchant(backend, owner, field)
     else:
-        merchant, key_id = checked_key_name(owner)
-        if all(key.key_id != key_id for key in backend.directory.keys(merchant)):
-            raise NotFound(f"{merchant} has no key {key_id}", field=field, merchant=merchant, key_id=key_id)
+        found_key(backend, owner, field)
 
 
 def quota_message(owner: str, quota: Quota) -> pb.Quota:
@@ -115,9 +113,9 @@ def use_of(owner: str, reports: Iterable[CollectorReport]) -> pb.QuotaUsage:
     )
 
 
-def valid_keys(keys: Iterable[IngestKey]) -> int:
-    """Return the number of keys that are not revoked."""
-    return sum(key.revoked_at is None for key in keys)
+def valid_keys(keys: Iterable[IngestKey], now: int) -> int:
+    """Return the number of keys that are neither revoked nor expired at a time (UTC ms)."""
+    return sum(not key.is_ended(now) for key in keys)
 
 
 def refuse_another_site(backend: Backend, merchant: str, name: str) -> None:
@@ -146,9 +144,9 @@ def refuse_another_key(backend: Backend, merchant: str) -> None:
         RefusedError: TOO_MANY_RESOURCES.
     """
     limit = backend.max_keys
-    if valid_keys(backend.directory.keys(merchant)) >= limit:
+    if valid_keys(backend.directory.keys(merchant), backend.clock.now()) >= limit:
         raise RefusedError(
-            f"{merchant} has {limit:,} keys that are not revoked, which is the limit: revoke unused keys, or ask the "
+            f"{merchant} has {limit:,} keys that are valid, which is the limit: revoke unused keys, or ask the "
             "operator to raise HITMESH_CONTROL_MAX_KEYS",
             field="key",
             reason=ErrorReason.TOO_MANY_RESOURCES,

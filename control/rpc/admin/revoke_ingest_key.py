@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from control.backend import Backend
-from control.rpc.admin.names import checked_key_name, key_message
+from control.rpc.admin.key_messages import key_message
+from control.rpc.admin.names import checked_key_name
 from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import admin_pb2 as pb
 

@@ -25,6 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
@@ -33,7 +34,7 @@ from hitmesh.api.control.v1 import quotas_pb2 as hitmesh_dot_api_dot_control_dot
 from hitmesh.api.control.v1 import rules_pb2 as hitmesh_dot_api_dot_control_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/api/control/v1/admin.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a&hitmesh/api/control/v1/merchants.proto\x1a#hitmesh/api/control/v1/quotas.proto\x1a\"hitmesh/api/control/v1/rules.proto\"\xa7\x06\n\x04Site\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ttime_zone\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x17\n\x08\x63urrency\x18\x03 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12@\n\x0cvisit_policy\x18\x05 \x01(\x0b\x32#.hitmesh.api.control.v1.VisitPolicyB\x05\xe2\x41\x02\x01\x05\x12!\n\x13\x63ookieless_counting\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12!\n\x13identify_by_user_id\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x06spread\x18\x08 \x01(\x05\x42\x05\xe2\x41\x02\x01\x05H\x00\x88\x01\x01\x12 \n\rstore_network\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1f\n\x0c\x64isplay_name\x18\n \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x17\n\town_hosts\x18\x0b \x03(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x61llowed_origins\x18\x0c \x03(\tB\x04\xe2\x41\x01\x01\x12%\n\x12\x63onsent_by_default\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x12\n\x04\x65tag\x18\x0e \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65lete_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12M\n\x14visit_policy_changes\x18\x14 \x03(\x0b\x32).hitmesh.api.control.v1.VisitPolicyChangeB\x04\xe2\x41\x01\x03:E\xea\x41\x42\n\x10hitmesh.dev/Site\x12!merchants/{merchant}/sites/{site}*\x05sites2\x04siteB\t\n\x07_spreadB\x10\n\x0e_store_networkB\x0f\n\r_display_nameB\x15\n\x13_consent_by_default\"\x85\x01\n\x11VisitPolicyChange\x12/\n\x0e\x66irst_utc_date\x18\x01 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x02\x12?\n\x0cvisit_policy\x18\x02 \x01(\x0b\x32#.hitmesh.api.control.v1.VisitPolicyB\x04\xe2\x41\x01\x02\"X\n\x0bVisitPolicy\x12\"\n\x14\x63\x61mpaign_keeps_visit\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12%\n\x17split_at_local_midnight\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x11\x43reateSiteRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x15\n\x07site_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x04site\x18\x03 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x01\"@\n\x12\x43reateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"9\n\x0eGetSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\"=\n\x0fGetSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"\x86\x01\n\x1aScheduleVisitPolicyRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12?\n\x06\x63hange\x18\x02 \x01(\x0b\x32).hitmesh.api.control.v1.VisitPolicyChangeB\x04\xe2\x41\x01\x02\"I\n\x1bScheduleVisitPolicyResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"\x8c\x01\n\x10ListSitesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cshow_deleted\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"Y\n\x11ListSitesResponse\x12+\n\x05sites\x18\x01 \x03(\x0b\x32\x1c.hitmesh.api.control.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb5\x03\n\tIngestKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.hitmesh.api.control.v1.KeyKindB\x05\xe2\x41\x02\x02\x05\x12-\n\x04site\x18\x03 \x01(\tB\x1a\xe2\x41\x02\x01\x05\xfa\x41\x12\n\x10hitmesh.dev/SiteH\x00\x88\x01\x01\x12 \n\x11unbounded_history\x18\x04 \x01(\x08\x42\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x05roles\x18\x07 \x03(\x0e\x32\x1f.hitmesh.api.control.v1.KeyRoleB\x05\xe2\x41\x02\x01\x05:_\xea\x41\\\n\x15hitmesh.dev/IngestKey\x12,merchants/{merchant}/ingestKeys/{ingest_key}*\ningestKeys2\tingestKeyB\x07\n\x05_site\"\xa3\x01\n\x16\x43reateIngestKeyRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15hitmesh.dev/IngestKey\x12\x34\n\x03key\x18\x05 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKeyB\x04\xe2\x41\x01\x02J\x04\x08\x02\x10\x05R\x04kindR\x04siteR\x11unbounded_history\"Y\n\x17\x43reateIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"F\n\x16RevokeIngestKeyRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15hitmesh.dev/IngestKey\"I\n\x17RevokeIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\"|\n\x11UpdateSiteRequest\x12\x30\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"@\n\x12UpdateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"P\n\x11\x44\x65leteSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"@\n\x12\x44\x65leteSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\">\n\x13UndeleteSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\"B\n\x14UndeleteSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"4\n\x1d\x45xchangeBootstrapTokenRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x1e\x45xchangeBootstrapTokenResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t*a\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_KIND_BROWSER\x10\x01\x12\x13\n\x0fKEY_KIND_SERVER\x10\x02\x12\x11\n\rKEY_KIND_EDGE\x10\x03*b\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rKEY_ROLE_SEND\x10\x01\x12\x11\n\rKEY_ROLE_READ\x10\x02\x12\x17\n\x13KEY_ROLE_ADMINISTER\x10\x03\x32\x93\x19\n\x0c\x41\x64minService\x12\x91\x01\n\nCreateSite\x12).hitmesh.api.control.v1.CreateSiteRequest\x1a*.hitmesh.api.control.v1.CreateSiteResponse\",\x82\xd3\xe4\x93\x02&\"\x1e/v1/{parent=merchants/*}/sites:\x04site\x12\x82\x01\n\x07GetSite\x12&.hitmesh.api.control.v1.GetSiteRequest\x1a\'.hitmesh.api.control.v1.GetSiteResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{name=merchants/*/sites/*}\x12\x88\x01\n\tListSites\x12(.hitmesh.api.control.v1.ListSitesRequest\x1a).hitmesh.api.control.v1.ListSitesResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=merchants/*}/sites\x12\xbd\x01\n\x13ScheduleVisitPolicy\x12\x32.hitmesh.api.control.v1.ScheduleVisitPolicyRequest\x1a\x33.hitmesh.api.control.v1.ScheduleVisitPolicyResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/v1/{name=merchants/*/sites/*}:scheduleVisitPolicy:\x01*\x12\xa4\x01\n\x0f\x43reateIngestKey\x12..hitmesh.api.control.v1.CreateIngestKeyRequest\x1a/.hitmesh.api.control.v1.CreateIngestKeyResponse\"0\x82\xd3\xe4\x93\x02*\"#/v1/{parent=merchants/*}/ingestKeys:\x03key\x12\xa9\x01\n\x0fRevokeIngestKey\x12..hitmesh.api.control.v1.RevokeIngestKeyRequest\x1a/.hitmesh.api.control.v1.RevokeIngestKeyResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/{name=merchants/*/ingestKeys/*}:revoke:\x01*\x12\x96\x01\n\nUpdateSite\x12).hitmesh.api.control.v1.UpdateSiteRequest\x1a*.hitmesh.api.control.v1.UpdateSiteResponse\"1\x82\xd3\xe4\x93\x02+2#/v1/{site.name=merchants/*/sites/*}:\x04site\x12\x8b\x01\n\nDeleteSite\x12).hitmesh.api.control.v1.DeleteSiteRequest\x1a*.hitmesh.api.control.v1.DeleteSiteResponse\"&\x82\xd3\xe4\x93\x02 *\x1e/v1/{name=merchants/*/sites/*}\x12\x9d\x01\n\x0cUndeleteSite\x12+.hitmesh.api.control.v1.UndeleteSiteRequest\x1a,.hitmesh.api.control.v1.UndeleteSiteResponse\"2\x82\xd3\xe4\x93\x02,\"\'/v1/{name=merchants/*/sites/*}:undelete:\x01*\x12\x90\x01\n\x0e\x43reateMerchant\x12-.hitmesh.api.control.v1.CreateMerchantRequest\x1a..hitmesh.api.control.v1.CreateMerchantResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\r/v1/merchants:\x08merchant\x12\x86\x01\n\x0bGetMerchant\x12*.hitmesh.api.control.v1.GetMerchantRequest\x1a+.hitmesh.api.control.v1.GetMerchantResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=merchants/*}\x12\x83\x01\n\rListMerchants\x12,.hitmesh.api.control.v1.ListMerchantsRequest\x1a-.hitmesh.api.control.v1.ListMerchantsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/merchants\x12\x89\x01\n\x0eUpdateMerchant\x12-.hitmesh.api.control.v1.UpdateMerchantRequest\x1a..hitmesh.api.control.v1.UpdateMerchantResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x32\r/v1/merchants:\x01*\x12\x90\x01\n\x0e\x44\x65leteMerchant\x12-.hitmesh.api.control.v1.DeleteMerchantRequest\x1a..hitmesh.api.control.v1.DeleteMerchantResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/merchants:delete:\x01*\x12\xbd\x01\n\x13\x43reateExclusionRule\x12\x32.hitmesh.api.control.v1.CreateExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.CreateExclusionRuleResponse\"=\x82\xd3\xe4\x93\x02\x37\"//v1/{parent=merchants/*/sites/*}/exclusionRules:\x04rule\x12\xb4\x01\n\x12ListExclusionRules\x12\x31.hitmesh.api.control.v1.ListExclusionRulesRequest\x1a\x32.hitmesh.api.control.v1.ListExclusionRulesResponse\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{parent=merchants/*/sites/*}/exclusionRules\x12\xb7\x01\n\x13\x44\x65leteExclusionRule\x12\x32.hitmesh.api.control.v1.DeleteExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.DeleteExclusionRuleResponse\"7\x82\xd3\xe4\x93\x02\x31*//v1/{name=merchants/*/sites/*/exclusionRules/*}\x12\xd8\x01\n\x08GetQuota\x12\'.hitmesh.api.control.v1.GetQuotaRequest\x1a(.hitmesh.api.control.v1.GetQuotaResponse\"y\x82\xd3\xe4\x93\x02s\x12\x1c/v1/{name=merchants/*/quota}Z&\x12$/v1/{name=merchants/*/sites/*/quota}Z+\x12)/v1/{name=merchants/*/ingestKeys/*/quota}\x12}\n\x0bUpdateQuota\x12*.hitmesh.api.control.v1.UpdateQuotaRequest\x1a+.hitmesh.api.control.v1.UpdateQuotaResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x32\n/v1/quotas:\x01*\x12\xb8\x01\n\x16\x45xchangeBootstrapToken\x12\x35.hitmesh.api.control.v1.ExchangeBootstrapTokenRequest\x1a\x36.hitmesh.api.control.v1.ExchangeBootstrapTokenResponse\"/\x82\xd3\xe4\x93\x02)\"$/v1/operators:exchangeBootstrapToken:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/api/control/v1/admin.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a&hitmesh/api/control/v1/merchants.proto\x1a#hitmesh/api/control/v1/quotas.proto\x1a\"hitmesh/api/control/v1/rules.proto\"\xa7\x06\n\x04Site\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ttime_zone\x18\x02 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x17\n\x08\x63urrency\x18\x03 \x01(\tB\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12@\n\x0cvisit_policy\x18\x05 \x01(\x0b\x32#.hitmesh.api.control.v1.VisitPolicyB\x05\xe2\x41\x02\x01\x05\x12!\n\x13\x63ookieless_counting\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12!\n\x13identify_by_user_id\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x06spread\x18\x08 \x01(\x05\x42\x05\xe2\x41\x02\x01\x05H\x00\x88\x01\x01\x12 \n\rstore_network\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1f\n\x0c\x64isplay_name\x18\n \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x17\n\town_hosts\x18\x0b \x03(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x61llowed_origins\x18\x0c \x03(\tB\x04\xe2\x41\x01\x01\x12%\n\x12\x63onsent_by_default\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x12\n\x04\x65tag\x18\x0e \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65lete_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12M\n\x14visit_policy_changes\x18\x14 \x03(\x0b\x32).hitmesh.api.control.v1.VisitPolicyChangeB\x04\xe2\x41\x01\x03:E\xea\x41\x42\n\x10hitmesh.dev/Site\x12!merchants/{merchant}/sites/{site}*\x05sites2\x04siteB\t\n\x07_spreadB\x10\n\x0e_store_networkB\x0f\n\r_display_nameB\x15\n\x13_consent_by_default\"\x85\x01\n\x11VisitPolicyChange\x12/\n\x0e\x66irst_utc_date\x18\x01 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x02\x12?\n\x0cvisit_policy\x18\x02 \x01(\x0b\x32#.hitmesh.api.control.v1.VisitPolicyB\x04\xe2\x41\x01\x02\"X\n\x0bVisitPolicy\x12\"\n\x14\x63\x61mpaign_keeps_visit\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12%\n\x17split_at_local_midnight\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x11\x43reateSiteRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x15\n\x07site_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x04site\x18\x03 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x01\"@\n\x12\x43reateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"9\n\x0eGetSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\"=\n\x0fGetSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"\x86\x01\n\x1aScheduleVisitPolicyRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12?\n\x06\x63hange\x18\x02 \x01(\x0b\x32).hitmesh.api.control.v1.VisitPolicyChangeB\x04\xe2\x41\x01\x02\"I\n\x1bScheduleVisitPolicyResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"\x8c\x01\n\x10ListSitesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hitmesh.dev/Site\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cshow_deleted\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"Y\n\x11ListSitesResponse\x12+\n\x05sites\x18\x01 \x03(\x0b\x32\x1c.hitmesh.api.control.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9a\x05\n\tIngestKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.hitmesh.api.control.v1.KeyKindB\x05\xe2\x41\x02\x02\x05\x12-\n\x04site\x18\x03 \x01(\tB\x1a\xe2\x41\x02\x01\x05\xfa\x41\x12\n\x10hitmesh.dev/SiteH\x00\x88\x01\x01\x12 \n\x11unbounded_history\x18\x04 \x01(\x08\x42\x05\xe2\x41\x02\x01\x05\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\x05roles\x18\x07 \x03(\x0e\x32\x1f.hitmesh.api.control.v1.KeyRoleB\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64isplay_name\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06prefix\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x0b \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x0crotated_from\x18\r \x01(\tB\x04\xe2\x41\x01\x03H\x01\x88\x01\x01:_\xea\x41\\\n\x15hitmesh.dev/IngestKey\x12,merchants/{merchant}/ingestKeys/{ingest_key}*\ningestKeys2\tingestKeyB\x07\n\x05_siteB\x0f\n\r_rotated_from\"\xa3\x01\n\x16\x43reateIngestKeyRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15hitmesh.dev/IngestKey\x12\x34\n\x03key\x18\x05 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKeyB\x04\xe2\x41\x01\x02J\x04\x08\x02\x10\x05R\x04kindR\x04siteR\x11unbounded_history\"Y\n\x17\x43reateIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"C\n\x13GetIngestKeyRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15hitmesh.dev/IngestKey\"F\n\x14GetIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\"\x96\x01\n\x15ListIngestKeysRequest\x12.\n\x06parent\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\x12\x15hitmesh.dev/IngestKey\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cshow_revoked\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"b\n\x16ListIngestKeysResponse\x12/\n\x04keys\x18\x01 \x03(\x0b\x32!.hitmesh.api.control.v1.IngestKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x01\n\x16UpdateIngestKeyRequest\x12\x34\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKeyB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"I\n\x17UpdateIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\"Z\n\x16\x44\x65leteIngestKeyRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15hitmesh.dev/IngestKey\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x19\n\x17\x44\x65leteIngestKeyResponse\"\x92\x01\n\x16RotateIngestKeyRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15hitmesh.dev/IngestKey\x12\x30\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x92\x01\n\x17RotateIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x37\n\x0creplaced_key\x18\x03 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\"F\n\x16RevokeIngestKeyRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15hitmesh.dev/IngestKey\"I\n\x17RevokeIngestKeyResponse\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.hitmesh.api.control.v1.IngestKey\"|\n\x11UpdateSiteRequest\x12\x30\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.SiteB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"@\n\x12UpdateSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"P\n\x11\x44\x65leteSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"@\n\x12\x44\x65leteSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\">\n\x13UndeleteSiteRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\"B\n\x14UndeleteSiteResponse\x12*\n\x04site\x18\x01 \x01(\x0b\x32\x1c.hitmesh.api.control.v1.Site\"4\n\x1d\x45xchangeBootstrapTokenRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x1e\x45xchangeBootstrapTokenResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t*a\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_KIND_BROWSER\x10\x01\x12\x13\n\x0fKEY_KIND_SERVER\x10\x02\x12\x11\n\rKEY_KIND_EDGE\x10\x03*b\n\x07KeyRole\x12\x18\n\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rKEY_ROLE_SEND\x10\x01\x12\x11\n\rKEY_ROLE_READ\x10\x02\x12\x17\n\x13KEY_ROLE_ADMINISTER\x10\x03\x32\xc4\x1f\n\x0c\x41\x64minService\x12\x91\x01\n\nCreateSite\x12).hitmesh.api.control.v1.CreateSiteRequest\x1a*.hitmesh.api.control.v1.CreateSiteResponse\",\x82\xd3\xe4\x93\x02&\"\x1e/v1/{parent=merchants/*}/sites:\x04site\x12\x82\x01\n\x07GetSite\x12&.hitmesh.api.control.v1.GetSiteRequest\x1a\'.hitmesh.api.control.v1.GetSiteResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{name=merchants/*/sites/*}\x12\x88\x01\n\tListSites\x12(.hitmesh.api.control.v1.ListSitesRequest\x1a).hitmesh.api.control.v1.ListSitesResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=merchants/*}/sites\x12\xbd\x01\n\x13ScheduleVisitPolicy\x12\x32.hitmesh.api.control.v1.ScheduleVisitPolicyRequest\x1a\x33.hitmesh.api.control.v1.ScheduleVisitPolicyResponse\"=\x82\xd3\xe4\x93\x02\x37\"2/v1/{name=merchants/*/sites/*}:scheduleVisitPolicy:\x01*\x12\xa4\x01\n\x0f\x43reateIngestKey\x12..hitmesh.api.control.v1.CreateIngestKeyRequest\x1a/.hitmesh.api.control.v1.CreateIngestKeyResponse\"0\x82\xd3\xe4\x93\x02*\"#/v1/{parent=merchants/*}/ingestKeys:\x03key\x12\x96\x01\n\x0cGetIngestKey\x12+.hitmesh.api.control.v1.GetIngestKeyRequest\x1a,.hitmesh.api.control.v1.GetIngestKeyResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{name=merchants/*/ingestKeys/*}\x12\x9c\x01\n\x0eListIngestKeys\x12-.hitmesh.api.control.v1.ListIngestKeysRequest\x1a..hitmesh.api.control.v1.ListIngestKeysResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{parent=merchants/*}/ingestKeys\x12\xa8\x01\n\x0fUpdateIngestKey\x12..hitmesh.api.control.v1.UpdateIngestKeyRequest\x1a/.hitmesh.api.control.v1.UpdateIngestKeyResponse\"4\x82\xd3\xe4\x93\x02.2\'/v1/{key.name=merchants/*/ingestKeys/*}:\x03key\x12\x9f\x01\n\x0f\x44\x65leteIngestKey\x12..hitmesh.api.control.v1.DeleteIngestKeyRequest\x1a/.hitmesh.api.control.v1.DeleteIngestKeyResponse\"+\x82\xd3\xe4\x93\x02%*#/v1/{name=merchants/*/ingestKeys/*}\x12\xa9\x01\n\x0fRotateIngestKey\x12..hitmesh.api.control.v1.RotateIngestKeyRequest\x1a/.hitmesh.api.control.v1.RotateIngestKeyResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/{name=merchants/*/ingestKeys/*}:rotate:\x01*\x12\xa9\x01\n\x0fRevokeIngestKey\x12..hitmesh.api.control.v1.RevokeIngestKeyRequest\x1a/.hitmesh.api.control.v1.RevokeIngestKeyResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/{name=merchants/*/ingestKeys/*}:revoke:\x01*\x12\x96\x01\n\nUpdateSite\x12).hitmesh.api.control.v1.UpdateSiteRequest\x1a*.hitmesh.api.control.v1.UpdateSiteResponse\"1\x82\xd3\xe4\x93\x02+2#/v1/{site.name=merchants/*/sites/*}:\x04site\x12\x8b\x01\n\nDeleteSite\x12).hitmesh.api.control.v1.DeleteSiteRequest\x1a*.hitmesh.api.control.v1.DeleteSiteResponse\"&\x82\xd3\xe4\x93\x02 *\x1e/v1/{name=merchants/*/sites/*}\x12\x9d\x01\n\x0cUndeleteSite\x12+.hitmesh.api.control.v1.UndeleteSiteRequest\x1a,.hitmesh.api.control.v1.UndeleteSiteResponse\"2\x82\xd3\xe4\x93\x02,\"\'/v1/{name=merchants/*/sites/*}:undelete:\x01*\x12\x90\x01\n\x0e\x43reateMerchant\x12-.hitmesh.api.control.v1.CreateMerchantRequest\x1a..hitmesh.api.control.v1.CreateMerchantResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\r/v1/merchants:\x08merchant\x12\x86\x01\n\x0bGetMerchant\x12*.hitmesh.api.control.v1.GetMerchantRequest\x1a+.hitmesh.api.control.v1.GetMerchantResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=merchants/*}\x12\x83\x01\n\rListMerchants\x12,.hitmesh.api.control.v1.ListMerchantsRequest\x1a-.hitmesh.api.control.v1.ListMerchantsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/merchants\x12\x89\x01\n\x0eUpdateMerchant\x12-.hitmesh.api.control.v1.UpdateMerchantRequest\x1a..hitmesh.api.control.v1.UpdateMerchantResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x32\r/v1/merchants:\x01*\x12\x90\x01\n\x0e\x44\x65leteMerchant\x12-.hitmesh.api.control.v1.DeleteMerchantRequest\x1a..hitmesh.api.control.v1.DeleteMerchantResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/merchants:delete:\x01*\x12\xbd\x01\n\x13\x43reateExclusionRule\x12\x32.hitmesh.api.control.v1.CreateExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.CreateExclusionRuleResponse\"=\x82\xd3\xe4\x93\x02\x37\"//v1/{parent=merchants/*/sites/*}/exclusionRules:\x04rule\x12\xb4\x01\n\x12ListExclusionRules\x12\x31.hitmesh.api.control.v1.ListExclusionRulesRequest\x1a\x32.hitmesh.api.control.v1.ListExclusionRulesResponse\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{parent=merchants/*/sites/*}/exclusionRules\x12\xb7\x01\n\x13\x44\x65leteExclusionRule\x12\x32.hitmesh.api.control.v1.DeleteExclusionRuleRequest\x1a\x33.hitmesh.api.control.v1.DeleteExclusionRuleResponse\"7\x82\xd3\xe4\x93\x02\x31*//v1/{name=merchants/*/sites/*/exclusionRules/*}\x12\xd8\x01\n\x08GetQuota\x12\'.hitmesh.api.control.v1.GetQuotaRequest\x1a(.hitmesh.api.control.v1.GetQuotaResponse\"y\x82\xd3\xe4\x93\x02s\x12\x1c/v1/{name=merchants/*/quota}Z&\x12$/v1/{name=merchants/*/sites/*/quota}Z+\x12)/v1/{name=merchants/*/ingestKeys/*/quota}\x12}\n\x0bUpdateQuota\x12*.hitmesh.api.control.v1.UpdateQuotaRequest\x1a+.hitmesh.api.control.v1.UpdateQuotaResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x32\n/v1/quotas:\x01*\x12\xb8\x01\n\x16\x45xchangeBootstrapToken\x12\x35.hitmesh.api.control.v1.ExchangeBootstrapTokenRequest\x1a\x36.hitmesh.api.control.v1.ExchangeBootstrapTokenResponse\"/\x82\xd3\xe4\x93\x02)\"$/v1/operators:exchangeBootstrapToken:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -117,13 +118,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTKEY'].fields_by_name['revoke_time']._loaded_options = None
   _globals['_INGESTKEY'].fields_by_name['revoke_time']._serialized_options = b'\342A\001\003'
   _globals['_INGESTKEY'].fields_by_name['roles']._loaded_options = None
-  _globals['_INGESTKEY'].fields_by_name['roles']._serialized_options = b'\342A\002\001\005'
+  _globals['_INGESTKEY'].fields_by_name['roles']._serialized_options = b'\342A\001\001'
+  _globals['_INGESTKEY'].fields_by_name['display_name']._loaded_options = None
+  _globals['_INGESTKEY'].fields_by_name['display_name']._serialized_options = b'\342A\001\001'
+  _globals['_INGESTKEY'].fields_by_name['prefix']._loaded_options = None
+  _globals['_INGESTKEY'].fields_by_name['prefix']._serialized_options = b'\342A\001\003'
+  _globals['_INGESTKEY'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_INGESTKEY'].fields_by_name['expire_time']._serialized_options = b'\342A\001\001'
+  _globals['_INGESTKEY'].fields_by_name['etag']._loaded_options = None
+  _globals['_INGESTKEY'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_INGESTKEY'].fields_by_name['update_time']._loaded_options = None
+  _globals['_INGESTKEY'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_INGESTKEY'].fields_by_name['rotated_from']._loaded_options = None
+  _globals['_INGESTKEY'].fields_by_name['rotated_from']._serialized_options = b'\342A\001\003'
   _globals['_INGESTKEY']._loaded_options = None
   _globals['_INGESTKEY']._serialized_options = b'\352A\\\n\025hitmesh.dev/IngestKey\022,merchants/{merchant}/ingestKeys/{ingest_key}*\ningestKeys2\tingestKey'
   _globals['_CREATEINGESTKEYREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_CREATEINGESTKEYREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\027\022\025hitmesh.dev/IngestKey'
   _globals['_CREATEINGESTKEYREQUEST'].fields_by_name['key']._loaded_options = None
   _globals['_CREATEINGESTKEYREQUEST'].fields_by_name['key']._serialized_options = b'\342A\001\002'
+  _globals['_GETINGESTKEYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETINGESTKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\027\n\025hitmesh.dev/IngestKey'
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\027\022\025hitmesh.dev/IngestKey'
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['show_revoked']._loaded_options = None
+  _globals['_LISTINGESTKEYSREQUEST'].fields_by_name['show_revoked']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEINGESTKEYREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_UPDATEINGESTKEYREQUEST'].fields_by_name['key']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATEINGESTKEYREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEINGESTKEYREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342A\001\001'
+  _globals['_DELETEINGESTKEYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEINGESTKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\027\n\025hitmesh.dev/IngestKey'
+  _globals['_DELETEINGESTKEYREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DELETEINGESTKEYREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_ROTATEINGESTKEYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ROTATEINGESTKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\027\n\025hitmesh.dev/IngestKey'
+  _globals['_ROTATEINGESTKEYREQUEST'].fields_by_name['overlap']._loaded_options = None
+  _globals['_ROTATEINGESTKEYREQUEST'].fields_by_name['overlap']._serialized_options = b'\342A\001\001'
+  _globals['_ROTATEINGESTKEYREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ROTATEINGESTKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
   _globals['_REVOKEINGESTKEYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_REVOKEINGESTKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\027\n\025hitmesh.dev/IngestKey'
   _globals['_UPDATESITEREQUEST'].fields_by_name['site']._loaded_options = None
@@ -148,6 +185,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['ScheduleVisitPolicy']._serialized_options = b'\202\323\344\223\0027\"2/v1/{name=merchants/*/sites/*}:scheduleVisitPolicy:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['CreateIngestKey']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['CreateIngestKey']._serialized_options = b'\202\323\344\223\002*\"#/v1/{parent=merchants/*}/ingestKeys:\003key'
+  _globals['_ADMINSERVICE'].methods_by_name['GetIngestKey']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['GetIngestKey']._serialized_options = b'\202\323\344\223\002%\022#/v1/{name=merchants/*/ingestKeys/*}'
+  _globals['_ADMINSERVICE'].methods_by_name['ListIngestKeys']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListIngestKeys']._serialized_options = b'\202\323\344\223\002%\022#/v1/{parent=merchants/*}/ingestKeys'
+  _globals['_ADMINSERVICE'].methods_by_name['UpdateIngestKey']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['UpdateIngestKey']._serialized_options = b'\202\323\344\223\002.2\'/v1/{key.name=merchants/*/ingestKeys/*}:\003key'
+  _globals['_ADMINSERVICE'].methods_by_name['DeleteIngestKey']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['DeleteIngestKey']._serialized_options = b'\202\323\344\223\002%*#/v1/{name=merchants/*/ingestKeys/*}'
+  _globals['_ADMINSERVICE'].methods_by_name['RotateIngestKey']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['RotateIngestKey']._serialized_options = b'\202\323\344\223\002/\"*/v1/{name=merchants/*/ingestKeys/*}:rotate:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['RevokeIngestKey']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['RevokeIngestKey']._serialized_options = b'\202\323\344\223\002/\"*/v1/{name=merchants/*/ingestKeys/*}:revoke:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['UpdateSite']._loaded_options = None
@@ -178,58 +225,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['UpdateQuota']._serialized_options = b'\202\323\344\223\002\0172\n/v1/quotas:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['ExchangeBootstrapToken']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['ExchangeBootstrapToken']._serialized_options = b'\202\323\344\223\002)\"$/v1/operators:exchangeBootstrapToken:\001*'
-  _globals['_KEYKIND']._serialized_start=3600
-  _globals['_KEYKIND']._serialized_end=3697
-  _globals['_KEYROLE']._serialized_start=3699
-  _globals['_KEYROLE']._serialized_end=3797
-  _globals['_SITE']._serialized_start=357
-  _globals['_SITE']._serialized_end=1164
-  _globals['_VISITPOLICYCHANGE']._serialized_start=1167
-  _globals['_VISITPOLICYCHANGE']._serialized_end=1300
-  _globals['_VISITPOLICY']._serialized_start=1302
-  _globals['_VISITPOLICY']._serialized_end=1390
-  _globals['_CREATESITEREQUEST']._serialized_start=1393
-  _globals['_CREATESITEREQUEST']._serialized_end=1528
-  _globals['_CREATESITERESPONSE']._serialized_start=1530
-  _globals['_CREATESITERESPONSE']._serialized_end=1594
-  _globals['_GETSITEREQUEST']._serialized_start=1596
-  _globals['_GETSITEREQUEST']._serialized_end=1653
-  _globals['_GETSITERESPONSE']._serialized_start=1655
-  _globals['_GETSITERESPONSE']._serialized_end=1716
-  _globals['_SCHEDULEVISITPOLICYREQUEST']._serialized_start=1719
-  _globals['_SCHEDULEVISITPOLICYREQUEST']._serialized_end=1853
-  _globals['_SCHEDULEVISITPOLICYRESPONSE']._serialized_start=1855
-  _globals['_SCHEDULEVISITPOLICYRESPONSE']._serialized_end=1928
-  _globals['_LISTSITESREQUEST']._serialized_start=1931
-  _globals['_LISTSITESREQUEST']._serialized_end=2071
-  _globals['_LISTSITESRESPONSE']._serialized_start=2073
-  _globals['_LISTSITESRESPONSE']._serialized_end=2162
-  _globals['_INGESTKEY']._serialized_start=2165
-  _globals['_INGESTKEY']._serialized_end=2602
-  _globals['_CREATEINGESTKEYREQUEST']._serialized_start=2605
-  _globals['_CREATEINGESTKEYREQUEST']._serialized_end=2768
-  _globals['_CREATEINGESTKEYRESPONSE']._serialized_start=2770
-  _globals['_CREATEINGESTKEYRESPONSE']._serialized_end=2859
-  _globals['_REVOKEINGESTKEYREQUEST']._serialized_start=2861
-  _globals['_REVOKEINGESTKEYREQUEST']._serialized_end=2931
-  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_start=2933
-  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_end=3006
-  _globals['_UPDATESITEREQUEST']._serialized_start=3008
-  _globals['_UPDATESITEREQUEST']._serialized_end=3132
-  _globals['_UPDATESITERESPONSE']._serialized_start=3134
-  _globals['_UPDATESITERESPONSE']._serialized_end=3198
-  _globals['_DELETESITEREQUEST']._serialized_start=3200
-  _globals['_DELETESITEREQUEST']._serialized_end=3280
-  _globals['_DELETESITERESPONSE']._serialized_start=3282
-  _globals['_DELETESITERESPONSE']._serialized_end=3346
-  _globals['_UNDELETESITEREQUEST']._serialized_start=3348
-  _globals['_UNDELETESITEREQUEST']._serialized_end=3410
-  _globals['_UNDELETESITERESPONSE']._serialized_start=3412
-  _globals['_UNDELETESITERESPONSE']._serialized_end=3478
-  _globals['_EXCHANGEBOOTSTRAPTOKENREQUEST']._serialized_start=3480
-  _globals['_EXCHANGEBOOTSTRAPTOKENREQUEST']._serialized_end=3532
-  _globals['_EXCHANGEBOOTSTRAPTOKENRESPONSE']._serialized_start=3534
-  _globals['_EXCHANGEBOOTSTRAPTOKENRESPONSE']._serialized_end=3598
-  _globals['_ADMINSERVICE']._serialized_start=3800
-  _globals['_ADMINSERVICE']._serialized_end=7019
+  _globals['_KEYKIND']._serialized_start=4883
+  _globals['_KEYKIND']._serialized_end=4980
+  _globals['_KEYROLE']._serialized_start=4982
+  _globals['_KEYROLE']._serialized_end=5080
+  _globals['_SITE']._serialized_start=389
+  _globals['_SITE']._serialized_end=1196
+  _globals['_VISITPOLICYCHANGE']._serialized_start=1199
+  _globals['_VISITPOLICYCHANGE']._serialized_end=1332
+  _globals['_VISITPOLICY']._serialized_start=1334
+  _globals['_VISITPOLICY']._serialized_end=1422
+  _globals['_CREATESITEREQUEST']._serialized_start=1425
+  _globals['_CREATESITEREQUEST']._serialized_end=1560
+  _globals['_CREATESITERESPONSE']._serialized_start=1562
+  _globals['_CREATESITERESPONSE']._serialized_end=1626
+  _globals['_GETSITEREQUEST']._serialized_start=1628
+  _globals['_GETSITEREQUEST']._serialized_end=1685
+  _globals['_GETSITERESPONSE']._serialized_start=1687
+  _globals['_GETSITERESPONSE']._serialized_end=1748
+  _globals['_SCHEDULEVISITPOLICYREQUEST']._serialized_start=1751
+  _globals['_SCHEDULEVISITPOLICYREQUEST']._serialized_end=1885
+  _globals['_SCHEDULEVISITPOLICYRESPONSE']._serialized_start=1887
+  _globals['_SCHEDULEVISITPOLICYRESPONSE']._serialized_end=1960
+  _globals['_LISTSITESREQUEST']._serialized_start=1963
+  _globals['_LISTSITESREQUEST']._serialized_end=2103
+  _globals['_LISTSITESRESPONSE']._serialized_start=2105
+  _globals['_LISTSITESRESPONSE']._serialized_end=2194
+  _globals['_INGESTKEY']._serialized_start=2197
+  _globals['_INGESTKEY']._serialized_end=2863
+  _globals['_CREATEINGESTKEYREQUEST']._serialized_start=2866
+  _globals['_CREATEINGESTKEYREQUEST']._serialized_end=3029
+  _globals['_CREATEINGESTKEYRESPONSE']._serialized_start=3031
+  _globals['_CREATEINGESTKEYRESPONSE']._serialized_end=3120
+  _globals['_GETINGESTKEYREQUEST']._serialized_start=3122
+  _globals['_GETINGESTKEYREQUEST']._serialized_end=3189
+  _globals['_GETINGESTKEYRESPONSE']._serialized_start=3191
+  _globals['_GETINGESTKEYRESPONSE']._serialized_end=3261
+  _globals['_LISTINGESTKEYSREQUEST']._serialized_start=3264
+  _globals['_LISTINGESTKEYSREQUEST']._serialized_end=3414
+  _globals['_LISTINGESTKEYSRESPONSE']._serialized_start=3416
+  _globals['_LISTINGESTKEYSRESPONSE']._serialized_end=3514
+  _globals['_UPDATEINGESTKEYREQUEST']._serialized_start=3517
+  _globals['_UPDATEINGESTKEYREQUEST']._serialized_end=3650
+  _globals['_UPDATEINGESTKEYRESPONSE']._serialized_start=3652
+  _globals['_UPDATEINGESTKEYRESPONSE']._serialized_end=3725
+  _globals['_DELETEINGESTKEYREQUEST']._serialized_start=3727
+  _globals['_DELETEINGESTKEYREQUEST']._serialized_end=3817
+  _globals['_DELETEINGESTKEYRESPONSE']._serialized_start=3819
+  _globals['_DELETEINGESTKEYRESPONSE']._serialized_end=3844
+  _globals['_ROTATEINGESTKEYREQUEST']._serialized_start=3847
+  _globals['_ROTATEINGESTKEYREQUEST']._serialized_end=3993
+  _globals['_ROTATEINGESTKEYRESPONSE']._serialized_start=3996
+  _globals['_ROTATEINGESTKEYRESPONSE']._serialized_end=4142
+  _globals['_REVOKEINGESTKEYREQUEST']._serialized_start=4144
+  _globals['_REVOKEINGESTKEYREQUEST']._serialized_end=4214
+  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_start=4216
+  _globals['_REVOKEINGESTKEYRESPONSE']._serialized_end=4289
+  _globals['_UPDATESITEREQUEST']._serialized_start=4291
+  _globals['_UPDATESITEREQUEST']._serialized_end=4415
+  _globals['_UPDATESITERESPONSE']._serialized_start=4417
+  _globals['_UPDATESITERESPONSE']._serialized_end=4481
+  _globals['_DELETESITEREQUEST']._serialized_start=4483
+  _globals['_DELETESITEREQUEST']._serialized_end=4563
+  _globals['_DELETESITERESPONSE']._serialized_start=4565
+  _globals['_DELETESITERESPONSE']._serialized_end=4629
+  _globals['_UNDELETESITEREQUEST']._serialized_start=4631
+  _globals['_UNDELETESITEREQUEST']._serialized_end=4693
+  _globals['_UNDELETESITERESPONSE']._serialized_start=4695
+  _globals['_UNDELETESITERESPONSE']._serialized_end=4761
+  _globals['_EXCHANGEBOOTSTRAPTOKENREQUEST']._serialized_start=4763
+  _globals['_EXCHANGEBOOTSTRAPTOKENREQUEST']._serialized_end=4815
+  _globals['_EXCHANGEBOOTSTRAPTOKENRESPONSE']._serialized_start=4817
+  _globals['_EXCHANGEBOOTSTRAPTOKENRESPONSE']._serialized_end=4881
+  _globals['_ADMINSERVICE']._serialized_start=5083
+  _globals['_ADMINSERVICE']._serialized_end=9119
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Admin API: merchants, sites, keys and exclusion rules."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -504,6 +505,12 @@ class IngestKey(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ROTATED_FROM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`merchants/{m}/ingestKeys/{id}`."""
     kind: Global___KeyKind.ValueType
@@ -516,19 +523,37 @@ class IngestKey(_message.Message):
     """Whether hits of any age are accepted. Only a server key may set this field to true. If false, hits may be at most
     13 months old with a server key, and at most 72 hours old with a browser or edge key.
     """
+    display_name: _builtins.str
+    """Name for people, at most 200 characters."""
+    prefix: _builtins.str
+    """First characters of the secret, with which support can recognise the key. Keys of earlier versions have no prefix."""
+    etag: _builtins.str
+    """Changes with every change of the key. If a request to change the key has an etag, the etag must be current."""
+    rotated_from: _builtins.str
+    """Name of the key that this key replaces. Not set if the key replaces no key."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Creation time."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
-        """Time at which the key was revoked. If not set, the key is valid."""
+        """Time at which the key was revoked. If not set, the key was not revoked."""
 
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___KeyRole.ValueType]:
         """Roles of the key. Only a server key may have other roles than KEY_ROLE_SEND. If a request has no roles, the key has
         KEY_ROLE_SEND. Responses always have the roles.
         """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Time from which on the key is refused. If not set, the key does not expire. A request must name a time in the
+        future, at most 10 years from now.
+        """
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the last change."""
 
     def __init__(
         self,
@@ -540,13 +565,24 @@ class IngestKey(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         roles: _abc.Iterable[Global___KeyRole.ValueType] | None = ...,
+        display_name: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        rotated_from: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_site", b"_site", "create_time", b"create_time", "revoke_time", b"revoke_time", "site", b"site"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rotated_from", b"_rotated_from", "_site", b"_site", "create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time", "rotated_from", b"rotated_from", "site", b"site", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_site", b"_site", "create_time", b"create_time", "kind", b"kind", "name", b"name", "revoke_time", b"revoke_time", "roles", b"roles", "site", b"site", "unbounded_history", b"unbounded_history"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rotated_from", b"_rotated_from", "_site", b"_site", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "kind", b"kind", "name", b"name", "prefix", b"prefix", "revoke_time", b"revoke_time", "roles", b"roles", "rotated_from", b"rotated_from", "site", b"site", "unbounded_history", b"unbounded_history", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rotated_from: _TypeAlias = _typing.Literal["rotated_from"]  # noqa: Y015
+    _WhichOneofArgType__rotated_from: _TypeAlias = _typing.Literal["_rotated_from", b"_rotated_from"]  # noqa: Y015
     _WhichOneofReturnType__site: _TypeAlias = _typing.Literal["site"]  # noqa: Y015
     _WhichOneofArgType__site: _TypeAlias = _typing.Literal["_site", b"_site"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotated_from) -> _WhichOneofReturnType__rotated_from | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__site) -> _WhichOneofReturnType__site | None: ...
 
 Global___IngestKey: _TypeAlias = IngestKey  # noqa: Y015
@@ -606,6 +642,283 @@ class CreateIngestKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateIngestKeyResponse: _TypeAlias = CreateIngestKeyResponse  # noqa: Y015
+
+@_typing.final
+class GetIngestKeyRequest(_message.Message):
+    """A request for a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`merchants/{m}/ingestKeys/{id}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIngestKeyRequest: _TypeAlias = GetIngestKeyRequest  # noqa: Y015
+
+@_typing.final
+class GetIngestKeyResponse(_message.Message):
+    """A key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___IngestKey:
+        """The key."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___IngestKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIngestKeyResponse: _TypeAlias = GetIngestKeyResponse  # noqa: Y015
+
+@_typing.final
+class ListIngestKeysRequest(_message.Message):
+    """A request to list keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SHOW_REVOKED_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`merchants/{m}`."""
+    page_size: _builtins.int
+    """Maximum number of keys in the response; default 100. Values above 1,000 are treated as 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` from the previous response."""
+    show_revoked: _builtins.bool
+    """Whether to list revoked keys too. Expired keys are always listed."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        show_revoked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_revoked", b"show_revoked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIngestKeysRequest: _TypeAlias = ListIngestKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListIngestKeysResponse(_message.Message):
+    """Keys in the order of their ids."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page; empty on the last page."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngestKey]:
+        """The keys."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___IngestKey] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIngestKeysResponse: _TypeAlias = ListIngestKeysResponse  # noqa: Y015
+
+@_typing.final
+class UpdateIngestKeyRequest(_message.Message):
+    """A request to change a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___IngestKey:
+        """The key with its `name` and the changed fields. If `etag` is set, the key is changed only if `etag` is current."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to change: `display_name`, `expire_time` and `roles`. If the mask names `expire_time` and `key` has no
+        `expire_time`, the key no longer expires. If the mask is not set, every field that is set in `key` is changed; a
+        field with the stored value does not count as changed.
+        """
+
+    def __init__(
+        self,
+        *,
+        key: Global___IngestKey | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateIngestKeyRequest: _TypeAlias = UpdateIngestKeyRequest  # noqa: Y015
+
+@_typing.final
+class UpdateIngestKeyResponse(_message.Message):
+    """The changed key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___IngestKey:
+        """The key."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___IngestKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateIngestKeyResponse: _TypeAlias = UpdateIngestKeyResponse  # noqa: Y015
+
+@_typing.final
+class DeleteIngestKeyRequest(_message.Message):
+    """A request to delete a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`merchants/{m}/ingestKeys/{id}`."""
+    etag: _builtins.str
+    """If set, the key is deleted only if this is its current etag."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteIngestKeyRequest: _TypeAlias = DeleteIngestKeyRequest  # noqa: Y015
+
+@_typing.final
+class DeleteIngestKeyResponse(_message.Message):
+    """The key was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteIngestKeyResponse: _TypeAlias = DeleteIngestKeyResponse  # noqa: Y015
+
+@_typing.final
+class RotateIngestKeyRequest(_message.Message):
+    """A request to replace a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`merchants/{m}/ingestKeys/{id}` of the key to replace."""
+    request_id: _builtins.str
+    """A UUID that identifies the request. A repeated request with the same `request_id` creates no further key."""
+    @_builtins.property
+    def overlap(self) -> _duration_pb2.Duration:
+        """Time for which both keys are valid, 0 to 30 days; default 7 days. An earlier expiry of the replaced key stays."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        overlap: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "overlap", b"overlap", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateIngestKeyRequest: _TypeAlias = RotateIngestKeyRequest  # noqa: Y015
+
+@_typing.final
+class RotateIngestKeyResponse(_message.Message):
+    """The new key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    REPLACED_KEY_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """Secret of the new key. Empty if an earlier request with the same `request_id` created the key, because the mesh
+    stores only a hash of the secret. If the earlier response was lost, revoke the new key and send a request with
+    another `request_id`.
+    """
+    @_builtins.property
+    def key(self) -> Global___IngestKey:
+        """The new key, with the kind, site, roles, history, display name and quota of the replaced key, and without expiry."""
+
+    @_builtins.property
+    def replaced_key(self) -> Global___IngestKey:
+        """The replaced key, with its expiry."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___IngestKey | None = ...,
+        secret: _builtins.str = ...,
+        replaced_key: Global___IngestKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "replaced_key", b"replaced_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "replaced_key", b"replaced_key", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateIngestKeyResponse: _TypeAlias = RotateIngestKeyResponse  # noqa: Y015
 
 @_typing.final
 class RevokeIngestKeyRequest(_message.Message):

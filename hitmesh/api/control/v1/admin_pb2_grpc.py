@@ -66,6 +66,31 @@ class AdminServiceStub:
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.CreateIngestKeyRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.CreateIngestKeyResponse.FromString,
                 _registered_method=True)
+        self.GetIngestKey = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/GetIngestKey',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.GetIngestKeyRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.GetIngestKeyResponse.FromString,
+                _registered_method=True)
+        self.ListIngestKeys = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/ListIngestKeys',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListIngestKeysRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListIngestKeysResponse.FromString,
+                _registered_method=True)
+        self.UpdateIngestKey = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/UpdateIngestKey',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateIngestKeyRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateIngestKeyResponse.FromString,
+                _registered_method=True)
+        self.DeleteIngestKey = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/DeleteIngestKey',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteIngestKeyRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteIngestKeyResponse.FromString,
+                _registered_method=True)
+        self.RotateIngestKey = channel.unary_unary(
+                '/hitmesh.api.control.v1.AdminService/RotateIngestKey',
+                request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RotateIngestKeyRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RotateIngestKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeIngestKey = channel.unary_unary(
                 '/hitmesh.api.control.v1.AdminService/RevokeIngestKey',
                 request_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RevokeIngestKeyRequest.SerializeToString,
@@ -188,8 +213,44 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetIngestKey(self, request, context):
+        """Returns a key, without its secret.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListIngestKeys(self, request, context):
+        """Lists a merchant's keys, without their secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateIngestKey(self, request, context):
+        """Changes a key's display name, expiry or roles. Within 2 s, all services apply the change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteIngestKey(self, request, context):
+        """Deletes a key that was revoked or has expired. A valid key cannot be deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateIngestKey(self, request, context):
+        """Creates a key that replaces a valid key, and lets the replaced key expire after an overlap. Only this response
+        contains the new secret.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeIngestKey(self, request, context):
-        """Revokes a key. Within 2 s, all collectors refuse the key.
+        """Revokes a key. Within 2 s, all services refuse the key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -328,6 +389,31 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CreateIngestKey,
                     request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.CreateIngestKeyRequest.FromString,
                     response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.CreateIngestKeyResponse.SerializeToString,
+            ),
+            'GetIngestKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetIngestKey,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.GetIngestKeyRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.GetIngestKeyResponse.SerializeToString,
+            ),
+            'ListIngestKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIngestKeys,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListIngestKeysRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListIngestKeysResponse.SerializeToString,
+            ),
+            'UpdateIngestKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateIngestKey,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateIngestKeyRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateIngestKeyResponse.SerializeToString,
+            ),
+            'DeleteIngestKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteIngestKey,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteIngestKeyRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteIngestKeyResponse.SerializeToString,
+            ),
+            'RotateIngestKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateIngestKey,
+                    request_deserializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RotateIngestKeyRequest.FromString,
+                    response_serializer=hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RotateIngestKeyResponse.SerializeToString,
             ),
             'RevokeIngestKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeIngestKey,
@@ -544,6 +630,141 @@ class AdminService:
             '/hitmesh.api.control.v1.AdminService/CreateIngestKey',
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.CreateIngestKeyRequest.SerializeToString,
             hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.CreateIngestKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetIngestKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/GetIngestKey',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.GetIngestKeyRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.GetIngestKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIngestKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/ListIngestKeys',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListIngestKeysRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.ListIngestKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateIngestKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/UpdateIngestKey',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateIngestKeyRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.UpdateIngestKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteIngestKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/DeleteIngestKey',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteIngestKeyRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.DeleteIngestKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateIngestKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.api.control.v1.AdminService/RotateIngestKey',
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RotateIngestKeyRequest.SerializeToString,
+            hitmesh_dot_api_dot_control_dot_v1_dot_admin__pb2.RotateIngestKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

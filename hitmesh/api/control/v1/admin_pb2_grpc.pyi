@@ -54,8 +54,20 @@ class AdminServiceStub:
     """
     CreateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]
     """Creates a key. Only this response contains the secret."""
+    GetIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetIngestKeyRequest, _admin_pb2.GetIngestKeyResponse]
+    """Returns a key, without its secret."""
+    ListIngestKeys: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListIngestKeysRequest, _admin_pb2.ListIngestKeysResponse]
+    """Lists a merchant's keys, without their secrets."""
+    UpdateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateIngestKeyRequest, _admin_pb2.UpdateIngestKeyResponse]
+    """Changes a key's display name, expiry or roles. Within 2 s, all services apply the change."""
+    DeleteIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DeleteIngestKeyRequest, _admin_pb2.DeleteIngestKeyResponse]
+    """Deletes a key that was revoked or has expired. A valid key cannot be deleted."""
+    RotateIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RotateIngestKeyRequest, _admin_pb2.RotateIngestKeyResponse]
+    """Creates a key that replaces a valid key, and lets the replaced key expire after an overlap. Only this response
+    contains the new secret.
+    """
     RevokeIngestKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeIngestKeyRequest, _admin_pb2.RevokeIngestKeyResponse]
-    """Revokes a key. Within 2 s, all collectors refuse the key."""
+    """Revokes a key. Within 2 s, all services refuse the key."""
     UpdateSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]
     """Changes a site. A change of `consent_by_default`, `cookieless_counting`, `identify_by_user_id` or `store_network`
     holds for hits that arrive later than 2 s after the response, and never changes numbers of earlier hits. Visit
@@ -122,8 +134,20 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     CreateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateIngestKeyRequest, _admin_pb2.CreateIngestKeyResponse]  # type: ignore[assignment]
     """Creates a key. Only this response contains the secret."""
+    GetIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetIngestKeyRequest, _admin_pb2.GetIngestKeyResponse]  # type: ignore[assignment]
+    """Returns a key, without its secret."""
+    ListIngestKeys: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListIngestKeysRequest, _admin_pb2.ListIngestKeysResponse]  # type: ignore[assignment]
+    """Lists a merchant's keys, without their secrets."""
+    UpdateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateIngestKeyRequest, _admin_pb2.UpdateIngestKeyResponse]  # type: ignore[assignment]
+    """Changes a key's display name, expiry or roles. Within 2 s, all services apply the change."""
+    DeleteIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteIngestKeyRequest, _admin_pb2.DeleteIngestKeyResponse]  # type: ignore[assignment]
+    """Deletes a key that was revoked or has expired. A valid key cannot be deleted."""
+    RotateIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.RotateIngestKeyRequest, _admin_pb2.RotateIngestKeyResponse]  # type: ignore[assignment]
+    """Creates a key that replaces a valid key, and lets the replaced key expire after an overlap. Only this response
+    contains the new secret.
+    """
     RevokeIngestKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeIngestKeyRequest, _admin_pb2.RevokeIngestKeyResponse]  # type: ignore[assignment]
-    """Revokes a key. Within 2 s, all collectors refuse the key."""
+    """Revokes a key. Within 2 s, all services refuse the key."""
     UpdateSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateSiteRequest, _admin_pb2.UpdateSiteResponse]  # type: ignore[assignment]
     """Changes a site. A change of `consent_by_default`, `cookieless_counting`, `identify_by_user_id` or `store_network`
     holds for hits that arrive later than 2 s after the response, and never changes numbers of earlier hits. Visit
@@ -219,12 +243,54 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a key. Only this response contains the secret."""
 
     @_abc_1.abstractmethod
+    def GetIngestKey(
+        self,
+        request: _admin_pb2.GetIngestKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetIngestKeyResponse, _abc.Awaitable[_admin_pb2.GetIngestKeyResponse]]:
+        """Returns a key, without its secret."""
+
+    @_abc_1.abstractmethod
+    def ListIngestKeys(
+        self,
+        request: _admin_pb2.ListIngestKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListIngestKeysResponse, _abc.Awaitable[_admin_pb2.ListIngestKeysResponse]]:
+        """Lists a merchant's keys, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def UpdateIngestKey(
+        self,
+        request: _admin_pb2.UpdateIngestKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.UpdateIngestKeyResponse, _abc.Awaitable[_admin_pb2.UpdateIngestKeyResponse]]:
+        """Changes a key's display name, expiry or roles. Within 2 s, all services apply the change."""
+
+    @_abc_1.abstractmethod
+    def DeleteIngestKey(
+        self,
+        request: _admin_pb2.DeleteIngestKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DeleteIngestKeyResponse, _abc.Awaitable[_admin_pb2.DeleteIngestKeyResponse]]:
+        """Deletes a key that was revoked or has expired. A valid key cannot be deleted."""
+
+    @_abc_1.abstractmethod
+    def RotateIngestKey(
+        self,
+        request: _admin_pb2.RotateIngestKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RotateIngestKeyResponse, _abc.Awaitable[_admin_pb2.RotateIngestKeyResponse]]:
+        """Creates a key that replaces a valid key, and lets the replaced key expire after an overlap. Only this response
+        contains the new secret.
+        """
+
+    @_abc_1.abstractmethod
     def RevokeIngestKey(
         self,
         request: _admin_pb2.RevokeIngestKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RevokeIngestKeyResponse, _abc.Awaitable[_admin_pb2.RevokeIngestKeyResponse]]:
-        """Revokes a key. Within 2 s, all collectors refuse the key."""
+        """Revokes a key. Within 2 s, all services refuse the key."""
 
     @_abc_1.abstractmethod
     def UpdateSite(

@@ -209,9 +209,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     sites or days. Metadata: count, limit.
     """
     ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 92
-    """The object is not in a state in which the call is possible: a reprocessing or the shadow stream, a site that was
-    deleted too long ago, or a merchant that still has sites or keys. Wait for a state that metadata key `states` lists,
-    or call another method. Metadata: count, days, limit, partition, state, states, value, work.
+    """The object is not in a state in which the call is possible: a reprocessing or the shadow stream, a key, a site that
+    was deleted too long ago, or a merchant that still has sites or keys. Wait for a state that metadata key `states`
+    lists, or call another method. Metadata: count, days, limit, partition, state, states, value, work.
     """
     ERROR_REASON_REPROCESSING_CONFLICT: _ErrorReason.ValueType  # 93
     """Another reprocessing of the same or adjacent site-days is open, or a later reprocessing of the same site-days is
@@ -526,9 +526,9 @@ ERROR_REASON_TOO_MANY_SITE_DAYS: ErrorReason.ValueType  # 91
 sites or days. Metadata: count, limit.
 """
 ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 92
-"""The object is not in a state in which the call is possible: a reprocessing or the shadow stream, a site that was
-deleted too long ago, or a merchant that still has sites or keys. Wait for a state that metadata key `states` lists,
-or call another method. Metadata: count, days, limit, partition, state, states, value, work.
+"""The object is not in a state in which the call is possible: a reprocessing or the shadow stream, a key, a site that
+was deleted too long ago, or a merchant that still has sites or keys. Wait for a state that metadata key `states`
+lists, or call another method. Metadata: count, days, limit, partition, state, states, value, work.
 """
 ERROR_REASON_REPROCESSING_CONFLICT: ErrorReason.ValueType  # 93
 """Another reprocessing of the same or adjacent site-days is open, or a later reprocessing of the same site-days is

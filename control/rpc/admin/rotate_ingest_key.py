@@ -1,0 +1,120 @@
+"""RotateIngestKey: create a key that replaces a valid key, and let the replaced key expire after an overlap.
+
+The new key is stored before the replaced key's expiry, so that a crash between both writes never leaves a merchant
+without a valid key. The id of the new key is derived from `request_id`, and a directory stores a key id only once.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64encode
+from dataclasses import replace
+from functools import partial
+from hashlib import blake2b
+from typing import Final
+
+from control.backend import Backend
+from control.rpc.admin.key_checks import checked_overlap
+from control.rpc.admin.key_messages import found_key, key_message
+from control.rpc.admin.merchants import undo_without_merchant
+from control.rpc.admin.quotas import refuse_another_key
+from hitmesh.access.callers import Caller
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.errors import AlreadyExists, RefusedError
+from hitmesh.model.key_secrets import shown_prefix
+from hitmesh.model.names import ingest_key_name
+from hitmesh.model.quotas import NO_QUOTA
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.model.sites import IngestKey
+
+_ID_BYTES: Final = 12
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def rotate_ingest_key(
+    backend: Backend, _caller: Caller | None, request: pb.RotateIngestKeyRequest
+) -> pb.RotateIngestKeyResponse:
+    """Return the new key with its secret, and the replaced key.
+
+    Raises:
+        NotFound: the merchant does not have the key, or was deleted.
+        RefusedError: a value is invalid, the key is revoked or expired (WRONG_STATE), or the merchant has too many keys
+            (TOO_MANY_RESOURCES).
+    """
+    overlap_ms = checked_overlap(request.overlap if request.HasField("overlap") else None)
+    request_id = _checked_request_id(request.request_id)
+    key = found_key(backend, request.name)
+    ends_at = backend.clock.now() + overlap_ms
+    new_id = f"{key.kind.value}-{_id_of(request.name, request_id) if request_id else backend.new_token()[:16]}"
+    new, secret = backend.directory.key_with_id(key.merchant, new_id) if request_id else None, ""
+    if new is None:
+        new, secret = _created(backend, key, new_id)
+    replaced = _expiring(backend, key, ends_at)
+    return pb.RotateIngestKeyResponse(key=key_message(new), secret=secret, replaced_key=key_message(replaced))
+
+
+def _created(backend: Backend, key: IngestKey, new_id: str) -> tuple[IngestKey, str]:
+    """Return the new key and its secret; an empty secret if a concurrent call created the key."""
+    now = backend.clock.now()
+    if key.is_ended(now):
+        raise RefusedError(
+            f"key {key.key_id} is revoked or expired, so no key can replace the key: create a key with CreateIngestKey",
+            field="name",
+            reason=ErrorReason.WRONG_STATE,
+            value=key.key_id,
+        )
+    refuse_another_key(backend, key.merchant)
+    secret = backend.new_token()
+    if key.quota != NO_QUOTA:
+        backend.directory.change_quota(ingest_key_name(key.merchant, new_id), key.quota)
+    new = IngestKey(
+        key_id=new_id,
+        merchant=key.merchant,
+        kind=key.kind,
+        site=key.site,
+        unbounded_history=key.unbounded_history,
+        created_at=now,
+        roles=key.roles,
+        display_name=key.display_name,
+        prefix=shown_prefix(secret),
+        rotated_from=key.key_id,
+    )
+    try:
+        new = backend.directory.create_key(new, secret)
+    except AlreadyExists:
+        return found_key(backend, ingest_key_name(key.merchant, new_id)), ""
+    undo_without_merchant(
+        backend, key.merchant, "name", partial(backend.directory.revoke_key, key.merchant, new_id, now)
+    )
+    return new, secret
+
+
+def _expiring(backend: Backend, key: IngestKey, ends_at: int) -> IngestKey:
+    """Return the key after its expiry was set to a time, in UTC ms. An earlier end stays."""
+    while key.revoked_at is None and (key.expires_at is None or key.expires_at > ends_at):
+        changed = replace(key, expires_at=ends_at, updated_at=backend.clock.now(), version=key.version + 1)
+        if backend.directory.change_key(changed):
+            return changed
+        key = found_key(backend, ingest_key_name(key.merchant, key.key_id))
+    return key
+
+
+def _id_of(name: str, request_id: str) -> str:
+    """Return 16 characters that a repeated request for the same key has too."""
+    digest = blake2b(f"{name} {request_id}".encode(), digest_size=_ID_BYTES).digest()
+    return urlsafe_b64encode(digest).decode()
+
+
+def _checked_request_id(text: str) -> str:
+    """Return a request id in lower case; an empty text stays empty.
+
+    Raises:
+        RefusedError: the text is not a UUID.
+    """
+    if text and not _UUID.fullmatch(text):
+        raise RefusedError(
+            f"request_id {text[:64]!r} is not a UUID: send a random UUID such as 0a0a1b2c-3d4e-4f5a-8b9c-0d1e2f3a4b5c",
+            field="request_id",
+            value=text[:64],
+        )
+    return text.lower()

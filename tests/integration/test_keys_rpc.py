@@ -1,0 +1,365 @@
+"""Test the methods for keys over gRPC, on in-memory stores: read, list, change, delete and replace keys."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from control.rpc.admin.key_checks import DAY_MS, MAX_LIFETIME_MS
+from hitmesh.access.key_endings import time_text
+from hitmesh.api.control.v1 import admin_pb2, quotas_pb2
+from hitmesh.runtime.rpc_values import timestamp
+from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, bearer, refusal, start
+from tests.support.settled_rows import SITE
+
+SEND, READ, ADMINISTER = admin_pb2.KEY_ROLE_SEND, admin_pb2.KEY_ROLE_READ, admin_pb2.KEY_ROLE_ADMINISTER
+INVALID, PRECONDITION = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
+DEMO = "merchants/demo"
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    yield from start(open_reads=False)
+
+
+def create(mesh: Mesh, secret: str = OWNER, **fields: Any) -> admin_pb2.CreateIngestKeyResponse:
+    key = admin_pb2.IngestKey(**{"kind": admin_pb2.KEY_KIND_SERVER} | fields)
+    request = admin_pb2.CreateIngestKeyRequest(parent=DEMO, key=key)
+    return mesh.admin.CreateIngestKey(request, metadata=bearer(secret))
+
+
+def get(mesh: Mesh, name: str, secret: str = OWNER) -> admin_pb2.IngestKey:
+    return mesh.admin.GetIngestKey(admin_pb2.GetIngestKeyRequest(name=name), metadata=bearer(secret)).key
+
+
+def update(mesh: Mesh, *mask: str, secret: str = OWNER, **fields: Any) -> admin_pb2.IngestKey:
+    request = admin_pb2.UpdateIngestKeyRequest(key=admin_pb2.IngestKey(**fields), update_mask=FieldMask(paths=mask))
+    return mesh.admin.UpdateIngestKey(request, metadata=bearer(secret)).key
+
+
+def delete(mesh: Mesh, name: str, etag: str = "", secret: str = OWNER) -> None:
+    mesh.admin.DeleteIngestKey(admin_pb2.DeleteIngestKeyRequest(name=name, etag=etag), metadata=bearer(secret))
+
+
+def revoke(mesh: Mesh, name: str, secret: str = OWNER) -> admin_pb2.IngestKey:
+    return mesh.admin.RevokeIngestKey(admin_pb2.RevokeIngestKeyRequest(name=name), metadata=bearer(secret)).key
+
+
+def rotate(mesh: Mesh, name: str, secret: str = OWNER, **fields: Any) -> admin_pb2.RotateIngestKeyResponse:
+    return mesh.admin.RotateIngestKey(admin_pb2.RotateIngestKeyRequest(name=name, **fields), metadata=bearer(secret))
+
+
+def listed(mesh: Mesh, secret: str = OWNER, **fields: Any) -> admin_pb2.ListIngestKeysResponse:
+    return mesh.admin.ListIngestKeys(admin_pb2.ListIngestKeysRequest(parent=DEMO, **fields), metadata=bearer(secret))
+
+
+def test_a_key_is_shown_with_every_field_and_without_its_secret(mesh: Mesh) -> None:
+    created = create(mesh, display_name="shop", expire_time=timestamp(NOW + 1), site=SITE, roles=[READ])
+    assert get(mesh, created.key.name) == created.key
+    assert created.key.expire_time.ToMilliseconds() == NOW + 1
+    assert created.key.create_time == created.key.update_time == timestamp(NOW)
+    assert (created.key.display_name, created.key.site, list(created.key.roles)) == ("shop", SITE, [READ])
+    assert created.key.etag
+    assert not created.key.HasField("rotated_from")
+    assert created.secret not in str(listed(mesh))
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"expire_time": timestamp(NOW)}, "key.expire_time"),
+        ({"expire_time": timestamp(NOW + MAX_LIFETIME_MS + 1)}, "key.expire_time"),
+        ({"expire_time": Timestamp(seconds=1 << 62)}, "key.expire_time"),
+        ({"expire_time": Timestamp(seconds=-1)}, "key.expire_time"),
+        ({"expire_time": Timestamp(seconds=NOW // 1_000, nanos=2_000_000_000)}, "key.expire_time"),
+        ({"display_name": "x" * 201}, "key.display_name"),
+        ({"display_name": "two\nlines"}, "key.display_name"),
+    ],
+)
+def test_a_bad_value_is_refused_at_the_creation_and_at_a_change(mesh: Mesh, fields: Any, field: str) -> None:
+    key = create(mesh).key
+    for call in (
+        lambda: create(mesh, **fields),
+        lambda: update(mesh, *fields, name=key.name, **fields),
+        lambda: update(mesh, name=key.name, **fields),
+    ):
+        found = refusal(call)
+        assert (found.code, found.field) == (INVALID, field)
+    assert get(mesh, key.name) == key
+
+
+def test_the_longest_lifetime_and_name_are_accepted(mesh: Mesh) -> None:
+    ends = timestamp(NOW + MAX_LIFETIME_MS)
+    created = create(mesh, display_name="ü" * 200, expire_time=ends)
+    assert (created.key.display_name, created.key.expire_time) == ("ü" * 200, ends)
+
+
+def test_an_expired_key_is_refused_and_may_be_extended(mesh: Mesh) -> None:
+    created = create(mesh, roles=[ADMINISTER], expire_time=timestamp(NOW + 5_000))
+    mesh.clock.advance(4_999)
+    assert get(mesh, created.key.name, created.secret) == created.key
+    mesh.clock.advance(1)
+    for call in (lambda: get(mesh, created.key.name, created.secret), lambda: create(mesh, created.secret)):
+        found = refusal(call)
+        assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_EXPIRED")
+        assert time_text(NOW + 5_000) in found.message
+    update(mesh, "expire_time", name=created.key.name, expire_time=timestamp(NOW + 9_000))
+    assert get(mesh, created.key.name, created.secret).expire_time == timestamp(NOW + 9_000)
+
+
+def test_a_change_names_its_fields_and_gives_a_new_etag(mesh: Mesh) -> None:
+    key = create(mesh, display_name="a", roles=[SEND], expire_time=timestamp(NOW + 9_000)).key
+    mesh.clock.advance(1_000)
+    named = update(mesh, "display_name", name=key.name, display_name="b", roles=[READ])
+    assert (named.display_name, named.roles) == ("b", key.roles), "the mask does not name the roles"
+    assert (named.update_time, named.create_time) == (timestamp(NOW + 1_000), key.create_time)
+    assert named.etag != key.etag
+    unmasked = update(mesh, name=key.name, roles=[READ, SEND], kind=key.kind, etag=named.etag)
+    assert (list(unmasked.roles), unmasked.display_name) == ([SEND, READ], "b")
+    endless = update(mesh, "expire_time", "display_name", name=key.name)
+    assert not endless.HasField("expire_time")
+    assert endless.display_name == ""
+    assert get(mesh, key.name) == endless
+
+
+def test_a_change_to_the_stored_values_keeps_etag_and_time(mesh: Mesh) -> None:
+    key = create(mesh, roles=[SEND], expire_time=timestamp(NOW + 1_000)).key
+    mesh.clock.advance(2_000)
+    same: dict[str, Any] = {"name": key.name, "roles": [SEND], "expire_time": key.expire_time, "prefix": key.prefix}
+    assert update(mesh, **same) == update(mesh, "roles", "expire_time", **same) == key
+
+
+@pytest.mark.parametrize(
+    ("mask", "fields", "field"),
+    [
+        (["kind"], {}, "update_mask"),
+        (["*"], {}, "update_mask"),
+        (["revoke_time"], {}, "update_mask"),
+        ([], {"site": SITE}, "key.site"),
+        ([], {"unbounded_history": True}, "key.unbounded_history"),
+        ([], {"kind": admin_pb2.KEY_KIND_EDGE}, "key.kind"),
+        ([], {"prefix": "other"}, "key.prefix"),
+        (["roles"], {}, "key.roles"),
+        (["roles"], {"roles": [99]}, "key.roles"),
+    ],
+)
+def test_a_field_that_cannot_change_is_refused_by_name_with_the_cure(
+    mesh: Mesh, mask: list[str], fields: Any, field: str
+) -> None:
+    key = create(mesh).key
+    found = refusal(lambda: update(mesh, *mask, name=key.name, **fields))
+    assert (found.code, found.field) == (INVALID, field)
+    if field != "key.roles":
+        assert found.message.endswith(
+            "change only display_name, expire_time, roles, or create another key with CreateIngestKey"
+        )
+    assert get(mesh, key.name) == key
+
+
+def test_a_key_for_one_site_does_not_get_the_role_administer(mesh: Mesh) -> None:
+    key = create(mesh, site=SITE).key
+    assert refusal(lambda: update(mesh, name=key.name, roles=[ADMINISTER])).field == "key.roles"
+
+
+def test_an_etag_that_is_not_current_aborts_the_change_and_the_deletion(mesh: Mesh) -> None:
+    key = create(mesh).key
+    revoked = revoke(mesh, key.name)
+    assert revoked.etag != key.etag
+    for call, field in (
+        (lambda: update(mesh, name=key.name, display_name="b", etag=key.etag), "key.etag"),
+        (lambda: delete(mesh, key.name, key.etag), "etag"),
+    ):
+        found = refusal(call)
+        assert (found.code, found.reason, found.field) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH", field)
+    assert get(mesh, key.name) == revoked
+    delete(mesh, key.name, revoked.etag)
+
+
+def test_of_concurrent_changes_with_one_etag_exactly_one_wins(mesh: Mesh) -> None:
+    key = create(mesh).key
+
+    def change(number: int) -> str:
+        try:
+            return update(mesh, name=key.name, display_name=f"name {number}", etag=key.etag).display_name
+        except grpc.RpcError as error:
+            return str(error.code())
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(change, range(8)))
+    (winner,) = [name for name in names if name.startswith("name ")]
+    assert names.count(str(grpc.StatusCode.ABORTED)) == 7
+    assert get(mesh, key.name).display_name == winner
+
+
+def test_only_a_revoked_or_expired_key_is_deleted(mesh: Mesh) -> None:
+    revoked, expiring, valid = create(mesh), create(mesh, expire_time=timestamp(NOW + 1)), create(mesh)
+    revoke(mesh, revoked.key.name)
+    delete(mesh, revoked.key.name)
+    for name in (expiring.key.name, valid.key.name):
+        found = refusal(lambda: delete(mesh, name))  # noqa: B023 called at once
+        assert (found.code, found.reason, found.field) == (PRECONDITION, "WRONG_STATE", "name")
+        assert "revoke the key with RevokeIngestKey" in found.message
+    mesh.clock.advance(1)
+    delete(mesh, expiring.key.name)
+    for gone in (revoked, expiring):
+        assert refusal(lambda: get(mesh, gone.key.name)).code is grpc.StatusCode.NOT_FOUND  # noqa: B023 called at once
+        found = refusal(lambda: create(mesh, gone.secret))  # noqa: B023 called at once
+        assert found.reason == "UNKNOWN_KEY"
+    assert get(mesh, valid.key.name) == valid.key
+
+
+def test_keys_are_listed_in_pages_by_id_and_revoked_keys_on_demand(mesh: Mesh) -> None:
+    names = [create(mesh).key.name for _ in range(4)] + [f"{DEMO}/ingestKeys/demo-1"]
+    revoke(mesh, names[1])
+
+    def every(**fields: Any) -> list[str]:
+        found, token = [], ""
+        while True:
+            page = listed(mesh, page_size=2, page_token=token, **fields)
+            assert len(page.keys) <= 2
+            found += [key.name for key in page.keys]
+            token = page.next_page_token
+            if not token:
+                return found
+
+    assert every(show_revoked=True) == sorted(names)
+    assert every() == sorted(name for name in names if name != names[1])
+    token = listed(mesh, page_size=1).next_page_token
+    found = refusal(lambda: listed(mesh, page_size=1, page_token=token, show_revoked=True))
+    assert found.reason == "PAGE_TOKEN_MISMATCH"
+    assert refusal(lambda: listed(mesh, page_size=-1)).field == "page_size"
+
+
+def test_a_replacement_has_the_rights_of_the_key_and_the_key_expires_after_the_overlap(mesh: Mesh) -> None:
+    key = create(mesh, unbounded_history=True, roles=[SEND, ADMINISTER], display_name="shop").key
+    quota = quotas_pb2.Quota(name=f"{key.name}/quota", hits_per_second=7)
+    mesh.admin.UpdateQuota(quotas_pb2.UpdateQuotaRequest(quota=quota), metadata=bearer(OPERATOR))
+    rotated = rotate(mesh, key.name)
+    new = rotated.key
+    assert new.name != key.name
+    assert (new.kind, new.roles, new.unbounded_history, new.display_name) == (key.kind, key.roles, True, "shop")
+    assert new.rotated_from == key.name
+    assert not new.HasField("expire_time")
+    assert rotated.replaced_key.expire_time == timestamp(NOW + 7 * DAY_MS)
+    assert get(mesh, key.name) == rotated.replaced_key
+    assert get(mesh, new.name, rotated.secret) == new
+    found = mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=f"{new.name}/quota"), metadata=bearer(OPERATOR)).quota
+    assert found.hits_per_second == 7
+
+
+@pytest.mark.parametrize(
+    ("own_ms", "overlap", "ends_ms"),
+    [
+        (None, Duration(), 0),
+        (None, Duration(seconds=30 * 86_400), 30 * DAY_MS),
+        (60_000, Duration(seconds=61), 60_000),
+        (60_000, Duration(seconds=59), 59_000),
+    ],
+)
+def test_a_replaced_key_never_lives_longer_than_before(
+    mesh: Mesh, own_ms: int | None, overlap: Duration, ends_ms: int
+) -> None:
+    own: dict[str, Any] = {} if own_ms is None else {"expire_time": timestamp(NOW + own_ms)}
+    rotated = rotate(mesh, create(mesh, **own).key.name, overlap=overlap)
+    assert rotated.replaced_key.expire_time == timestamp(NOW + ends_ms)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"overlap": Duration(seconds=30 * 86_400, nanos=1_000_000)}, "overlap"),
+        ({"overlap": Duration(seconds=-1)}, "overlap"),
+        ({"request_id": "not-a-uuid"}, "request_id"),
+        ({"request_id": "0" * 36}, "request_id"),
+    ],
+)
+def test_a_bad_request_to_replace_a_key_creates_no_key(mesh: Mesh, fields: Any, field: str) -> None:
+    key = create(mesh).key
+    before = listed(mesh)
+    assert refusal(lambda: rotate(mesh, key.name, **fields)).field == field
+    assert listed(mesh) == before
+
+
+def test_a_repeated_request_creates_no_second_key_and_shows_no_secret_again(mesh: Mesh) -> None:
+    key, request_id = create(mesh).key, str(uuid.uuid4())
+    first = rotate(mesh, key.name, request_id=request_id, overlap=Duration())
+    count = len(listed(mesh).keys)
+    mesh.clock.advance(1_000)
+    for again in (request_id, request_id.upper()):
+        repeated = rotate(mesh, key.name, request_id=again, overlap=Duration())
+        assert (repeated.key, repeated.replaced_key, repeated.secret) == (first.key, first.replaced_key, "")
+    assert len(listed(mesh).keys) == count
+
+
+def test_one_request_id_serves_for_each_key_once(mesh: Mesh) -> None:
+    request_id = str(uuid.uuid4())
+    rotated = [rotate(mesh, create(mesh).key.name, request_id=request_id) for _ in range(2)]
+    assert all(each.secret for each in rotated)
+    assert rotated[0].key.name != rotated[1].key.name
+
+
+def test_concurrent_requests_with_one_request_id_create_one_key(mesh: Mesh) -> None:
+    key, request_id = create(mesh).key, str(uuid.uuid4())
+    before = len(listed(mesh).keys)
+    with ThreadPoolExecutor(4) as pool:
+        rotated = list(pool.map(lambda _: rotate(mesh, key.name, request_id=request_id), range(4)))
+    assert sum(bool(each.secret) for each in rotated) == 1
+    assert len({each.key.name for each in rotated}) == 1
+    assert len(listed(mesh).keys) == before + 1
+
+
+def test_an_ended_key_is_not_replaced(mesh: Mesh) -> None:
+    revoked, expired = create(mesh).key, create(mesh, expire_time=timestamp(NOW + 1)).key
+    revoke(mesh, revoked.name)
+    mesh.clock.advance(1)
+    for key in (revoked, expired):
+        found = refusal(lambda: rotate(mesh, key.name))  # noqa: B023 called at once
+        assert (found.code, found.reason, found.field) == (PRECONDITION, "WRONG_STATE", "name")
+
+
+def calls_on(mesh: Mesh, name: str) -> list[Callable[[str], object]]:
+    return [
+        lambda secret: get(mesh, name, secret),
+        lambda secret: update(mesh, name=name, display_name="x", secret=secret),
+        lambda secret: delete(mesh, name, secret=secret),
+        lambda secret: rotate(mesh, name, secret),
+        lambda secret: revoke(mesh, name, secret),
+    ]
+
+
+def test_the_key_of_another_merchant_is_a_key_that_does_not_exist(mesh: Mesh) -> None:
+    name, missing = create(mesh).key.name, f"{DEMO}/ingestKeys/none"
+    for own, other in zip(calls_on(mesh, missing), calls_on(mesh, name), strict=True):
+        nothing = refusal(lambda: own(OWNER))  # noqa: B023 called at once
+        hidden = refusal(lambda: other(RIVAL))  # noqa: B023 called at once
+        assert nothing.code is hidden.code is grpc.StatusCode.NOT_FOUND
+        assert nothing.message == f"{DEMO} has no key none"
+        assert hidden.message == nothing.message.replace("none", name.rpartition("/")[2])
+        assert nothing.field == hidden.field
+    assert refusal(lambda: listed(mesh, RIVAL)).code is grpc.StatusCode.NOT_FOUND
+
+
+def test_keys_need_the_role_administer_or_operate(mesh: Mesh) -> None:
+    name, reader = create(mesh).key.name, create(mesh, roles=[READ, SEND]).secret
+    calls: list[Callable[[str], object]] = [*calls_on(mesh, name), lambda secret: listed(mesh, secret)]
+    for call in calls:
+        assert refusal(lambda: call(reader)).code is grpc.StatusCode.PERMISSION_DENIED  # noqa: B023 called at once
+    assert get(mesh, name, OPERATOR).name == name
+    assert name in {key.name for key in listed(mesh, OPERATOR).keys}
+    rotated = rotate(mesh, name, OPERATOR)
+    revoke(mesh, rotated.key.name, OPERATOR)
+    delete(mesh, rotated.key.name, secret=OPERATOR)
+
+
+@pytest.mark.parametrize("name", ["", "merchants/demo", "merchants/demo/ingestKeys/", "merchants/demo/ingestKeys/a/b"])
+def test_a_name_that_is_no_key_is_refused(mesh: Mesh, name: str) -> None:
+    for call in calls_on(mesh, name):
+        assert refusal(lambda: call(OWNER)).code is INVALID  # noqa: B023 called at once
