@@ -60,7 +60,6 @@ _CODES_BY_REASON: Mapping[Reason, int] = {
     ErrorReason.DATA_VERSION_EXPIRED: code_pb2.FAILED_PRECONDITION,
     ErrorReason.DATA_VERSION_ERASED: code_pb2.FAILED_PRECONDITION,
     ErrorReason.TOO_MANY_RESOURCES: code_pb2.FAILED_PRECONDITION,
-    ErrorReason.ETAG_MISMATCH: code_pb2.ABORTED,
 }
 
 

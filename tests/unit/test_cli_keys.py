@@ -83,3 +83,80 @@ def test_the_role_that_is_missing_is_named(
     assert "this call needs the role administer" in capsys.readouterr().err
     monkeypatch.setenv("HITMESH_KEY", RIVAL)
     assert run(["keys", "create", "--merchant", "demo", "--kind", "server"]) == 69
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """Run a command of `hitmesh keys` on merchant demo, and return its JSON output."""
+    assert run(["keys", *arguments, "--merchant", "demo", "-o", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_key_is_shown_updated_listed_rotated_revoked_and_deleted(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = made(capsys, "--merchant", "demo", "--kind", "server", "--name", "night", "--expires", "2020-01-31")
+    assert (key["display_name"], key["expire_time"], key["update_time"]) == (
+        "night",
+        "2020-01-31T00:00:00Z",
+        key["create_time"],
+    )
+    shown = asked(capsys, "show", key["id"])
+    assert shown == {name: value for name, value in key.items() if name != "secret"}
+    mesh.clock.advance(1_000)
+    changed = asked(capsys, "update", key["id"], "--expires", "never", "--role", "read", "--etag", key["etag"])
+    assert (changed["expire_time"], changed["roles"], changed["display_name"]) == (None, ["read"], "night")
+    assert changed["update_time"] > changed["create_time"]
+    assert run(["keys", "update", key["id"], "--merchant", "demo", "--name", "x", "--etag", key["etag"]]) == 74
+    assert "repeat the change with its etag" in capsys.readouterr().err
+    new = asked(capsys, "rotate", key["id"], "--overlap", "2d")
+    assert (new["rotated_from"], new["roles"], new["display_name"]) == (key["id"], ["read"], "night")
+    assert new["replaced_key"]["expire_time"] is not None
+    assert mesh.stores.directory.key(new["secret"]) is not None
+    assert [found["id"] for found in asked(capsys, "list")] == sorted([key["id"], new["id"], "demo-1"])
+    assert run(["keys", "delete", key["id"], "--merchant", "demo"]) == 73
+    assert asked(capsys, "revoke", key["id"])["revoke_time"] is not None
+    assert key["id"] not in {found["id"] for found in asked(capsys, "list")}
+    assert key["id"] in {found["id"] for found in asked(capsys, "list", "--show-revoked")}
+    assert asked(capsys, "delete", key["id"]) == {"id": key["id"], "merchant": "merchants/demo", "deleted": True}
+    assert run(["keys", "show", key["id"], "--merchant", "demo"]) == 69
+
+
+def test_tables_show_state_and_expiry_and_no_secret(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    key = made(capsys, "--site", SHORT, "--kind", "browser", "--expires", "2020-01-31T12:00:00+01:00")
+    assert run(["keys", "list", "--merchant", "demo", "-o", "table"]) == 0
+    listed = capsys.readouterr().out
+    for text in ("2020-01-31T11:00:00Z", "expired", "never", "valid", "(all sites)", SHORT):
+        assert text in listed
+    assert run(["keys", "show", key["id"], "--merchant", "demo", "-o", "table"]) == 0
+    assert key["etag"] in capsys.readouterr().out
+    assert run(["keys", "rotate", key["id"], "--merchant", "demo", "-o", "table"]) == 0
+    assert f"key {key['id']} of merchants/demo expires at " in capsys.readouterr().err
+    for arguments in (["revoke", key["id"]], ["delete", key["id"]]):
+        assert run(["keys", *arguments, "--merchant", "demo", "-o", "table"]) == 0
+    assert key["secret"] not in listed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["update", "demo-1"],
+        ["update", "demo-1", "--expires", "soon"],
+        ["rotate", "demo-1", "--overlap", "2 weeks"],
+        ["rotate", "demo-1", "--overlap", "-1d"],
+    ],
+)
+def test_a_wrong_option_is_refused_before_any_call(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    before = list(mesh.stores.directory.keys("merchants/demo"))
+    assert run(["keys", *arguments, "--merchant", "demo"]) == 2
+    assert list(mesh.stores.directory.keys("merchants/demo")) == before
+
+
+def test_an_operator_manages_the_keys_of_a_merchant(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    key = made(capsys, "--merchant", "demo", "--kind", "server")
+    (tmp_path / "home" / "keys" / "dev-server").unlink()
+    assert asked(capsys, "show", key["id"])["id"] == key["id"]
+    assert asked(capsys, "rotate", key["id"])["rotated_from"] == key["id"]

@@ -86,6 +86,8 @@ def _created(backend: Backend, key: IngestKey, new_id: str) -> tuple[IngestKey, 
     undo_without_merchant(
         backend, key.merchant, "name", partial(backend.directory.revoke_key, key.merchant, new_id, now)
     )
+    revoke = partial(backend.directory.revoke_key, key.merchant, new_id, now)
+    undo_without_merchant(backend, key.merchant, "name", revoke)
     return new, secret
 
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "merchants": LazyCommand(
         "hitmesh.tools.cli.merchants:merchants_group", "List, create, change or delete merchants."
     ),
-    "keys": LazyCommand("hitmesh.tools.cli.keys:keys_group", "Create or revoke the keys of a merchant."),
+    "keys": LazyCommand("hitmesh.tools.cli.keys:keys_group", "Manage the keys of a merchant."),
     "load": LazyCommand("hitmesh.tools.cli.load:load", "Send generated traffic and check the counts."),
     "freshness": LazyCommand("hitmesh.tools.cli.freshness:freshness", "Show how current the reports are."),
     "ledger": LazyCommand("hitmesh.tools.cli.ledger:ledger", "Check that every hit is accounted for."),

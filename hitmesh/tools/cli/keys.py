@@ -1,49 +1,87 @@
-"""`hitmesh keys`: create and revoke the ingest keys of a merchant."""
+"""`hitmesh keys`: list, create, show, update, rotate, revoke and delete the ingest keys of a merchant."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hitmesh.model.names import MERCHANT_PATTERN, merchant_of, short_site_name
+from hitmesh.model.names import ingest_key_name, merchant_of, short_site_name
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
+from hitmesh.tools.cli.key_options import (
+    NEVER,
+    connect_with_any_key,
+    duration_s,
+    expiry,
+    full_merchant,
+    key_id_argument,
+    merchant_option,
+)
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
-from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
+from hitmesh.tools.cli.options import examples, mesh_options, output_option, site_option
 from hitmesh.tools.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from hitmesh.api.control.v1 import admin_pb2
 
-KINDS = ("browser", "server", "edge")
-ROLES = ("send", "read", "administer")
+KINDS: Final = ("browser", "server", "edge")
+ROLES: Final = ("send", "read", "administer")
+_MODULE: Final = "hitmesh.tools.cli.keys"
+_COLUMNS: Final = ("id", "kind", "roles", "site", "name", "expires", "state")
 
 
 @click.group(
     cls=LazyGroup,
     lazy={
-        "create": LazyCommand("hitmesh.tools.cli.keys:create", "Create a key and print its secret."),
-        "revoke": LazyCommand("hitmesh.tools.cli.keys:revoke", "Revoke a key permanently."),
+        "list": LazyCommand(f"{_MODULE}:list_command", "List the keys of a merchant."),
+        "create": LazyCommand(f"{_MODULE}:create", "Create a key and print its secret."),
+        "show": LazyCommand(f"{_MODULE}:show", "Show a key."),
+        "update": LazyCommand(f"{_MODULE}:update", "Change a key's name, expiry or roles."),
+        "rotate": LazyCommand(f"{_MODULE}:rotate", "Replace a key, and print the new secret."),
+        "revoke": LazyCommand(f"{_MODULE}:revoke", "Revoke a key permanently."),
+        "delete": LazyCommand(f"{_MODULE}:delete", "Delete a key that is revoked or expired."),
     },
     name="keys",
-    short_help="Create or revoke the keys of a merchant.",
+    short_help="Manage the keys of a merchant.",
     epilog=examples(
         "hitmesh keys create --site demo/example --kind browser",
         "hitmesh keys create --merchant demo --kind server --role send --role read",
+        "hitmesh keys list --merchant demo",
+        "hitmesh keys rotate server-Zx3_9aQ --merchant demo --overlap 2d",
     )
     + "\n\n"
     + EXIT_CODES_HELP,
 )
 def keys_group() -> None:
-    """Create or revoke the ingest keys of a merchant. The commands need a server key with the role administer."""
+    """Manage the ingest keys of a merchant.
+
+    The commands need a server key with the role administer, or an operator's key.
+    """
 
 
-def _full_merchant(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    name = value if value is None or value.startswith("merchants/") else f"merchants/{value}"
-    if name is None or MERCHANT_PATTERN.fullmatch(name):
-        return name
-    raise click.BadParameter(f"{value!r} is not a merchant: write a name such as demo", param=param)
+@click.command(
+    "list",
+    short_help="List the keys of a merchant.",
+    epilog=examples(
+        "hitmesh keys list --merchant demo",
+        "hitmesh keys list --merchant demo --show-revoked -o json",
+    ),
+)
+@merchant_option
+@click.option("--show-revoked", is_flag=True, help="List revoked keys too.")
+@output_option("table", "json")
+@mesh_options
+def list_command(*, merchant: str, show_revoked: bool, output: str, endpoint: str | None, home: Path | None) -> None:
+    """List the keys of a merchant by id, without their secrets. The JSON output is a single list."""
+    with connect_with_any_key(endpoint, home) as mesh:
+        from hitmesh.client.keys import list_keys
+
+        found = list(list_keys(mesh, merchant, show_revoked=show_revoked))
+    if output == "json":
+        print_json([_fields(key) for key in found])
+        return
+    print_table(_COLUMNS, [_row(key) for key in found], right_from=len(_COLUMNS))
 
 
 @click.command(
@@ -51,9 +89,10 @@ def _full_merchant(_ctx: click.Context, param: click.Parameter, value: str | Non
     epilog=examples(
         "hitmesh keys create --site demo/example --kind browser",
         "hitmesh keys create --merchant demo --kind server --role send --role read -o json",
+        "hitmesh keys create --merchant demo --kind server --name 'nightly import' --expires 2027-01-31",
     ),
 )
-@click.option("--merchant", callback=_full_merchant, metavar="MERCHANT", help="Create a key for all sites of MERCHANT.")
+@click.option("--merchant", callback=full_merchant, metavar="MERCHANT", help="Create a key for all sites of MERCHANT.")
 @site_option(required=False)
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="Kind of the key.")
 @click.option(
@@ -64,6 +103,10 @@ def _full_merchant(_ctx: click.Context, param: click.Parameter, value: str | Non
     help="Role of the key; may be repeated. Default: send. Only server keys may read and administer.",
 )
 @click.option("--unbounded-history", is_flag=True, help="Accept hits of any age. Only for server keys.")
+@click.option("--name", "display_name", default="", metavar="TEXT", help="Name of the key for people.")
+@click.option(
+    "--expires", callback=expiry, metavar="TIME", help="Refuse the key from this time on, for example 2027-01-31."
+)
 @output_option("table", "json")
 @mesh_options
 def create(
@@ -73,6 +116,8 @@ def create(
     kind: str,
     roles: tuple[str, ...],
     unbounded_history: bool,
+    display_name: str,
+    expires: int | str | None,
     output: str,
     endpoint: str | None,
     home: Path | None,
@@ -83,17 +128,118 @@ def create(
     """
     if (merchant is None) == (site is None):
         raise click.UsageError("give either --site or --merchant")
-    with connect(endpoint, home, needs_key=True) as mesh:
+    with connect_with_any_key(endpoint, home) as mesh:
         from hitmesh.client.keys import create_key
 
-        owner = merchant or merchant_of(site or "")
-        made = create_key(mesh, owner, kind, site, roles, unbounded_history=unbounded_history)
-    fields = _fields(made.key) | {"secret": made.secret}
-    if output == "json":
-        print_json(fields)
-        return
-    rows = [(fields["id"], fields["kind"], ", ".join(fields["roles"]), fields["site"] or "(all sites)", made.secret)]
-    print_table(("id", "kind", "roles", "site", "secret"), rows, right_from=5)
+        made = create_key(
+            mesh,
+            merchant or merchant_of(site or ""),
+            kind,
+            site,
+            roles,
+            unbounded_history=unbounded_history,
+            display_name=display_name,
+            expires_at=expires if isinstance(expires, int) else None,
+        )
+    _print_secret(made.key, made.secret, output, {})
+
+
+@click.command(
+    short_help="Show a key.",
+    epilog=examples(
+        "hitmesh keys show server-Zx3_9aQ --merchant demo",
+        "hitmesh keys show server-Zx3_9aQ --merchant demo -o json",
+    ),
+)
+@key_id_argument
+@output_option("table", "json")
+@mesh_options
+def show(*, id_: str, merchant: str, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Show the key ID, without its secret. The JSON output is a single object."""
+    with connect_with_any_key(endpoint, home) as mesh:
+        from hitmesh.client.keys import get_key
+
+        key = get_key(mesh, ingest_key_name(merchant, id_))
+    _print_key(key, output)
+
+
+@click.command(
+    short_help="Change a key's name, expiry or roles.",
+    epilog=examples(
+        "hitmesh keys update server-Zx3_9aQ --merchant demo --expires 2027-01-31",
+        "hitmesh keys update server-Zx3_9aQ --merchant demo --role send --role read -o json",
+    ),
+)
+@key_id_argument
+@click.option("--name", "display_name", metavar="TEXT", help="New name of the key for people.")
+@click.option("--expires", callback=expiry, metavar="TIME", help="Refuse the key from this time on, or never.")
+@click.option("--role", "roles", type=click.Choice(ROLES), multiple=True, help="New role of the key; may be repeated.")
+@click.option("--etag", default="", metavar="ETAG", help="Change the key only if this is its etag (`keys show`).")
+@output_option("table", "json")
+@mesh_options
+def update(
+    *,
+    id_: str,
+    merchant: str,
+    display_name: str | None,
+    expires: int | str | None,
+    roles: tuple[str, ...],
+    etag: str,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+) -> None:
+    """Change the key ID. Within 2 s, the mesh applies the change. The JSON output is a single object.
+
+    The given roles replace all roles of the key.
+    """
+    given = {"display_name": display_name is not None, "expire_time": expires is not None, "roles": bool(roles)}
+    fields = [name for name, is_given in given.items() if is_given]
+    if not fields:
+        raise click.UsageError("give at least one of --name, --expires and --role")
+    with connect_with_any_key(endpoint, home) as mesh:
+        from hitmesh.api.control.v1 import admin_pb2
+        from hitmesh.client.keys import role_number, update_key
+        from hitmesh.runtime.rpc_values import timestamp
+
+        key = admin_pb2.IngestKey(
+            name=ingest_key_name(merchant, id_),
+            display_name=display_name or "",
+            expire_time=timestamp(expires) if isinstance(expires, int) else None,
+            roles=[role_number(role) for role in roles],
+            etag=etag,
+        )
+        changed = update_key(mesh, key, fields)
+    _print_key(changed, output)
+
+
+@click.command(
+    short_help="Replace a key, and print the new secret.",
+    epilog=examples(
+        "hitmesh keys rotate server-Zx3_9aQ --merchant demo",
+        "hitmesh keys rotate server-Zx3_9aQ --merchant demo --overlap 0s -o json",
+    ),
+)
+@key_id_argument
+@click.option(
+    "--overlap", callback=duration_s, metavar="DURATION", help="Time for which both keys are valid. Default: 7d."
+)
+@output_option("table", "json")
+@mesh_options
+def rotate(
+    *, id_: str, merchant: str, overlap: int | None, output: str, endpoint: str | None, home: Path | None
+) -> None:
+    """Create a key that replaces the key ID, and print the new secret, which is shown only once.
+
+    The key ID expires after the overlap, or earlier if it would expire earlier. The JSON output is a single object.
+    """
+    with connect_with_any_key(endpoint, home) as mesh:
+        from hitmesh.client.keys import rotate_key
+
+        made = rotate_key(mesh, ingest_key_name(merchant, id_), overlap)
+    _print_secret(made.key, made.secret, output, {"replaced_key": _fields(made.replaced_key)})
+    if output != "json":
+        note(f"key {id_} of {merchant} expires at {made.replaced_key.expire_time.ToJsonString()}")
 
 
 @click.command(
@@ -103,24 +249,93 @@ def create(
         "hitmesh keys revoke --merchant demo server-Zx3_9aQ -o json",
     ),
 )
-@click.argument("id_", metavar="ID")
-@click.option("--merchant", callback=_full_merchant, metavar="MERCHANT", required=True, help="Merchant of the key.")
+@key_id_argument
 @output_option("table", "json")
 @mesh_options
 def revoke(*, id_: str, merchant: str, output: str, endpoint: str | None, home: Path | None) -> None:
     """Revoke the key ID. Within 2 s, the mesh refuses the key. The JSON output is a single object."""
-    with connect(endpoint, home, needs_key=True) as mesh:
+    with connect_with_any_key(endpoint, home) as mesh:
         from hitmesh.client.keys import revoke_key
 
-        revoked = revoke_key(mesh, f"{merchant}/ingestKeys/{id_}")
+        revoked = revoke_key(mesh, ingest_key_name(merchant, id_))
     if output == "json":
         print_json(_fields(revoked))
     else:
         note(f"key {id_} of {merchant} was revoked at {revoked.revoke_time.ToJsonString()}")
 
 
+@click.command(
+    short_help="Delete a key that is revoked or expired.",
+    epilog=examples(
+        "hitmesh keys delete --merchant demo server-Zx3_9aQ",
+        "hitmesh keys delete --merchant demo server-Zx3_9aQ -o json",
+    ),
+)
+@key_id_argument
+@output_option("table", "json")
+@mesh_options
+def delete(*, id_: str, merchant: str, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Delete the key ID, which must be revoked or expired. The JSON output is a single object."""
+    with connect_with_any_key(endpoint, home) as mesh:
+        from hitmesh.client.keys import delete_key
+
+        delete_key(mesh, ingest_key_name(merchant, id_))
+    if output == "json":
+        print_json({"id": id_, "merchant": merchant, "deleted": True})
+    else:
+        note(f"key {id_} of {merchant} was deleted")
+
+
+def _print_key(key: admin_pb2.IngestKey, output: str) -> None:
+    fields = _fields(key)
+    if output == "json":
+        print_json(fields)
+        return
+    print_table(("key", "value"), [(name, _text(value)) for name, value in fields.items()], right_from=2)
+
+
+def _print_secret(key: admin_pb2.IngestKey, secret: str, output: str, further: dict[str, Any]) -> None:
+    fields = _fields(key)
+    if output == "json":
+        print_json(fields | {"secret": secret} | further)
+        return
+    rows = [(fields["id"], fields["kind"], ", ".join(fields["roles"]), fields["site"] or "(all sites)", secret)]
+    print_table(("id", "kind", "roles", "site", "secret"), rows, right_from=5)
+
+
+def _row(key: admin_pb2.IngestKey) -> tuple[str, ...]:
+    fields = _fields(key)
+    state = "revoked" if fields["revoke_time"] else "valid"
+    if state == "valid" and fields["expire_time"] and _is_past(key):
+        state = "expired"
+    return (
+        fields["id"],
+        fields["kind"],
+        ", ".join(fields["roles"]),
+        fields["site"] or "(all sites)",
+        fields["display_name"],
+        fields["expire_time"] or NEVER,
+        state,
+    )
+
+
+def _is_past(key: admin_pb2.IngestKey) -> bool:
+    from hitmesh.runtime.clock import SystemClock
+
+    return SystemClock().now() >= key.expire_time.ToMilliseconds()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "" if value is None else str(value)
+
+
 def _fields(key: admin_pb2.IngestKey) -> dict[str, Any]:
     from hitmesh.client.keys import kind_name, role_names
+
+    def time(name: str) -> str | None:
+        return getattr(key, name).ToJsonString() if key.HasField(name) else None  # type: ignore[arg-type]  # a field name
 
     return {
         "id": key.name.rpartition("/")[2],
@@ -128,7 +343,13 @@ def _fields(key: admin_pb2.IngestKey) -> dict[str, Any]:
         "kind": kind_name(key),
         "roles": role_names(key),
         "site": short_site_name(key.site) if key.HasField("site") else None,
+        "display_name": key.display_name,
+        "prefix": key.prefix,
         "unbounded_history": key.unbounded_history,
-        "create_time": key.create_time.ToJsonString(),
-        "revoke_time": key.revoke_time.ToJsonString() if key.HasField("revoke_time") else None,
+        "create_time": time("create_time"),
+        "update_time": time("update_time"),
+        "expire_time": time("expire_time"),
+        "revoke_time": time("revoke_time"),
+        "rotated_from": key.rotated_from.rpartition("/")[2] or None,
+        "etag": key.etag,
     }

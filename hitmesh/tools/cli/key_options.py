@@ -1,0 +1,84 @@
+"""Options of `hitmesh keys`: merchant, expiry and overlap, and the mesh with the caller's key."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import click
+
+from hitmesh.model.names import MERCHANT_PATTERN
+from hitmesh.tools.cli.options import connect, connect_as_operator, find_home
+
+if TYPE_CHECKING:
+    from hitmesh.client.mesh import Mesh
+
+CommandT = TypeVar("CommandT", bound=Callable[..., object])
+
+NEVER: Final = "never"
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def full_merchant(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return `merchants/m` for a merchant's full or short name."""
+    name = value if value is None or value.startswith("merchants/") else f"merchants/{value}"
+    if name is None or MERCHANT_PATTERN.fullmatch(name):
+        return name
+    raise click.BadParameter(f"{value!r} is not a merchant: write a name such as demo", param=param)
+
+
+def merchant_option(command: CommandT) -> CommandT:
+    """Add --merchant, the merchant of the key or keys."""
+    return click.option(
+        "--merchant", callback=full_merchant, metavar="MERCHANT", required=True, help="Merchant, for example demo."
+    )(command)
+
+
+def key_id_argument(command: CommandT) -> CommandT:
+    """Add the argument ID and the option --merchant, which together name a key."""
+    return click.argument("id_", metavar="ID")(merchant_option(command))
+
+
+def expiry(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """Return a time in UTC ms for an ISO date or time; `never` and None stay unchanged."""
+    if value is None or value == NEVER:
+        return value
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is not a time: write 2027-01-31 or 2027-01-31T12:00:00Z", param=param
+        ) from error
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return int(time.timestamp() * 1_000)
+
+
+def duration_s(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Return a duration such as `7d`, `12h`, `30m` or `0s` in seconds."""
+    if value is None:
+        return None
+    found = _DURATION.fullmatch(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a duration: write for example 7d, 12h, 30m or 0s", param=param)
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def connect_with_any_key(endpoint: str | None, home: Path | None) -> Mesh:
+    """Return the mesh with a server key, or with an operator's key if there is no server key.
+
+    Raises:
+        NoMesh: no mesh is running at this address.
+        RefusedError: an address or a file is invalid, or there is no key (NO_KEY).
+    """
+    from hitmesh.client.home import operator_key, server_key
+
+    place = find_home(home)
+    if server_key(place, os.environ) is None and operator_key(place, os.environ) is not None:
+        return connect_as_operator(endpoint, home, needs_key=True)
+    return connect(endpoint, home, needs_key=True)
