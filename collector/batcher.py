@@ -18,15 +18,15 @@ from concurrent.futures import Future
 
 import polars as pl
 
-from collector.admission import Admitted, Frame, Grant, admit, decode, read_frames
+from collector.admission import Admitted, Frame, Grant, admit, decode
 from collector.admission.batches import Answer, refused_senders
 from collector.admission.envelopes import Envelope, spans_by_hits
 from collector.broken_rules import BrokenRules
 from collector.classify import Classifier
-from collector.grants import resolve
 from collector.hit_quotas import HitQuotas
 from collector.metering import CollectorMeter
 from collector.micro_batch import MicroBatch, Waiting, report_all
+from collector.origins import granted
 from collector.outcome import RETRY_DELAY_S, BatchOutcome, put_off, retry_later
 from collector.quota_gate import Passing, QuotaGate, quotas_of
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
@@ -179,8 +179,7 @@ class MicroBatcher:
         waiting = [batch for batch in queued if self._is_awaited(batch)]
         frames = [batch.frame for batch in waiting]
         try:
-            envelopes, senders = read_frames(frames)
-            grants = resolve(senders, self._directory, self._clock.now())
+            envelopes, grants = granted(frames, self._directory, self._clock.now())
         except BaseException as error:
             self._not_admitted(waiting, error)
             return

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from collector.admission.envelopes import Frame, read_envelope
+from collector.origins import origin_refusal
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
 from hitmesh.access.key_endings import ending_of
@@ -127,6 +128,24 @@ class Gate:
             return True
         return is_valid_sender(found, self._clock.now())
 
+    def reads_hits(self, key: str, origin: str) -> bool:
+        """Return whether the hits with a key from an origin are read. If not, admission refuses the batch unread.
+
+        Raises:
+            KeyNotLookedUp: the budget of look-ups is exhausted; the sender is charged.
+        """
+        if not self.is_known(key):
+            return False
+        try:
+            found = self._directory.key(key)
+            return found is None or self._origin_error(found, origin) is None
+        except RetryError:
+            return True
+
+    def _origin_error(self, key: IngestKey, origin: str) -> PermissionDenied | None:
+        site = None if key.site is None else self._directory.site(key.site)
+        return None if site is None else origin_refusal(key.kind, site, origin)
+
     def is_secret(self, key: str) -> bool:
         """Return whether a key is known and secret."""
         try:
@@ -135,14 +154,14 @@ class Gate:
             return False
         return found is not None and rights_of(found).is_secret
 
-    def require(self, key: str) -> IngestKey:
-        """Return a key that may send hits.
+    def require(self, key: str, origin: str) -> IngestKey:
+        """Return a key that may send hits from an origin.
 
         If the key is invalid or cannot be looked up, the sender is charged for one call.
 
         Raises:
             Unauthenticated: the key is unknown, revoked or expired (UNKNOWN_KEY, KEY_REVOKED, KEY_EXPIRED).
-            PermissionDenied: a key of this kind may not send hits.
+            PermissionDenied: a key of this kind may not send hits, or the origin is not allowed (ORIGIN_NOT_ALLOWED).
             KeyNotLookedUp: the budget of look-ups is exhausted.
             RetryError: the directory is unavailable.
         """
@@ -162,6 +181,9 @@ class Gate:
             raise ending
         if not has_role(found, Role.SEND):
             raise PermissionDenied(cannot_send(found), field="open.ingest_key", key_kind=found.kind.value)
+        error = self._origin_error(found, origin)
+        if error is not None:
+            raise error
         return found
 
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:

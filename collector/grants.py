@@ -27,7 +27,9 @@ def resolve(senders: Iterable[Sender], directory: SiteDirectory, now: int) -> di
 def _resolve_one(secret: str, site_header: str, directory: SiteDirectory, now: int) -> Grant | Refusal:
     if not secret:
         return Refusal(
-            HitReason.UNKNOWN_KEY, "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key"
+            HitReason.UNKNOWN_KEY,
+            "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key, or send the key as "
+            "authorization: Bearer <key>",
         )
     try:
         key = directory.key(secret)

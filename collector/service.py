@@ -28,6 +28,7 @@ from collector.json_split import SentJson
 from collector.metering import CollectorMeter
 from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
+from collector.peers import Peer, peer_of
 from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings
 from collector.slots import ShownKey, SlotLimits, StreamSlots, too_many_streams
@@ -43,7 +44,6 @@ from hitmesh.runtime.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECT
 
 SERVICE = "hitmesh.api.collector.v1.CollectorService"
 JSON_SERVICE = "hitmesh.api.collector.v1.JsonCollectorService"
-SITE_METADATA = "hitmesh-site"
 # The trailer of every call states the number of hits that were accepted and acknowledged in the call. Envoy adds this
 # number to a counter.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
@@ -95,8 +95,7 @@ class CollectorService:
         """Handle a stream."""
         acknowledged = 0
         stream = HitStream(
-            site_header=_site_header(context),
-            address=_address(context),
+            peer=peer_of(context),
             gate=self._gate,
             credit_bytes=self._settings.stream_credit_bytes,
             batcher=self._batcher,
@@ -135,11 +134,12 @@ class CollectorService:
     def _open(self, stream: HitStream) -> None:
         """Wait for the stream's `open` and accept the stream, or raise the error that ends the stream."""
         opened = stream.opened(self._settings.open_within_s)
-        if opened.ingest_key:
+        key = opened.ingest_key or stream.peer.key
+        if key:
             if self._gate.is_watchful:
-                self._gate.check(opened.ingest_key, stream.address)
-            self._gate.require(opened.ingest_key)
-            self._prove(stream, opened.ingest_key)
+                self._gate.check(key, stream.peer.address)
+            self._gate.require(key, stream.peer.origin)
+            self._prove(stream, key)
         prove_within_s = self._settings.prove_within_s
         stream.accept(
             opened, prove_within_s=prove_within_s, proved=lambda key: self._prove(stream, key, is_keyless=True)
@@ -220,32 +220,34 @@ class CollectorService:
                 self.complaints.add(collector_pb2.Reason.Name(issue.reason).removeprefix("REASON_"))
 
     def _send_message(self, message: bytes, context: grpc.ServicerContext) -> BatchOutcome:
-        batch = read_unary_frame(message)
+        batch, peer = read_unary_frame(message), peer_of(context)
         if batch is None:
-            self._gate.charge_units("", _address(context), len(message))
+            self._gate.charge_units("", peer.address, len(message))
             raise RefusedError(
                 "the request does not decode as a SendHitsRequest: send the bytes of that message",
                 reason=ErrorReason.DECODE,
                 field="batch",
             )
         if self._gate.is_watchful:
-            self._gate.check(read_envelope(Frame(batch, "", "", 0)).sender.key, _address(context))
-        return self._send(_Sent(batch, context))
+            self._gate.check(read_envelope(Frame(batch, peer.key, "", 0)).sender.key, peer.address)
+        return self._send(_Sent(batch, context, peer))
 
     def _send_json(self, sent: bytes, context: grpc.ServicerContext) -> BatchOutcome:
-        body = plain_body(sent, _metadata(context, "content-encoding"))
-        key, address = key_in_json(body), _address(context)
-        self._batcher.quota_gate.check_unread(key, _site_header(context))
+        peer = peer_of(context)
+        body = plain_body(sent, peer.encoding)
+        key, address = key_in_json(body) or peer.key, peer.address
+        self._batcher.quota_gate.check_unread(key, peer.site)
         with self._gate.held(key, address, min(len(body), MAX_JSON_BYTES)):
             try:
-                read = batch_of_json(body, self._gate.is_known)
+                read = batch_of_json(body, lambda named: self._gate.reads_hits(named or peer.key, peer.origin))
             except RefusedError:
                 self._gate.charge_units(key, address, min(len(body), MAX_JSON_BYTES))
                 raise
-            return self._send(_Sent(read.batch, context, key, read, len(body)))
+            return self._send(_Sent(read.batch, context, peer, key, read, len(body)))
 
     def _send(self, sent: _Sent) -> BatchOutcome:
-        frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults, sent.json)
+        peer = sent.peer
+        frame = Frame(sent.batch, peer.key, peer.site, self._clock.now(), sent.faults, sent.json, peer.origin)
         early = self._batcher.quota_gate.refused_early(frame)
         if early is not None:
             return early
@@ -265,7 +267,7 @@ class CollectorService:
             answer.set_result(outcome)
 
         def let_pass() -> None:
-            self._gate.check_again(frame, sent.key, sent.address)
+            self._gate.check_again(frame, sent.key, peer.address)
 
         self._batcher.submit(Waiting(frame, on_outcome, let_pass, sent.is_over))
         try:
@@ -276,12 +278,12 @@ class CollectorService:
     def _charge(self, sent: _Sent, frame: Frame, outcome: BatchOutcome) -> None:
         key = read_envelope(frame).sender.key if sent.key is None else sent.key
         sizes = hit_sizes(sent.batch) if sent.sizes is None else sent.sizes
-        self._gate.charge(key, sent.address, sent.size, sizes, outcome)
+        self._gate.charge(key, sent.peer.address, sent.size, sizes, outcome)
 
     def _charge_abandoned(self, sent: _Sent) -> None:
         """Charge the sender for JSON that was read, because the call ended before the batch was admitted."""
         if sent.key is not None:
-            self._gate.charge_units(sent.key, sent.address, sent.size)
+            self._gate.charge_units(sent.key, sent.peer.address, sent.size)
 
 
 class _Sent:
@@ -290,6 +292,7 @@ class _Sent:
     Args:
         batch: the HitBatch bytes.
         context: the call's gRPC context.
+        peer: the caller.
         key: the sender's key, if known without reading the batch.
         read: the result of parsing the JSON body; None for a batch that was sent as protobuf.
         size: the number of bytes that were sent; None = the size of `batch`.
@@ -299,6 +302,7 @@ class _Sent:
         self,
         batch: bytes,
         context: grpc.ServicerContext,
+        peer: Peer,
         key: str | None = None,
         read: JsonBatch | None = None,
         size: int | None = None,
@@ -307,12 +311,11 @@ class _Sent:
         timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
         self._ends_s = time.monotonic() + timeout_s
         self._context = context
-        self.batch, self.key = batch, key
+        self.batch, self.key, self.peer = batch, key, peer
         self.faults: Mapping[int, FoundFault] = {} if read is None else read.faults
         self.sizes: Sequence[int] | None = None if read is None else read.sizes
         self.json: SentJson | None = None if read is None else read.sent
         self.size = len(batch) if size is None else size
-        self.site, self.address = _site_header(context), _address(context)
 
     @property
     def left_s(self) -> float:
@@ -349,26 +352,6 @@ def _raw_handler(service: CollectorService) -> grpc.GenericRpcHandler:
 
 def _trailers(acknowledged: int) -> tuple[tuple[str, str], ...]:
     return ((ACKNOWLEDGED_TRAILER, str(acknowledged)),)
-
-
-def _site_header(context: grpc.ServicerContext) -> str:
-    return _metadata(context, SITE_METADATA)
-
-
-def _metadata(context: grpc.ServicerContext, wanted: str) -> str:
-    for name, value in context.invocation_metadata():
-        if name == wanted:
-            return value if isinstance(value, str) else ""
-    return ""
-
-
-def _address(context: grpc.ServicerContext) -> str:
-    """Return the client's address: the last x-forwarded-for entry, which Envoy adds.
-
-    If the call has no x-forwarded-for entry, return the peer's address.
-    """
-    forwarded = _metadata(context, "x-forwarded-for").rpartition(",")[2].strip()
-    return forwarded or str(context.peer()).rpartition(":")[0]
 
 
 def _raise_refused_whole(outcome: BatchOutcome) -> None:

@@ -21,6 +21,7 @@ from collector.frames import MAX_BATCH_SEQ, GarbageFrame, OpenFrame, read_stream
 from collector.gate import Gate
 from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
+from collector.peers import Peer
 from collector.sequence import Sequence, Verdict
 from collector.wire import is_sound
 from hitmesh.api.collector.v1 import collector_pb2
@@ -65,8 +66,7 @@ class HitStream:
     """A client's stream: the message `open`, followed by batches until the stream ends.
 
     Args:
-        site_header: site in the call's metadata.
-        address: address of the client.
+        peer: the client. Its key applies if `open` has no key.
         gate: refuses batches of senders whose budget of refused work is exhausted.
         credit_bytes: maximum number of unacknowledged bytes.
         batcher: admits the batches.
@@ -78,8 +78,7 @@ class HitStream:
     def __init__(
         self,
         *,
-        site_header: str,
-        address: str,
+        peer: Peer,
         gate: Gate,
         credit_bytes: int,
         batcher: MicroBatcher,
@@ -90,8 +89,7 @@ class HitStream:
         self._credit_bytes = credit_bytes
         self._key = ""
         self.validate_only = False
-        self._site_header = site_header
-        self.address = address
+        self.peer = peer
         self._gate = gate
         self._proved: Callable[[str], None] | None = None
         self._prove_by_s: float | None = None
@@ -132,15 +130,15 @@ class HitStream:
         """Accept batches from now on.
 
         Args:
-            opened: the first message. If `opened` has no key, a batch with a known key must arrive within
-                `prove_within_s`.
+            opened: the first message. If neither `opened` nor `peer` has a key, a batch with a known key must arrive
+                within `prove_within_s`.
             prove_within_s: seconds within which that batch must arrive.
             proved: called with the known key, in the reader's thread. If `proved` raises HitmeshError, the stream ends.
         """
         with self._changed:
             if opened.max_inflight_bytes is not None:
                 self._credit_bytes = min(max(opened.max_inflight_bytes, MIN_CREDIT_BYTES), self._credit_bytes)
-            self._key = opened.ingest_key
+            self._key = opened.ingest_key or self.peer.key
             self.validate_only = opened.validate_only
             self._sequence = Sequence(opened.resume_from)
             if not self._key:
@@ -261,7 +259,7 @@ class HitStream:
         if self._proved is None and not self._gate.is_watchful:
             return
         key = read_envelope(Frame(batch, self._key, "", 0)).sender.key
-        self._gate.check(key, self.address)
+        self._gate.check(key, self.peer.address)
         if self._proved is not None and self._gate.is_known(key):
             proved, self._proved = self._proved, None
             with self._changed:
@@ -323,7 +321,7 @@ class HitStream:
             )
 
     def _submit(self, batch_seq: int, batch: bytes, size: int, *, is_garbage: bool = False) -> None:
-        frame = Frame(batch, self._key, self._site_header, self._clock.now())
+        frame = Frame(batch, self._key, self.peer.site, self._clock.now(), origin=self.peer.origin)
         early = None if is_garbage else self._batcher.quota_gate.refused_early(frame)
         if early is not None:
             with self._changed:
@@ -336,13 +334,13 @@ class HitStream:
             self._budget.give(size)
             if outcome.is_charged:
                 key = read_envelope(frame).sender.key
-                self._gate.charge(key, self.address, size, hit_sizes(batch), outcome)
+                self._gate.charge(key, self.peer.address, size, hit_sizes(batch), outcome)
             with self._changed:
                 self._sequence.finish(batch_seq, outcome, is_garbage=is_garbage)
                 self._changed.notify_all()
 
         def let_pass() -> None:
-            self._gate.check_again(frame, None, self.address)
+            self._gate.check_again(frame, None, self.peer.address)
 
         waiting = Waiting(frame, on_outcome, let_pass, lambda: self._ended, is_trial=self.validate_only)
         self._batcher.submit(waiting)

@@ -40,12 +40,13 @@ class Frame:
 
     Attributes:
         batch: serialized HitBatch.
-        default_key: the key in the stream's open message, or "".
+        default_key: the key in the stream's open message or in the call's metadata, or "".
         site_header: value of the metadata `hitmesh-site`, or "".
         received_at: the time in UTC ms at which the collector received the batch; becomes the hits' collect_time.
         found: the faults of JSON hits, keyed by hit index. The conversion from JSON records these faults, because the
             resulting bytes do not show them.
         sent: the JSON from which the batch was made; None for a batch that was sent as protobuf.
+        origin: value of the request's header `origin`, or "".
     """
 
     batch: bytes
@@ -54,6 +55,7 @@ class Frame:
     received_at: int
     found: Mapping[int, FoundFault] = field(default_factory=dict)
     sent: SentJson | None = None
+    origin: str = ""
 
 
 class Sender(NamedTuple):

@@ -81,6 +81,11 @@ def caller_with_key(key: IngestKey) -> Caller:
     return Caller(key.merchant, roles_of(key), key.kind.value, key.key_id, key.site)
 
 
+def bearer_credential(header: str) -> str:
+    """Return the key or token in the value of an `authorization` header, or "" for another scheme than Bearer."""
+    return header[len(_SCHEME) :].strip() if header.lower().startswith(_SCHEME) else ""
+
+
 def caller_of(
     directory: SiteDirectory,
     metadata: Iterable[tuple[str, str | bytes]],
@@ -107,7 +112,7 @@ def caller_of(
     if len(headers) > 1:
         raise Unauthenticated("the call has several authorization headers: send a single key or token", field=_FIELD)
     text = headers[0].decode("utf-8", "replace") if isinstance(headers[0], bytes) else headers[0]
-    credential = text[len(_SCHEME) :].strip() if text.lower().startswith(_SCHEME) else ""
+    credential = bearer_credential(text)
     if _TOKEN_MARK not in credential:
         return _caller_with_secret(directory, credential, now)
     if tokens is None:

@@ -53,6 +53,7 @@ class StreamClient:
         max_inflight_bytes: int | None = None,
         opening: bytes | None = None,
         timeout_s: float = CALL_S,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         stream_open = collector_pb2.StreamOpen(
@@ -66,7 +67,8 @@ class StreamClient:
         call: grpc.StreamStreamMultiCallable[bytes, collector_pb2.StreamHitsResponse] = channel.stream_stream(
             METHOD, request_serializer=None, response_deserializer=collector_pb2.StreamHitsResponse.FromString
         )
-        self.call = call(iter(self._outgoing.get, None), metadata=(("hitmesh-site", site),), timeout=timeout_s)
+        named = (("hitmesh-site", site),) if site else ()
+        self.call = call(iter(self._outgoing.get, None), metadata=(*named, *metadata), timeout=timeout_s)
         end_requests_with(self.call, self._outgoing)
 
     def __enter__(self) -> StreamClient:

@@ -11,7 +11,7 @@ from collector.gate import Gate
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, RefusalBudget, RefusedSender
 from hitmesh.adapters.factory import open_stores
-from hitmesh.model.errors import RetryError
+from hitmesh.model.errors import PermissionDenied, RetryError
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from tests.support.clock import ManualClock
 
@@ -80,3 +80,18 @@ def test_work_that_fails_gives_back_what_was_set_aside(gate: Gate, budget: Refus
     assert not budget._held, "nothing is remembered of who has no work that runs"
     with gate.held(key, ADDRESS, 100):
         pass
+
+
+def test_hits_with_a_browser_key_are_read_only_from_an_allowed_origin(budget: RefusalBudget) -> None:
+    directory = open_stores("memory:", ManualClock(0)).directory
+    directory.create_site(Site(SITE, "UTC", "USD", b"a secret of sixteen", allowed_origins=("https://shop.example",)))
+    directory.create_key(IngestKey("k", "merchants/demo", KeyKind.BROWSER, SITE), KEY)
+    directory.create_key(IngestKey("s", "merchants/demo", KeyKind.SERVER, SITE), "hms_server")
+    gate = Gate(directory, budget, ManualClock(0))
+    assert gate.reads_hits(KEY, "https://shop.example")
+    for origin in ("", "null", "https://rival.example"):
+        assert not gate.reads_hits(KEY, origin)
+        assert gate.reads_hits("hms_server", origin)
+        with pytest.raises(PermissionDenied):
+            gate.require(KEY, origin)
+    assert not gate.reads_hits("hms_nobody", "https://shop.example")

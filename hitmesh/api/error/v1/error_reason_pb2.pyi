@@ -107,7 +107,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The key has expired. Use the key that replaces this key, or create another key. Metadata: expire_time, key_id."""
     ERROR_REASON_ORIGIN_NOT_ALLOWED: _ErrorReason.ValueType  # 32
     """Hits with a browser key come from a web page whose origin is not on the site's list, or the request has no header
-    `origin`. Add the origin to the site's `allowed_origins`. Metadata: site.
+    `origin`. Add the origin to the site's `allowed_origins`. Metadata: origin, site.
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 33
     """The object changed after its etag was read, or another caller changed the object at the same time. Read the object
@@ -281,7 +281,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       dimension: the dimension.
       existing: the value that is stored, or that another field of the request has.
       expected: the value that was expected.
-      expire_time: time at which the key expired, in RFC 3339
+      expire_time: time at which the key expired, in RFC 3339.
       field: path of the refused field.
       file: the file.
       first: first allowed or requested date, offset or instant.
@@ -302,6 +302,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       migration: number of the migration.
       missing: the missing progress mark.
       newest: newest version or format that the server knows.
+      origin: value of the request's header `origin`.
       partition: the partition.
       paths: serving paths that were tried.
       pieces: pieces that were found.
@@ -424,7 +425,7 @@ ERROR_REASON_KEY_EXPIRED: ErrorReason.ValueType  # 31
 """The key has expired. Use the key that replaces this key, or create another key. Metadata: expire_time, key_id."""
 ERROR_REASON_ORIGIN_NOT_ALLOWED: ErrorReason.ValueType  # 32
 """Hits with a browser key come from a web page whose origin is not on the site's list, or the request has no header
-`origin`. Add the origin to the site's `allowed_origins`. Metadata: site.
+`origin`. Add the origin to the site's `allowed_origins`. Metadata: origin, site.
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 33
 """The object changed after its etag was read, or another caller changed the object at the same time. Read the object
