@@ -21,6 +21,7 @@ SAME_OVER_EVERY_STORE = frozenset(
         "test_command_line.py",
         "test_dev.py",
         "test_hard_values.py",
+        "test_keys.py",
         "test_real_files.py",
         "test_rejected_hits.py",
         "test_rest.py",
