@@ -84,7 +84,7 @@ class Backend:
     `tokens`: reads the tokens of callers; None if tokens are refused.
     `limits`: the limits for plans and comparisons.
     `max_sites`: maximum number of sites per merchant, counting deleted sites, whose data is kept.
-    `max_keys`: maximum number of keys per merchant, not counting revoked keys.
+    `max_keys`: maximum number of keys per merchant, not counting revoked and expired keys.
     """
 
     directory: SiteDirectory

@@ -34,7 +34,7 @@ class ControlSettings(TokenSettings):
         default=MAX_SITES, ge=1, le=100_000, description="Maximum number of sites per merchant"
     )
     max_keys: Annotated[int, Unit("keys")] = Field(
-        default=MAX_KEYS, ge=1, le=100_000, description="Maximum number of keys per merchant, not counting revoked keys"
+        default=MAX_KEYS, ge=1, le=100_000, description="Maximum number of keys per merchant that are valid"
     )
 
 

@@ -85,7 +85,7 @@ def test_the_role_that_is_missing_is_named(
     assert run(["keys", "create", "--merchant", "demo", "--kind", "server"]) == 69
 
 
-def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+def printed_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     """Run a command of `hitmesh keys` on merchant demo, and return its JSON output."""
     assert run(["keys", *arguments, "--merchant", "demo", "-o", "json"]) == 0
     return json.loads(capsys.readouterr().out)
@@ -100,24 +100,24 @@ def test_a_key_is_shown_updated_listed_rotated_revoked_and_deleted(
         "2020-01-31T00:00:00Z",
         key["create_time"],
     )
-    shown = asked(capsys, "show", key["id"])
+    shown = printed_by(capsys, "show", key["id"])
     assert shown == {name: value for name, value in key.items() if name != "secret"}
     mesh.clock.advance(1_000)
-    changed = asked(capsys, "update", key["id"], "--expires", "never", "--role", "read", "--etag", key["etag"])
+    changed = printed_by(capsys, "update", key["id"], "--expires", "never", "--role", "read", "--etag", key["etag"])
     assert (changed["expire_time"], changed["roles"], changed["display_name"]) == (None, ["read"], "night")
     assert changed["update_time"] > changed["create_time"]
     assert run(["keys", "update", key["id"], "--merchant", "demo", "--name", "x", "--etag", key["etag"]]) == 74
     assert "repeat the change with its etag" in capsys.readouterr().err
-    new = asked(capsys, "rotate", key["id"], "--overlap", "2d")
+    new = printed_by(capsys, "rotate", key["id"], "--overlap", "2d")
     assert (new["rotated_from"], new["roles"], new["display_name"]) == (key["id"], ["read"], "night")
     assert new["replaced_key"]["expire_time"] is not None
     assert mesh.stores.directory.key(new["secret"]) is not None
-    assert [found["id"] for found in asked(capsys, "list")] == sorted([key["id"], new["id"], "demo-1"])
+    assert [found["id"] for found in printed_by(capsys, "list")] == sorted([key["id"], new["id"], "demo-1"])
     assert run(["keys", "delete", key["id"], "--merchant", "demo"]) == 73
-    assert asked(capsys, "revoke", key["id"])["revoke_time"] is not None
-    assert key["id"] not in {found["id"] for found in asked(capsys, "list")}
-    assert key["id"] in {found["id"] for found in asked(capsys, "list", "--show-revoked")}
-    assert asked(capsys, "delete", key["id"]) == {"id": key["id"], "merchant": "merchants/demo", "deleted": True}
+    assert printed_by(capsys, "revoke", key["id"])["revoke_time"] is not None
+    assert key["id"] not in {found["id"] for found in printed_by(capsys, "list")}
+    assert key["id"] in {found["id"] for found in printed_by(capsys, "list", "--show-revoked")}
+    assert printed_by(capsys, "delete", key["id"]) == {"id": key["id"], "merchant": "merchants/demo", "deleted": True}
     assert run(["keys", "show", key["id"], "--merchant", "demo"]) == 69
 
 
@@ -158,5 +158,5 @@ def test_an_operator_manages_the_keys_of_a_merchant(
 ) -> None:
     key = made(capsys, "--merchant", "demo", "--kind", "server")
     (tmp_path / "home" / "keys" / "dev-server").unlink()
-    assert asked(capsys, "show", key["id"])["id"] == key["id"]
-    assert asked(capsys, "rotate", key["id"])["rotated_from"] == key["id"]
+    assert printed_by(capsys, "show", key["id"])["id"] == key["id"]
+    assert printed_by(capsys, "rotate", key["id"])["rotated_from"] == key["id"]

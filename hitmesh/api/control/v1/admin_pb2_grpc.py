@@ -30,9 +30,10 @@ if _version_not_supported:
 
 class AdminServiceStub:
     """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
-    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
-    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
-    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
+    <server key>`. The methods that create, change, delete or revoke, and all methods for keys, need a server key with
+    KEY_ROLE_ADMINISTER. The other methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for
+    exclusion rules and keys, by UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for
+    merchants need an operator's key.
     """
 
     def __init__(self, channel):
@@ -170,9 +171,10 @@ class AdminServiceStub:
 
 class AdminServiceServicer:
     """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
-    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
-    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
-    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
+    <server key>`. The methods that create, change, delete or revoke, and all methods for keys, need a server key with
+    KEY_ROLE_ADMINISTER. The other methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for
+    exclusion rules and keys, by UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for
+    merchants need an operator's key.
     """
 
     def CreateSite(self, request, context):
@@ -500,9 +502,10 @@ def add_AdminServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
     """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
-    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
-    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
-    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
+    <server key>`. The methods that create, change, delete or revoke, and all methods for keys, need a server key with
+    KEY_ROLE_ADMINISTER. The other methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for
+    exclusion rules and keys, by UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for
+    merchants need an operator's key.
     """
 
     @staticmethod

@@ -31,9 +31,10 @@ GRPC_VERSION: str
 
 class AdminServiceStub:
     """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
-    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
-    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
-    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
+    <server key>`. The methods that create, change, delete or revoke, and all methods for keys, need a server key with
+    KEY_ROLE_ADMINISTER. The other methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for
+    exclusion rules and keys, by UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for
+    merchants need an operator's key.
     """
 
     @_typing.overload
@@ -114,9 +115,10 @@ class AdminServiceStub:
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
     """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
-    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
-    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
-    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
+    <server key>`. The methods that create, change, delete or revoke, and all methods for keys, need a server key with
+    KEY_ROLE_ADMINISTER. The other methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for
+    exclusion rules and keys, by UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for
+    merchants need an operator's key.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -193,9 +195,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages merchants, sites, keys and exclusion rules. Callers authenticate with metadata `authorization` set to `Bearer
-    <server key>`. The methods that create, change, delete or revoke need a server key with KEY_ROLE_ADMINISTER. The other
-    methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for exclusion rules and keys, by
-    UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for merchants need an operator's key.
+    <server key>`. The methods that create, change, delete or revoke, and all methods for keys, need a server key with
+    KEY_ROLE_ADMINISTER. The other methods need a key with KEY_ROLE_READ. An operator's key is accepted by the methods for
+    exclusion rules and keys, by UpdateSite, DeleteSite and UndeleteSite, and by GetMerchant. The other methods for
+    merchants need an operator's key.
     """
 
     @_abc_1.abstractmethod
