@@ -209,3 +209,42 @@ def test_keys_are_managed_by_rest(mesh: Mesh, new_site: NewSite) -> None:
     assert rest.request("DELETE", f"/v1/{name}")[0] == 200
     assert rest.get(f"/v1/{name}")[0] == 404
     assert rest.get(f"/v1/{rotated['key']['name']}")[0] == 200
+
+
+@pytest.mark.timeout(60)
+def test_hits_with_a_browser_key_come_from_allowed_origins_only(mesh: Mesh, new_site: NewSite) -> None:
+    site, owner = new_site("origins"), authorized(mesh.key)
+    key = admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_BROWSER, site=site)
+    made = mesh.admin().CreateIngestKey(
+        admin_pb2.CreateIngestKeyRequest(parent="merchants/demo", key=key), metadata=owner, timeout=10
+    )
+    batch = {"ingestKey": made.secret, "hits": [{"type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v"}]}
+    batch["hits"][0]["pageView"] = {"url": "/"}  # type: ignore[index]  # a list of hits
+
+    def sent(*origins: str) -> tuple[int, str]:
+        status, _, answer = Rest(mesh, {"origin": origin} if (origin := ", ".join(origins)) else {}).post(
+            "/v1/hits:send", batch
+        )
+        return status, "" if status == 200 else reason_of(answer)
+
+    refused = (403, "ORIGIN_NOT_ALLOWED")
+    assert sent("https://rival.example") == sent() == (200, "")
+    with StreamClient(mesh.channel(), "", "", timeout_s=patient(30)) as stream:
+        update = admin_pb2.UpdateSiteRequest(
+            site=admin_pb2.Site(name=site, allowed_origins=["https://shop.example", "https://*.shop.example"])
+        )
+        mesh.admin().UpdateSite(update, metadata=owner, timeout=10)
+        eventually(lambda: sent("https://rival.example") == refused, "the list applies", timeout_s=2)
+        for origin in ("https://shop.example", "https://shop.example:443", "https://a.b.shop.example"):
+            assert sent(origin) == (200, "")
+        for origins in ((), ("null",), ("http://shop.example",), ("https://shop.example", "https://shop.example")):
+            assert sent(*origins) == refused
+        stream.send(a_batch(made.secret))
+        (issue,) = stream.finish().issues
+        assert (issue.HasField("index"), issue.reason) == (False, collector_pb2.REASON_ORIGIN_NOT_ALLOWED)
+    from_shop = (("origin", "https://shop.example"),)
+    with StreamClient(mesh.channel(), made.secret, "", timeout_s=patient(30), metadata=from_shop) as stream:
+        stream.send(a_batch())
+        assert stream.finish().accepted == 1
+    server = Rest(mesh, {"authorization": f"Bearer {mesh.key}", "hitmesh-site": site})
+    assert server.post("/v1/hits:send", {"hits": batch["hits"]})[0] == 200

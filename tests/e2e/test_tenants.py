@@ -182,8 +182,9 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
     }
 
 
-OF_OWNERS = ("CreateSite", "CreateIngestKey", "ScheduleVisitPolicy")
+OF_OWNERS = ("CreateSite", "ScheduleVisitPolicy")
 OF_KEYS = (
+    "CreateIngestKey",
     "GetIngestKey",
     "ListIngestKeys",
     "UpdateIngestKey",

@@ -267,8 +267,8 @@ def test_a_replacement_has_the_rights_of_the_key_and_the_key_expires_after_the_o
 def test_a_replaced_key_never_lives_longer_than_before(
     mesh: Mesh, own_ms: int | None, overlap: Duration, ends_ms: int
 ) -> None:
-    own: dict[str, Any] = {} if own_ms is None else {"expire_time": timestamp(NOW + own_ms)}
-    rotated = rotate(mesh, create(mesh, **own).key.name, overlap=overlap)
+    expiry: dict[str, Any] = {} if own_ms is None else {"expire_time": timestamp(NOW + own_ms)}
+    rotated = rotate(mesh, create(mesh, **expiry).key.name, overlap=overlap)
     assert rotated.replaced_key.expire_time == timestamp(NOW + ends_ms)
 
 
@@ -337,9 +337,9 @@ def calls_on(mesh: Mesh, name: str) -> list[Callable[[str], object]]:
 
 def test_the_key_of_another_merchant_is_a_key_that_does_not_exist(mesh: Mesh) -> None:
     name, missing = create(mesh).key.name, f"{DEMO}/ingestKeys/none"
-    for own, other in zip(calls_on(mesh, missing), calls_on(mesh, name), strict=True):
-        nothing = refusal(lambda: own(OWNER))  # noqa: B023 called at once
-        hidden = refusal(lambda: other(RIVAL))  # noqa: B023 called at once
+    for on_missing, on_key in zip(calls_on(mesh, missing), calls_on(mesh, name), strict=True):
+        nothing = refusal(lambda: on_missing(OWNER))  # noqa: B023 called at once
+        hidden = refusal(lambda: on_key(RIVAL))  # noqa: B023 called at once
         assert nothing.code is hidden.code is grpc.StatusCode.NOT_FOUND
         assert nothing.message == f"{DEMO} has no key none"
         assert hidden.message == nothing.message.replace("none", name.rpartition("/")[2])

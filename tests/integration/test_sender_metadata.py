@@ -55,7 +55,7 @@ def collector(backend: Backend) -> Iterator[Running]:
 
 
 @dataclass(frozen=True)
-class Told:
+class Outcome:
     """The sender's answer: the number of accepted hits, or the reason and message of the refusal."""
 
     accepted: int = 0
@@ -64,26 +64,26 @@ class Told:
     message: str = ""
 
 
-def _told_by(error: grpc.RpcError) -> Told:
+def _refusal_of(error: grpc.RpcError) -> Outcome:
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error of a call is that call
     info = error_details_pb2.ErrorInfo()
     assert status is not None
     assert status.details[0].Unpack(info)
-    return Told(0, error.code(), info.reason, status.message)
+    return Outcome(0, error.code(), info.reason, status.message)
 
 
-def unary(collector: Running, key: str, metadata: Metadata) -> Told:
+def unary(collector: Running, key: str, metadata: Metadata) -> Outcome:
     request = collector_pb2.SendHitsRequest(batch=_batch(key))
     try:
         answer = collector_pb2_grpc.CollectorServiceStub(collector.channel).SendHits(
             request, metadata=metadata, timeout=patient(20)
         )
     except grpc.RpcError as error:
-        return _told_by(error)
-    return Told(answer.accepted_count)
+        return _refusal_of(error)
+    return Outcome(answer.accepted_count)
 
 
-def as_json(collector: Running, key: str, metadata: Metadata) -> Told:
+def as_json(collector: Running, key: str, metadata: Metadata) -> Outcome:
     hit = {"type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "/"}}
     body = json.dumps({"hits": [hit]} | ({"ingestKey": key} if key else {})).encode()
     try:
@@ -91,36 +91,36 @@ def as_json(collector: Running, key: str, metadata: Metadata) -> Told:
             httpbody_pb2.HttpBody(data=body), metadata=metadata, timeout=patient(20)
         )
     except grpc.RpcError as error:
-        return _told_by(error)
-    return Told(answer.accepted_count)
+        return _refusal_of(error)
+    return Outcome(answer.accepted_count)
 
 
-def streamed(collector: Running, key: str, metadata: Metadata) -> Told:
+def streamed(collector: Running, key: str, metadata: Metadata) -> Outcome:
     """Send a batch on a stream whose `open` names the key."""
     try:
         with StreamClient(collector.channel, key, "", metadata=metadata, timeout_s=patient(20)) as stream:
             stream.send(_batch(""))
-            return _told(stream)
+            return _stream_outcome(stream)
     except grpc.RpcError as error:
-        return _told_by(error)
+        return _refusal_of(error)
 
 
-def streamed_by_batch(collector: Running, key: str, metadata: Metadata) -> Told:
+def streamed_by_batch(collector: Running, key: str, metadata: Metadata) -> Outcome:
     """Send a batch with the key on a stream without a key."""
     others = tuple(pair for pair in metadata if pair[0] != "authorization")
     with StreamClient(collector.channel, "", "", metadata=others, timeout_s=patient(20)) as stream:
         stream.send(_batch(key))
-        return _told(stream)
+        return _stream_outcome(stream)
 
 
-def _told(stream: StreamClient) -> Told:
+def _stream_outcome(stream: StreamClient) -> Outcome:
     reported = stream.finish()
     if not reported.issues:
-        return Told(reported.accepted)
+        return Outcome(reported.accepted)
     (issue,) = reported.issues
     assert not issue.HasField("index")
     reason = collector_pb2.Reason.Name(issue.reason).removeprefix("REASON_")
-    return Told(reported.accepted, None, reason, issue.message)
+    return Outcome(reported.accepted, None, reason, issue.message)
 
 
 def _batch(key: str) -> hit_pb2.HitBatch:
@@ -129,7 +129,7 @@ def _batch(key: str) -> hit_pb2.HitBatch:
     return hit_pb2.HitBatch(ingest_key=key, hits=[hit])
 
 
-Send = Callable[[Running, str, Metadata], Told]
+Send = Callable[[Running, str, Metadata], Outcome]
 DOORS = pytest.mark.parametrize("send", [unary, as_json, streamed])
 
 
@@ -144,7 +144,7 @@ def bearing(key: str) -> Metadata:
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 def test_the_key_in_the_metadata_sends_hits(backend: Backend, collector: Running, send: Send, scheme: str) -> None:
     metadata = (("authorization", f"{scheme} {KEY}"), ("hitmesh-site", SITE))
-    assert send(collector, "", metadata) == Told(1)
+    assert send(collector, "", metadata) == Outcome(1)
     assert backend.rows()["site"].to_list() == [SITE]
 
 
@@ -152,7 +152,7 @@ def test_the_key_in_the_metadata_sends_hits(backend: Backend, collector: Running
 def test_the_key_of_the_batch_or_stream_wins_over_the_key_in_the_metadata(
     backend: Backend, collector: Running, send: Send
 ) -> None:
-    assert send(collector, SERVER, bearing("hms_stranger")) == Told(1)
+    assert send(collector, SERVER, bearing("hms_stranger")) == Outcome(1)
     assert backend.rows()["site"].to_list() == [LISTED]
     assert send(collector, "hms_stranger", bearing(SERVER)).reason == "UNKNOWN_KEY"
 
@@ -187,7 +187,7 @@ def test_a_revoked_and_an_expired_key_in_the_metadata_are_refused(
     directory.create_key(IngestKey("gone", MERCHANT, KeyKind.SERVER, SITE, revoked_at=1), "hms_gone")
     directory.create_key(IngestKey("late", MERCHANT, KeyKind.SERVER, SITE, expires_at=NOW_MS + 1_000), "hms_late")
     assert send(collector, "", bearing("hms_gone")).reason == "KEY_REVOKED"
-    assert send(collector, "", bearing("hms_late")) == Told(1)
+    assert send(collector, "", bearing("hms_late")) == Outcome(1)
     backend.clock.advance(1_000)
     for key, metadata in (("", bearing("hms_late")), ("hms_late", ())):
         found = send(collector, key, metadata)
@@ -221,7 +221,7 @@ ALL_DOORS = pytest.mark.parametrize("send", [unary, as_json, streamed, streamed_
 def test_hits_with_a_browser_key_are_accepted_from_listed_origins(
     backend: Backend, collector: Running, send: Send, origin: str
 ) -> None:
-    assert send(collector, BROWSER, (("origin", origin),)) == Told(1)
+    assert send(collector, BROWSER, (("origin", origin),)) == Outcome(1)
     assert backend.rows().height == 1
 
 
@@ -257,7 +257,7 @@ def test_the_origin_matters_only_for_a_browser_key_and_a_site_with_a_list(
 ) -> None:
     for key in (SERVER, EDGE, OPEN_BROWSER):
         for metadata in ((), (("origin", "https://rival.example"),), (("origin", "null"),)):
-            assert send(collector, key, metadata) == Told(1)
+            assert send(collector, key, metadata) == Outcome(1)
 
 
 def test_a_batch_from_another_origin_is_counted_unread_under_its_site_and_key(
@@ -268,6 +268,6 @@ def test_a_batch_from_another_origin_is_counted_unread_under_its_site_and_key(
     call: Any = collector.channel.unary_unary("/hitmesh.api.collector.v1.CollectorService/SendHits")
     with pytest.raises(grpc.RpcError) as caught:
         call(request, metadata=(("origin", "https://rival.example"),), timeout=patient(20))
-    assert _told_by(caught.value).reason == "ORIGIN_NOT_ALLOWED"
+    assert _refusal_of(caught.value).reason == "ORIGIN_NOT_ALLOWED"
     (refused,) = backend.refusals().select("site", "reason", "hits").rows()
     assert refused == (LISTED, "ORIGIN_NOT_ALLOWED", 3)
