@@ -88,7 +88,9 @@ class CassandraKeys(KeyChanges):
             there = self._session.run(_OWNER, (digest,), serial=True)[0]
             if (there.merchant, there.key_id) != owner:
                 raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
-        if not self._session.apply(_INSERT, (*key_values(key), digest)):
+        *values, version = key_values(key)
+        # Keys of earlier versions have no version number, and `_CHANGE` has one form for both: null is version 0.
+        if not self._session.apply(_INSERT, (*values, version or None, digest)):
             # A concurrent caller created the key with another secret. The secret of the failed call must therefore not
             # give access to the key.
             self._session.apply(_FREE_SECRET, (digest, *owner))
