@@ -8,7 +8,6 @@ import sys
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
 from collector.heartbeat import Heartbeat
-from collector.quota_shares import QuotaShares
 from collector.service import JSON_SERVICE, MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
@@ -18,6 +17,7 @@ from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
 from hitmesh.runtime.lifecycle import new_server, serve, stop_on_signals
 from hitmesh.runtime.logs import configure
+from hitmesh.runtime.quota_shares import QuotaShares
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 

@@ -212,6 +212,7 @@ class MicroBatcher:
         if isinstance(charged, BatchOutcome):
             report_all([batch], [charged], self._meter, envelope.hits)
             return None
+        batch.on_charged(charged)
         return Passing(batch, envelope, self.quota_gate.quotas, charged)
 
     def _passes(self, batch: Waiting, answer: Answer | None) -> bool:
@@ -236,7 +237,6 @@ class MicroBatcher:
         """
         waiting = [each.waiting for each in part]
         frames = [batch.frame for batch in waiting]
-
         try:
             admitted = self._admitted(frames, [each.envelope for each in part], grants)
         except BaseException as error:

@@ -33,6 +33,11 @@ def monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+def utc_now_ms() -> int:
+    """Return the time in UTC ms."""
+    return time.time_ns() // 1_000_000
+
+
 class Charged(NamedTuple):
     """A batch that was charged to the quotas of its site and key."""
 
@@ -50,6 +55,7 @@ class HitQuotas:
         key_default: limits for a key that has no stored quota.
         burst_s: a bucket's capacity, in seconds.
         now_ms: a monotonic clock, in ms.
+        utc_ms: the clock by which pending changes of quotas take effect, in UTC ms.
         max_resources: maximum number of sites and keys with buckets. The resource that was used least recently loses
             its buckets. If it is used again, its buckets are full.
     """
@@ -61,12 +67,14 @@ class HitQuotas:
         *,
         burst_s: int = 2,
         now_ms: Callable[[], int] = monotonic_ms,
+        utc_ms: Callable[[], int] = utc_now_ms,
         max_resources: int = MAX_RESOURCES,
     ) -> None:
         self._site_default = site_default
         self._key_default = key_default
         self._burst_s = burst_s
         self._now_ms = now_ms
+        self._utc_ms = utc_ms
         self._max_resources = max_resources
         self._lock = threading.Lock()
         self._meters: OrderedDict[str, Meter] = OrderedDict()
@@ -94,8 +102,12 @@ class HitQuotas:
             now_ms = self._now_ms()
             site = self._meter(grant.site.name, now_ms)
             key = self._meter(ingest_key_name(grant.key.merchant, grant.key.key_id), now_ms)
-            site.refresh(grant.site.quota, self._site_default, now_ms, self._round, self._live, self._others)
-            key.refresh(grant.key.quota, self._key_default, now_ms, self._round, self._live, self._others)
+            site_quota, key_quota = grant.site.quota, grant.key.quota
+            if site_quota.pending or key_quota.pending:
+                utc_ms = self._utc_ms()
+                site_quota, key_quota = site_quota.at(utc_ms), key_quota.at(utc_ms)
+            site.refresh(site_quota, self._site_default, now_ms, self._round, self._live, self._others)
+            key.refresh(key_quota, self._key_default, now_ms, self._round, self._live, self._others)
             charges = ((site.hits, hits), (site.bytes, size), (key.hits, hits), (key.bytes, size))
             self._active.add(site)
             self._active.add(key)
@@ -116,6 +128,21 @@ class HitQuotas:
         with self._lock:
             for meter in (charged.site, charged.key):
                 meter.give_back(charged.hits, charged.size)
+
+    def headers(self, charged: Charged) -> tuple[tuple[str, str], ...]:
+        """Return the headers `ratelimit-policy` and `ratelimit` for an accepted batch.
+
+        The headers name the quota of which the smallest part remains in this collector.
+        """
+        with self._lock:
+            now_ms = self._now_ms()
+            left = [
+                (min(limit, bucket.tokens(now_ms)), limit, kind)
+                for meter, kinds in ((charged.site, _KINDS[:2]), (charged.key, _KINDS[2:]))
+                for bucket, limit, kind in zip((meter.hits, meter.bytes), meter.limits, kinds, strict=True)
+            ]
+        tokens, limit, kind = min(left, key=lambda each: each[0] / each[1])
+        return (("ratelimit-policy", f'"{kind}";q={limit};w=1'), ("ratelimit", f'"{kind}";r={tokens};t=1'))
 
     @property
     def live(self) -> int:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import polars as pl
 
 from collector.admission import Admitted, Frame, Issue
+from collector.hit_quotas import Charged
 from collector.metering import CollectorMeter
 from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
 from hitmesh.model.errors import RetryError
@@ -31,7 +32,8 @@ class Waiting:
     `let_pass` is called immediately before admission. `let_pass` raises RetryError if the sender's budget for refused
     work has been exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left,
     the deadline has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is
-    true, nothing from the batch is stored.
+    true, nothing from the batch is stored. `on_charged` gets the charge of
+    a batch that its quotas allow; None for a batch that will be refused.
     """
 
     frame: Frame
@@ -39,6 +41,7 @@ class Waiting:
     let_pass: Callable[[], None] = field(default=lambda: None)
     is_over: Callable[[], bool] = field(default=lambda: False)
     is_trial: bool = False
+    on_charged: Callable[[Charged | None], None] = lambda charged: None
     arrived_s: float = field(default_factory=time.perf_counter)
 
     @property

@@ -23,6 +23,7 @@ from collector.batcher import MicroBatcher
 from collector.budget import ByteBudget
 from collector.frames import read_unary_frame
 from collector.gate import Gate, key_in_json
+from collector.hit_quotas import Charged, HitQuotas
 from collector.json_batches import MAX_JSON_BYTES, JsonBatch, batch_of_json, plain_body
 from collector.json_split import SentJson
 from collector.metering import CollectorMeter
@@ -269,11 +270,14 @@ class CollectorService:
         def let_pass() -> None:
             self._gate.check_again(frame, sent.key, peer.address)
 
-        self._batcher.submit(Waiting(frame, on_outcome, let_pass, sent.is_over))
+        self._batcher.submit(Waiting(frame, on_outcome, let_pass, sent.is_over, on_charged=sent.note_charge))
         try:
-            return answer.result(sent.left_s)
+            outcome = answer.result(sent.left_s)
         except FutureTimeout as error:
             raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
+        if outcome.retry_s is None:  # otherwise the refusal has these headers
+            sent.tell_quota(self._batcher.quota_gate.quotas)
+        return outcome
 
     def _charge(self, sent: _Sent, frame: Frame, outcome: BatchOutcome) -> None:
         key = read_envelope(frame).sender.key if sent.key is None else sent.key
@@ -311,11 +315,21 @@ class _Sent:
         timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
         self._ends_s = time.monotonic() + timeout_s
         self._context = context
+        self._charged: Charged | None = None
         self.batch, self.key, self.peer = batch, key, peer
         self.faults: Mapping[int, FoundFault] = {} if read is None else read.faults
         self.sizes: Sequence[int] | None = None if read is None else read.sizes
         self.json: SentJson | None = None if read is None else read.sent
         self.size = len(batch) if size is None else size
+
+    def note_charge(self, charged: Charged | None) -> None:
+        """Keep the charge, which names the quotas of the batch; None for a batch that will be refused."""
+        self._charged = charged
+
+    def tell_quota(self, quotas: HitQuotas) -> None:
+        """Send the headers `ratelimit-policy` and `ratelimit`, unless the batch was not charged."""
+        if self._charged is not None:
+            self._context.send_initial_metadata(quotas.headers(self._charged))
 
     @property
     def left_s(self) -> float:

@@ -24,6 +24,7 @@ from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
 from hitmesh.runtime.lifecycle import serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger
+from hitmesh.runtime.quota_shares import QuotaShares
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 from reporter.answer.breaker import Breaker, Breakers
@@ -83,6 +84,8 @@ def main() -> int:
         sys.stderr.write(f"{error.message}\n")
         return _CONFIG_EXIT if isinstance(error, RefusedError) else 1
     configure(settings.log_level, "reporter", settings.node)
+    budget = ReportBudget(settings.report_units_min, share_s=settings.quota_share_s)
+    shares = QuotaShares(stores.reporter_reports, budget, settings.node, settings.quota_share_s)
     try:
         backend = Backend(
             directory=stores.directory,
@@ -101,7 +104,7 @@ def main() -> int:
             open_reads=settings.open_reads,
             tokens=tokens,
             breakers=breakers_of(settings.store),
-            budget=ReportBudget(settings.report_units_min),
+            budget=budget,
         )
         server = build_server(
             backend,
@@ -110,7 +113,11 @@ def main() -> int:
             max_calls=settings.max_calls,
             question_s=settings.question_s,
         )
-        return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop)
+        shares.start()
+        try:
+            return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop)
+        finally:
+            shares.stop()
     finally:
         stores.close()
         telemetry.close()

@@ -13,7 +13,7 @@ from hitmesh.runtime.config_report import print_report
 from hitmesh.runtime.token_settings import TokenSettings
 from hitmesh.runtime.variables import Unit
 from reporter.answer.lanes import QUESTIONS_AT_ONCE
-from reporter.answer.report_budget import REPORT_UNITS_MIN
+from reporter.answer.report_budget import REPORT_UNITS_MIN, SHARE_S
 
 WORKERS: Final = QUESTIONS_AT_ONCE
 # Maximum number of calls that run or wait; further calls are refused.
@@ -44,8 +44,15 @@ class ReporterSettings(TokenSettings):
         default=REPORT_UNITS_MIN,
         ge=1,
         le=MAX_QUOTA,
-        description="Default quota of a merchant: cost of reports in units per minute and process; a report costs "
-        "2,000 units, 1 per value and 1 per row that is read",
+        description="Default quota of a merchant: cost of reports in units per minute over all reporters; a report "
+        "costs 2,000 units, 1 per value and 1 per row that is read",
+    )
+    quota_share_s: Annotated[float, Unit("s")] = Field(
+        default=SHARE_S,
+        gt=0,
+        le=10,
+        description="Seconds between two reports by which reporters share quotas; reporters that do not report for "
+        "five times as long do not count",
     )
 
 

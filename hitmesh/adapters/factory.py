@@ -29,6 +29,7 @@ from hitmesh.adapters.embedded.raw import EmbeddedRawStore
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
+from hitmesh.adapters.embedded.reporter_reports import EmbeddedReporterReports
 from hitmesh.adapters.embedded.reprocessings import EmbeddedReprocessings
 from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
 from hitmesh.adapters.embedded.segments import Segments
@@ -54,6 +55,7 @@ from hitmesh.adapters.memory.merchants import MemoryMerchants
 from hitmesh.adapters.memory.metrics import MemoryMetricStore
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.adapters.memory.rejected import MemoryRejectedStore
+from hitmesh.adapters.memory.reporter_reports import MemoryReporterReports
 from hitmesh.adapters.memory.reprocessings import MemoryReprocessings
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.memory.series import MemorySeriesStore
@@ -136,6 +138,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         series=series,
         leases=MemoryLeases(clock),
         collector_reports=MemoryCollectorReports(clock),
+        reporter_reports=MemoryReporterReports(clock),
         ledger=MemoryLedger(),
         states=first.states,
         sink=MemoryRollupSink(rows, series),
@@ -191,6 +194,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         series=series,
         leases=EmbeddedLeases(leases_file, clock),
         collector_reports=EmbeddedCollectorReports(leases_file, clock),
+        reporter_reports=EmbeddedReporterReports(leases_file, clock),
         ledger=EmbeddedLedger(raw_file),
         states=first.states,
         sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop)),

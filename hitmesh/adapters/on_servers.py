@@ -21,6 +21,7 @@ from hitmesh.adapters.cassandra.merchants import CassandraMerchants
 from hitmesh.adapters.cassandra.progress import CassandraProgress
 from hitmesh.adapters.cassandra.raw import CassandraRawStore
 from hitmesh.adapters.cassandra.rejected import CassandraRejectedStore
+from hitmesh.adapters.cassandra.reporter_reports import CassandraReporterReports
 from hitmesh.adapters.cassandra.reprocessings import CassandraReprocessings
 from hitmesh.adapters.cassandra.series import CassandraSeriesStore
 from hitmesh.adapters.cassandra.session import CassandraSession
@@ -93,6 +94,7 @@ def stores_on(
         series=series,
         leases=CassandraLeases(session, Writers(session)),
         collector_reports=CassandraCollectorReports(session),
+        reporter_reports=CassandraReporterReports(session),
         ledger=CassandraLedger(session),
         states=CassandraStateStore(session),
         sink=sink,

@@ -26,6 +26,7 @@ from hitmesh.ports import (
     ProgressReader,
     RawStore,
     RejectedStore,
+    ReporterReports,
     Reprocessings,
     RollupSink,
     SeriesStore,
@@ -64,6 +65,7 @@ class Stores:
     series: SeriesStore
     leases: Leases
     collector_reports: CollectorReports
+    reporter_reports: ReporterReports
     ledger: Ledger
     states: StateStore
     sink: RollupSink

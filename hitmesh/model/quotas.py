@@ -8,12 +8,14 @@ of all collectors that computed from the same reports add up to at most the quot
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 MAX_QUOTA: Final = 10**9
 """Largest value of each field of a quota."""
+MAX_QUOTA_AHEAD_MS: Final = 366 * 86_400_000
+"""A change of a quota takes effect at most 366 days after the request."""
 FLOOR: Final = 0.05
 """Part of a quota that is divided equally among all collectors, so that each collector can accept a first batch."""
 HEADROOM: Final = 1.1
@@ -22,17 +24,38 @@ HEADROOM: Final = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A resource's quota. A field that is None has the service's default.
+    """A resource's quota. A limit that is None has the service's default.
 
     Attributes:
         hits_s: hits per second, for a site or a key.
         bytes_s: batch bytes per second, for a site or a key.
         report_units_min: report units per minute, for a merchant.
+        pending: the limits that apply from a later time on.
+        version: number of changes of the stored quota.
     """
 
     hits_s: int | None = None
     bytes_s: int | None = None
     report_units_min: int | None = None
+    pending: PendingQuota | None = None
+    version: int = field(default=0, compare=False)
+
+    def at(self, now: int) -> Quota:
+        """Return the quota in effect at a time, in UTC ms. The quota is the same object until a change takes effect.
+
+        Example:
+            >>> quota = Quota(hits_s=5, pending=PendingQuota(1_000, Quota(hits_s=9)))
+            >>> quota.at(999).hits_s, quota.at(1_000).hits_s
+            (5, 9)
+        """
+        return self if self.pending is None or now < self.pending.effective_at else self.pending.quota
+
+
+class PendingQuota(NamedTuple):
+    """A change of a quota: from `effective_at` (UTC ms) on, the limits in `quota` apply."""
+
+    effective_at: int
+    quota: Quota
 
 
 NO_QUOTA: Final = Quota()
@@ -103,6 +126,30 @@ class CollectorReport(NamedTuple):
     site_default: HitLimits
     key_default: HitLimits
     uses: tuple[QuotaUse, ...] = ()
+
+
+class UnitsSpent(NamedTuple):
+    """What a merchant's reports cost in a reporter.
+
+    Attributes:
+        merchant: the merchant's full name.
+        since: identifies the count; a reporter that starts to count again uses another number.
+        units: units spent since the count began.
+        level: units that remain for all reporters together, as far as this reporter knows; negative after reports that
+            cost more than remained.
+    """
+
+    merchant: str
+    since: int
+    units: int
+    level: int
+
+
+class ReporterReport(NamedTuple):
+    """A live reporter, with what merchants spent. Merchants that spent nothing recently are left out."""
+
+    reporter: str
+    spent: tuple[UnitsSpent, ...] = ()
 
 
 def share_of(limit: int, this: Use, others: Iterable[Use], live: int) -> float:

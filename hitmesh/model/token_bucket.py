@@ -99,6 +99,18 @@ class TokenBucket:
         self._refill(now_ms)
         return max(0, self._level // _MILLI)
 
+    def level(self, now_ms: int) -> int:
+        """Return the number of whole tokens in the bucket; negative if the bucket is in debt.
+
+        Example:
+            >>> bucket = TokenBucket(rate_s=10, burst=20, now_ms=0)
+            >>> bucket.charge(25, now_ms=0)
+            >>> bucket.level(now_ms=0), bucket.tokens(now_ms=0)
+            (-5, 0)
+        """
+        self._refill(now_ms)
+        return self._level // _MILLI
+
     def resize(self, rate_s: int, burst: int, now_ms: int) -> None:
         """Change rate and capacity from now on. A smaller capacity lowers the level; a larger one never raises it.
 

@@ -16,6 +16,7 @@ from hitmesh.ports.leases import Leases
 from hitmesh.ports.log import EventLog, LogReader
 from hitmesh.ports.merchants import Merchants
 from hitmesh.ports.raw import RawStore, RejectedStore
+from hitmesh.ports.reporter_reports import ReporterReports
 from hitmesh.ports.reporting import MetricStore, ProgressReader
 from hitmesh.ports.reprocessing import Reprocessings
 from hitmesh.ports.settling import DirtyDays, Generations, OrderClaims, RollupSink
@@ -42,6 +43,7 @@ __all__ = [
     "ProgressReader",
     "RawStore",
     "RejectedStore",
+    "ReporterReports",
     "Reprocessings",
     "RollupSink",
     "SeriesStore",

@@ -21,5 +21,5 @@ class CollectorReports(Protocol):
     def live(self) -> Sequence[CollectorReport]:
         """Return the reports that have not expired, ordered by collector."""
 
-    def remove(self, collector: str) -> None:
+    def remove(self, node: str) -> None:
         """Remove a stopping collector's report; idempotent."""

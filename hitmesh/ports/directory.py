@@ -131,10 +131,13 @@ class SiteDirectory(Protocol):
         Sites and keys that other methods return also contain their quota.
         """
 
-    def change_quota(self, name: str, quota: Quota) -> None:
+    def change_quota(self, name: str, quota: Quota, expected: int | None = None) -> bool:
         """Replace a merchant's, site's or key's quota durably; the caller has checked that the object exists.
 
-        The next calls of `site` and `key` in this process return the new quota.
+        The change adds 1 to the stored version; `quota.version` is ignored. If `expected` is not None and not the
+        stored version (0 if no quota is stored), nothing is stored and the result is False. Of several
+        concurrent calls with the same `expected`, exactly one returns True. The next calls of `site` and `key` in this
+        process return the new quota.
         """
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:

@@ -1,14 +1,25 @@
-"""CollectorReports, and quotas in the directory. Contract tests.
+"""CollectorReports, ReporterReports, and quotas in the directory. Contract tests.
 
 Reports on a server expire by the server's own clock, so the tests wait until reports have expired.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.model.quotas import NO_QUOTA, CollectorReport, HitLimits, Quota, QuotaUse, Use
+from hitmesh.model.quotas import (
+    NO_QUOTA,
+    CollectorReport,
+    HitLimits,
+    PendingQuota,
+    Quota,
+    QuotaUse,
+    ReporterReport,
+    UnitsSpent,
+    Use,
+)
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from tests.support.clock import ManualClock
 from tests.support.opened import Opener
@@ -49,6 +60,24 @@ class TestCollectorReports:
         eventually(lambda: [each.collector for each in stores.collector_reports.live()] == ["c"], "report a expires")
 
 
+class TestReporterReports:
+    def test_reports_are_seen_by_another_process_until_they_expire(self, opener: Opener, clock: ManualClock) -> None:
+        spent = UnitsSpent("merchants/m", 7, 10**12, -(10**10))
+        first = opener().reporter_reports
+        first.put(ReporterReport("b"), LONG_MS)
+        first.put(ReporterReport("b", (spent, spent._replace(merchant="merchants/n"))), LONG_MS)
+        first.put(ReporterReport("a", (spent,)), SHORT_MS)
+        first.put(ReporterReport("c"), LONG_MS)
+        first.remove("c")
+        first.remove("c")
+        second = opener().reporter_reports
+        both = ReporterReport("b", (spent, spent._replace(merchant="merchants/n")))
+        assert list(second.live()) == [ReporterReport("a", (spent,)), both]
+        assert list(opener().collector_reports.live()) == []
+        clock.advance(SHORT_MS)
+        eventually(lambda: list(second.live()) == [both], "report a expires")
+
+
 class TestQuotas:
     def test_sites_and_keys_have_their_quota_in_every_process(self, opener: Opener, clock: ManualClock) -> None:
         first, second = opener().directory, opener().directory
@@ -75,6 +104,38 @@ class TestQuotas:
         stores.directory.change_quota(SHOP.name, Quota(hits_s=5, bytes_s=6))
         stores.directory.change_quota(SHOP.name, Quota(bytes_s=9))
         assert stores.directory.quota(SHOP.name) == Quota(None, 9)
+
+    def test_a_pending_change_is_stored_with_the_quota(self, opener: Opener, clock: ManualClock) -> None:
+        first, second = opener().directory, opener().directory
+        first.create_site(SHOP)
+        pending = Quota(5, None, None, PendingQuota(clock.now() + 1, Quota(None, 7)))
+        assert first.change_quota(SHOP.name, pending)
+        assert second.quota(SHOP.name) == pending
+        clock.advance(1_000)
+        eventually(lambda: second.site(SHOP.name) == replace(SHOP, quota=pending), "the other process reads the change")
+        assert first.change_quota(SHOP.name, Quota(6))
+        assert second.quota(SHOP.name) == Quota(6)
+
+    def test_a_quota_is_replaced_only_if_its_version_is_as_expected(self, opener: Opener) -> None:
+        first, second = opener().directory, opener().directory
+        assert first.change_quota("merchants/m", Quota(report_units_min=1), 0)
+        assert not second.change_quota("merchants/m", Quota(report_units_min=2), 0)
+        assert second.quota("merchants/m") == Quota(report_units_min=1)
+        version = second.quota("merchants/m").version
+        assert second.change_quota("merchants/m", Quota(report_units_min=3), version)
+        assert not first.change_quota("merchants/m", Quota(report_units_min=4), version)
+        assert first.change_quota("merchants/m", Quota())
+        assert second.quota("merchants/m").version > version
+        assert second.quota("merchants/m") == NO_QUOTA
+
+    def test_one_of_several_concurrent_changes_of_a_version_is_stored(self, opener: Opener) -> None:
+        directories = [opener().directory for _ in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            stored = list(
+                pool.map(lambda at: directories[at].change_quota("merchants/m", Quota(hits_s=at + 1), 0), range(4))
+            )
+        assert sum(stored) == 1
+        assert directories[0].quota("merchants/m") == Quota(hits_s=stored.index(True) + 1)
 
 
 def replace_resource(resource: str) -> QuotaUse:

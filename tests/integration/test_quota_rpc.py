@@ -37,13 +37,64 @@ def mesh() -> Iterator[Mesh]:
 
 
 def quota(mesh: Mesh, name: str, secret: str = OWNER) -> quotas_pb2.GetQuotaResponse:
-    return mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=name), metadata=bearer(secret))
+    found = mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=name), metadata=bearer(secret))
+    assert found.quota.etag
+    found.quota.ClearField("etag")
+    return found
+
+
+def etag_of(mesh: Mesh, name: str) -> str:
+    return mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=name), metadata=bearer(OWNER)).quota.etag
+
+
+def changed_at(mesh: Mesh, wanted: quotas_pb2.Quota, at_ms: int) -> quotas_pb2.Quota:
+    request = quotas_pb2.UpdateQuotaRequest(quota=wanted)
+    request.effective_time.FromMilliseconds(at_ms)
+    return mesh.admin.UpdateQuota(request, metadata=bearer(OPERATOR)).quota
 
 
 def updated(mesh: Mesh, wanted: quotas_pb2.Quota, *paths: str, secret: str = OPERATOR) -> quotas_pb2.Quota:
     request = quotas_pb2.UpdateQuotaRequest(quota=wanted)
     request.update_mask.paths.extend(paths)
-    return mesh.admin.UpdateQuota(request, metadata=bearer(secret)).quota
+    changed = mesh.admin.UpdateQuota(request, metadata=bearer(secret)).quota
+    changed.ClearField("etag")
+    return changed
+
+
+def test_a_change_with_an_old_etag_is_refused(mesh: Mesh) -> None:
+    etag = etag_of(mesh, SITE_QUOTA)
+    updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, etag=etag))
+    assert etag_of(mesh, SITE_QUOTA) != etag
+    updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, etag=etag_of(mesh, SITE_QUOTA)))
+    found = refusal(lambda: updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=6, etag=etag)))
+    assert (found.code, found.reason, found.field) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH", "quota.etag")
+    assert quota(mesh, SITE_QUOTA).quota.hits_per_second == 5
+
+
+def test_a_change_takes_effect_at_its_time(mesh: Mesh) -> None:
+    day_ms = 86_400_000
+    updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, bytes_per_second=9))
+    at = mesh.clock.now() + day_ms
+    changed_at(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=6), at + day_ms)
+    changed = changed_at(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=7), at)
+    assert (changed.hits_per_second, changed.bytes_per_second) == (5, 9)
+    pending = changed.pending_change
+    assert (pending.effective_time.ToMilliseconds(), pending.hits_per_second, pending.bytes_per_second) == (at, 7, 9)
+    mesh.clock.advance(day_ms - 1)
+    assert quota(mesh, SITE_QUOTA).quota.hits_per_second == 5
+    mesh.clock.advance(1)
+    assert quota(mesh, SITE_QUOTA).quota == quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=7, bytes_per_second=9)
+    changed_at(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=8), at + day_ms)
+    at_once = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=1, bytes_per_second=9)
+    assert updated(mesh, at_once) == at_once, "a change at once cancels the pending change"
+
+
+def test_a_change_may_be_at_most_366_days_ahead(mesh: Mesh) -> None:
+    wanted = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5)
+    latest = mesh.clock.now() + 366 * 86_400_000
+    assert changed_at(mesh, wanted, latest).HasField("pending_change")
+    found = refusal(lambda: changed_at(mesh, wanted, latest + 1))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "effective_time")
 
 
 def test_an_operator_changes_quotas_and_the_merchant_reads_them(mesh: Mesh) -> None:

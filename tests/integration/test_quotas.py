@@ -16,11 +16,11 @@ from grpc_status import rpc_status
 
 from collector.classify import Classifier
 from collector.hit_quotas import HitQuotas
-from collector.quota_shares import QuotaShares
 from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.quotas import HitLimits, Quota
 from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.runtime.quota_shares import QuotaShares
 from tests.support.clock import ManualClock
 from tests.support.collectors import KEY, NOW_MS, SITE, Backend, Running, new_backend, running
 from tests.support.messages import page_view
@@ -113,6 +113,31 @@ def test_a_call_beyond_the_quota_names_the_quota_and_the_wait_and_then_passes(ba
             assert headers["ratelimit"] == '"site_hits";r=0;t=1'
         clock.advance(500)
         assert accepts(collector, batch_of("more", 50)) == 50
+
+
+def test_an_accepted_call_states_the_quota_of_which_the_least_remains(backend: Backend) -> None:
+    clock = ManualClock(0)
+    with running(backend, quotas=quotas_on(clock)) as collector:
+        stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
+        found = []
+        for name, hits in (("first", 150), ("second", 30)):
+            batch = batch_of(name, hits)
+            batch.ingest_key = KEY
+            request = collector_pb2.SendHitsRequest(batch=batch)
+            _, answered = stub.SendHits.with_call(request, metadata=(("hitmesh-site", SITE),), timeout=patient(10))
+            found.append(dict(answered.initial_metadata()))
+        send = collector.channel.unary_unary(
+            "/hitmesh.api.collector.v1.JsonCollectorService/SendJsonHits",
+            request_serializer=httpbody_pb2.HttpBody.SerializeToString,
+            response_deserializer=json_pb2.SendJsonHitsResponse.FromString,
+        )
+        body = b'{"ingestKey": "%s", "hits": [{"broken": 1}]}' % KEY.encode()
+        _, answered = send.with_call(
+            httpbody_pb2.HttpBody(data=body), metadata=(("hitmesh-site", SITE),), timeout=patient(10)
+        )
+        found.append(dict(answered.initial_metadata()))
+    assert {headers["ratelimit-policy"] for headers in found} == {f'"site_hits";q={LIMIT};w=1'}
+    assert [headers["ratelimit"] for headers in found] == [f'"site_hits";r={left};t=1' for left in (50, 20, 19)]
 
 
 def test_json_beyond_the_quota_is_refused_unread(backend: Backend) -> None:

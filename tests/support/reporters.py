@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -121,23 +121,8 @@ def start(
     """
     clock = ManualClock(NOW)
     stores = open_stores("memory:", clock)
-    numbers = numbered_tokens()
-    backend = Backend(
-        directory=stores.directory,
-        generations=stores.generations,
-        dirty=stores.dirty,
-        metrics=around(stores.metrics),
-        series=stores.series,
-        progress=stores.progress,
-        ledger=stores.ledger,
-        erasures=stores.erasures,
-        streams=stores.streams,
-        stream=stores.stream,
-        clock=clock,
-        new_token=lambda: next(numbers),
-        served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
-        open_reads=open_reads,
-        tokens=tokens,
+    backend = replace(
+        reporter_backend(stores, clock), metrics=around(stores.metrics), open_reads=open_reads, tokens=tokens
     )
     server = build_server(backend, metrics=metrics, **({"workers": 2} | dict(limits or {})))
     port = served(server, SERVICES)
@@ -163,6 +148,26 @@ def start(
     for running in (server, control):
         running.stop(None).wait()
     stores.close()
+
+
+def reporter_backend(stores: Stores, clock: Clock) -> Backend:
+    """Return the backend of a reporter on the given stores. The backend's tokens are numbered, not random."""
+    numbers = numbered_tokens()
+    return Backend(
+        directory=stores.directory,
+        generations=stores.generations,
+        dirty=stores.dirty,
+        metrics=stores.metrics,
+        series=stores.series,
+        progress=stores.progress,
+        ledger=stores.ledger,
+        erasures=stores.erasures,
+        streams=stores.streams,
+        stream=stores.stream,
+        clock=clock,
+        new_token=lambda: next(numbers),
+        served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
+    )
 
 
 def served(server: grpc.Server, services: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,12 @@ def test_a_changed_quota_is_shown_with_its_use(mesh: Mesh, capsys: pytest.Captur
     use = QuotaUse(SITE, default, Use(20.0), Use(200.0), 5.0)
     mesh.stores.collector_reports.put(CollectorReport("a", default, default, (use,)), 60_000)
     assert run(["quota", "set", SHORT, "--hits-per-second", "50", "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": SITE, "hits_per_second": 50}
+    assert json.loads(capsys.readouterr().out) == {"name": SITE, "etag": "q1", "hits_per_second": 50}
     assert mesh.stores.directory.quota(SITE) == Quota(hits_s=50)
     assert run(["quota", "show", SHORT, "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "name": SITE,
+        "etag": "q1",
         "hits_per_second": 50,
         "effective": {"hits_per_second": 50, "bytes_per_second": 1_000},
         "usage": {
@@ -50,16 +52,32 @@ def test_a_changed_quota_is_shown_with_its_use(mesh: Mesh, capsys: pytest.Captur
 def test_default_removes_a_limit(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     mesh.stores.directory.change_quota(SITE, Quota(hits_s=5, bytes_s=6))
     assert run(["quota", "set", SHORT, "--hits-per-second", "default", "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": SITE, "bytes_per_second": 6}
+    assert json.loads(capsys.readouterr().out) == {"name": SITE, "etag": "q2", "bytes_per_second": 6}
 
 
 def test_a_merchant_has_report_units_and_counts(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["quota", "set", "demo", "--report-units-per-minute", "7", "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": "merchants/demo", "report_units_per_minute": 7}
+    assert json.loads(capsys.readouterr().out) == {"name": "merchants/demo", "etag": "q1", "report_units_per_minute": 7}
     assert run(["quota", "show", "demo", "-o", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["max_sites"], shown["max_keys"], shown["effective"]) == (1_000, 1_000, {"report_units_per_minute": 7})
     assert shown["site_count"] == 1
+
+
+def test_a_change_at_a_later_time_is_shown(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    at = datetime.fromtimestamp(mesh.clock.now() / 1_000 + 3_600, UTC).isoformat()
+    assert run(["quota", "set", SHORT, "--hits-per-second", "50", "--effective-time", at, "-o", "json"]) == 0
+    pending = json.loads(capsys.readouterr().out)["pending_change"]
+    assert (datetime.fromisoformat(pending["effective_time"]), pending["hits_per_second"]) == (
+        datetime.fromisoformat(at),
+        50,
+    )
+    assert run(["quota", "show", SHORT, "-o", "table"]) == 0
+    assert f"hits_per_second from {pending['effective_time']}" in capsys.readouterr().out
+    assert run(["quota", "set", SHORT, "--hits-per-second", "9", "--etag", "q0"]) != 0
+    assert "ABORTED: the quota was changed since etag 'q0' was read" in capsys.readouterr().err
+    assert run(["quota", "set", SHORT, "--hits-per-second", "9", "--etag", "q1"]) == 0
+    assert mesh.stores.directory.quota(SITE) == Quota(hits_s=9)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +85,8 @@ def test_a_merchant_has_report_units_and_counts(mesh: Mesh, capsys: pytest.Captu
     [
         ["set", SHORT],
         ["set", SHORT, "--hits-per-second", "many"],
+        ["set", SHORT, "--hits-per-second", "5", "--effective-time", "tomorrow"],
+        ["set", SHORT, "--hits-per-second", "5", "--effective-time", "2026-12-24T00:00:00"],
         ["show", "Demo!"],
     ],
 )

@@ -9,11 +9,11 @@ import pytest
 
 from collector.admission import Grant, Sender
 from collector.hit_quotas import Charged, HitQuotas
-from collector.quota_shares import QuotaShares
 from hitmesh.adapters.memory.collector_reports import MemoryCollectorReports
 from hitmesh.model.errors import QuotaExceeded, Unavailable
-from hitmesh.model.quotas import CollectorReport, HitLimits, Quota, QuotaKind
+from hitmesh.model.quotas import CollectorReport, HitLimits, PendingQuota, Quota, QuotaKind
 from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.runtime.quota_shares import QuotaShares
 from tests.support.clock import ManualClock
 
 LARGE = HitLimits(10**9, 10**9)
@@ -30,8 +30,10 @@ def clock() -> ManualClock:
     return ManualClock(1_000_000)
 
 
-def quotas_with(clock: ManualClock, site: HitLimits = LARGE, key: HitLimits = LARGE, **more: int) -> HitQuotas:
-    return HitQuotas(site, key, now_ms=clock.now, **more)
+def quotas_with(
+    clock: ManualClock, site: HitLimits = LARGE, key: HitLimits = LARGE, max_resources: int = 9
+) -> HitQuotas:
+    return HitQuotas(site, key, now_ms=clock.now, utc_ms=clock.now, max_resources=max_resources)
 
 
 def refused(found: Charged | QuotaExceeded) -> QuotaExceeded:
@@ -100,6 +102,18 @@ def test_a_changed_quota_holds_from_the_next_batch_on(clock: ManualClock) -> Non
     assert isinstance(quotas.charge(SENDER, limited, 20, 1), Charged)
     error = refused(quotas.charge(SENDER, limited, 1, 1))
     assert error.limit == 10
+
+
+def test_a_pending_change_takes_effect_by_the_collectors_clock(clock: ManualClock) -> None:
+    quotas = quotas_with(clock)
+    pending = PendingQuota(clock.now() + 60_000, Quota(hits_s=10))
+    changing = Grant(KEY, replace(SITE, quota=Quota(hits_s=1_000, pending=pending)))
+    for _ in range(59):
+        assert isinstance(quotas.charge(SENDER, changing, 1_000, 1), Charged)
+        clock.advance(1_000)
+    clock.advance(1_000)
+    assert isinstance(quotas.charge(SENDER, changing, 20, 1), Charged)
+    assert refused(quotas.charge(SENDER, changing, 1, 1)).limit == 10
 
 
 def test_memory_is_bounded_and_the_longest_unused_resource_goes_first(clock: ManualClock) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.model.errors import QuotaExceeded, Unavailable
-from hitmesh.model.quotas import Quota
+from hitmesh.model.quotas import PendingQuota, Quota
 from reporter.answer.report_budget import REPORT_UNITS, ReportBudget
 from tests.support.clock import ManualClock
 
@@ -72,6 +72,21 @@ def test_a_changed_quota_holds_within_seconds(clock: ManualClock, directory: Mem
     budget.charge(directory, MERCHANT, 0)
     with pytest.raises(QuotaExceeded) as caught:
         budget.charge(directory, MERCHANT, 0)
+    assert caught.value.limit == REPORT_UNITS
+
+
+def test_a_pending_change_takes_effect_by_the_reporters_clock_even_without_the_store(
+    clock: ManualClock, directory: MemorySiteDirectory
+) -> None:
+    budget = ReportBudget(MINUTE, clock.now, utc_ms=clock.now)
+    pending = PendingQuota(60_000, Quota(report_units_min=REPORT_UNITS))
+    directory.change_quota(MERCHANT, Quota(report_units_min=MINUTE, pending=pending))
+    for _ in range(6):
+        budget.charge(directory, MERCHANT, 0)
+        clock.advance(10_000)
+    budget.charge(AbsentDirectory(), MERCHANT, 0)
+    with pytest.raises(QuotaExceeded) as caught:
+        budget.charge(AbsentDirectory(), MERCHANT, 0)
     assert caught.value.limit == REPORT_UNITS
 
 

@@ -65,10 +65,32 @@ def require_existing(backend: Backend, owner: str, field: str) -> None:
 
 
 def quota_message(owner: str, quota: Quota) -> pb.Quota:
-    """Return a quota as a message."""
-    return pb.Quota(
-        name=f"{owner}{SUFFIX}", **{field: getattr(quota, attribute) for field, attribute in FIELDS.items()}
-    )
+    """Return a quota as a message, with its etag and its pending change."""
+    message = limits_message(owner, quota)
+    message.etag = etag_of(quota)
+    if quota.pending is not None:
+        _set_limits(message.pending_change, quota.pending.quota)
+        message.pending_change.effective_time.FromMilliseconds(quota.pending.effective_at)
+    return message
+
+
+def limits_message(owner: str, quota: Quota) -> pb.Quota:
+    """Return a quota's limits as a message."""
+    message = pb.Quota(name=f"{owner}{SUFFIX}")
+    _set_limits(message, quota)
+    return message
+
+
+def etag_of(quota: Quota) -> str:
+    """Return the etag of a version of a quota."""
+    return f"q{quota.version}"
+
+
+def _set_limits(message: pb.Quota | pb.QuotaChange, quota: Quota) -> None:
+    for field, attribute in FIELDS.items():
+        limit: int | None = getattr(quota, attribute)
+        if limit is not None:
+            setattr(message, field, limit)
 
 
 def changed_quota(stored: Quota, wanted: pb.Quota, mask: Iterable[str]) -> Quota:
@@ -97,7 +119,8 @@ def changed_quota(stored: Quota, wanted: pb.Quota, mask: Iterable[str]) -> Quota
                 value=value,
                 limit=MAX_QUOTA,
             )
-        quota = replace(quota, **{FIELDS[path]: value})
+        limits: dict[str, int | None] = {FIELDS[path]: value}
+        quota = replace(quota, **limits)  # type: ignore[arg-type]  # the keys are limits
     return quota
 
 

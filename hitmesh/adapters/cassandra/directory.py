@@ -139,11 +139,12 @@ class CassandraSiteDirectory(CassandraKeys):
         """Return a merchant's, site's or key's stored quota."""
         return self._quotas.of(name)
 
-    def change_quota(self, name: str, quota: Quota) -> None:
-        """Replace a merchant's, site's or key's quota durably."""
-        self._quotas.put(name, quota)
+    def change_quota(self, name: str, quota: Quota, expected: int | None = None) -> bool:
+        """Replace a merchant's, site's or key's quota durably, unless its version is not `expected`."""
+        is_stored = self._quotas.put(name, quota, expected)
         self._note_change(name)
         self._sites.pop(name, None)
+        return is_stored
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""

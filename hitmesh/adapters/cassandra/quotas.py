@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.shared.quota_values import QUOTA_COLUMNS, quota_of, quota_values
 from hitmesh.model.names import ingest_key_name, merchant_in
 from hitmesh.model.quotas import NO_QUOTA, Quota
 from hitmesh.model.sites import IngestKey, Site
 
-_COLUMNS: Final = "name, hits_s, bytes_s, report_units_min"
-_OF_NAME: Final = f"SELECT {_COLUMNS} FROM quotas WHERE merchant = ? AND name = ?"
-_OF_MERCHANT: Final = f"SELECT {_COLUMNS} FROM quotas WHERE merchant = ?"
-_PUT: Final = "INSERT INTO quotas (merchant, name, hits_s, bytes_s, report_units_min) VALUES (?, ?, ?, ?, ?)"
-_DELETE: Final = "DELETE FROM quotas WHERE merchant = ? AND name = ?"
+_OF_NAME: Final = f"SELECT {QUOTA_COLUMNS} FROM quotas WHERE merchant = ? AND name = ?"
+_OF_MERCHANT: Final = f"SELECT {QUOTA_COLUMNS}, name FROM quotas WHERE merchant = ?"
+# Rows of earlier versions, and rows that do not exist, have no version.
+_PUT: Final = f"""UPDATE quotas SET {QUOTA_COLUMNS.replace(",", " = ?,")} = ? WHERE merchant = ? AND name = ?
+    IF version = ?"""
+_DELETE: Final = "DELETE FROM quotas WHERE merchant = ? AND name = ? IF EXISTS"
 
 
 class Quotas:
@@ -26,12 +28,18 @@ class Quotas:
 
     def of(self, name: str) -> Quota:
         """Return a merchant's, site's or key's stored quota."""
-        rows = self._session.run(_OF_NAME, (merchant_in(name), name))
-        return Quota(rows[0].hits_s, rows[0].bytes_s, rows[0].report_units_min) if rows else NO_QUOTA
+        rows = self._session.run(_OF_NAME, (merchant_in(name), name), serial=True)
+        return quota_of(*rows[0]) if rows else NO_QUOTA
 
-    def put(self, name: str, quota: Quota) -> None:
-        """Replace a merchant's, site's or key's quota durably."""
-        self._session.run(_PUT, (merchant_in(name), name, quota.hits_s, quota.bytes_s, quota.report_units_min))
+    def put(self, name: str, quota: Quota, expected: int | None) -> bool:
+        """Replace a quota durably, and return whether its version was `expected`; None = any version."""
+        while True:
+            version = self.of(name).version if expected is None else expected
+            values = (*quota_values(replace(quota, version=version + 1)), merchant_in(name), name, version or None)
+            if self._session.apply(_PUT, values):
+                return True
+            if expected is not None:
+                return False
 
     def delete(self, name: str) -> None:
         """Delete a quota durably, if one is stored."""
@@ -57,4 +65,4 @@ class Quotas:
 
     def _of_merchants(self, merchants: set[str]) -> dict[str, Quota]:
         answers = self._session.run_each(_OF_MERCHANT, [(merchant,) for merchant in merchants])
-        return {row.name: Quota(row.hits_s, row.bytes_s, row.report_units_min) for rows in answers for row in rows}
+        return {row.name: quota_of(*row[:-1]) for rows in answers for row in rows}

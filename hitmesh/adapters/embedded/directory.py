@@ -147,11 +147,12 @@ class EmbeddedSiteDirectory(EmbeddedKeys):
         with self._database.reading() as transaction:
             return quota_in(transaction, name)
 
-    def change_quota(self, name: str, quota: Quota) -> None:
-        """Replace a merchant's, site's or key's quota durably."""
+    def change_quota(self, name: str, quota: Quota, expected: int | None = None) -> bool:
+        """Replace a merchant's, site's or key's quota durably, unless its version is not `expected`."""
         with self._database.writing() as transaction:
-            store_quota(transaction, name, quota)
+            is_stored = store_quota(transaction, name, quota, expected)
         self._checked_at = None
+        return is_stored
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt for a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""

@@ -32,6 +32,14 @@ LEASES_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        # The reports of reporters (hitmesh.adapters.embedded.reporter_reports).
+        """CREATE TABLE reporter_reports (
+            reporter TEXT PRIMARY KEY,
+            expires_at INTEGER NOT NULL,
+            value BLOB NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )
 _ACQUIRE: Final = """INSERT INTO leases VALUES (?1, ?2, 1, 0, ?3 + ?4)
     ON CONFLICT DO UPDATE SET owner = ?2, token = token + 1, load = 0, expires_at = ?3 + ?4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hitmesh.adapters.embedded.sqlite import Transaction
+from hitmesh.adapters.shared.quota_values import QUOTA_COLUMNS, quota_of, quota_values
 from hitmesh.model.names import ingest_key_name
 from hitmesh.model.quotas import NO_QUOTA, Quota
 from hitmesh.model.sites import IngestKey, Site
@@ -12,16 +13,20 @@ from hitmesh.model.sites import IngestKey, Site
 
 def quota_in(transaction: Transaction, name: str) -> Quota:
     """Return the stored quota; NO_QUOTA if none is stored."""
-    found = transaction.first(Quota, "SELECT hits_s, bytes_s, report_units_min FROM quotas WHERE name = ?", (name,))
+    found = transaction.first(quota_of, f"SELECT {QUOTA_COLUMNS} FROM quotas WHERE name = ?", (name,))
     return found or NO_QUOTA
 
 
-def store_quota(transaction: Transaction, name: str, quota: Quota) -> None:
-    """Replace a quota."""
+def store_quota(transaction: Transaction, name: str, quota: Quota, expected: int | None) -> bool:
+    """Replace a quota, and return whether its version was `expected`; None = any version."""
+    version = quota_in(transaction, name).version
+    if expected not in (None, version):
+        return False
     transaction.run(
-        "INSERT OR REPLACE INTO quotas VALUES (?, ?, ?, ?)",
-        (name, quota.hits_s, quota.bytes_s, quota.report_units_min),
+        f"INSERT OR REPLACE INTO quotas (name, {QUOTA_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (name, *quota_values(replace(quota, version=version + 1))),
     )
+    return True
 
 
 def delete_quota(transaction: Transaction, name: str) -> None:

@@ -335,4 +335,12 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
             "version INTEGER NOT NULL DEFAULT 0",
         )
     ),
+    # The pending change of a quota: from `pending_from` (UTC ms), the other limits apply.
+    (
+        "ALTER TABLE quotas ADD COLUMN pending_from INTEGER",
+        "ALTER TABLE quotas ADD COLUMN pending_hits_s INTEGER",
+        "ALTER TABLE quotas ADD COLUMN pending_bytes_s INTEGER",
+        "ALTER TABLE quotas ADD COLUMN pending_report_units_min INTEGER",
+        "ALTER TABLE quotas ADD COLUMN version INTEGER NOT NULL DEFAULT 0",
+    ),
 )

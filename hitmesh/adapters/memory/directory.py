@@ -113,9 +113,14 @@ class MemorySiteDirectory(MemoryKeys):
         """Return a merchant's, site's or key's stored quota."""
         return self._quotas.get(name, NO_QUOTA)
 
-    def change_quota(self, name: str, quota: Quota) -> None:
-        """Replace a merchant's, site's or key's quota."""
-        self._quotas[name] = quota
+    def change_quota(self, name: str, quota: Quota, expected: int | None = None) -> bool:
+        """Replace a merchant's, site's or key's quota, unless its version is not `expected`."""
+        with self._lock:
+            version = self._quotas.get(name, NO_QUOTA).version
+            if expected not in (None, version):
+                return False
+            self._quotas[name] = replace(quota, version=version + 1)
+            return True
 
     def _with_quota(self, site: Site) -> Site:
         quota = self._quotas.get(site.name)

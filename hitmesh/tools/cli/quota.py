@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,16 @@ def _limit(_ctx: click.Context, param: click.Parameter, value: str | None) -> in
     raise click.BadParameter(f"{value!r} is not a number: write a whole number, or {DEFAULT}", param=param)
 
 
+def _instant(_ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        found = None if value is None else datetime.fromisoformat(value)
+    except ValueError:
+        found = datetime.min
+    if found is not None and found.tzinfo is None:
+        raise click.BadParameter(f"{value!r} is not a time with a zone: write 2026-12-24T00:00:00Z", param=param)
+    return found
+
+
 @click.command(
     short_help="Show a quota and its present use.",
     epilog=examples(
@@ -94,7 +105,7 @@ def show(owner: str, output: str, endpoint: str | None, home: Path | None) -> No
         print_json(_fields(owner, found.quota) | {"effective": _limits(found.effective)} | _use(found))
         return
     rows = [(name, str(limit)) for name, limit in (_limits(found.effective) | _flat(_use(found))).items()]
-    print_table(("quota", "value"), rows, right_from=1)
+    print_table(("quota", "value"), rows + _pending_rows(found.quota), right_from=1)
 
 
 @click.command(
@@ -111,12 +122,29 @@ def show(owner: str, output: str, endpoint: str | None, home: Path | None) -> No
 @click.option(
     "--report-units-per-minute", callback=_limit, metavar="N", help="Cost of a merchant's reports, or default."
 )
+@click.option(
+    "--effective-time",
+    callback=_instant,
+    metavar="TIME",
+    help="From when on the limits apply, such as 2026-12-24T00:00:00Z; default now.",
+)
+@click.option("--etag", default="", metavar="ETAG", help="Refuse the change if the quota has another etag.")
 @output_option("table", "json")
 @operator_options
-def set_command(owner: str, output: str, endpoint: str | None, home: Path | None, **limits: int | str | None) -> None:
+def set_command(
+    owner: str,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+    effective_time: datetime | None,
+    etag: str,
+    **limits: int | str | None,
+) -> None:
     """Change the quota for NAME: a merchant (demo), a site (demo/example) or a key's full name.
 
-    Collectors apply a changed quota within 2 s, reporters within 5 s. JSON is one object.
+    Collectors apply a changed quota within 2 s, reporters within 5 s. With --effective-time, the change is stored as
+    the pending change, and replaces an earlier pending change; without, a pending change is cancelled. JSON is one
+    object.
     """
     wanted = {name: None if value == DEFAULT else value for name, value in limits.items() if value is not None}
     if not wanted:
@@ -124,21 +152,33 @@ def set_command(owner: str, output: str, endpoint: str | None, home: Path | None
     with connect_as_operator(endpoint, home, needs_key=True) as mesh:
         from hitmesh.client.quotas import update_quota
 
-        changed = update_quota(mesh, owner, wanted)  # type: ignore[arg-type]  # DEFAULT is None here
+        changed = update_quota(mesh, owner, wanted, effective_time=effective_time, etag=etag)  # type: ignore[arg-type]  # DEFAULT is None here
     fields = _fields(owner, changed)
     if output == "json":
         print_json(fields)
         return
-    print_table(("quota", "value"), [(name, str(fields[name])) for name in _LIMITS if name in fields], right_from=1)
+    rows = [(name, str(fields[name])) for name in _LIMITS if name in fields] + _pending_rows(changed)
+    print_table(("quota", "value"), rows, right_from=1)
 
 
-def _limits(quota: quotas_pb2.Quota) -> dict[str, int]:
+def _pending_rows(quota: quotas_pb2.Quota) -> list[tuple[str, str]]:
+    if not quota.HasField("pending_change"):
+        return []
+    since = quota.pending_change.effective_time.ToJsonString()
+    return [(f"{name} from {since}", str(limit)) for name, limit in _limits(quota.pending_change).items()]
+
+
+def _limits(quota: quotas_pb2.Quota | quotas_pb2.QuotaChange) -> dict[str, int]:
     """Return the limits that a quota sets."""
     return {field.name: value for field, value in quota.ListFields() if field.name in _LIMITS}
 
 
 def _fields(owner: str, quota: quotas_pb2.Quota) -> dict[str, Any]:
-    return {"name": owner, **_limits(quota)}
+    pending = {}
+    if quota.HasField("pending_change"):
+        since = quota.pending_change.effective_time.ToJsonString()
+        pending = {"pending_change": {"effective_time": since, **_limits(quota.pending_change)}}
+    return {"name": owner, "etag": quota.etag, **_limits(quota), **pending}
 
 
 def _use(found: quotas_pb2.GetQuotaResponse) -> dict[str, Any]:

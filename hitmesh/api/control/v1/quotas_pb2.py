@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hitmesh/api/control/v1/quotas.proto\x12\x16hitmesh.api.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\"\xf7\x02\n\x05Quota\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\"\n\x0fhits_per_second\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10\x62ytes_per_second\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12*\n\x17report_units_per_minute\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01:\x9f\x01\xea\x41\x9b\x01\n\x11hitmesh.dev/Quota\x12\x1amerchants/{merchant}/quota\x12\'merchants/{merchant}/sites/{site}/quota\x12\x32merchants/{merchant}/ingestKeys/{ingest_key}/quota*\x06quotas2\x05quotaB\x12\n\x10_hits_per_secondB\x13\n\x11_bytes_per_secondB\x1a\n\x18_report_units_per_minute\"t\n\nQuotaUsage\x12\x17\n\x0fhits_per_second\x18\x01 \x01(\x01\x12\x18\n\x10\x62ytes_per_second\x18\x02 \x01(\x01\x12\x1f\n\x17refused_hits_per_second\x18\x03 \x01(\x01\x12\x12\n\ncollectors\x18\x04 \x01(\x05\";\n\x0fGetQuotaRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hitmesh.dev/Quota\"\xbd\x02\n\x10GetQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.Quota\x12\x30\n\teffective\x18\x02 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.Quota\x12\x31\n\x05usage\x18\x03 \x01(\x0b\x32\".hitmesh.api.control.v1.QuotaUsage\x12\x17\n\nsite_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tmax_sites\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x16\n\tkey_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x15\n\x08max_keys\x18\x07 \x01(\x05H\x03\x88\x01\x01\x42\r\n\x0b_site_countB\x0c\n\n_max_sitesB\x0c\n\n_key_countB\x0b\n\t_max_keys\"\x7f\n\x12UpdateQuotaRequest\x12\x32\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.QuotaB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"C\n\x13UpdateQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.Quotab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hitmesh/api/control/v1/quotas.proto\x12\x16hitmesh.api.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x03\n\x05Quota\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\"\n\x0fhits_per_second\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10\x62ytes_per_second\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12*\n\x17report_units_per_minute\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x12\n\x04\x65tag\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x41\n\x0epending_change\x18\x06 \x01(\x0b\x32#.hitmesh.api.control.v1.QuotaChangeB\x04\xe2\x41\x01\x03:\x9f\x01\xea\x41\x9b\x01\n\x11hitmesh.dev/Quota\x12\x1amerchants/{merchant}/quota\x12\'merchants/{merchant}/sites/{site}/quota\x12\x32merchants/{merchant}/ingestKeys/{ingest_key}/quota*\x06quotas2\x05quotaB\x12\n\x10_hits_per_secondB\x13\n\x11_bytes_per_secondB\x1a\n\x18_report_units_per_minute\"\xe9\x01\n\x0bQuotaChange\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x0fhits_per_second\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1d\n\x10\x62ytes_per_second\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12$\n\x17report_units_per_minute\x18\x04 \x01(\x03H\x02\x88\x01\x01\x42\x12\n\x10_hits_per_secondB\x13\n\x11_bytes_per_secondB\x1a\n\x18_report_units_per_minute\"t\n\nQuotaUsage\x12\x17\n\x0fhits_per_second\x18\x01 \x01(\x01\x12\x18\n\x10\x62ytes_per_second\x18\x02 \x01(\x01\x12\x1f\n\x17refused_hits_per_second\x18\x03 \x01(\x01\x12\x12\n\ncollectors\x18\x04 \x01(\x05\";\n\x0fGetQuotaRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hitmesh.dev/Quota\"\xbd\x02\n\x10GetQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.Quota\x12\x30\n\teffective\x18\x02 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.Quota\x12\x31\n\x05usage\x18\x03 \x01(\x0b\x32\".hitmesh.api.control.v1.QuotaUsage\x12\x17\n\nsite_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tmax_sites\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x16\n\tkey_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x15\n\x08max_keys\x18\x07 \x01(\x05H\x03\x88\x01\x01\x42\r\n\x0b_site_countB\x0c\n\n_max_sitesB\x0c\n\n_key_countB\x0b\n\t_max_keys\"\xb9\x01\n\x12UpdateQuotaRequest\x12\x32\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.QuotaB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"C\n\x13UpdateQuotaResponse\x12,\n\x05quota\x18\x01 \x01(\x0b\x32\x1d.hitmesh.api.control.v1.Quotab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUOTA'].fields_by_name['bytes_per_second']._serialized_options = b'\342A\001\001'
   _globals['_QUOTA'].fields_by_name['report_units_per_minute']._loaded_options = None
   _globals['_QUOTA'].fields_by_name['report_units_per_minute']._serialized_options = b'\342A\001\001'
+  _globals['_QUOTA'].fields_by_name['etag']._loaded_options = None
+  _globals['_QUOTA'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_QUOTA'].fields_by_name['pending_change']._loaded_options = None
+  _globals['_QUOTA'].fields_by_name['pending_change']._serialized_options = b'\342A\001\003'
   _globals['_QUOTA']._loaded_options = None
   _globals['_QUOTA']._serialized_options = b'\352A\233\001\n\021hitmesh.dev/Quota\022\032merchants/{merchant}/quota\022\'merchants/{merchant}/sites/{site}/quota\0222merchants/{merchant}/ingestKeys/{ingest_key}/quota*\006quotas2\005quota'
   _globals['_GETQUOTAREQUEST'].fields_by_name['name']._loaded_options = None
@@ -50,16 +55,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEQUOTAREQUEST'].fields_by_name['quota']._serialized_options = b'\342A\001\002'
   _globals['_UPDATEQUOTAREQUEST'].fields_by_name['update_mask']._loaded_options = None
   _globals['_UPDATEQUOTAREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342A\001\001'
-  _globals['_QUOTA']._serialized_start=158
-  _globals['_QUOTA']._serialized_end=533
-  _globals['_QUOTAUSAGE']._serialized_start=535
-  _globals['_QUOTAUSAGE']._serialized_end=651
-  _globals['_GETQUOTAREQUEST']._serialized_start=653
-  _globals['_GETQUOTAREQUEST']._serialized_end=712
-  _globals['_GETQUOTARESPONSE']._serialized_start=715
-  _globals['_GETQUOTARESPONSE']._serialized_end=1032
-  _globals['_UPDATEQUOTAREQUEST']._serialized_start=1034
-  _globals['_UPDATEQUOTAREQUEST']._serialized_end=1161
-  _globals['_UPDATEQUOTARESPONSE']._serialized_start=1163
-  _globals['_UPDATEQUOTARESPONSE']._serialized_end=1230
+  _globals['_UPDATEQUOTAREQUEST'].fields_by_name['effective_time']._loaded_options = None
+  _globals['_UPDATEQUOTAREQUEST'].fields_by_name['effective_time']._serialized_options = b'\342A\001\001'
+  _globals['_QUOTA']._serialized_start=191
+  _globals['_QUOTA']._serialized_end=653
+  _globals['_QUOTACHANGE']._serialized_start=656
+  _globals['_QUOTACHANGE']._serialized_end=889
+  _globals['_QUOTAUSAGE']._serialized_start=891
+  _globals['_QUOTAUSAGE']._serialized_end=1007
+  _globals['_GETQUOTAREQUEST']._serialized_start=1009
+  _globals['_GETQUOTAREQUEST']._serialized_end=1068
+  _globals['_GETQUOTARESPONSE']._serialized_start=1071
+  _globals['_GETQUOTARESPONSE']._serialized_end=1388
+  _globals['_UPDATEQUOTAREQUEST']._serialized_start=1391
+  _globals['_UPDATEQUOTAREQUEST']._serialized_end=1576
+  _globals['_UPDATEQUOTARESPONSE']._serialized_start=1578
+  _globals['_UPDATEQUOTARESPONSE']._serialized_end=1645
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Quotas for merchants, sites and keys: limits, and present use."""
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Quota(_message.Message):
-    """A merchant's, site's or key's quota. Every limit applies to all collectors together."""
+    """A merchant's, site's or key's quota. Every limit applies to all collectors or reporters together."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -27,6 +28,8 @@ class Quota(_message.Message):
     HITS_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     REPORT_UNITS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`merchants/{m}/quota`, `merchants/{m}/sites/{s}/quota` or `merchants/{m}/ingestKeys/{id}/quota`."""
     hits_per_second: _builtins.int
@@ -34,10 +37,18 @@ class Quota(_message.Message):
     bytes_per_second: _builtins.int
     """Batch bytes per second, 1 to 10⁹; for a site or key only. If not set, the collectors' default applies."""
     report_units_per_minute: _builtins.int
-    """Report cost in units per minute, 1 to 10⁹; for a merchant only. The quota applies in each reporter. A report
-    costs 2,000 units, 1 unit per value and 1 unit per row that is read. If not set, the reporters' default
-    applies.
+    """Report cost in units per minute, 1 to 10⁹; for a merchant only. The quota applies to all reporters
+    together. A report costs 2,000 units, 1 unit per value and 1 unit per row that is read. If not set, the reporters'
+    default applies.
     """
+    etag: _builtins.str
+    """The version of the stored quota. If UpdateQuota has an etag that is not current, the request is refused (ABORTED,
+    ETAG_MISMATCH). If the request has no etag, the check is skipped.
+    """
+    @_builtins.property
+    def pending_change(self) -> Global___QuotaChange:
+        """The change that takes effect later, if any. A quota has at most one pending change."""
+
     def __init__(
         self,
         *,
@@ -45,10 +56,12 @@ class Quota(_message.Message):
         hits_per_second: _builtins.int | None = ...,
         bytes_per_second: _builtins.int | None = ...,
         report_units_per_minute: _builtins.int | None = ...,
+        etag: _builtins.str = ...,
+        pending_change: Global___QuotaChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_hits_per_second", b"_hits_per_second", "_report_units_per_minute", b"_report_units_per_minute", "bytes_per_second", b"bytes_per_second", "hits_per_second", b"hits_per_second", "report_units_per_minute", b"report_units_per_minute"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_hits_per_second", b"_hits_per_second", "_report_units_per_minute", b"_report_units_per_minute", "bytes_per_second", b"bytes_per_second", "hits_per_second", b"hits_per_second", "pending_change", b"pending_change", "report_units_per_minute", b"report_units_per_minute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_hits_per_second", b"_hits_per_second", "_report_units_per_minute", b"_report_units_per_minute", "bytes_per_second", b"bytes_per_second", "hits_per_second", b"hits_per_second", "name", b"name", "report_units_per_minute", b"report_units_per_minute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_hits_per_second", b"_hits_per_second", "_report_units_per_minute", b"_report_units_per_minute", "bytes_per_second", b"bytes_per_second", "etag", b"etag", "hits_per_second", b"hits_per_second", "name", b"name", "pending_change", b"pending_change", "report_units_per_minute", b"report_units_per_minute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
     _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
@@ -64,6 +77,53 @@ class Quota(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__report_units_per_minute) -> _WhichOneofReturnType__report_units_per_minute | None: ...
 
 Global___Quota: _TypeAlias = Quota  # noqa: Y015
+
+@_typing.final
+class QuotaChange(_message.Message):
+    """All limits of a quota from a time on. Limits that are not set have their default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    HITS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    REPORT_UNITS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    hits_per_second: _builtins.int
+    """Hits per second."""
+    bytes_per_second: _builtins.int
+    """Batch bytes per second."""
+    report_units_per_minute: _builtins.int
+    """Report cost in units per minute."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """The time from which the limits apply, by the clocks of collectors and reporters."""
+
+    def __init__(
+        self,
+        *,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        hits_per_second: _builtins.int | None = ...,
+        bytes_per_second: _builtins.int | None = ...,
+        report_units_per_minute: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_hits_per_second", b"_hits_per_second", "_report_units_per_minute", b"_report_units_per_minute", "bytes_per_second", b"bytes_per_second", "effective_time", b"effective_time", "hits_per_second", b"hits_per_second", "report_units_per_minute", b"report_units_per_minute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second", "_hits_per_second", b"_hits_per_second", "_report_units_per_minute", b"_report_units_per_minute", "bytes_per_second", b"bytes_per_second", "effective_time", b"effective_time", "hits_per_second", b"hits_per_second", "report_units_per_minute", b"report_units_per_minute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bytes_per_second: _TypeAlias = _typing.Literal["bytes_per_second"]  # noqa: Y015
+    _WhichOneofArgType__bytes_per_second: _TypeAlias = _typing.Literal["_bytes_per_second", b"_bytes_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__hits_per_second: _TypeAlias = _typing.Literal["hits_per_second"]  # noqa: Y015
+    _WhichOneofArgType__hits_per_second: _TypeAlias = _typing.Literal["_hits_per_second", b"_hits_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__report_units_per_minute: _TypeAlias = _typing.Literal["report_units_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__report_units_per_minute: _TypeAlias = _typing.Literal["_report_units_per_minute", b"_report_units_per_minute"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes_per_second) -> _WhichOneofReturnType__bytes_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hits_per_second) -> _WhichOneofReturnType__hits_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__report_units_per_minute) -> _WhichOneofReturnType__report_units_per_minute | None: ...
+
+Global___QuotaChange: _TypeAlias = QuotaChange  # noqa: Y015
 
 @_typing.final
 class QuotaUsage(_message.Message):
@@ -198,6 +258,7 @@ class UpdateQuotaRequest(_message.Message):
 
     QUOTA_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def quota(self) -> Global___Quota:
         """The quota with its `name` and the changed limits."""
@@ -208,15 +269,23 @@ class UpdateQuotaRequest(_message.Message):
         mask is not set, all limits that `quota` sets are changed.
         """
 
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """The time from which the change applies, at most 366 days ahead. If not set or in the past, the change applies at
+        once, and cancels a pending change. Otherwise the change becomes the pending change, and replaces an earlier one; the
+        limits that are not changed stay as they are now.
+        """
+
     def __init__(
         self,
         *,
         quota: Global___Quota | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "quota", b"quota", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "quota", b"quota", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,16 @@
+"""Store reporters' reports on one machine, in leases.db."""
+
+from __future__ import annotations
+
+from hitmesh.adapters.embedded.live_reports import EmbeddedReports
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.shared.report_values import OF_REPORTERS
+from hitmesh.model.quotas import ReporterReport
+from hitmesh.ports import Clock
+
+
+class EmbeddedReporterReports(EmbeddedReports[ReporterReport]):
+    """Implements the port ReporterReports in leases.db."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__(database, clock, OF_REPORTERS)
