@@ -26,8 +26,10 @@ from tests.bench.huge_run import run_huge
 from tests.bench.many_sites import ManySites
 from tests.bench.many_sites_run import run_many_sites
 from tests.bench.measured import Child, Result, progress, run
-from tests.bench.mesh_run import run_mesh
+from tests.bench.mesh_run import a_mesh, run_mesh
+from tests.bench.neighbours_run import run_neighbours
 from tests.bench.one_visitor_run import run_one_visitor
+from tests.bench.overload_run import run_overload
 from tests.bench.refused_run import run_refused
 from tests.bench.report_run import run_reports
 from tests.bench.scale import FULL, SMALL
@@ -68,6 +70,10 @@ def main() -> int:
     results["huge_site_day"] = run_huge(scale.huge_hits, scale.huge_range_hits)
     results["backlog"] = run_backlog(scale.backlog)
     results["mesh"] = run_mesh(scale)
+    with a_mesh() as home:
+        results["neighbours"] = run_neighbours(home, *scale.neighbours)
+        twice = 2 * (results["mesh"]["hits_per_s"]["value"] or scale.rates[0])
+        results["overload"] = run_overload(home, scale.overload_s, twice)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)
     results["took_s"] = round(time.monotonic() - began, 1)

@@ -55,6 +55,13 @@ def run_mesh(scale: Scale) -> Result:
 
 
 @contextmanager
+def a_mesh() -> Iterator[Path]:
+    """Run `hitmesh dev` in a temporary home, and return the home."""
+    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-mesh-") as home, mesh(Path(home)):
+        yield Path(home)
+
+
+@contextmanager
 def mesh(home: Path, processor_settings: Sequence[str] = ()) -> Iterator[None]:
     """Run `hitmesh dev` in a new home. `processor_settings` are additional settings of the form name=value."""
     settings = [text for setting in processor_settings for text in ("--processor-setting", setting)]

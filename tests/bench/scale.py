@@ -105,6 +105,10 @@ class Scale:
     """Seconds for each trial of a rate."""
     mesh_s: int
     """Seconds for the final run at the sustained rate."""
+    neighbours: tuple[float, int, int, int]
+    """For a merchant beside another: seconds of each measurement; the other's hits and reports per second; rounds."""
+    overload_s: float
+    """Seconds at twice the sustained rate."""
 
 
 # After 107 minutes of log time, entries of all kinds have begun to expire, so the size of the state is stable. A run
@@ -139,6 +143,8 @@ FULL: Final = Scale(
     rates=(12_000, 20_000, 30_000, 45_000, 65_000),
     trial_s=15,
     mesh_s=60,
+    neighbours=(20.0, 10_000, 100, 3),
+    overload_s=120.0,
 )
 SMALL: Final = Scale(
     warm_up_s=0.5,
@@ -169,4 +175,6 @@ SMALL: Final = Scale(
     rates=(200,),
     trial_s=2,
     mesh_s=2,
+    neighbours=(0.5, 1_000, 200, 1),
+    overload_s=1.0,
 )

@@ -15,6 +15,7 @@ TIMEOUT_S = 240
 PARTS = {
     *("collector", "refused", "core", "core_many", "texts", "one_visitor"),
     *("settlement", "reports", "dear_questions", "two_settlers", "many_sites", "mesh"),
+    *("neighbours", "overload"),
 }
 
 

@@ -1,0 +1,94 @@
+"""Calls a mesh at a fixed rate, whatever the answers, and counts the answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any, Final
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from hitmesh.api.collector.v1 import collector_pb2
+from tests.support.crowd_tenants import Tenant
+
+SEND: Final = "/hitmesh.api.collector.v1.CollectorService/SendHits"
+REPORT: Final = "/hitmesh.api.reporter.v1.ReporterService/RunReport"
+MAX_OPEN: Final = 256
+CONNECTIONS: Final = 4
+_TIMEOUT_S: Final = 20.0
+# A refusal that Envoy or a service makes on purpose. After another status, the hits may be stored.
+_REFUSED: Final = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+
+
+class Crowd:
+    """Sends the same call again and again.
+
+    A call is left out while too many calls are open, because a real client has a bounded memory too.
+
+    Args:
+        tenant: the merchant.
+        method: SEND or REPORT.
+        message: the call's message.
+        hits: hits in a message.
+        calls_s: calls per second.
+    """
+
+    def __init__(self, tenant: Tenant, method: str, message: bytes, hits: int, calls_s: float) -> None:
+        self._metadata, self._message, self._hits, self._pause_s = tenant.metadata, message, hits, 1 / calls_s
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        self._channels = [grpc.insecure_channel(tenant.endpoint, options=options) for _ in range(CONNECTIONS)]
+        self._calls: list[Any] = [channel.unary_unary(method, None, None) for channel in self._channels]
+        self._is_send = method == SEND
+        self._room = threading.Semaphore(MAX_OPEN)
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self.counts: Counter[str] = Counter()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> dict[str, int]:
+        """Stop, wait for all answers, and return the counts."""
+        self._stopping.set()
+        self._thread.join()
+        for _ in range(MAX_OPEN):
+            self._room.acquire()
+        for channel in self._channels:
+            channel.close()
+        return dict(self.counts)
+
+    def _run(self) -> None:
+        due_s, number = time.monotonic(), 0
+        while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
+            due_s += self._pause_s
+            number += 1
+            if not self._room.acquire(blocking=False):
+                self.counts["left_out"] += 1
+                continue
+            self.counts["sent"] += 1
+            call = self._calls[number % CONNECTIONS].future(self._message, timeout=_TIMEOUT_S, metadata=self._metadata)
+            call.add_done_callback(self._note)
+
+    def _note(self, call: Any) -> None:
+        found: Counter[str] = Counter()
+        if call.code() is grpc.StatusCode.OK:
+            found["answered"] = 1
+            if self._is_send:
+                found["acknowledged_hits"] = collector_pb2.SendHitsResponse.FromString(call.result()).accepted_count
+        else:
+            name = call.code().name.lower()
+            found["refused_with_a_time" if _has_time(call) else f"refused_without_a_time_{name}"] = 1
+            found["uncertain_hits"] = 0 if call.code() in _REFUSED and _has_time(call) else self._hits
+        with self._lock:
+            self.counts += found
+        self._room.release()
+
+
+def _has_time(call: Any) -> bool:
+    """Return whether a refusal says when to come back."""
+    if any(name == "retry-after" for name, _ in call.initial_metadata() or ()):
+        return True
+    status = rpc_status.from_call(call)
+    return status is not None and any(each.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for each in status.details)
