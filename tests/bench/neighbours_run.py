@@ -19,10 +19,11 @@ from typing import Any, Final
 import grpc
 
 from hitmesh.model.quotas import Quota
+from hitmesh.tools.load.processes import ProcessWatch, mesh_pids
 from reporter.answer.report_budget import REPORT_UNITS
 from tests.bench.measured import Child, Result, progress
 from tests.bench.mesh_run import a_mesh
-from tests.support.crowd_tenants import Tenant, new_tenants, percentiles
+from tests.support.crowd_tenants import Tenant, endpoint_of, new_tenants, percentiles
 from tests.support.crowds import REPORT, SEND
 
 LIMIT: Final = 2.0
@@ -43,19 +44,40 @@ def run_neighbours(home: Path, seconds: float, hits_s: int, reports_s: int, roun
     counts: dict[str, Counter[str]] = {"hits": Counter(), "reports": Counter()}
     tenants = new_tenants(home, quotas)
     alone, beside = _no_latencies(), _no_latencies()
+    cpu_alone: dict[str, float] = {}
+    cpu_beside: dict[str, float] = {}
     _measure_both(tenants["quiet"], min(2.0, seconds), _no_latencies())
     # The rounds alternate, so that other work on the machine changes both measurements.
     for at in range(rounds):
         progress(f"neighbours, round {at + 1} of {rounds}: beside {hits_s:,} hits/s and {reports_s:,} reports/s")
-        _measure_both(tenants["quiet"], seconds, alone)
+        with _cpu_of(home, cpu_alone):
+            _measure_both(tenants["quiet"], seconds, alone)
         with _flood(tenants["flood"], hits_s, reports_s, counts):
             _measure_both(tenants["quiet"], min(2.0, seconds), _no_latencies())
-            _measure_both(tenants["quiet"], seconds, beside)
+            with _cpu_of(home, cpu_beside):
+                _measure_both(tenants["quiet"], seconds, beside)
     return {
         **{name: _compared(percentiles(alone[method]), percentiles(beside[method])) for name, method in _NAMES.items()},
         "flood": {name: dict(count) for name, count in counts.items()},
+        "cores": {
+            name: {
+                "alone": round(cpu_alone.get(name, 0.0) / (rounds * seconds), 3),
+                "beside": round(cpu_s / (rounds * seconds), 3),
+            }
+            for name, cpu_s in cpu_beside.items()
+        },
         "checks": {"ok": all(count["refused_with_a_time"] > 0 for count in counts.values())},
     }
+
+
+@contextmanager
+def _cpu_of(home: Path, cpu_s: dict[str, float]) -> Iterator[None]:
+    """Add the CPU seconds that each process of the mesh uses inside the block."""
+    watch = ProcessWatch(mesh_pids(home, endpoint_of(home))[0])
+    yield
+    watch.look()
+    for usage in watch.usages():
+        cpu_s[usage.name] = cpu_s.get(usage.name, 0.0) + usage.cpu_s
 
 
 @contextmanager

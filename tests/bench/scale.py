@@ -175,6 +175,6 @@ SMALL: Final = Scale(
     rates=(200,),
     trial_s=2,
     mesh_s=2,
-    neighbours=(0.5, 1_000, 200, 1),
+    neighbours=(1.0, 1_000, 100, 1),
     overload_s=1.0,
 )
