@@ -16,7 +16,7 @@ _OF_NAME: Final = f"SELECT {QUOTA_COLUMNS} FROM quotas WHERE merchant = ? AND na
 _OF_MERCHANT: Final = f"SELECT {QUOTA_COLUMNS}, name FROM quotas WHERE merchant = ?"
 # Rows of earlier versions, and rows that do not exist, have no version.
 _PUT: Final = f"""UPDATE quotas SET {QUOTA_COLUMNS.replace(",", " = ?,")} = ? WHERE merchant = ? AND name = ?
-    IF version = ?"""
+    IF version = """
 _DELETE: Final = "DELETE FROM quotas WHERE merchant = ? AND name = ? IF EXISTS"
 
 
@@ -35,15 +35,16 @@ class Quotas:
         """Replace a quota durably, and return whether its version was `expected`; None = any version."""
         while True:
             version = self.of(name).version if expected is None else expected
-            values = (*quota_values(replace(quota, version=version + 1)), merchant_in(name), name, version or None)
-            if self._session.apply(_PUT, values):
+            values = (*quota_values(replace(quota, version=version + 1)), merchant_in(name), name)
+            condition, expected_values = ("?", (version,)) if version else ("null", ())
+            if self._session.apply(_PUT + condition, (*values, *expected_values)):
                 return True
             if expected is not None:
                 return False
 
     def delete(self, name: str) -> None:
         """Delete a quota durably, if one is stored."""
-        self._session.run(_DELETE, (merchant_in(name), name))
+        self._session.apply(_DELETE, (merchant_in(name), name))
 
     def with_quotas(self, sites: Sequence[Site]) -> list[Site]:
         """Return sites with their stored quotas."""
