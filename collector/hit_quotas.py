@@ -79,7 +79,7 @@ class HitQuotas:
         self._lock = threading.Lock()
         self._meters: OrderedDict[str, Meter] = OrderedDict()
         # The senders whose last batch was refused. Only these senders are checked before a batch is queued.
-        self._short: OrderedDict[Sender, tuple[Meter, Meter]] = OrderedDict()
+        self._short: OrderedDict[Sender, Grant] = OrderedDict()
         self._active: set[Meter] = set()
         self._live, self._round = 1, 0
         self._others: dict[str, list[QuotaUse]] = {}
@@ -100,20 +100,13 @@ class HitQuotas:
         """
         with self._lock:
             now_ms = self._now_ms()
-            site = self._meter(grant.site.name, now_ms)
-            key = self._meter(ingest_key_name(grant.key.merchant, grant.key.key_id), now_ms)
-            site_quota, key_quota = grant.site.quota, grant.key.quota
-            if site_quota.pending or key_quota.pending:
-                utc_ms = self._utc_ms()
-                site_quota, key_quota = site_quota.at(utc_ms), key_quota.at(utc_ms)
-            site.refresh(site_quota, self._site_default, now_ms, self._round, self._live, self._others)
-            key.refresh(key_quota, self._key_default, now_ms, self._round, self._live, self._others)
-            charges = ((site.hits, hits), (site.bytes, size), (key.hits, hits), (key.bytes, size))
+            site, key = self._present_meters(grant, now_ms)
+            charges = _charges(site, key, hits, size)
             self._active.add(site)
             self._active.add(key)
             if charge_all(charges, now_ms):
                 error = _exceeded(site, key, charges, now_ms)
-                self._short[sender] = (site, key)
+                self._short[sender] = grant
                 if len(self._short) > MAX_SHORT_SENDERS:
                     self._short.popitem(last=False)
                 return error
@@ -158,14 +151,28 @@ class HitQuotas:
         """Return whether the sender's last batch was refused. The check takes no lock."""
         return sender in self._short
 
-    def refusal(self, sender: Sender, hits: int, size: int) -> QuotaExceeded | None:
-        """Return the error for a batch that `charge` would refuse now, or None. Nothing is charged."""
+    def forget(self, sender: Sender) -> None:
+        """Forget that the sender's last batch was refused, because the sender may no longer send hits."""
         with self._lock:
-            found = self._short.get(sender)
-            if found is None:
+            self._short.pop(sender, None)
+
+    def refusal(self, sender: Sender, grant: Grant | None, hits: int, size: int) -> QuotaExceeded | None:
+        """Return the error for a batch that `charge` would refuse now, or None. Nothing is charged.
+
+        Args:
+            sender: key and site header, as the batch or its stream named them.
+            grant: the sender's present key and site, with their present quotas. None while the directory is
+                unavailable: the grant of the last refused batch is then used.
+            hits: hits in the batch.
+            size: bytes in the batch.
+        """
+        with self._lock:
+            kept = self._short.get(sender)
+            if kept is None:
                 return None
-            (site, key), now_ms = found, self._now_ms()
-            charges = ((site.hits, hits), (site.bytes, size), (key.hits, hits), (key.bytes, size))
+            now_ms = self._now_ms()
+            site, key = self._present_meters(grant or kept, now_ms)
+            charges = _charges(site, key, hits, size)
             if not any(bucket.wait_ms(cost, now_ms) for bucket, cost in charges):
                 return None
             self._active.add(site)
@@ -197,6 +204,18 @@ class HitQuotas:
             self._others = others
             self._round += 1
 
+    def _present_meters(self, grant: Grant, now_ms: int) -> tuple[Meter, Meter]:
+        """Return the meters of a site and key, with this collector's present share in the present quotas."""
+        site = self._meter(grant.site.name, now_ms)
+        key = self._meter(ingest_key_name(grant.key.merchant, grant.key.key_id), now_ms)
+        site_quota, key_quota = grant.site.quota, grant.key.quota
+        if site_quota.pending or key_quota.pending:
+            utc_ms = self._utc_ms()
+            site_quota, key_quota = site_quota.at(utc_ms), key_quota.at(utc_ms)
+        site.refresh(site_quota, self._site_default, now_ms, self._round, self._live, self._others)
+        key.refresh(key_quota, self._key_default, now_ms, self._round, self._live, self._others)
+        return site, key
+
     def _meter(self, resource: str, now_ms: int) -> Meter:
         meter = self._meters.get(resource)
         if meter is None:
@@ -207,6 +226,10 @@ class HitQuotas:
         else:
             self._meters.move_to_end(resource)
         return meter
+
+
+def _charges(site: Meter, key: Meter, hits: int, size: int) -> Sequence[tuple[TokenBucket, int]]:
+    return ((site.hits, hits), (site.bytes, size), (key.hits, hits), (key.bytes, size))
 
 
 def _exceeded(site: Meter, key: Meter, charges: Sequence[tuple[TokenBucket, int]], now_ms: int) -> QuotaExceeded:

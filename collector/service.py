@@ -237,7 +237,7 @@ class CollectorService:
         peer = peer_of(context)
         body = plain_body(sent, peer.encoding)
         key, address = key_in_json(body) or peer.key, peer.address
-        self._batcher.quota_gate.check_unread(key, peer.site)
+        self._batcher.quota_gate.check_unread(key, peer.site, peer.origin)
         with self._gate.held(key, address, min(len(body), MAX_JSON_BYTES)):
             try:
                 read = batch_of_json(body, lambda named: self._gate.reads_hits(named or peer.key, peer.origin))

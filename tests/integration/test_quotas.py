@@ -5,24 +5,29 @@ The quotas have a clock that the tests advance, so the results do not depend on 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import grpc
 import pytest
 from google.api import httpbody_pb2
+from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from collector.classify import Classifier
 from collector.hit_quotas import HitQuotas
+from hitmesh.adapters.memory.collector_reports import MemoryCollectorReports
 from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.model.quotas import HitLimits, Quota
-from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.model.quotas import NO_QUOTA, CollectorReport, HitLimits, PendingQuota, Quota
+from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
+from hitmesh.ports import SiteDirectory
 from hitmesh.runtime.quota_shares import QuotaShares
 from tests.support.clock import ManualClock
-from tests.support.collectors import KEY, NOW_MS, SITE, Backend, Running, new_backend, running
+from tests.support.collectors import KEY, MERCHANT, NOW_MS, SITE, Backend, Running, new_backend, running
 from tests.support.messages import page_view
 from tests.support.patience import patient
 from tests.support.streams import StreamClient
@@ -175,6 +180,179 @@ def test_a_stream_beyond_the_quota_gets_retry_and_goes_on(backend: Backend) -> N
         assert issue.retry_delay.ToMilliseconds() == 1_000
         assert SITE in issue.message
     assert backend.rows().height == 3 * LIMIT
+
+
+def json_refusal(collector: Running, batch: hit_pb2.HitBatch) -> str:
+    """Send a batch as JSON, and return the reason of the refusal; "" if the batch is accepted."""
+    send = collector.channel.unary_unary(
+        "/hitmesh.api.collector.v1.JsonCollectorService/SendJsonHits",
+        request_serializer=httpbody_pb2.HttpBody.SerializeToString,
+        response_deserializer=json_pb2.SendJsonHitsResponse.FromString,
+    )
+    batch.ingest_key = KEY
+    body = httpbody_pb2.HttpBody(data=json_format.MessageToJson(batch).encode())
+    return refusal_of(lambda: send(body, metadata=(("hitmesh-site", SITE),), timeout=patient(10)))
+
+
+def unary_refusal(collector: Running, batch: hit_pb2.HitBatch) -> str:
+    """Send a batch in a unary call, and return the reason of the refusal; "" if the batch is accepted."""
+    return refusal_of(lambda: call(collector, batch, KEY, SITE))
+
+
+def refusal_of(send: Callable[[], object]) -> str:
+    try:
+        send()
+    except grpc.RpcError as error:
+        info = details_of(error)["ErrorInfo"]
+        assert isinstance(info, error_details_pb2.ErrorInfo)
+        return str(info.reason)
+    return ""
+
+
+def present_key(directory: SiteDirectory) -> IngestKey:
+    key = directory.key_with_id(MERCHANT, "k-1")
+    assert key is not None
+    return key
+
+
+def present_site(directory: SiteDirectory) -> Site:
+    site = directory.site(SITE)
+    assert site is not None
+    return site
+
+
+KEY_NAME = "merchants/demo/ingestKeys/k-1"
+CHANGES: dict[str, tuple[Quota, Quota, Callable[[SiteDirectory], object], str]] = {
+    "a raised quota of the site": (
+        Quota(hits_s=5),
+        NO_QUOTA,
+        lambda directory: directory.change_quota(SITE, Quota(hits_s=10**6)),
+        "",
+    ),
+    "a raised quota of the key": (
+        NO_QUOTA,
+        Quota(hits_s=5),
+        lambda directory: directory.change_quota(KEY_NAME, Quota(hits_s=10**6)),
+        "",
+    ),
+    "a removed quota": (Quota(hits_s=5), NO_QUOTA, lambda directory: directory.change_quota(SITE, NO_QUOTA), ""),
+    "a quota in bytes": (
+        Quota(bytes_s=500),
+        NO_QUOTA,
+        lambda directory: directory.change_quota(SITE, Quota(bytes_s=10**9)),
+        "",
+    ),
+    "a pending change that takes effect": (
+        Quota(hits_s=5, pending=PendingQuota(2_000, Quota(hits_s=10**6))),
+        NO_QUOTA,
+        lambda directory: None,
+        "",
+    ),
+    "a revoked key": (
+        Quota(hits_s=5),
+        NO_QUOTA,
+        lambda directory: directory.revoke_key(MERCHANT, "k-1", NOW_MS),
+        "KEY_REVOKED",
+    ),
+    "a key that expires": (
+        Quota(hits_s=5),
+        NO_QUOTA,
+        lambda directory: directory.change_key(
+            replace(present_key(directory), expires_at=NOW_MS, version=present_key(directory).version + 1)
+        ),
+        "KEY_EXPIRED",
+    ),
+    "a deleted site": (
+        Quota(hits_s=5),
+        NO_QUOTA,
+        lambda directory: directory.change_site(
+            present_site(directory), replace(present_site(directory), deleted_at=NOW_MS)
+        ),
+        "UNKNOWN_SITE",
+    ),
+    "a deleted key": (
+        Quota(hits_s=5),
+        NO_QUOTA,
+        lambda directory: directory.delete_key(present_key(directory)),
+        "UNKNOWN_KEY",
+    ),
+    "a key without the role": (
+        Quota(hits_s=5),
+        NO_QUOTA,
+        lambda directory: directory.change_key_roles(MERCHANT, "k-1", frozenset({Role.READ})),
+        "PERMISSION_DENIED",
+    ),
+    "a quota that is still too small": (
+        Quota(hits_s=5),
+        NO_QUOTA,
+        lambda directory: directory.change_quota(SITE, Quota(hits_s=6)),
+        "QUOTA",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("refusal", [unary_refusal, json_refusal])
+def test_a_sender_that_must_wait_notices_a_change_at_once(
+    backend: Backend, change: str, refusal: Callable[[Running, hit_pb2.HitBatch], str]
+) -> None:
+    clock, directory = ManualClock(0), backend.stores.directory
+    site_quota, key_quota, make, expected = CHANGES[change]
+    directory.change_quota(SITE, site_quota)
+    directory.change_quota(KEY_NAME, key_quota)
+    quotas = HitQuotas(LARGE, LARGE, now_ms=clock.now, utc_ms=clock.now)
+    with running(backend, quotas=quotas) as collector:
+        assert accepts(collector, batch_of("burst", 1_000)) == 1_000, "the burst leaves a debt of 200 s"
+        for number in range(2):
+            assert refusal(collector, batch_of(f"refused {number}", 20)) == "QUOTA"
+        make(directory)
+        clock.advance(2_000)
+        # A larger quota pays off the debt from the next batch on.
+        assert refusal(collector, batch_of("changed", 20)) == (expected or "QUOTA")
+        clock.advance(2_000)
+        assert refusal(collector, batch_of("changed later", 20)) == expected
+
+
+def test_an_open_stream_that_must_wait_notices_changes_at_once(backend: Backend) -> None:
+    clock, directory = ManualClock(0), backend.stores.directory
+    directory.change_quota(SITE, Quota(hits_s=5))
+    with (
+        running(backend, quotas=quotas_on(clock)) as collector,
+        StreamClient(collector.channel, KEY, SITE, timeout_s=patient(15)) as stream,
+    ):
+        for name, hits in (("burst", 1_000), ("refused", 20), ("refused again", 20)):
+            stream.wait_acked(stream.send(batch_of(name, hits)))
+        directory.change_quota(SITE, Quota(hits_s=1_000))
+        for name, hits in (("in debt", 20), ("raised", 2_000), ("in debt again", 20)):
+            stream.wait_acked(stream.send(batch_of(name, hits)))
+            clock.advance(4_000 if hits == 20 else 0)
+        directory.revoke_key(MERCHANT, "k-1", NOW_MS)
+        stream.wait_acked(stream.send(batch_of("revoked", 20)))
+        reported = stream.finish()
+    found = {issue.batch_seq: collector_pb2.Reason.Name(issue.reason) for issue in reported.issues}
+    assert found == dict.fromkeys((2, 3, 4, 6), "REASON_QUOTA") | {7: "REASON_KEY_REVOKED"}
+
+
+def test_a_refused_sender_gets_the_share_of_a_collector_that_stopped(backend: Backend) -> None:
+    clock = ManualClock(0)
+    reports = MemoryCollectorReports(clock)
+    quotas = quotas_on(clock)
+    shares = QuotaShares(reports, quotas, "a", 1.0)
+    reports.put(CollectorReport("b", LARGE, LARGE), 1_000)
+    shares.exchange()
+    with running(backend, quotas=quotas) as collector:
+        assert accepts(collector, batch_of("burst", 10 * LIMIT)) == 10 * LIMIT
+        assert accepts(collector, batch_of("refused", 10)) == 0
+        clock.advance(1_000)
+        shares.exchange()
+        assert quotas.live == 1
+        with pytest.raises(grpc.RpcError) as caught:
+            call(collector, batch_of("refused", 10), KEY, SITE)
+        assert isinstance(caught.value, grpc.Call)
+        retry = details_of(caught.value)["RetryInfo"]
+        assert isinstance(retry, error_details_pb2.RetryInfo)
+        # The debt was 900 hits beyond a burst of 100 hits, of which 50 hits are paid off.
+        assert retry.retry_delay.ToMilliseconds() == (900 - 50 + 10) * 1_000 // LIMIT
 
 
 def test_one_merchant_at_100_times_its_quota_waits_and_another_is_always_taken(backend: Backend) -> None:

@@ -61,9 +61,9 @@ def test_the_refusal_names_the_quota_that_is_used_up_and_the_wait(
     assert f"{subject} may send {limit:,} " in error.message
     assert error.metadata()["wait_s"] == "0.500"
     clock.advance(499)
-    assert quotas.refusal(SENDER, 5, 500) is not None
+    assert quotas.refusal(SENDER, GRANT, 5, 500) is not None
     clock.advance(1)
-    assert quotas.refusal(SENDER, 5, 500) is None
+    assert quotas.refusal(SENDER, GRANT, 5, 500) is None
     assert isinstance(quotas.charge(SENDER, GRANT, 5, 500), Charged)
 
 
