@@ -16,6 +16,7 @@ from collector.admission.envelopes import Frame, read_envelope
 from collector.origins import origin_refusal
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
+from collector.slots import ShownKey
 from hitmesh.access.key_endings import ending_of
 from hitmesh.access.roles import cannot_send, has_role, is_valid_sender, rights_of
 from hitmesh.model.errors import KeyNotLookedUp, PermissionDenied, RetryError, Unauthenticated
@@ -146,13 +147,15 @@ class Gate:
         site = None if key.site is None else self._directory.site(key.site)
         return None if site is None else origin_refusal(key.kind, site, origin)
 
-    def is_secret(self, key: str) -> bool:
-        """Return whether a key is known and secret."""
+    def shown(self, key: str, *, is_keyless: bool) -> ShownKey:
+        """Return what a key means for the slots of streams. An unknown key is not secret and has no merchant."""
         try:
             found = self._directory.key(key)
         except RetryError:
-            return False
-        return found is not None and rights_of(found).is_secret
+            found = None
+        if found is None:
+            return ShownKey(key, "", False, is_keyless)
+        return ShownKey(key, found.merchant, rights_of(found).is_secret, is_keyless)
 
     def require(self, key: str, origin: str) -> IngestKey:
         """Return a key that may send hits from an origin.

@@ -32,7 +32,7 @@ from collector.outcome import BatchOutcome, issue_messages, receipt_messages
 from collector.peers import Peer, peer_of
 from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings
-from collector.slots import ShownKey, SlotLimits, StreamSlots, too_many_streams
+from collector.slots import SlotLimits, StreamSlots, displaced
 from collector.stream import Age, HitStream, start_reader
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
 from hitmesh.model.errors import HitmeshError, NotFound, PermissionDenied, RefusedError, RetryError, Unauthenticated
@@ -78,6 +78,7 @@ class CollectorService:
         self._streams: StreamSlots[HitStream] = StreamSlots(
             SlotLimits(
                 settings.max_streams,
+                settings.max_streams_per_merchant,
                 settings.max_streams_per_key,
                 settings.max_keyless_streams,
                 settings.max_unproven_streams,
@@ -130,7 +131,7 @@ class CollectorService:
         with self._no_streams:
             oldest = self._streams.enter(stream)
         if oldest is not None:
-            oldest.make_room(too_many_streams("too many streams without a known key", self._settings.max_streams))
+            oldest.make_room(displaced(self._settings.max_unproven_streams))
 
     def _open(self, stream: HitStream) -> None:
         """Wait for the stream's `open` and accept the stream, or raise the error that ends the stream."""
@@ -141,13 +142,11 @@ class CollectorService:
                 self._gate.check(key, stream.peer.address)
             self._gate.require(key, stream.peer.origin)
             self._prove(stream, key)
-        prove_within_s = self._settings.prove_within_s
-        stream.accept(
-            opened, prove_within_s=prove_within_s, proved=lambda key: self._prove(stream, key, is_keyless=True)
-        )
+        within_s = self._settings.prove_within_s
+        stream.accept(opened, prove_within_s=within_s, proved=lambda key: self._prove(stream, key, is_keyless=True))
 
     def _prove(self, stream: HitStream, key: str, *, is_keyless: bool = False) -> None:
-        shown = ShownKey(key, self._gate.is_secret(key), is_keyless)
+        shown = self._gate.shown(key, is_keyless=is_keyless)
         with self._no_streams:
             self._streams.prove(stream, shown)
 

@@ -68,6 +68,13 @@ class CollectorSettings(ServiceSettings):
         le=500,
         description="Maximum open streams; must be less than workers, so that unary calls get a thread",
     )
+    max_streams_per_merchant: Annotated[int, Unit("streams")] = Field(
+        default=32,
+        ge=1,
+        le=500,
+        description="Maximum open streams per merchant, with all keys of the merchant together; should be at most two "
+        "thirds of max_streams, so that other merchants get slots",
+    )
     max_streams_per_key: Annotated[int, Unit("streams")] = Field(
         default=32, ge=1, le=500, description="Maximum open streams per key"
     )

@@ -1,11 +1,12 @@
 """Limits the number of open streams.
 
 A stream is unproven until its client has sent a known key. Separate limits apply to all streams together, to the
-streams of each key, to streams whose message `open` had no key, and to unproven streams. The limit for unproven streams
-is low. If too many unproven streams are open, a new stream ends the oldest unproven stream. Clients that open streams
-without sending anything therefore cannot lock out other clients. Browser keys are public, so some slots are reserved
-for streams with secret keys. This module uses no lock and no clock. The service makes only one call to this module at a
-time.
+streams of each merchant and of each key, to streams whose message `open` had no key, and to unproven streams. A silent
+stream with a known key keeps its slot, so the limit per merchant keeps slots for other merchants. The limit for
+unproven streams is low. If too many unproven streams are open, a new stream ends the oldest unproven stream. Clients
+that open streams without sending anything therefore cannot lock out other clients. Browser keys are public, so some
+slots are reserved for streams with secret keys. This module uses no lock and no clock. The service makes only one call
+to this module at a time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class SlotLimits:
 
     Attributes:
         total: the limit for all streams.
+        per_merchant: the limit for streams that have shown keys of the same merchant.
         per_key: the limit for streams that have shown the same key, in `open` or in a batch.
         keyless: the limit for streams whose message `open` had no key.
         unproven: the limit for streams that have not shown a known key.
@@ -34,6 +36,7 @@ class SlotLimits:
     """
 
     total: int
+    per_merchant: int
     per_key: int
     keyless: int
     unproven: int
@@ -48,10 +51,11 @@ class SlotLimits:
 class ShownKey(NamedTuple):
     """The key that a stream has shown.
 
-    `is_keyless` is true if the stream's message `open` had no key.
+    `merchant` is the full name of the key's merchant. `is_keyless` is true if the stream's message `open` had no key.
     """
 
     key: str
+    merchant: str
     is_secret: bool
     is_keyless: bool = False
 
@@ -64,6 +68,7 @@ class StreamSlots(Generic[StreamT]):
         self._proven: dict[StreamT, ShownKey] = {}
         self._unproven: dict[StreamT, None] = {}  # in order of arrival
         self._per_key: Counter[str] = Counter()
+        self._per_merchant: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._proven) + len(self._unproven)
@@ -94,9 +99,12 @@ class StreamSlots(Generic[StreamT]):
         """Record that a stream has shown this key.
 
         Raises:
-            RetryError: too many streams have this key, or this kind of key (TOO_MANY_STREAMS).
+            RetryError: too many streams have keys of this merchant, this key, or this kind of key (TOO_MANY_STREAMS).
         """
         limits = self._limits
+        if self._per_merchant[shown.merchant] >= limits.per_merchant:
+            held = f"{limits.per_merchant} open streams with keys of {shown.merchant} (max_streams_per_merchant)"
+            raise too_many_streams(held, limits.per_merchant)
         if self._per_key[shown.key] >= limits.per_key:
             raise too_many_streams(f"{limits.per_key} open streams of this key", limits.per_key)
         if shown.is_keyless and sum(key.is_keyless for key in self._proven.values()) >= limits.keyless:
@@ -107,15 +115,32 @@ class StreamSlots(Generic[StreamT]):
             del self._unproven[stream]
             self._proven[stream] = shown
             self._per_key[shown.key] += 1
+            self._per_merchant[shown.merchant] += 1
 
     def leave(self, stream: StreamT) -> None:
         """Free a stream's slot. Idempotent."""
         self._unproven.pop(stream, None)
         shown = self._proven.pop(stream, None)
         if shown is not None:
-            self._per_key[shown.key] -= 1
-            if not self._per_key[shown.key]:
-                del self._per_key[shown.key]
+            for counter, name in ((self._per_key, shown.key), (self._per_merchant, shown.merchant)):
+                counter[name] -= 1
+                if not counter[name]:
+                    del counter[name]
+
+
+def displaced(unproven: int) -> RetryError:
+    """Return the error that ends the oldest unproven stream.
+
+    Args:
+        unproven: the limit for unproven streams.
+    """
+    return RetryError(
+        "the collector needed this stream's slot before the stream had shown a known key; the limit for such streams "
+        f"is {unproven}: open the stream again, with a known key in `open`",
+        reason=ErrorReason.TOO_MANY_STREAMS,
+        retry_after_s=2.0,
+        limit=unproven,
+    )
 
 
 def too_many_streams(held: str, limit: int) -> RetryError:

@@ -132,6 +132,36 @@ def test_streams_are_capped_per_key_and_keyless_ones_apart(backend: Backend) -> 
             assert ended_with(second) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_silent_streams_of_one_merchant_leave_slots_to_another_merchant(backend: Backend) -> None:
+    directory = backend.stores.directory
+    for number in range(6):
+        directory.create_key(IngestKey(f"m-{number}", MERCHANT, KeyKind.SERVER, SITE), f"hms_many_{number}")
+    other = "merchants/other/sites/a"
+    directory.create_site(Site(name=other, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
+    directory.create_key(IngestKey("o-1", "merchants/other", KeyKind.SERVER, other), "hms_other")
+    limits: dict[str, Any] = {
+        "max_streams": 6,
+        "max_streams_per_merchant": 4,
+        "max_unproven_streams": 2,
+        "reserved_streams": 0,
+    }
+    with running(backend, **limits) as collector, ExitStack() as stack:
+        for number in range(4):
+            held = stack.enter_context(a_stream(collector, f"hms_many_{number}"))
+            held.send(a_batch(f"one hit {number}"))
+            held.wait_acked(1)
+        for number in (0, 4, 5):
+            refused = a_stream(collector, f"hms_many_{number}")
+            with pytest.raises(grpc.RpcError, match=rf"4 open streams .* {MERCHANT} \(max_streams_per_merchant\)"):
+                refused.wait_ready()
+        keyless = a_stream(collector, "")
+        keyless.raw(sequenced(1, a_batch("a key in the batch", "hms_many_5")))
+        with pytest.raises(grpc.RpcError, match="max_streams_per_merchant"):
+            keyless.wait_acked(1)
+        stream = stack.enter_context(StreamClient(collector.channel, "hms_other", other))
+        stream.wait_acked(stream.send(a_batch("through")))
+
+
 def test_silent_streams_make_room_for_one_that_opens(backend: Backend) -> None:
     with running(backend, max_streams=3, max_unproven_streams=2, open_within_s=60.0) as collector:
         streams = [silent(collector) for _ in range(4)]

@@ -9,17 +9,17 @@ from hitmesh.model.errors import RetryError
 
 
 def the_slots(
-    total: int = 4, per_key: int = 2, keyless: int = 1, unproven: int = 2, reserved: int = 0
+    total: int = 4, per_key: int = 2, keyless: int = 1, unproven: int = 2, reserved: int = 0, per_merchant: int = 99
 ) -> StreamSlots[str]:
-    return StreamSlots(SlotLimits(total, per_key, keyless, unproven, reserved))
+    return StreamSlots(SlotLimits(total, per_merchant, per_key, keyless, unproven, reserved))
 
 
-def secret(key: str, *, keyless: bool = False) -> ShownKey:
-    return ShownKey(key, is_secret=True, is_keyless=keyless)
+def secret(key: str, *, keyless: bool = False, merchant: str = "merchants/m") -> ShownKey:
+    return ShownKey(key, merchant, is_secret=True, is_keyless=keyless)
 
 
 def public(key: str, *, keyless: bool = False) -> ShownKey:
-    return ShownKey(key, is_secret=False, is_keyless=keyless)
+    return ShownKey(key, "merchants/m", is_secret=False, is_keyless=keyless)
 
 
 def prove(slots: StreamSlots[str], stream: str, shown: ShownKey) -> None:
@@ -79,3 +79,17 @@ def test_streams_of_browser_keys_leave_slots_to_secret_keys() -> None:
     slots.prove("server 2", secret("server"))
     slots.leave("browser 0")
     prove(slots, "one more", public("another"))
+
+
+def test_a_merchant_with_many_keys_leaves_slots_to_other_merchants() -> None:
+    slots = the_slots(total=6, per_merchant=3)
+    for number in range(3):
+        prove(slots, f"m {number}", secret(f"m {number}"))
+    for number in range(9):
+        with pytest.raises(RetryError, match=r"3 open streams with keys of merchants/m \(max_streams_per_merchant\)"):
+            prove(slots, f"another {number}", secret(f"another {number}"))
+        slots.leave(f"another {number}")
+    for number in range(3):
+        prove(slots, f"o {number}", secret(f"o {number}", merchant="merchants/o"))
+    slots.leave("m 1")
+    prove(slots, "again", secret("again"))
