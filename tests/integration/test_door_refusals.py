@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import socket
@@ -255,3 +256,66 @@ def test_a_connection_beyond_the_limit_is_closed_and_the_metrics_stay_readable(d
             return False
 
     eventually(is_served, "the door has places again")
+
+
+HOST = b"Host: localhost\r\n"
+POST = b"POST /v1/hits:send HTTP/1.1\r\n"
+GET = b"GET /v1/metrics HTTP/1.1\r\n"
+# Requests in HTTP/1.1 that Envoy refuses, each with the status, the reason, and words of the message.
+REFUSED_BY_ENVOY: dict[str, tuple[bytes, int, str, str]] = {
+    "an upgrade": (
+        GET + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        400,
+        "INVALID_REQUEST",
+        "Upgrade",
+    ),
+    "two lengths": (
+        POST + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        400,
+        "INVALID_REQUEST",
+        "Content-Length",
+    ),
+    "length and chunks": (
+        POST + HOST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "INVALID_REQUEST",
+        "Transfer-Encoding",
+    ),
+    "no host": (GET + b"\r\n", 400, "INVALID_REQUEST", "Host"),
+    "an unknown method": (b"FOO /v1/metrics HTTP/1.1\r\n" + HOST + b"\r\n", 400, "INVALID_REQUEST", "method"),
+    "a bad chunk": (
+        POST + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        400,
+        "INVALID_REQUEST",
+        "chunks",
+    ),
+    "an underscore": (GET + HOST + b"a_b: 1\r\n\r\n", 400, "INVALID_REQUEST", "underscore"),
+    "an unknown coding": (POST + HOST + b"Transfer-Encoding: gzip\r\n\r\n", 501, "UNIMPLEMENTED", "Content-Length"),
+    "many headers": (
+        GET + HOST + b"".join(b"x-%d: 1\r\n" % number for number in range(150)) + b"\r\n",
+        431,
+        "REQUEST_TOO_LARGE",
+        "more than 100 headers",
+    ),
+    "large headers": (GET + HOST + b"x: " + b"a" * 300_000 + b"\r\n\r\n", 431, "REQUEST_TOO_LARGE", "256 KiB"),
+    "another method": (b"DELETE /v1/metrics HTTP/1.1\r\n" + HOST + b"\r\n", 404, "NOT_FOUND", "HTTP method"),
+    "an unknown path": (b"GET /v1/nowhere HTTP/1.1\r\n" + HOST + b"\r\n", 404, "NOT_FOUND", "/v1/nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_ENVOY)
+def test_the_message_names_the_cause_and_the_cure(door: Address, name: str) -> None:
+    request, status, reason, words = REFUSED_BY_ENVOY[name]
+    with socket.create_connection((door.host, door.port), timeout=20) as connection:
+        connection.sendall(request)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        error = json.loads(answer.read())
+    assert (answer.status, reason_of(error)) == (status, reason)
+    assert words in error["message"]
+    assert ": " in error["message"], "the cure"
+    assert "%" not in error["message"]
+
+
+def test_a_malformed_grpc_timeout_does_not_matter_to_a_rest_call(door: Address) -> None:
+    assert ask(door, "GET", "/v1/metrics", grpc_timeout="x").status == 200

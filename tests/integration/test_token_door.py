@@ -123,6 +123,32 @@ def test_envoy_refuses_a_wrong_token(
     eventually(lambda: denied() == before + 2, "both refusals are counted")
 
 
+RULES_NAMED = {
+    "no exp": "exp is missing",
+    "not valid yet": "nbf",
+    "another audience": "aud",
+    "no audience": "aud",
+    "another issuer": "iss",
+    "alg none": "signed token",
+    "a public key as secret": "signature",
+    "another key": "signature",
+    "unknown kid": "kid",
+    "dots": "three parts",
+    "repeated claim": "each claim once",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), RULES_NAMED.items())
+def test_envoys_refusal_names_the_rule_that_the_token_breaks(door: Address, name: str, words: str) -> None:
+    message = json.loads(get(door, REFUSED[name][0]()).body)["message"]
+    assert words in message
+    assert "%" not in message
+
+
+def test_the_scheme_may_be_written_in_capitals(door: Address) -> None:
+    assert get(door, None, authorization=f"BEARER {now_token()}").status == 200
+
+
 def with_two_headers(at: Address, first: str, second: str) -> int:
     connection = http.client.HTTPConnection(at.host, at.port, timeout=20)
     try:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Template
 
@@ -20,8 +21,17 @@ from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 from hitmesh.model.sites import Role
 from hitmesh.tools.dev.door_limits import PRODUCTION, DoorLimits
-from hitmesh.tools.dev.envoy_tokens import NO_TOKENS, TokenDoor, denied, token_cluster, token_filter
+from hitmesh.tools.dev.envoy_tokens import (
+    NO_TOKENS,
+    TOKEN_REPLIES,
+    TokenDoor,
+    denied,
+    has_details,
+    token_cluster,
+    token_filter,
+)
 from hitmesh.tools.dev.path_fields import as_lua, path_fields, rest_paths, without_methods
+from hitmesh.tools.dev.refused_requests import PATHS, refused_requests, too_large, too_many
 
 TEMPLATE = "envoy.yaml.tmpl"
 # Path relative to Envoy's working directory, because a Unix socket's path may have at most 107 bytes.
@@ -47,7 +57,7 @@ _LOCAL_REPLIES = {
 # The time after which a client may send a refused request again, in seconds.
 _RETRY_AFTER_S = 1
 
-_MALFORMED = "the path must not contain %2F, %5C or %00, and the headers must be valid HTTP"
+_MALFORMED = f"{PATHS}, and the headers must be valid HTTP"
 
 # The gRPC code, the reason and the message for each error reply that Envoy itself makes to a gRPC call, keyed by HTTP
 # status. If a status is not in the table, the reply keeps Envoy's code.
@@ -60,14 +70,6 @@ _GRPC_REPLIES = {
 }
 
 _UNAUTHENTICATED = 16
-_RENEW = "request a new token from the issuer, and send the token as authorization: Bearer <token>"
-# The reason and the message for each request that the token filter refuses, keyed by the detail that Envoy gives. The
-# first detail that fits applies.
-_TOKEN_REPLIES = {
-    "Jwt_is_missing": (ErrorReason.UNKNOWN_KEY, "no key and no token: send authorization: Bearer <key or token>"),
-    "Jwt_is_expired": (ErrorReason.TOKEN_EXPIRED, f"the token has expired: {_RENEW}"),
-    "": (ErrorReason.INVALID_TOKEN, f"the token is malformed, not for this mesh or not signed by its issuer: {_RENEW}"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +157,10 @@ def render(door: Door) -> str:
         processor_endpoints=_endpoints("processor", door.processors),
         control_endpoints=_endpoints("control", door.controls),
         reply_too_large=_reply(
-            8, ErrorReason.REQUEST_TOO_LARGE, _too_large(door.limits), limit=door.limits.max_body_bytes
+            8, ErrorReason.REQUEST_TOO_LARGE, too_large(door.limits), limit=door.limits.max_body_bytes
         ),
         reply_too_many=_reply(
-            8, ErrorReason.TOO_MANY_CALLS, _too_many(door.limits), retries=True, limit=door.limits.requests_per_s
+            8, ErrorReason.TOO_MANY_CALLS, too_many(door.limits), retries=True, limit=door.limits.requests_per_s
         ),
         reply_unavailable=_reply(14, ErrorReason.UNAVAILABLE, retries=True),
         retry_after=json.dumps(_headers({"retry-after": str(_RETRY_AFTER_S)})),
@@ -168,6 +170,7 @@ def render(door: Door) -> str:
             f"the request is malformed (%RESPONSE_CODE_DETAILS%): {_escaped(_MALFORMED)}",
         ),
         grpc_mappers=_grpc_mappers(door, other_host),
+        cause_mappers=_cause_mappers(door.limits),
         reply_other_host=_reply(7, ErrorReason.OTHER_HOST, hosts=", ".join(door.hosts)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
@@ -253,20 +256,6 @@ def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
     )
 
 
-def _too_large(limits: DoorLimits) -> str:
-    return (
-        f"the request has more than {limits.max_body_bytes:,} bytes: send a smaller request; divide hits into several "
-        f"batches, or use StreamHits"
-    )
-
-
-def _too_many(limits: DoorLimits) -> str:
-    return (
-        f"the connection sent more than {limits.requests_per_s:,} requests a second: put more hits into a batch, or "
-        f"send the request again after the time in retry-after"
-    )
-
-
 def _reply(
     code: int,
     reason: ErrorReason,
@@ -290,13 +279,11 @@ def _reply(
 def _grpc_mappers(door: Door, other_host: str) -> str:
     """Return, as items of a YAML list, mappers that give gRPC callers a message and status details."""
     limits = door.limits
-    too_large, too_many = _too_large(limits), _too_many(limits)
+    large, many = too_large(limits), too_many(limits)
     unavailable = "the service is not available at the moment: send the call again later"
     replies = [
-        _grpc_mapper(_with_status(413), 8, ErrorReason.REQUEST_TOO_LARGE, too_large, limit=limits.max_body_bytes),
-        _grpc_mapper(
-            _with_status(429), 8, ErrorReason.TOO_MANY_CALLS, too_many, retries=True, limit=limits.requests_per_s
-        ),
+        _grpc_mapper(_with_status(413), 8, ErrorReason.REQUEST_TOO_LARGE, large, limit=limits.max_body_bytes),
+        _grpc_mapper(_with_status(429), 8, ErrorReason.TOO_MANY_CALLS, many, retries=True, limit=limits.requests_per_s),
         _grpc_mapper(_with_status(503), 14, ErrorReason.UNAVAILABLE, unavailable, retries=True),
         _grpc_mapper(_with_status(403), 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(door.hosts)),
         *(_grpc_mapper(_with_status(status), *reply) for status, reply in _GRPC_REPLIES.items()),
@@ -313,10 +300,22 @@ def _grpc_mappers(door: Door, other_host: str) -> str:
 def _token_mappers() -> str:
     """Return, as items of a YAML list, mappers for requests without a valid token: for gRPC and then for REST."""
     replies: list[dict[str, object]] = []
-    for detail, (reason, message) in _TOKEN_REPLIES.items():
+    for detail, (reason, message) in TOKEN_REPLIES.items():
         replies.append(_grpc_mapper(denied(detail), _UNAUTHENTICATED, reason, message))
         body = json.loads(_reply(_UNAUTHENTICATED, reason, _escaped(message)))
         replies.append({"filter": denied(detail), "status_code": 401, "body_format_override": body})
+    return _items(replies)
+
+
+def _cause_mappers(limits: DoorLimits) -> str:
+    """Return, as items of a YAML list, mappers for REST requests that Envoy refuses for a known cause."""
+    replies: list[dict[str, object]] = []
+    for cause, refused in refused_requests(limits).items():
+        message = refused.message if "%LOCAL_REPLY_BODY%" in refused.message else _escaped(refused.message)
+        reply = partial(_reply, refused.code, refused.reason, message)
+        body = json.loads(reply() if refused.limit is None else reply(limit=refused.limit))
+        condition = {"and_filter": {"filters": [_with_status(refused.http), has_details(cause)]}}
+        replies.append({"filter": condition, "status_code": refused.answered, "body_format_override": body})
     return _items(replies)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from hitmesh.adapters.jwks import FileVersion, read_file, version_of
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.runtime.token_settings import JWKS_REFRESH_S, JWKS_RETRY_S, JWKS_TIMEOUT_S
 
 NO_TOKENS: Final = "# This mesh accepts no tokens."
@@ -31,6 +32,51 @@ _JWT_TYPE: Final = f"{_TYPES}.extensions.filters.http.jwt_authn.v3.JwtAuthentica
 # A header with two values, which Envoy joins with a comma, is not a key.
 _KEY: Final = "(?i)bearer +[A-Za-z0-9_~+/=-]+"
 _PROVIDER: Final = "issuer"
+# Envoy compares the prefix of the header with regard to case.
+_SCHEMES: Final = ("Bearer", "bearer", "BEARER")
+
+_RENEW: Final = "request a new token from the issuer, and send the token as authorization: Bearer <token>"
+_INVALID: Final = ErrorReason.INVALID_TOKEN
+TOKEN_REPLIES: Final = {
+    "Jwt_is_missing": (ErrorReason.UNKNOWN_KEY, "no key and no token: send authorization: Bearer <key or token>"),
+    "Jwt_is_expired": (ErrorReason.TOKEN_EXPIRED, f"the token has expired: {_RENEW}"),
+    "Jwt_not_yet_valid": (
+        _INVALID,
+        "the token is not valid yet, because its claim nbf is in the future: send the token later, or correct the "
+        "issuer's clock",
+    ),
+    "Jwt_issuer_is_not_configured": (
+        _INVALID,
+        f"the claim iss does not name the issuer whose tokens this mesh accepts: {_RENEW}",
+    ),
+    "Audiences_in_Jwt": (
+        _INVALID,
+        f"the claim aud is missing or does not name an audience that this mesh accepts: {_RENEW}",
+    ),
+    "Jwks_doesn": (
+        _INVALID,
+        f"the issuer has no key with the kid and alg in the token's header (only RS256 and ES256): {_RENEW}",
+    ),
+    "Jwt_is_not_in_the_form": (
+        _INVALID,
+        f"the credential is no signed token, which has three parts and two dots: {_RENEW}",
+    ),
+    "Jwt_header": (
+        _INVALID,
+        f"the token's header must be base64url JSON with alg RS256 or ES256 and a kid: {_RENEW}",
+    ),
+    "Jwt_payload": (
+        _INVALID,
+        f"the token's claims must be base64url JSON, with each claim once and of the right type: {_RENEW}",
+    ),
+    "Jwt_verification_fails": (
+        _INVALID,
+        f"the token's signature does not fit the issuer's key, or the claim exp is missing: {_RENEW}",
+    ),
+    "": (_INVALID, f"the token is malformed, not for this mesh or not signed by its issuer: {_RENEW}"),
+}
+"""The reason and the message for each request that the token filter refuses, keyed by the start of the detail that
+Envoy gives. The first detail that fits applies."""
 
 
 # Places of the authorities' certificates on Debian, Red Hat, and Alpine or macOS.
@@ -177,7 +223,12 @@ def denied(detail: str = "") -> dict[str, object]:
     Args:
         detail: part of Envoy's response code details, such as `Jwt_is_expired`; empty for all refusals.
     """
-    expression = f"response.code_details.startsWith('jwt_authn_access_denied{{{detail}')"
+    return has_details(f"jwt_authn_access_denied{{{detail}")
+
+
+def has_details(start: str) -> dict[str, object]:
+    """Return Envoy's filter condition for replies whose response code details begin with a text."""
+    expression = f"response.code_details.startsWith('{start}')"
     kind = f"{_TYPES}.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
     typed = {"@type": kind, "expression": expression}
     return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": typed}}
@@ -189,7 +240,9 @@ def _typed(door: TokenDoor, keys: dict[str, object], open_paths: Iterable[str]) 
         "audiences": list(door.audiences),
         **keys,
         # Without this list, Envoy also accepts tokens from the query parameter `access_token`.
-        "from_headers": [{"name": "authorization", "value_prefix": scheme} for scheme in ("Bearer ", "bearer ")],
+        "from_headers": [
+            {"name": "authorization", "value_prefix": scheme} for scheme in ("Bearer ", "bearer ", "BEARER ")
+        ],
         "forward": True,
         "require_expiration": True,
         "clock_skew_seconds": LEEWAY_S,
