@@ -54,7 +54,14 @@ def main() -> int:
         max_keys=settings.max_keys,
     )
     try:
-        server = build_server(backend, telemetry.metrics, workers=settings.workers, max_calls=settings.max_calls)
+        server = build_server(
+            backend,
+            telemetry.metrics,
+            workers=settings.workers,
+            max_calls=settings.max_calls,
+            per_merchant=settings.max_calls_per_merchant,
+            unknown=settings.max_unknown_calls,
+        )
         return serve(server, listen=settings.listen, services=SERVICES, stop=stop)
     finally:
         stores.close()

@@ -48,7 +48,7 @@ from control.rpc.shadow.stop_shadow_stream import stop_shadow_stream
 from control.service_keys import KeyMethods
 from control.service_merchants import MerchantMethods
 from control.service_shell import Shell
-from control.settings import MAX_CALLS, WORKERS
+from control.settings import MAX_CALLS, MAX_CALLS_PER_MERCHANT, MAX_UNKNOWN_CALLS, WORKERS
 from hitmesh.access.calls import Calls
 from hitmesh.api.control.v1 import (
     admin_pb2,
@@ -66,6 +66,7 @@ from hitmesh.api.control.v1 import (
     shadow_pb2_grpc,
 )
 from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import CONTROL_STORE_ERRORS
@@ -85,7 +86,13 @@ CALL_S: Final = 30.0
 
 
 def build_server(
-    backend: Backend, metrics: Metrics | None = None, *, workers: int = WORKERS, max_calls: int = MAX_CALLS
+    backend: Backend,
+    metrics: Metrics | None = None,
+    *,
+    workers: int = WORKERS,
+    max_calls: int = MAX_CALLS,
+    per_merchant: int = MAX_CALLS_PER_MERCHANT,
+    unknown: int = MAX_UNKNOWN_CALLS,
 ) -> grpc.Server:
     """Return a server with all services; hitmesh.runtime.lifecycle.serve starts the server.
 
@@ -94,9 +101,12 @@ def build_server(
         metrics: meters for calls.
         workers: maximum number of calls that run at once.
         max_calls: maximum number of calls that run or wait; further calls are refused.
+        per_merchant: the limit for the calls of a merchant.
+        unknown: the limit for calls without a known key or token.
     """
-    metrics = metrics or unmeasured()
-    server, _ = new_server(CallPool(workers, max_calls), metrics, max_request_bytes=MAX_REQUEST_BYTES)
+    metrics, callers = metrics or unmeasured(), KnownCallers(open_reads=backend.open_reads)
+    pool = CallPool(workers, max_calls, per_merchant=per_merchant, unknown=unknown)
+    server, _ = new_server(pool, metrics, max_request_bytes=MAX_REQUEST_BYTES, callers=callers)
     calls = Calls(
         backend.directory,
         metrics,
@@ -105,6 +115,7 @@ def build_server(
         open_reads=backend.open_reads,
         tokens=backend.tokens,
         clock=backend.clock,
+        callers=callers,
     )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)

@@ -16,6 +16,9 @@ from hitmesh.runtime.variables import Unit
 WORKERS: Final = 8
 # Maximum number of calls that run or wait; further calls are refused.
 MAX_CALLS: Final = 64
+# Half of the places, so that a merchant leaves places to other merchants.
+MAX_CALLS_PER_MERCHANT: Final = 32
+MAX_UNKNOWN_CALLS: Final = 8
 
 
 class ControlSettings(TokenSettings):
@@ -29,6 +32,19 @@ class ControlSettings(TokenSettings):
     )
     max_calls: Annotated[int, Unit("calls")] = Field(
         default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
+    )
+    max_calls_per_merchant: Annotated[int, Unit("calls")] = Field(
+        default=MAX_CALLS_PER_MERCHANT,
+        ge=1,
+        le=4_096,
+        description="Maximum number of calls of a merchant that run or wait; should be at most half of max_calls",
+    )
+    max_unknown_calls: Annotated[int, Unit("calls")] = Field(
+        default=MAX_UNKNOWN_CALLS,
+        ge=1,
+        le=4_096,
+        description="Maximum number of calls that run or wait and have no key or token that this process has accepted "
+        "before; with open reads, calls without any key count as a merchant's",
     )
     max_sites: Annotated[int, Unit("sites")] = Field(
         default=MAX_SITES, ge=1, le=100_000, description="Maximum number of sites per merchant"

@@ -111,6 +111,8 @@ def main() -> int:
             settings.workers,
             telemetry.metrics,
             max_calls=settings.max_calls,
+            per_merchant=settings.max_calls_per_merchant,
+            unknown=settings.max_unknown_calls,
             question_s=settings.question_s,
         )
         shares.start()

@@ -21,6 +21,7 @@ from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import iso_instant
 from hitmesh.model.names import merchant_in
 from hitmesh.runtime.call_limits import CallPool, in_pool
+from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.rpc_errors import translating_stream
 from hitmesh.runtime.telemetry import Metrics, unmeasured
@@ -34,7 +35,7 @@ from reporter.rpc.list_dimensions import list_dimensions
 from reporter.rpc.list_metrics import list_metrics
 from reporter.rpc.messages import MAX_RESPONSE_BYTES
 from reporter.rpc.run_report import run_report
-from reporter.settings import MAX_CALLS, QUESTION_S, WORKERS
+from reporter.settings import MAX_CALLS, MAX_CALLS_PER_MERCHANT, MAX_UNKNOWN_CALLS, QUESTION_S, WORKERS
 
 # Names for health checks and reflection.
 SERVICES: Final = tuple(
@@ -66,6 +67,8 @@ def build_server(
     metrics: Metrics | None = None,
     *,
     max_calls: int = MAX_CALLS,
+    per_merchant: int = MAX_CALLS_PER_MERCHANT,
+    unknown: int = MAX_UNKNOWN_CALLS,
     question_s: float = QUESTION_S,
     export_workers: int = EXPORT_WORKERS,
     max_exports: int = MAX_EXPORTS,
@@ -81,6 +84,8 @@ def build_server(
         metrics: meters for calls.
         max_calls: maximum number of calls that run or wait, not counting exports and quick calls (freshness, lists of
             metrics and dimensions). Each call holds a thread, because a waiting question blocks its thread.
+        per_merchant: maximum number of calls of a merchant that run or wait; half of `max_exports` for exports.
+        unknown: maximum number of calls without a known key or token that run or wait.
         question_s: seconds after which a question is abandoned.
         export_workers: maximum number of exports that run at once.
         max_exports: maximum number of exports that run or wait.
@@ -89,14 +94,17 @@ def build_server(
     """
     metrics = metrics or unmeasured()
     backend = replace(backend, lanes=Lanes(workers))
-    server, _ = new_server(CallPool(max(workers, max_calls)), metrics, max_request_bytes=MAX_REQUEST_BYTES)
-    reports = ReporterService(backend, metrics, question_s, answer_bytes)
-    quick_pool = CallPool(QUICK_WORKERS, MAX_QUICK_CALLS, name="quick")
+    callers = KnownCallers(open_reads=backend.open_reads)
+    pool = CallPool(max(workers, max_calls), per_merchant=per_merchant, unknown=unknown)
+    server, _ = new_server(pool, metrics, max_request_bytes=MAX_REQUEST_BYTES, callers=callers)
+    reports = ReporterService(backend, metrics, question_s, answer_bytes, callers)
+    quick_pool = CallPool(QUICK_WORKERS, MAX_QUICK_CALLS, name="quick", per_merchant=per_merchant, unknown=unknown)
     for name in ("GetFreshness", "ListMetrics", "ListDimensions"):
         setattr(reports, name, in_pool(quick_pool, getattr(reports, name)))  # gRPC reads the function's pool attribute
     reporter_pb2_grpc.add_ReporterServiceServicer_to_server(reports, server)
-    exports = ExportService(backend, metrics, question_s, piece_bytes)
-    export_pool = CallPool(export_workers, max_exports, name="exports")
+    exports = ExportService(backend, metrics, question_s, piece_bytes, callers)
+    share = max(1, max_exports // 2)
+    export_pool = CallPool(export_workers, max_exports, name="exports", per_merchant=share, unknown=unknown)
     exports.ExportReport = in_pool(export_pool, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads the function's pool attribute
     export_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
     return server
@@ -105,7 +113,13 @@ def build_server(
 class _Shell:
     """Runs a function on behalf of the caller. hitmesh.access.calls has authorised the caller before."""
 
-    def __init__(self, backend: Backend, metrics: Metrics | None = None, max_s: float = QUESTION_S) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        metrics: Metrics | None = None,
+        max_s: float = QUESTION_S,
+        callers: KnownCallers | None = None,
+    ) -> None:
         self._backend = backend
         self._metrics = metrics or unmeasured()
         self._calls = Calls(
@@ -116,6 +130,7 @@ class _Shell:
             open_reads=backend.open_reads,
             tokens=backend.tokens,
             clock=backend.clock,
+            callers=callers,
         )
 
     def _answered(self, rows: int, lag_ms: int | None) -> None:
@@ -160,8 +175,9 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
         metrics: Metrics | None = None,
         max_s: float = QUESTION_S,
         answer_bytes: int = MAX_RESPONSE_BYTES,
+        callers: KnownCallers | None = None,
     ) -> None:
-        super().__init__(backend, metrics, max_s)
+        super().__init__(backend, metrics, max_s, callers)
         self._run_report = partial(run_report, max_bytes=answer_bytes)
 
     def RunReport(
@@ -208,8 +224,9 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
         metrics: Metrics | None = None,
         max_s: float = QUESTION_S,
         piece_bytes: int = PIECE_BYTES,
+        callers: KnownCallers | None = None,
     ) -> None:
-        super().__init__(backend, metrics, max_s)
+        super().__init__(backend, metrics, max_s, callers)
         self._piece_bytes = piece_bytes
 
     def ExportReport(

@@ -18,6 +18,9 @@ from reporter.answer.report_budget import REPORT_UNITS_MIN, SHARE_S
 WORKERS: Final = QUESTIONS_AT_ONCE
 # Maximum number of calls that run or wait; further calls are refused.
 MAX_CALLS: Final = 64
+# Half of the places, so that a merchant leaves places to other merchants.
+MAX_CALLS_PER_MERCHANT: Final = 32
+MAX_UNKNOWN_CALLS: Final = 8
 # Seconds after which a question is abandoned. Envoy ends the call after 60 s.
 QUESTION_S: Final = 30.0
 
@@ -33,6 +36,19 @@ class ReporterSettings(TokenSettings):
     )
     max_calls: Annotated[int, Unit("calls")] = Field(
         default=MAX_CALLS, ge=1, le=4_096, description="Maximum number of calls that run or wait; more are refused"
+    )
+    max_calls_per_merchant: Annotated[int, Unit("calls")] = Field(
+        default=MAX_CALLS_PER_MERCHANT,
+        ge=1,
+        le=4_096,
+        description="Maximum number of calls of a merchant that run or wait; should be at most half of max_calls",
+    )
+    max_unknown_calls: Annotated[int, Unit("calls")] = Field(
+        default=MAX_UNKNOWN_CALLS,
+        ge=1,
+        le=4_096,
+        description="Maximum number of calls that run or wait and have no key or token that this process has accepted "
+        "before; with open reads, calls without any key count as a merchant's",
     )
     question_s: Annotated[float, Unit("s")] = Field(
         default=QUESTION_S,

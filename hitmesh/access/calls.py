@@ -17,6 +17,7 @@ from hitmesh.model.dates import date_text_of
 from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
 from hitmesh.ports import Clock, SiteDirectory
 from hitmesh.runtime.call_checkpoints import checkpoint_of
+from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.logs import Seldom, logger
 from hitmesh.runtime.rpc_errors import translating
 from hitmesh.runtime.telemetry import Metrics
@@ -43,6 +44,7 @@ class Calls:
         open_reads: whether every caller may read (hitmesh.access.rights).
         tokens: reads the tokens of callers; None if tokens are refused.
         clock: judges whether a key has expired.
+        callers: gets each accepted credential.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Calls:
         open_reads: bool,
         tokens: TokenReader | None = None,
         clock: Clock,
+        callers: KnownCallers | None = None,
     ) -> None:
+        self._callers = callers
         self._directory = directory
         self._metrics = metrics
         self._store_errors = store_errors
@@ -80,6 +84,8 @@ class Calls:
         checkpoint()  # the caller may have cancelled while the call waited for a thread
         try:
             caller = caller_of(self._directory, context.invocation_metadata(), self._tokens, now=self._clock.now())
+            if caller is not None and self._callers is not None:
+                self._callers.note(context.invocation_metadata(), caller.merchant)
             authorise(caller, request, self._open_reads)
             return call(caller, checkpoint)
         except (StoreCorrupt, Unavailable) as error:

@@ -2,6 +2,10 @@
 
 Health checks have their own threads, so that a server at its limit still answers health checks. Reflection has its own
 threads, so that reflection streams cannot delay other calls.
+
+Calls are limited in total and per caller. A service that knows which credentials were accepted
+(hitmesh.runtime.known_callers) also limits the calls of each merchant, and the calls without an accepted credential. No
+merchant and no client that guesses keys can therefore take the places of other merchants. No decision needs a store.
 """
 
 from __future__ import annotations
@@ -10,12 +14,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
 
 from hitmesh.model.errors import RetryError
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
@@ -29,21 +35,41 @@ _CALLER_METADATA = ("authorization", "hitmesh-site")
 _CROWDED = 0.75
 # A smaller pool has no room to keep free.
 _MIN_SHARED_CALLS = 8
+# The caller of calls without an accepted credential.
+_UNKNOWN: Final = "unknown"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
+class Refused(NamedTuple):
+    """The limit that a call would exceed: the calls that are held, and the number of the limit."""
+
+    held: str
+    limit: int
+
+
 class CallPool(ThreadPoolExecutor):
-    """A thread pool for calls that counts the running and waiting calls.
+    """A thread pool for calls that counts the running and waiting calls, in total and per caller.
 
     Args:
         workers: number of threads, which is the maximum number of running calls.
         max_calls: maximum number of calls that run or wait. The minimum is `workers`, which is also the default.
         name: prefix of the thread names.
+        per_merchant: maximum number of calls of a merchant that run or wait; None = no limit.
+        unknown: maximum number of calls without an accepted credential that run or wait; None = no limit.
     """
 
-    def __init__(self, workers: int, max_calls: int | None = None, *, name: str = "rpc") -> None:
+    def __init__(
+        self,
+        workers: int,
+        max_calls: int | None = None,
+        *,
+        name: str = "rpc",
+        per_merchant: int | None = None,
+        unknown: int | None = None,
+    ) -> None:
         super().__init__(workers, thread_name_prefix=name)
         self.max_calls = max(workers, max_calls or workers)
+        self._per_merchant, self._unknown = per_merchant, unknown
         self._lock = threading.Lock()
         self._calls = 0
         self._of_callers: Counter[str] = Counter()
@@ -69,6 +95,25 @@ class CallPool(ThreadPoolExecutor):
         with self._lock:
             self._next_caller = caller
 
+    def refusal(self, caller: str) -> Refused | None:
+        """Return the limit that another call of this caller would exceed, or None if the pool takes the call.
+
+        Args:
+            caller: the caller's name; "" for calls that are not counted per caller.
+        """
+        if self.is_full:
+            return Refused(f"{self.max_calls} calls", self.max_calls)
+        if not caller:
+            return None
+        limit = self._unknown if caller == _UNKNOWN else self._per_merchant
+        if limit is not None and self._of_callers[caller] >= limit:
+            if caller == _UNKNOWN:
+                return Refused(f"{limit} calls without a known key or token (max_unknown_calls)", limit)
+            return Refused(f"{limit} calls of {caller} (max_calls_per_merchant)", limit)
+        if self.is_crowded_by(caller):
+            return Refused(f"few free places, and half of its {self.max_calls} calls are yours", self.max_calls)
+        return None
+
     def is_crowded_by(self, caller: str) -> bool:
         """Whether little room is left, and this caller has half of the pool: the rest is for other callers."""
         if self.max_calls < _MIN_SHARED_CALLS or self._calls < _CROWDED * self.max_calls:
@@ -93,8 +138,9 @@ class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
     If three quarters of a pool are taken, a caller with half of the pool is refused too, so that a caller that never
-    backs off leaves room for others. A caller is the key in the metadata, or the site if the key is in the message.
-    Streams are not counted by caller.
+    backs off leaves room for others. A caller is the merchant of an accepted credential. In a service without such a
+    list, a caller is the key in the metadata, or the site if the key is in the message, and streams are not counted by
+    caller.
 
     A single gRPC thread calls the interceptors and submits the calls to the pool. Between the check of the pool by this
     interceptor and the submission of the checked call, no other call can therefore enter the pool. This interceptor
@@ -102,11 +148,13 @@ class CallLimit(grpc.ServerInterceptor):
 
     Args:
         pool: the server's pool.
+        callers: the callers whose credentials were accepted; None if the service keeps no such list.
         complain_every_s: minimum interval in seconds between two log lines that count refused calls.
     """
 
-    def __init__(self, pool: CallPool, *, complain_every_s: float = 10.0) -> None:
+    def __init__(self, pool: CallPool, callers: KnownCallers | None = None, *, complain_every_s: float = 10.0) -> None:
         self._pool = pool
+        self._callers = callers
         self.complaints = Complaints("calls_refused", complain_every_s)
         self._refusing = ThreadPoolExecutor(1, thread_name_prefix="rpc-refuser")
 
@@ -120,14 +168,20 @@ class CallLimit(grpc.ServerInterceptor):
         pool = next((getattr(each, POOL_ATTRIBUTE, None) or self._pool for each in _behaviours(handler)), self._pool)
         if not isinstance(pool, CallPool):
             return handler
-        caller = "" if handler.request_streaming else _caller_of(details)
-        if not pool.is_full and not (caller and pool.is_crowded_by(caller)):
+        caller = self._caller_of(handler, details)
+        refused = pool.refusal(caller)
+        if refused is None:
             pool.expect(caller)
             return handler
-        self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
+        self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=refused.limit)
         # The handler that refuses is a stream handler. A unary handler would wait for the request, and meanwhile would
         # block the only thread that refuses calls.
-        return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
+        return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, partial(_refuse, refused)))
+
+    def _caller_of(self, handler: Handler, details: grpc.HandlerCallDetails) -> str:
+        if self._callers is not None:
+            return self._callers.merchant_of(details.invocation_metadata or ()) or _UNKNOWN
+        return "" if handler.request_streaming else _caller_of(details)
 
 
 def in_pool(pool: ThreadPoolExecutor, behaviour: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,6 +203,7 @@ def _behaviours(handler: Handler) -> Iterator[Callable[..., Any]]:
     return (each for each in (getattr(handler, kind) for kind in _KINDS) if each is not None)
 
 
-def _refuse(pool: CallPool, _: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
-    message = f"the server is at the limit of {pool.max_calls} calls: call again in a second"
-    abort(context, RetryError(message, reason=ErrorReason.TOO_MANY_CALLS, retry_after_s=1.0, limit=pool.max_calls))
+def _refuse(refused: Refused, _: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
+    held = refused.held
+    message = f"the server has {held}, which is the limit: call again in a second"
+    abort(context, RetryError(message, reason=ErrorReason.TOO_MANY_CALLS, retry_after_s=1.0, limit=refused.limit))

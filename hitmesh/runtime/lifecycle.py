@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from hitmesh.runtime.call_limits import CallLimit, CallPool, in_pool
 from hitmesh.runtime.decoding import DecodeRefusals
+from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.logs import Complaints, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.rpc import CallMeter
@@ -60,7 +61,7 @@ def stop_on_signals() -> threading.Event:
 
 
 def new_server(
-    pool: CallPool, metrics: Metrics, *, max_request_bytes: int | None = None
+    pool: CallPool, metrics: Metrics, *, max_request_bytes: int | None = None, callers: KnownCallers | None = None
 ) -> tuple[grpc.Server, CallLimit]:
     """Return a server without services, and the object that limits the server's calls.
 
@@ -70,8 +71,9 @@ def new_server(
         pool: threads for the calls.
         metrics: meters for calls.
         max_request_bytes: maximum size of a request; None means gRPC's default.
+        callers: the callers whose credentials were accepted; None if the pools have no limits per caller.
     """
-    limit = CallLimit(pool)
+    limit = CallLimit(pool, callers)
     size = () if max_request_bytes is None else (("grpc.max_receive_message_length", max_request_bytes),)
     interceptors = [limit, CallMeter(metrics), DecodeRefusals()]
     return grpc.server(pool, interceptors=interceptors, options=(*SERVER_OPTIONS, *size)), limit

@@ -231,3 +231,10 @@ def test_a_merchant_beyond_its_report_units_waits_and_another_does_not(mesh: Mes
     assert found.reason == "QUOTA"
     assert "the reports of merchants/demo may cost 2,000 units in 60 s" in found.message
     mesh.reporter.RunReport(rivals, metadata=bearer(RIVAL))
+
+
+def test_the_advice_for_a_limit_out_of_range_restores_the_default(mesh: Mesh) -> None:
+    updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=7))
+    found = refusal(lambda: updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=0)))
+    assert "name hits_per_second in update_mask and leave the field out of `quota`" in found.message
+    assert not updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA), "hits_per_second").HasField("hits_per_second")

@@ -113,8 +113,8 @@ def changed_quota(stored: Quota, wanted: pb.Quota, mask: Iterable[str]) -> Quota
         value = getattr(wanted, path) if wanted.HasField(path) else None  # type: ignore[arg-type]  # a field name
         if value is not None and not 1 <= value <= MAX_QUOTA:
             raise RefusedError(
-                f"{path} {value} is not 1 to {MAX_QUOTA:,}: send a number in this range, or leave the limit out of "
-                "`quota` for the default",
+                f"{path} {value} is not 1 to {MAX_QUOTA:,}: send a number in this range; for the default, name {path} "
+                "in update_mask and leave the field out of `quota`",
                 field=f"quota.{path}",
                 value=value,
                 limit=MAX_QUOTA,
