@@ -19,6 +19,7 @@ from collector.admission import Grant, Sender
 from collector.meters import Meter
 from hitmesh.model.errors import QuotaExceeded
 from hitmesh.model.names import ingest_key_name
+from hitmesh.model.plurals import counted
 from hitmesh.model.quotas import CollectorReport, HitLimits, QuotaKind, QuotaUse
 from hitmesh.model.token_bucket import TokenBucket, charge_all
 
@@ -242,15 +243,15 @@ def _exceeded(site: Meter, key: Meter, charges: Sequence[tuple[TokenBucket, int]
     if kind in (QuotaKind.KEY_HITS, QuotaKind.KEY_BYTES):
         meter = key
     what, limit = (
-        ("hits", meter.limits.hits_s)
+        ("hit", meter.limits.hits_s)
         if kind in (QuotaKind.SITE_HITS, QuotaKind.KEY_HITS)
-        else ("bytes", meter.limits.bytes_s)
+        else ("byte", meter.limits.bytes_s)
     )
     subject, seconds = meter.resource, max(waits) / 1_000
     wait_s = f"{seconds:.3f}"
     return QuotaExceeded(
-        f"{subject} may send {limit:,} {what} per second: send the batch again in {wait_s} s, and send less or ask the "
-        "operator for a larger quota",
+        f"{subject} may send {counted(limit, what)} per second: send the batch again in {wait_s} s, and send less or "
+        "ask the operator for a larger quota",
         retry_after_s=seconds,
         subject=subject,
         quota=kind,

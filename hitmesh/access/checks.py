@@ -188,4 +188,7 @@ def _listed(roles: frozenset[Role]) -> str:
 
 
 def _no_key(rule: str) -> Unauthenticated:
-    return Unauthenticated(f"no key: send {rule} as authorization: Bearer <key>", field="authorization")
+    return Unauthenticated(
+        f"no key: send {rule}, or a token if this mesh accepts tokens, as authorization: Bearer <key or token>",
+        field="authorization",
+    )

@@ -67,6 +67,12 @@ def test_the_refusal_names_the_quota_that_is_used_up_and_the_wait(
     assert isinstance(quotas.charge(SENDER, GRANT, 5, 500), Charged)
 
 
+def test_a_quota_of_one_hit_is_in_the_singular(clock: ManualClock) -> None:
+    quotas = quotas_with(clock, site=HitLimits(1, 10**6))
+    quotas.charge(SENDER, GRANT, 2, 1)
+    assert "may send 1 hit per second" in refused(quotas.charge(SENDER, GRANT, 2, 1)).message
+
+
 def test_a_refused_batch_is_charged_to_no_quota(clock: ManualClock) -> None:
     quotas = quotas_with(clock, site=HitLimits(10, 10**6))
     tight = Grant(replace(KEY, quota=Quota(hits_s=1)), SITE)

@@ -280,7 +280,7 @@ def _grpc_mappers(door: Door, other_host: str) -> str:
     """Return, as items of a YAML list, mappers that give gRPC callers a message and status details."""
     limits = door.limits
     large, many = too_large(limits), too_many(limits)
-    unavailable = "the service is not available at the moment: send the call again later"
+    unavailable = "the service is not available at the moment: send the call again after a second"
     replies = [
         _grpc_mapper(_with_status(413), 8, ErrorReason.REQUEST_TOO_LARGE, large, limit=limits.max_body_bytes),
         _grpc_mapper(_with_status(429), 8, ErrorReason.TOO_MANY_CALLS, many, retries=True, limit=limits.requests_per_s),
