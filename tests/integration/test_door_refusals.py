@@ -81,7 +81,7 @@ def refused(answer: Answer, field: str) -> str:
 
 def test_routes_with_a_bound_path_are_found() -> None:
     assert len(BOUND) >= 13
-    assert {field for _, _, field, _ in BOUND} == {"name", "parent", "site"}
+    assert {field for _, _, field, _ in BOUND} == {"key", "name", "parent", "site"}
 
 
 @pytest.mark.parametrize(("method", "path", "field", "_whole"), BOUND)
