@@ -29,8 +29,10 @@ from hitmesh.runtime.telemetry.rpc import Handler
 # If a handler function has an attribute with this name, the attribute's value is a thread pool. gRPC then runs the
 # function in this pool instead of the server's pool.
 POOL_ATTRIBUTE = "experimental_thread_pool"
-# Metadata that name a caller, the most exact first.
+# Metadata that name a caller, the most exact first. Nobody has checked these values.
 _CALLER_METADATA = ("authorization", "hitmesh-site")
+# The last entry is the client's address, which Envoy adds.
+_FORWARDED = "x-forwarded-for"
 # Part of a pool that must be taken before a single caller is refused.
 _CROWDED = 0.75
 # A smaller pool has no room to keep free.
@@ -139,8 +141,9 @@ class CallLimit(grpc.ServerInterceptor):
 
     If three quarters of a pool are taken, a caller with half of the pool is refused too, so that a caller that never
     backs off leaves room for others. A caller is the merchant of an accepted credential. In a service without such a
-    list, a caller is the key in the metadata, or the site if the key is in the message, and streams are not counted by
-    caller.
+    list, a caller is a client's address, together with the key in the metadata, or with the site if the key is in the
+    message. A client at another address that names the same key or site is therefore another caller. Streams are not
+    counted by caller.
 
     A single gRPC thread calls the interceptors and submits the calls to the pool. Between the check of the pool by this
     interceptor and the submission of the checked call, no other call can therefore enter the pool. This interceptor
@@ -195,8 +198,9 @@ def in_pool(pool: ThreadPoolExecutor, behaviour: Callable[..., Any]) -> Callable
 
 
 def _caller_of(details: grpc.HandlerCallDetails) -> str:
-    found = {name: value for name, value in details.invocation_metadata or () if name in _CALLER_METADATA}
-    return next((str(found[name]) for name in _CALLER_METADATA if name in found), "")
+    found = {str(name): str(value) for name, value in details.invocation_metadata or ()}
+    claimed = next((found[name] for name in _CALLER_METADATA if name in found), "")
+    return f"{found.get(_FORWARDED, '').rpartition(',')[2].strip()} {claimed}" if claimed else ""
 
 
 def _behaviours(handler: Handler) -> Iterator[Callable[..., Any]]:

@@ -42,10 +42,12 @@ def service() -> Iterator[tuple[_Service, grpc.Channel]]:
     server.stop(None).wait()
 
 
-def called(channel: grpc.Channel, caller: str, name: str = "authorization") -> grpc.StatusCode:
+def called(
+    channel: grpc.Channel, caller: str, name: str = "authorization", address: str = "192.0.2.1"
+) -> grpc.StatusCode:
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SLOW)
     try:
-        call(b"", timeout=patient(20), metadata=((name, caller),))
+        call(b"", timeout=patient(20), metadata=((name, caller), ("x-forwarded-for", f"198.51.100.9, {address}")))
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK
@@ -70,3 +72,17 @@ def test_a_caller_that_never_backs_off_leaves_a_quarter_of_the_calls_to_others(
     assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 3 * MAX_CALLS - MAX_CALLS * 3 // 4
     handler.released.set()
     assert called(channel, FLOOD, name) is grpc.StatusCode.OK, "ended calls are not counted"
+
+
+@pytest.mark.parametrize("name", ["authorization", "hitmesh-site"])
+def test_a_client_that_names_the_key_or_site_of_another_takes_nothing_from_it(
+    service: tuple[_Service, grpc.Channel], name: str
+) -> None:
+    handler, channel = service
+    with ThreadPoolExecutor(4 * MAX_CALLS) as clients:
+        flood = [clients.submit(called, channel, QUIET, name) for _ in range(3 * MAX_CALLS)]
+        while sum(call.done() for call in flood) < 3 * MAX_CALLS - MAX_CALLS * 3 // 4:
+            threading.Event().wait(0.01)
+        quiet = [clients.submit(called, channel, QUIET, name, "203.0.113.7") for _ in range(MAX_CALLS // 4)]
+        handler.released.set()
+        assert {call.result() for call in quiet} == {grpc.StatusCode.OK}
