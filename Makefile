@@ -9,10 +9,10 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 TYPED := hitmesh collector processor reporter control tests dev
 
-.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto settings bench lock wheel clean
+.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto settings k8s bench lock wheel clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Create .venv with the locked tools and .venv/bin/hitmesh; do nothing if .venv is current.
 	@dev/setup.sh
@@ -48,9 +48,10 @@ protos: setup ## Lint the contract, and check that it is compatible with proto/c
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against proto/contract.binpb
 
-generated: setup ## Check that the committed stubs match the protos, and docs/settings.md matches the settings.
+generated: setup ## Check that the committed stubs match the protos, docs/settings.md the settings, and k8s/ Envoy's template.
 	@$(BIN)/python dev/make_protos.py --check
 	@$(BIN)/python -m dev.make_settings --check
+	@$(BIN)/python -m dev.make_k8s --check
 
 words: setup ## Check docstrings and comments for plain words, and names for banned words.
 	@$(BIN)/python dev/words.py
@@ -65,6 +66,9 @@ proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.
 
 settings: setup ## Write docs/settings.md from the settings of services and commands.
 	@$(BIN)/python -m dev.make_settings
+
+k8s: setup ## Write the Envoy configurations of k8s/ from the template.
+	@$(BIN)/python -m dev.make_k8s
 
 bench: setup ## Measure throughput and latency; prints JSON. SMALL=1 only shows that every part runs.
 	@$(BIN)/python -m tests.bench $(if $(SMALL),--small)

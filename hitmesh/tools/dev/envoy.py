@@ -21,6 +21,7 @@ from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 from hitmesh.model.sites import Role
 from hitmesh.tools.dev.door_limits import PRODUCTION, DoorLimits
+from hitmesh.tools.dev.envoy_discovery import discovery
 from hitmesh.tools.dev.envoy_tokens import (
     NO_TOKENS,
     TOKEN_REPLIES,
@@ -92,6 +93,9 @@ class Door:
         operators: listener for REST and gRPC that also serves the RPCs that operate the mesh.
         stats: listener for Envoy's metrics and cluster health.
         hosts: host names that callers may use, with any port; the first is used if the Host header is missing.
+        in_cluster: whether the hosts of the services are DNS names, each for all ready instances of a service. The
+            listener `stats` then accepts every host name with the port of the listener, because probes and scrapers
+            call it by the address of the pod.
         limits: limits on connections, requests, memory and time.
         tokens: the tokens that Envoy lets pass; None if Envoy checks no tokens.
     """
@@ -105,6 +109,7 @@ class Door:
     controls: tuple[Address, ...]
     access_log: Path
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    in_cluster: bool = False
     limits: DoorLimits = PRODUCTION
     tokens: TokenDoor | None = None
 
@@ -142,12 +147,13 @@ def render(door: Door) -> str:
         stats_port=door.stats.port,
         admin_socket=json.dumps(ADMIN_SOCKET),
         default_host=json.dumps(door.hosts[0]),
-        own_hosts=json.dumps([name for host in door.hosts for name in (host, f"{host}:*")]),
+        own_hosts=json.dumps(_domains(door.hosts)),
+        stats_domains=json.dumps([f"*:{door.stats.port}"] if door.in_cluster else _domains(door.hosts)),
+        discovery=discovery(in_cluster=door.in_cluster),
         other_host=json.dumps(other_host),
         **door.limits.placeholders(),
         path_fields=as_lua(path_fields(descriptors())),
         access_log=json.dumps(str(door.access_log)),
-        descriptors=json.dumps(str(descriptors())),
         nothing_here=json.dumps(_NOTHING_HERE),
         token_filter=f"- {token_filter(door.tokens, open_paths())}" if door.tokens else NO_TOKENS,
         token_cluster=f"- {token_cluster(door.tokens)}" if door.tokens and door.tokens.is_url else NO_TOKENS,
@@ -236,24 +242,14 @@ def _matches(served: Sequence[str], missing: Sequence[str]) -> list[dict[str, st
     return [*({"prefix": prefix} for prefix in prefixes), *({"path": path} for path in paths)]
 
 
-def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
-    return json.dumps(
-        {
-            "cluster_name": cluster,
-            "endpoints": [
-                {
-                    "lb_endpoints": [
-                        {
-                            "endpoint": {
-                                "address": {"socket_address": {"address": address.host, "port_value": address.port}}
-                            }
-                        }
-                        for address in addresses
-                    ]
-                }
-            ],
-        }
-    )
+def _domains(hosts: Sequence[str]) -> list[str]:
+    return [name for host in hosts for name in (host, f"{host}:*")]
+
+
+def _endpoints(cluster: str, addresses: Sequence[Address]) -> str:
+    sockets = [{"socket_address": {"address": address.host, "port_value": address.port}} for address in addresses]
+    instances = [{"endpoint": {"address": socket}} for socket in sockets]
+    return json.dumps({"cluster_name": cluster, "endpoints": [{"lb_endpoints": instances}]})
 
 
 def _reply(
@@ -382,9 +378,11 @@ def _status_details(
     """Return the gRPC status details as Envoy sends them in a header: base64 without padding."""
     status = status_pb2.Status(code=code, message=message)
     metadata = HitmeshError(message, reason=reason, **variables).metadata()
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=metadata))
+    status.details.add().Pack(
+        error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=metadata), deterministic=True
+    )
     if retries:
         retry_info = error_details_pb2.RetryInfo()
         retry_info.retry_delay.FromSeconds(_RETRY_AFTER_S)
         status.details.add().Pack(retry_info)
-    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+    return base64.b64encode(status.SerializeToString(deterministic=True)).decode().rstrip("=")

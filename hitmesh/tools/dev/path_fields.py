@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import cast
 
 from google.api import annotations_pb2
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _BINDING = re.compile(r"\{([^.=}]+)")
 """Matches a field of the request; for a nested field such as `site.name`, the match is the outer field `site`."""
@@ -64,11 +65,13 @@ def rest_paths(descriptors: Path, methods: frozenset[str]) -> list[str]:
 def without_methods(descriptors: Path, paths: frozenset[str]) -> bytes:
     """Return a descriptor set without some methods, and without services that have no other method.
 
+    The result depends only on the arguments, not on the modules that the process has loaded.
+
     Args:
         descriptors: file with the descriptor set.
         paths: gRPC paths of the methods.
     """
-    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
+    files = _plain_set().FromString(descriptors.read_bytes())
     for file in files.file:
         for service in file.service:
             kept = [each for each in service.method if f"/{file.package}.{service.name}/{each.name}" not in paths]
@@ -78,6 +81,14 @@ def without_methods(descriptors: Path, paths: frozenset[str]) -> bytes:
         del file.service[:]
         file.service.extend(services)
     return files.SerializeToString(deterministic=True)
+
+
+def _plain_set() -> type[descriptor_pb2.FileDescriptorSet]:
+    """Return a class of descriptor sets that knows no extensions, so that their order never changes."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(descriptor_pb2.DESCRIPTOR.serialized_pb)
+    descriptor = pool.FindMessageTypeByName(descriptor_pb2.FileDescriptorSet.DESCRIPTOR.full_name)
+    return cast("type[descriptor_pb2.FileDescriptorSet]", message_factory.GetMessageClass(descriptor))
 
 
 def _fields_of(method: descriptor_pb2.MethodDescriptorProto) -> list[str]:
