@@ -61,8 +61,9 @@ unit: setup ## Run the examples in hitmesh/model, and the unit and property test
 	@$(BIN)/pytest -q --doctest-modules hitmesh/model
 	@$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/property
 
-proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.
+proto: setup ## Compile proto/ into the stubs and Envoy's descriptors, also those of k8s/.
 	@$(BIN)/python dev/make_protos.py
+	@$(BIN)/python -m dev.make_k8s
 
 settings: setup ## Write docs/settings.md from the settings of services and commands.
 	@$(BIN)/python -m dev.make_settings

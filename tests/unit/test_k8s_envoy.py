@@ -1,0 +1,87 @@
+"""Test the Envoy configurations of the manifests: they come from the template, and Envoy accepts them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dev import make_k8s
+from hitmesh.tools.dev.envoy import binary
+from tests.support.manifests import K8S
+from tests.support.tokens import a_certificate
+
+PLACES = sorted(str(file.parent.relative_to(K8S)) for file in K8S.rglob(make_k8s.VALUES))
+SOME = {"hosts": ["hits.example"]}
+TOKENS = {"jwks": "https://login.example/keys", "issuer": "https://login.example", "audiences": ["hitmesh"]}
+
+
+def placed(directory: Path, values: object) -> Path:
+    (directory / make_k8s.VALUES).write_text(json.dumps(values), encoding="utf-8")
+    return directory / make_k8s.CONFIG
+
+
+def validated(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Let Envoy check a configuration, with certificates that this machine has."""
+    authorities = directory / "authorities.pem"
+    authorities.write_bytes(a_certificate())
+    file = directory / "checked.yaml"
+    file.write_text(text.replace(str(make_k8s.AUTHORITIES), str(authorities)), encoding="utf-8")
+    command = [str(binary()), "--mode", "validate", "-c", str(file), "--log-level", "warning"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_committed_configurations_are_current() -> None:
+    assert PLACES == ["base", "overlays/production"]
+    assert make_k8s.main(["--check"]) == 0
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", PLACES)
+def test_envoy_accepts_the_configuration_without_a_warning(place: str, tmp_path: Path) -> None:
+    checked = validated((K8S / place / make_k8s.CONFIG).read_text(encoding="utf-8"), tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "deprecated" not in checked.stderr.lower()
+
+
+@pytest.mark.timeout(60)
+def test_envoy_refuses_a_configuration_that_is_broken(tmp_path: Path) -> None:
+    text = (K8S / "base" / make_k8s.CONFIG).read_text(encoding="utf-8")
+    assert "ignore_health_on_host_removal" in text
+    assert validated(text.replace("ignore_health_on_host_removal", "ignore_health"), tmp_path).returncode != 0
+
+
+def test_a_directory_with_values_gets_a_configuration_and_a_difference_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = placed(tmp_path, SOME)
+    assert make_k8s.main(["--check", str(tmp_path)]) == 1
+    assert "run `make k8s`" in capsys.readouterr().err
+    assert not config.exists()
+    assert make_k8s.main([str(tmp_path)]) == 0
+    assert make_k8s.main(["--check", str(tmp_path)]) == 0
+    placed(tmp_path, SOME | {"tokens": TOKENS})
+    assert make_k8s.main(["--check", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"hosts": []}, SOME | {"host": "x"}, SOME | {"tokens": TOKENS | {"jwks": "/etc/keys.json"}}],
+    ids=["no hosts", "empty", "unknown name", "keys in a file"],
+)
+def test_wrong_values_are_refused(values: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = placed(tmp_path, values)
+    assert make_k8s.main([str(tmp_path)]) == 1
+    assert "validation error" in capsys.readouterr().err
+    assert not config.exists()
+
+
+def test_services_are_found_by_name_and_probes_may_call_by_address(tmp_path: Path) -> None:
+    config = placed(tmp_path, SOME)
+    make_k8s.main([str(tmp_path)])
+    text = config.read_text(encoding="utf-8")
+    assert text.count('"envoy.clusters.dns"') == text.count("ignore_health_on_host_removal: true") == 4
+    assert f'domains: ["*:{make_k8s.STATS_PORT}"]' in text
+    assert text.count('domains: ["hits.example", "hits.example:*"]') == 2
