@@ -127,6 +127,14 @@ TESTS: Final = (
         ".stack/ in the repository, or a directory in memory",
         "Home of the servers that the tests start",
     ),
+    Variable(
+        "HITMESH_KUBE_APISERVER",
+        "text",
+        "",
+        "path of a file",
+        "",
+        "A kube-apiserver that checks k8s/; dev/kube/build.sh builds one; empty = the tests on it are skipped",
+    ),
 )
 
 
