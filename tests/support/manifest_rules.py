@@ -23,7 +23,9 @@ from control.settings import ControlSettings
 from hitmesh.model.errors import RefusedError
 from hitmesh.runtime.config import ServiceSettings, load
 from hitmesh.runtime.described import variables_of
+from hitmesh.tools.dev import drain
 from hitmesh.tools.dev.door_limits import PRODUCTION
+from hitmesh.tools.dev.envoy import ADMIN_SOCKET
 from processor.service import SERVICE as PROCESSOR_SERVICE
 from processor.settings import ProcessorSettings
 from reporter.service import SERVICES as REPORTER_SERVICES
@@ -177,6 +179,10 @@ def commands(objects: Objects) -> Iterator[str]:
             place = next(each["mountPath"] for each in container(item)["volumeMounts"] if each["name"] == "config")
             if command[:3] != ["envoy", "--config-path", f"{place}/envoy.yaml"]:
                 yield f"{title(item)}: {command} does not read {place}/envoy.yaml"
+            drains = container(item).get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
+            socket = f"{container(item)['workingDir']}/{ADMIN_SOCKET}"
+            if drains[:4] != ["python", "-m", drain.__name__, socket]:
+                yield f"{title(item)}: {drains} does not drain Envoy"
         elif command[:2] != ["python", "-m"] or not _is_program(command[2]):
             yield f"{title(item)}: {command} does not exist"
 

@@ -26,11 +26,11 @@ from tests.support.manifests import (
     WORKLOADS,
     Object,
     Objects,
-    container,
     labels,
     matches,
     named,
     of_kind,
+    pause_s,
     port,
     template,
     title,
@@ -59,7 +59,8 @@ PARTITIONS: Final = 64
 # Seconds until no Envoy sends calls to a pod that is about to stop: the DNS server of the cluster keeps an answer for
 # up to 5 s, Envoy asks every DNS_REFRESH_S, and the list of endpoints takes about a second.
 UNSEEN_S: Final = 5 + DNS_REFRESH_S + 2
-LONGEST_CALL_S: Final = {"collector": 0.0, "reporter": QUESTION_S, "control": CALL_S}
+# The longest call that must end by itself; collectors end their streams, and clients of Envoy move to another Envoy.
+LONGEST_CALL_S: Final = {"collector": 0.0, "reporter": QUESTION_S, "control": CALL_S, "envoy": 0.0}
 _COLLECTOR_DRAIN_S: Final = float(CollectorSettings.model_fields["drain_s"].default)
 # Seconds from SIGTERM to the end of the process.
 STOPS_WITHIN_S: Final = {
@@ -288,9 +289,8 @@ def stops(objects: Objects) -> Iterator[str]:
     """A pod stops after Envoy has stopped sending calls, and has the time that its code takes to stop."""
     for item in of_kind(objects, *WORKLOADS):
         name = item["metadata"]["name"]
-        pause_s = container(item).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        if name in LONGEST_CALL_S and pause_s < UNSEEN_S + LONGEST_CALL_S[name]:
+        if name in LONGEST_CALL_S and pause_s(item) < UNSEEN_S + LONGEST_CALL_S[name]:
             yield f"{title(item)}: stops while Envoy may still send calls, or while a call may still run"
         given_s = template(item)["spec"]["terminationGracePeriodSeconds"]
-        if given_s < pause_s + STOPS_WITHIN_S[name] + 1:
+        if given_s < pause_s(item) + STOPS_WITHIN_S[name] + 1:
             yield f"{title(item)}: is killed after {given_s} s, before it has stopped"

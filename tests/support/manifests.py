@@ -154,3 +154,9 @@ def amount(quantity: str | int) -> float:
     text = str(quantity)
     unit = text.lstrip("0123456789.")
     return float(text.removesuffix(unit)) * units[unit]
+
+
+def pause_s(item: Object) -> float:
+    """Return the seconds between the decision to stop a pod and SIGTERM."""
+    hook = container(item).get("lifecycle", {}).get("preStop", {})
+    return float(hook["exec"]["command"][-1] if "exec" in hook else hook.get("sleep", {}).get("seconds", 0))

@@ -110,6 +110,8 @@ MUTATIONS: Final[list[tuple[str, str, Callable[[Objects], object]]]] = [
     ("secrets", "object", lambda o: o.append({"kind": "Secret", "metadata": {"name": "x"}})),
     ("commands", "module", lambda o: only(o, "settler").update(command=["python", "-m", "settler"])),
     ("commands", "file", lambda o: only(o, "envoy")["volumeMounts"][0].update(mountPath="/etc/other")),
+    ("commands", "no drain", lambda o: only(o, "envoy").pop("lifecycle")),
+    ("commands", "other socket", lambda o: only(o, "envoy").update(workingDir="/tmp")),
     ("probes", "name", lambda o: only(o, "collector")["readinessProbe"]["grpc"].update(service="Collector")),
     ("probes", "whole server", lambda o: only(o, "collector")["readinessProbe"]["grpc"].pop("service")),
     ("probes", "port", lambda o: only(o, "collector")["livenessProbe"]["grpc"].update(port=9464)),
