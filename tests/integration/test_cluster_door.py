@@ -45,16 +45,16 @@ def test_names_are_looked_up_and_probes_may_call_by_the_address_of_a_pod(run: Pa
 
 
 @pytest.mark.timeout(90)
-def test_a_draining_envoy_is_not_ready_asks_clients_to_reconnect_and_still_answers(run: Path) -> None:
+def test_a_draining_envoy_is_not_ready_and_closes_connections_and_still_answers(run: Path) -> None:
     with cluster_door(run) as door:
-        assert not asks_to_reconnect(door)
+        assert not closes_connections(door)
         assert drain.main([str(run / ADMIN_SOCKET), "0"]) == 0
         assert ask(door.stats, "GET", "/ready").status == 503
-        assert asks_to_reconnect(door)
+        assert closes_connections(door)
         assert ask(door.http, "GET", "/nowhere", host="hits.example").status == 404
 
 
-def asks_to_reconnect(door: Door) -> bool:
+def closes_connections(door: Door) -> bool:
     return ask(door.http, "GET", "/nowhere", host="hits.example").headers.get("connection") == "close"
 
 
