@@ -7,6 +7,7 @@ With `--small`, each benchmark runs just long enough to check its results, so th
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -44,7 +45,9 @@ PACKAGES = ("grpcio", "protobuf", "ptars", "polars", "polars-hash", "pyarrow", "
 
 def main() -> int:
     """Run all benchmarks; return the exit code."""
-    began, scale = time.monotonic(), SMALL if "--small" in sys.argv[1:] else FULL
+    parser = argparse.ArgumentParser(prog="make bench", description="Run all benchmarks; print JSON on stdout.")
+    parser.add_argument("--small", action="store_true", help="only check that every part runs")
+    began, scale = time.monotonic(), SMALL if parser.parse_args().small else FULL
     results: Result = {"machine": _machine(), "collector": run_collector(load_traffic(), scale)}
     results["refused"] = run_refused(scale.refused_s, scale.refused_clients)
     results["core"], results["core_many"] = run_core(scale.core), run_core(scale.core_many)
