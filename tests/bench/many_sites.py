@@ -40,6 +40,7 @@ from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, SiteDirectory
 from hitmesh.runtime.clock import SystemClock
+from tests.bench.placeholders import places
 from tests.bench.plain_records import a_record, page_views
 from tests.bench.traffic import CURRENCY, DAY
 
@@ -120,11 +121,11 @@ def _bulk_in_files(directory: Path, size: ManySites) -> None:
     file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
     with file.writing() as transaction:
         transaction.run_many(
-            f"INSERT INTO sites ({SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 12)})",
+            f"INSERT INTO sites ({SITE_COLUMNS}, merchant) VALUES ({places(SITE_COLUMNS)})",
             ((*site_values(site), merchant_of(site.name)) for site in sites_of(size)),
         )
         transaction.run_many(
-            f"INSERT INTO ingest_keys ({KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 15)})",
+            f"INSERT INTO ingest_keys ({KEY_COLUMNS}, secret_digest) VALUES ({places(KEY_COLUMNS)})",
             ((*key_values(key), hashlib.sha256(secret.encode()).digest()) for key, secret in keys_of(size)),
         )
     file.close()

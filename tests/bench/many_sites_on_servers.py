@@ -17,6 +17,7 @@ from hitmesh.model.keys import hash64
 from hitmesh.model.names import merchant_of
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import IngestKey, Site
+from tests.bench.placeholders import places
 
 T = TypeVar("T")
 _NAME_BUCKETS: Final = 16  # as in hitmesh.adapters.cassandra.directory
@@ -28,7 +29,7 @@ def bulk_on_cassandra(url: str, sites: Iterable[Site], keys: Iterable[tuple[Inge
     session = CassandraSession(parse_servers(url))
     for some in _portions(sites):
         session.run_many(
-            f"INSERT INTO sites ({SITE_COLUMNS}, rules_version) VALUES (?{', ?' * 11})",
+            f"INSERT INTO sites ({SITE_COLUMNS}, rules_version) VALUES ({places(SITE_COLUMNS)})",
             [(*site_values(site), site.rules.version or None) for site in some],
         )
         session.run_by_partition(
@@ -47,7 +48,7 @@ def bulk_on_cassandra(url: str, sites: Iterable[Site], keys: Iterable[tuple[Inge
             [(hashlib.sha256(secret.encode()).digest(), key.merchant, key.key_id) for key, secret in those],
         )
         session.run_many(
-            f"INSERT INTO ingest_keys ({KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 15)})",
+            f"INSERT INTO ingest_keys ({KEY_COLUMNS}, secret_digest) VALUES ({places(KEY_COLUMNS)})",
             [(*key_values(key), hashlib.sha256(secret.encode()).digest()) for key, secret in those],
         )
     session.close()
