@@ -196,6 +196,18 @@ def test_a_grpc_call_without_a_token_is_unauthenticated(door: Address) -> None:
     assert reported(door, ("cookie", f"access_token={now_token()}")) == (grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY")
 
 
+def test_reflection_v1_is_answered_as_a_path_that_does_not_exist(door: Address) -> None:
+    """Clients of reflection then ask for version v1alpha, which the mesh serves without a token."""
+    path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    assert path in open_paths()
+    with grpc.insecure_channel(str(door)) as channel:
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(iter([b""]), timeout=20))
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 # Tokens that Envoy accepts, and that the service refuses.
 SECOND: dict[str, Callable[[], str]] = {
     "no kid": lambda: now_token(header={"kid": None}),

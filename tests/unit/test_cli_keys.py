@@ -66,7 +66,7 @@ def test_a_key_for_one_site_is_created_and_revoked(mesh: Mesh, capsys: pytest.Ca
         (["--kind", "server", "--merchant", "DEMO!"], 2),
         (["--kind", "operator", "--merchant", "demo"], 2),
         (["--kind", "browser", "--site", SHORT, "--role", "read"], 67),
-        (["--kind", "server", "--merchant", "rival"], 69),
+        (["--kind", "server", "--merchant", "nobody"], 69),
     ],
 )
 def test_a_wrong_key_is_refused(mesh: Mesh, options: list[str], code: int) -> None:

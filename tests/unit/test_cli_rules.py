@@ -12,7 +12,7 @@ import pytest
 from hitmesh.api.control.v1 import reprocessing_pb2 as pb
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.reprocess_tables import diff_fields, print_diff
-from tests.support.reporters import Mesh
+from tests.support.reporters import OPERATOR, Mesh
 from tests.support.settled_rows import SITE
 from tests.unit.commands import control_of_home, operators_home
 
@@ -56,6 +56,16 @@ def test_server_key_of_the_merchant_serves_where_no_operator_key_is_found(
     mesh: Mesh, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "keys" / "dev-operator").unlink()
+    assert printed(capsys, "add", *SHOP, "country", "AT")["id"] == "1"
+
+
+def test_key_that_a_variable_gives_is_used_instead_of_the_operators_key_in_the_home(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HITMESH_KEY", "hms_key-of-nobody-0123456789abcdef0123456789")
+    assert run(["rules", "add", *SHOP, "country", "AT", "-o", "json"]) == 80
+    assert json.loads(capsys.readouterr().err)["details"][0]["reason"] == "UNKNOWN_KEY"
+    monkeypatch.setenv("HITMESH_OPERATOR_KEY", OPERATOR)
     assert printed(capsys, "add", *SHOP, "country", "AT")["id"] == "1"
 
 

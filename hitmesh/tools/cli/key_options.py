@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from hitmesh.model.names import MERCHANT_PATTERN
-from hitmesh.tools.cli.options import connect, connect_as_operator, find_home
+from hitmesh.tools.cli.options import connect, connect_as_operator_or_merchant, find_home
 
 if TYPE_CHECKING:
     from hitmesh.client.mesh import Mesh
@@ -70,7 +70,7 @@ def duration_s(_ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def connect_with_any_key(endpoint: str | None, home: Path | None) -> Mesh:
-    """Return the mesh with a server key, or with an operator's key if there is no server key.
+    """Return the mesh with an operator's key or a server key (connect_as_operator_or_merchant).
 
     Raises:
         NoMesh: no mesh is running at this address.
@@ -79,6 +79,6 @@ def connect_with_any_key(endpoint: str | None, home: Path | None) -> Mesh:
     from hitmesh.client.home import operator_key, server_key
 
     place = find_home(home)
-    if server_key(place, os.environ) is None and operator_key(place, os.environ) is not None:
-        return connect_as_operator(endpoint, home, needs_key=True)
-    return connect(endpoint, home, needs_key=True)
+    if server_key(place, os.environ) is None and operator_key(place, os.environ) is None:
+        return connect(endpoint, home, needs_key=True)  # the error names the server key, which is the usual key
+    return connect_as_operator_or_merchant(endpoint, home, needs_key=True)

@@ -12,7 +12,11 @@ import click
 
 from hitmesh.client.home import (
     ENDPOINT_VARIABLE,
+    KEY_FILE_VARIABLE,
+    KEY_VARIABLE,
     OPERATOR_ENDPOINT_VARIABLE,
+    OPERATOR_KEY_FILE_VARIABLE,
+    OPERATOR_KEY_VARIABLE,
     START_TIMEOUT_S,
     check_reachable,
     home_dir,
@@ -212,13 +216,23 @@ def connect_to_operators(endpoint: str | None, home: Path | None) -> Mesh:
 
 
 def connect_as_operator_or_merchant(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
-    """Return the mesh with an operator's key, or with a server key if there is a server key only.
+    """Return the mesh with an operator's key or a server key.
+
+    A key that a variable gives is preferred to the keys in the home directory, so that no command uses another key than
+    the one that its user chose. If variables give both keys, or none, an operator's key is preferred.
 
     Raises:
         NoMesh: no mesh is running at this address.
         RefusedError: an address or a file is invalid, or a required key is missing.
     """
-    place = find_home(home)
-    if operator_key(place, os.environ) is None and server_key(place, os.environ) is not None:
+    if _uses_server_key(find_home(home)):
         return connect(endpoint, home, needs_key=needs_key)
     return connect_as_operator(endpoint, home, needs_key=needs_key)
+
+
+def _uses_server_key(home: Path) -> bool:
+    gives_server = any(os.environ.get(name) for name in (KEY_VARIABLE, KEY_FILE_VARIABLE))
+    gives_operator = any(os.environ.get(name) for name in (OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE))
+    if gives_server != gives_operator:
+        return gives_server
+    return operator_key(home, os.environ) is None and server_key(home, os.environ) is not None

@@ -35,6 +35,7 @@ from hitmesh.tools.dev.path_fields import as_lua, path_fields, rest_paths, witho
 from hitmesh.tools.dev.refused_requests import PATHS, refused_requests, too_large, too_many
 
 TEMPLATE = "envoy.yaml.tmpl"
+_REFLECTION_V1 = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 # Path relative to Envoy's working directory, because a Unix socket's path may have at most 107 bytes.
 ADMIN_SOCKET = "admin.sock"
 # Host names for a mesh on a single machine.
@@ -185,10 +186,11 @@ def render(door: Door) -> str:
 def open_paths() -> list[str]:
     """Return the gRPC and REST paths of the RPCs that need no token.
 
-    Every caller may call these RPCs, or the collector finds the key in the body.
+    Every caller may call these RPCs, or the collector finds the key in the body. Clients of reflection first ask for
+    its version v1, and ask for v1alpha only if v1 is answered as a path that does not exist.
     """
     methods = frozenset(path for path, rule in RULES.items() if rule.role in (None, Role.SEND))
-    return [*sorted(methods), *rest_paths(descriptors(), methods)]
+    return [*sorted({*methods, _REFLECTION_V1}), *rest_paths(descriptors(), methods)]
 
 
 def _with_doors(text: str, door: Door) -> str:
