@@ -157,6 +157,21 @@ def test_empty_merchant_is_deleted_without_force(mesh: Mesh) -> None:
     assert refusal(lambda: delete(mesh, "merchants/never")).reason == "NOT_FOUND"
 
 
+def test_merchant_whose_keys_have_all_expired_is_deleted_without_force_and_the_keys_are_revoked(mesh: Mesh) -> None:
+    created = create(mesh)
+    key = admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER)
+    key.expire_time.FromMilliseconds(NOW + 1)
+    request = admin_pb2.CreateIngestKeyRequest(parent=created.name, key=key)
+    name = mesh.admin.CreateIngestKey(request, metadata=bearer(OPERATOR)).key.name
+    kept = refusal(lambda: delete(mesh, created.name))
+    assert "0 sites and 1 valid key" in kept.message
+    mesh.clock.advance(1)
+    assert delete(mesh, created.name) == (0, 1)
+    stored = mesh.stores.directory.key_with_id(created.name, name.rpartition("/")[2])
+    assert stored is not None
+    assert stored.revoked_at == NOW + 1
+
+
 def test_interrupted_deletion_is_completed_by_the_same_call(mesh: Mesh) -> None:
     mesh.stores.directory.create_site(a_site(f"{DEMO}/sites/blog"))
     stored = mesh.stores.merchants.merchant(DEMO)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from control.backend import Backend
 from control.rpc.admin.delete_site import delete_stored_site
 from control.rpc.admin.merchants import checked_name, etag_of, refuse_other_etag
+from control.rpc.admin.quotas import valid_keys
 from hitmesh.access.callers import Caller
 from hitmesh.access.checks import merchant_not_found
 from hitmesh.api.control.v1 import merchants_pb2 as pb
@@ -70,7 +71,7 @@ def _restore_owner(backend: Backend, merchant: Merchant) -> None:
 
 def _refuse_owner(backend: Backend, name: str) -> None:
     sites = len(backend.directory.sites(name, "", _PAGE))
-    keys = len(_valid_keys(backend, name))
+    keys = valid_keys(backend.directory.keys(name), backend.clock.now())
     if sites or keys:
         raise RefusedError(
             f"{name} has {counted(sites, 'site')} and {counted(keys, 'valid key')}: delete and revoke these first, or "
@@ -98,12 +99,9 @@ def _is_deleted(backend: Backend, site: Site) -> bool:
     return True
 
 
-def _valid_keys(backend: Backend, name: str) -> list[str]:
-    return [key.key_id for key in backend.directory.keys(name) if key.revoked_at is None]
-
-
 def _revoked(backend: Backend, name: str) -> int:
-    keys = _valid_keys(backend, name)
+    """Revoke the merchant's keys, also keys that have expired, because the expiry of a key may be changed."""
+    keys = [key.key_id for key in backend.directory.keys(name) if key.revoked_at is None]
     for key_id in keys:
         backend.directory.revoke_key(name, key_id, backend.clock.now())
     return len(keys)
