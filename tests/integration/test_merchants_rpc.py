@@ -199,6 +199,23 @@ def test_site_and_key_that_are_created_during_the_deletion_do_not_remain(mesh: M
     assert [key.revoked_at for key in mesh.stores.directory.keys(DEMO)] == [None, NOW]
 
 
+def test_merchant_that_gets_a_site_during_the_deletion_is_not_deleted(mesh: Mesh) -> None:
+    """The site is created between the check for sites and the deletion."""
+    created, site = create(mesh), a_site("merchants/acme/sites/late")
+    merchants = mesh.stores.merchants
+    change = merchants.change_merchant
+
+    def change_after_the_site(stored: Merchant, changed: Merchant) -> bool:
+        mesh.stores.directory.create_site(site)
+        return change(stored, changed)
+
+    merchants.change_merchant = change_after_the_site  # type: ignore[method-assign]
+    found = refusal(lambda: delete(mesh, created.name))
+    assert (found.reason, found.field) == ("WRONG_STATE", "force")
+    assert get(mesh, created.name, OPERATOR).name == created.name
+    assert mesh.stores.directory.site(site.name) == site
+
+
 def test_sites_and_keys_need_a_merchant_and_the_message_names_the_cure(mesh: Mesh) -> None:
     mesh.stores.directory.create_site(a_site("merchants/none/sites/shop"))
     found = refusal(lambda: create_key(mesh, "merchants/none"))
