@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ import pytest
 
 from hitmesh.api.control.v1 import admin_pb2, merchants_pb2, operations_pb2, quotas_pb2, rules_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2
-from hitmesh.model.sites import PolicyChange
+from hitmesh.model.sites import PolicyChange, Site
 from hitmesh.model.zones import DAY_MS
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, Refusal, a_question, bearer, refusal, start
 from tests.support.settled_rows import SITE
@@ -152,6 +153,24 @@ def test_of_concurrent_updates_with_the_same_etag_exactly_one_is_stored(mesh: Me
         results = sorted(pool.map(name, "abcd"))
     assert results[:3] == [str(grpc.StatusCode.ABORTED)] * 3
     assert get(mesh).display_name == results[3]
+
+
+def test_update_that_another_caller_overtakes_is_refused_by_its_etag_or_keeps_both_changes(mesh: Mesh) -> None:
+    directory, others = mesh.stores.directory, iter(["first.example", "second.example"])
+    change = directory.change_site
+
+    def overtaken(stored: Site, changed: Site) -> bool:
+        other = next(others, None)
+        if other is not None:
+            change(stored, replace(stored, own_hosts=(other,), revision=stored.revision + 1))
+        return change(stored, changed)
+
+    etag = get(mesh).etag
+    directory.change_site = overtaken  # type: ignore[method-assign]
+    aborted = refusal(lambda: update(mesh, "display_name", display_name="Late", etag=etag))
+    assert (aborted.code, aborted.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
+    both = update(mesh, "display_name", display_name="Shop")
+    assert (both.display_name, list(both.own_hosts)) == ("Shop", ["second.example"])
 
 
 @pytest.mark.parametrize(
