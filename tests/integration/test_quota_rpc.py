@@ -72,6 +72,33 @@ def test_a_change_with_an_old_etag_is_refused(mesh: Mesh) -> None:
     assert quota(mesh, SITE_QUOTA).quota.hits_per_second == 5
 
 
+def test_a_change_that_another_caller_overtakes_keeps_both_changes_or_is_refused_by_its_etag(mesh: Mesh) -> None:
+    directory = mesh.stores.directory
+    read, overtakes = directory.quota, iter([Quota(bytes_s=9), Quota(bytes_s=10), Quota(bytes_s=11)])
+
+    def overtaken(name: str) -> Quota:
+        found = read(name)
+        other = next(overtakes, None)
+        if other is not None:
+            directory.change_quota(name, other)
+        return found
+
+    etag = etag_of(mesh, SITE_QUOTA)
+    directory.quota = overtaken  # type: ignore[method-assign]
+    found = refusal(lambda: updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, etag=etag)))
+    assert found.reason == "ETAG_MISMATCH"
+    both = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, bytes_per_second=11)
+    assert updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5)) == both
+
+
+def test_a_later_change_begins_with_the_limits_that_a_pending_change_brought(mesh: Mesh) -> None:
+    at = mesh.clock.now() + 1_000
+    changed_at(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=7), at)
+    mesh.clock.advance(1_000)
+    both = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=7, bytes_per_second=9)
+    assert updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, bytes_per_second=9)) == both
+
+
 def test_a_change_takes_effect_at_its_time(mesh: Mesh) -> None:
     day_ms = 86_400_000
     updated(mesh, quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, bytes_per_second=9))
