@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -14,10 +15,22 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control.rpc.admin.key_checks import DAY_MS, MAX_LIFETIME_MS
+from control.service import SERVICES, build_server
 from hitmesh.access.key_endings import time_text
 from hitmesh.api.control.v1 import admin_pb2, quotas_pb2
 from hitmesh.runtime.rpc_values import timestamp
-from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, bearer, refusal, start
+from tests.support.reporters import (
+    NOW,
+    OPERATOR,
+    OWNER,
+    RIVAL,
+    Mesh,
+    bearer,
+    control_backend,
+    refusal,
+    served,
+    start,
+)
 from tests.support.settled_rows import SITE
 
 SEND, READ, ADMINISTER = admin_pb2.KEY_ROLE_SEND, admin_pb2.KEY_ROLE_READ, admin_pb2.KEY_ROLE_ADMINISTER
@@ -28,6 +41,15 @@ DEMO = "merchants/demo"
 @pytest.fixture
 def mesh() -> Iterator[Mesh]:
     yield from start(open_reads=False)
+
+
+@pytest.fixture
+def full(mesh: Mesh) -> Iterator[Mesh]:
+    """Provide a mesh whose merchants may have two valid keys."""
+    server = build_server(replace(control_backend(mesh.stores, mesh.clock, open_reads=False), max_keys=2))
+    with grpc.insecure_channel(f"127.0.0.1:{served(server, SERVICES)}") as channel:
+        yield replace(mesh, control_channel=channel)
+    server.stop(None).wait()
 
 
 def create(mesh: Mesh, secret: str = OWNER, **fields: Any) -> admin_pb2.CreateIngestKeyResponse:
@@ -323,6 +345,26 @@ def test_an_ended_key_is_not_replaced(mesh: Mesh) -> None:
     for key in (revoked, expired):
         found = refusal(lambda: rotate(mesh, key.name))  # noqa: B023 called at once
         assert (found.code, found.reason, found.field) == (PRECONDITION, "WRONG_STATE", "name")
+
+
+def test_a_refused_replacement_leaves_the_key_as_it_was(full: Mesh) -> None:
+    key = create(full).key
+    found = refusal(lambda: rotate(full, key.name, overlap=Duration()))
+    assert (found.code, found.reason) == (PRECONDITION, "TOO_MANY_RESOURCES")
+    assert get(full, key.name) == key
+
+
+def test_an_expired_key_is_not_extended_beyond_the_number_of_valid_keys(full: Mesh) -> None:
+    expired = create(full, expire_time=timestamp(NOW + 1)).key
+    full.clock.advance(1)
+    second = create(full).key
+    wanted: list[dict[str, Any]] = [{}, {"expire_time": timestamp(NOW + 9_000)}]
+    for expiry in wanted:
+        found = refusal(lambda: update(full, "expire_time", name=expired.name, **expiry))  # noqa: B023 called at once
+        assert (found.code, found.reason) == (PRECONDITION, "TOO_MANY_RESOURCES")
+    assert update(full, name=expired.name, display_name="late").display_name == "late", "the key stays expired"
+    revoke(full, second.name)
+    assert not update(full, "expire_time", name=expired.name).HasField("expire_time")
 
 
 def calls_on(mesh: Mesh, name: str) -> list[Callable[[str], object]]:
