@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from collector.admission import Issue
 from collector.gate import Gate
 from collector.outcome import BatchOutcome
-from collector.refusal_budget import CALL_UNITS, HIT_UNITS, RefusalBudget, RefusedSender
+from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.errors import PermissionDenied, RetryError
 from hitmesh.model.sites import IngestKey, KeyKind, Site
@@ -80,6 +81,20 @@ def test_work_that_fails_gives_back_what_was_set_aside(gate: Gate, budget: Refus
     assert not budget._held, "nothing is remembered of who has no work that runs"
     with gate.held(key, ADDRESS, 100):
         pass
+
+
+@pytest.mark.parametrize("kind", [KeyKind.BROWSER, KeyKind.SERVER, KeyKind.EDGE])
+@pytest.mark.parametrize("ending", [{"revoked_at": 9}, {"expires_at": 10}])
+def test_work_with_an_ended_key_is_charged_like_work_without_a_key(
+    budget: RefusalBudget, kind: KeyKind, ending: dict[str, Any]
+) -> None:
+    clock = ManualClock(9)
+    directory = open_stores("memory:", clock).directory
+    directory.create_key(IngestKey("k", "merchants/demo", kind, SITE, **ending), KEY)
+    gate = Gate(directory, budget, clock)
+    clock.advance(1)
+    gate.charge_units(KEY, ADDRESS, 5_000)
+    assert budget.wait_s(KEYLESS) * 1_000 + 4_000 == pytest.approx(5_000 + CALL_UNITS)
 
 
 def test_hits_with_a_browser_key_are_read_only_from_an_allowed_origin(budget: RefusalBudget) -> None:
