@@ -1,0 +1,31 @@
+"""Test how much of a merchant's report units a reporter spends before the next exchange with other reporters."""
+
+from __future__ import annotations
+
+import pytest
+
+from reporter.answer.units_account import UnitsAccount
+
+QUOTA, PERIOD_MS = 60_000, 1_000
+
+
+def spent_in_a_period(account: UnitsAccount, live: int) -> int:
+    """Charge reports of 500 units until the account lets a report wait, and return the charged units."""
+    spent = 0
+    while not account.wait_ms(500, 0, live, PERIOD_MS):
+        account.charge(500, 0)
+        spent += 500
+    return spent
+
+
+@pytest.mark.parametrize(("live", "units"), [(1, 60_000), (2, 15_000), (4, 7_500), (10, 3_000)])
+def test_reporters_together_spend_half_of_what_remains_before_they_hear_of_each_other(live: int, units: int) -> None:
+    account = UnitsAccount("merchants/m", QUOTA, 0, {})
+    assert spent_in_a_period(account, live) == units
+
+
+def test_a_report_that_costs_more_than_a_reporters_part_passes_alone() -> None:
+    account = UnitsAccount("merchants/m", QUOTA, 0, {})
+    assert account.wait_ms(50_000, 0, 10, PERIOD_MS) == 0
+    account.charge(50_000, 0)
+    assert account.wait_ms(500, 0, 10, PERIOD_MS) == PERIOD_MS
