@@ -69,6 +69,14 @@ def test_each_process_has_its_own_environment_arguments_and_output(forks: ForkSe
     assert facts_of(blue)["argv"] == [TASK, "2", "b"]
 
 
+def test_a_forked_process_has_no_variable_of_the_fork_server(tmp_path: Path) -> None:
+    with ForkServer([TASK], {**os.environ, "COLOUR": "red"}, tmp_path) as forks:
+        child = start(forks, tmp_path / "log", SHADE="dark")
+        assert child.process.wait(20) == 7
+        facts = facts_of(child)
+    assert (facts["colour"], facts["shade"]) == (None, "dark")
+
+
 def test_the_command_line_and_name_of_a_process_are_those_of_its_module(forks: ForkServer, tmp_path: Path) -> None:
     child = start(forks, tmp_path / "log", "wait")
     facts_of(child)
