@@ -83,9 +83,6 @@ def _created(backend: Backend, key: IngestKey, new_id: str) -> tuple[IngestKey, 
         new = backend.directory.create_key(new, secret)
     except AlreadyExists:
         return found_key(backend, ingest_key_name(key.merchant, new_id)), ""
-    undo_without_merchant(
-        backend, key.merchant, "name", partial(backend.directory.revoke_key, key.merchant, new_id, now)
-    )
     revoke = partial(backend.directory.revoke_key, key.merchant, new_id, now)
     undo_without_merchant(backend, key.merchant, "name", revoke)
     return new, secret
