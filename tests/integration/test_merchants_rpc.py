@@ -199,6 +199,40 @@ def test_site_and_key_that_are_created_during_the_deletion_do_not_remain(mesh: M
     assert [key.revoked_at for key in mesh.stores.directory.keys(DEMO)] == [None, NOW]
 
 
+def test_site_that_is_restored_during_the_deletion_does_not_remain(mesh: Mesh) -> None:
+    mesh.admin.DeleteSite(admin_pb2.DeleteSiteRequest(name=SITE), metadata=bearer(OWNER))
+    merchants = mesh.stores.merchants
+    found = merchants.merchant(DEMO)
+    assert found is not None
+    reads = iter([found, replace(found, deleted_at=NOW)])
+
+    def deleted_after_the_first_read(name: str) -> Merchant | None:
+        return next(reads)
+
+    merchants.merchant = deleted_after_the_first_read  # type: ignore[method-assign]
+    restored = refusal(
+        lambda: mesh.admin.UndeleteSite(admin_pb2.UndeleteSiteRequest(name=SITE), metadata=bearer(OWNER))
+    )
+    assert (restored.reason, restored.field) == ("NOT_FOUND", "name")
+    assert mesh.stores.directory.site(SITE) is None
+
+
+def test_key_that_is_replaced_during_the_deletion_gets_no_valid_successor(mesh: Mesh) -> None:
+    merchants = mesh.stores.merchants
+    found = merchants.merchant(DEMO)
+    assert found is not None
+    deleted = replace(found, deleted_at=NOW)
+
+    def read(name: str) -> Merchant | None:
+        return deleted
+
+    merchants.merchant = read  # type: ignore[method-assign]
+    request = admin_pb2.RotateIngestKeyRequest(name=f"{DEMO}/ingestKeys/demo-1")
+    rotated = refusal(lambda: mesh.admin.RotateIngestKey(request, metadata=bearer(OWNER)))
+    assert (rotated.reason, rotated.field) == ("NOT_FOUND", "name")
+    assert [key.revoked_at for key in mesh.stores.directory.keys(DEMO)] == [None, NOW]
+
+
 def test_merchant_that_gets_a_site_during_the_deletion_is_not_deleted(mesh: Mesh) -> None:
     """The site is created between the check for sites and the deletion."""
     created, site = create(mesh), a_site("merchants/acme/sites/late")
