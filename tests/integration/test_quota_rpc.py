@@ -239,6 +239,15 @@ def test_a_merchant_has_at_most_so_many_sites_and_keys(capped: admin_pb2_grpc.Ad
     assert (of_merchant.key_count, of_merchant.max_keys) == (2, 2)
 
 
+def test_deleted_sites_count(capped: admin_pb2_grpc.AdminServiceStub) -> None:
+    parent = "merchants/demo"
+    second = admin_pb2.CreateSiteRequest(parent=parent, site_id="second")
+    name = capped.CreateSite(second, metadata=bearer(OWNER)).site.name
+    capped.DeleteSite(admin_pb2.DeleteSiteRequest(name=name), metadata=bearer(OWNER))
+    third = admin_pb2.CreateSiteRequest(parent=parent, site_id="third")
+    assert refusal(lambda: capped.CreateSite(third, metadata=bearer(OWNER))).reason == "TOO_MANY_RESOURCES"
+
+
 def test_a_merchant_beyond_its_report_units_waits_and_another_does_not(mesh: Mesh) -> None:
     some_rows(mesh)
     updated(mesh, quotas_pb2.Quota(name=MERCHANT_QUOTA, report_units_per_minute=2_000))
