@@ -6,7 +6,7 @@ import pytest
 
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.model.errors import QuotaExceeded, Unavailable
-from hitmesh.model.quotas import PendingQuota, Quota
+from hitmesh.model.quotas import PendingQuota, Quota, ReporterReport
 from reporter.answer.report_budget import REPORT_UNITS, ReportBudget
 from tests.support.clock import ManualClock
 
@@ -106,6 +106,19 @@ def test_without_the_store_the_last_known_quota_applies(clock: ManualClock, dire
         budget.charge(AbsentDirectory(), MERCHANT, 0)
     assert caught.value.limit == REPORT_UNITS
     budget.charge(AbsentDirectory(), OTHER, 0)
+
+
+@pytest.mark.parametrize("reports", [["other"], ["this", "other"]])
+def test_a_reporter_counts_itself_also_when_its_report_is_missing(
+    clock: ManualClock, directory: MemorySiteDirectory, reports: list[str]
+) -> None:
+    budget = ReportBudget(MINUTE, clock.now)
+    budget.share([ReporterReport(each) for each in reports], "this")
+    for _ in range(3):
+        budget.charge(directory, MERCHANT, 500_000 - REPORT_UNITS)
+    with pytest.raises(QuotaExceeded) as caught:
+        budget.charge(directory, MERCHANT, 0)
+    assert caught.value.retry_after_s == 1.0, "two reporters spend half of the units before they exchange reports"
 
 
 def test_headers_tell_the_remaining_units(clock: ManualClock, directory: MemorySiteDirectory) -> None:
