@@ -14,9 +14,12 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from collector.classify import Classifier
+from collector.hit_quotas import HitQuotas
 from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2_grpc
 from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.quotas import HitLimits, Quota
 from hitmesh.model.sites import IngestKey, KeyKind, Site
+from tests.support.clock import ManualClock
 from tests.support.collectors import KEY, MERCHANT, NOW_MS, SITE, Backend, Running, new_backend, running
 from tests.support.messages import page_view
 from tests.support.patience import patient
@@ -258,6 +261,18 @@ def test_the_origin_matters_only_for_a_browser_key_and_a_site_with_a_list(
     for key in (SERVER, EDGE, OPEN_BROWSER):
         for metadata in ((), (("origin", "https://rival.example"),), (("origin", "null"),)):
             assert send(collector, key, metadata) == Outcome(1)
+
+
+@pytest.mark.parametrize("send", [unary, as_json, streamed_by_batch])
+def test_a_sender_beyond_its_quota_gets_the_refusal_of_another_origin(backend: Backend, send: Send) -> None:
+    backend.stores.directory.change_quota(LISTED, Quota(hits_s=1))
+    clock = ManualClock(0)
+    quotas = HitQuotas(HitLimits(10**6, 10**9), HitLimits(10**6, 10**9), now_ms=clock.now)
+    with running(backend, quotas=quotas) as collector:
+        found = [unary(collector, BROWSER, (("origin", SHOP),)) for _ in range(3)]
+        assert [each.reason for each in found] == ["", "", "QUOTA"]
+        assert send(collector, BROWSER, (("origin", SHOP),)).reason == "QUOTA"
+        assert send(collector, BROWSER, (("origin", "https://rival.example"),)).reason == "ORIGIN_NOT_ALLOWED"
 
 
 def test_a_batch_from_another_origin_is_counted_unread_under_its_site_and_key(
