@@ -14,7 +14,7 @@ from hitmesh.access.callers import Caller, TokenReader, caller_of
 from hitmesh.access.checks import authorise
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.dates import date_text_of
-from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
+from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unauthenticated, Unavailable
 from hitmesh.ports import Clock, SiteDirectory
 from hitmesh.runtime.call_checkpoints import checkpoint_of
 from hitmesh.runtime.known_callers import KnownCallers
@@ -44,7 +44,7 @@ class Calls:
         open_reads: whether every caller may read (hitmesh.access.rights).
         tokens: reads the tokens of callers; None if tokens are refused.
         clock: judges whether a key has expired.
-        callers: gets each accepted credential.
+        callers: gets each accepted credential, and forgets a credential that is refused.
     """
 
     def __init__(
@@ -83,14 +83,24 @@ class Calls:
         checkpoint = checkpoint_of(context, self._max_s)
         checkpoint()  # the caller may have cancelled while the call waited for a thread
         try:
-            caller = caller_of(self._directory, context.invocation_metadata(), self._tokens, now=self._clock.now())
-            if caller is not None and self._callers is not None:
-                self._callers.note(context.invocation_metadata(), caller.merchant)
+            caller = self._caller_of(context)
             authorise(caller, request, self._open_reads)
             return call(caller, checkpoint)
         except (StoreCorrupt, Unavailable) as error:
             self._note_store_error(error, request)
             raise
+
+    def _caller_of(self, context: grpc.ServicerContext) -> Caller | None:
+        metadata = context.invocation_metadata()
+        try:
+            caller = caller_of(self._directory, metadata, self._tokens, now=self._clock.now())
+        except Unauthenticated:
+            if self._callers is not None:
+                self._callers.forget(metadata)
+            raise
+        if caller is not None and self._callers is not None:
+            self._callers.note(metadata, caller.merchant)
+        return caller
 
     def _note_store_error(self, error: HitmeshError, request: Message) -> None:
         """Count a store error, and for StoreCorrupt log the request, at a limited rate."""

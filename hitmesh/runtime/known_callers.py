@@ -55,6 +55,13 @@ class KnownCallers:
             if len(self._merchants) > self._max_callers:
                 self._merchants.popitem(last=False)
 
+    def forget(self, metadata: Metadata) -> None:
+        """Record that a call's credential was refused: a revoked or expired key takes no places of its merchant."""
+        digest = _digest(metadata)
+        if digest is not None and digest in self._merchants:
+            with self._lock:
+                self._merchants.pop(digest, None)
+
 
 def _digest(metadata: Metadata) -> bytes | None:
     for name, value in metadata:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
@@ -18,6 +19,7 @@ from hitmesh.model.sites import IngestKey, KeyKind, Role
 from hitmesh.runtime.known_callers import ANYONE, KnownCallers
 from tests.support.patience import patient
 from tests.support.reporters import (
+    NOW,
     OWNER,
     RIVAL,
     Mesh,
@@ -107,6 +109,19 @@ def test_all_keys_of_a_merchant_share_its_places(mesh: Mesh) -> None:
         held.calls("hms_more_0", 1)
         held.calls("hms_more_1", 1)
         assert refusal(lambda: held.sites(OWNER, "merchants/demo")).reason == "TOO_MANY_CALLS"
+
+
+@pytest.mark.parametrize("ending", [{"revoked_at": NOW}, {"expires_at": NOW}])
+def test_a_key_that_has_ended_takes_no_more_places_of_its_merchant(mesh: Mesh, ending: dict[str, Any]) -> None:
+    key = IngestKey("leaked", "merchants/demo", KeyKind.SERVER, roles=frozenset({Role.READ}))
+    mesh.stores.directory.create_key(key, "hms_leaked")
+    with held_control(mesh, unknown=1) as held:
+        held.sites("hms_leaked", "merchants/demo")
+        mesh.stores.directory.change_key(replace(key, version=1, **ending))
+        found = refusal(lambda: held.sites("hms_leaked", "merchants/demo"))
+        assert found.code is grpc.StatusCode.UNAUTHENTICATED
+        held.calls(OWNER, 1)  # the first call with a key takes the only place of unknown callers
+        assert "max_unknown_calls" in refusal(lambda: held.sites("hms_leaked", "merchants/demo")).message
 
 
 def test_callers_without_a_known_key_have_few_places(mesh: Mesh) -> None:
