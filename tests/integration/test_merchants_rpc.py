@@ -136,6 +136,24 @@ def test_update_takes_a_mask_and_an_etag(mesh: Mesh) -> None:
         assert refusal(lambda: update(mesh, named, path)).field == "update_mask"  # noqa: B023 called at once
 
 
+def test_update_that_another_caller_overtakes_is_refused_by_its_etag(mesh: Mesh) -> None:
+    created, merchants = create(mesh), mesh.stores.merchants
+    change, others = merchants.change_merchant, iter(["First", "Second"])
+
+    def overtaken(stored: Merchant, changed: Merchant) -> bool:
+        other = next(others, None)
+        if other is not None:
+            change(stored, replace(stored, display_name=other, revision=stored.revision + 1))
+        return change(stored, changed)
+
+    merchants.change_merchant = overtaken  # type: ignore[method-assign]
+    named = merchants_pb2.Merchant(name=created.name, display_name="Late", etag=created.etag)
+    assert refusal(lambda: update(mesh, named)).reason == "ETAG_MISMATCH"
+    assert get(mesh, created.name, OPERATOR).display_name == "First"
+    named.ClearField("etag")
+    assert update(mesh, named).display_name == "Late"
+
+
 def test_merchant_with_sites_and_keys_is_deleted_only_with_force(mesh: Mesh) -> None:
     kept = refusal(lambda: delete(mesh, DEMO))
     assert (kept.code, kept.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
