@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hitmesh.model.quotas import UnitsSpent
 from reporter.answer.units_account import UnitsAccount
 
 QUOTA, PERIOD_MS = 60_000, 1_000
@@ -29,3 +30,13 @@ def test_a_report_that_costs_more_than_a_reporters_part_passes_alone() -> None:
     assert account.wait_ms(50_000, 0, 10, PERIOD_MS) == 0
     account.charge(50_000, 0)
     assert account.wait_ms(500, 0, 10, PERIOD_MS) == PERIOD_MS
+
+
+def test_a_reporter_that_starts_to_count_again_gives_nothing_back() -> None:
+    account = UnitsAccount("merchants/m", QUOTA, 0, {})
+    account.learn({"b": UnitsSpent("merchants/m", since=1, units=30_000, level=30_000)}, 0)
+    assert account.tokens(0) == 30_000
+    account.learn({"b": UnitsSpent("merchants/m", since=2, units=1_000, level=29_000)}, 0)
+    assert account.tokens(0) == 29_000
+    account.learn({"b": UnitsSpent("merchants/m", since=2, units=3_000, level=27_000)}, 0)
+    assert account.tokens(0) == 27_000
