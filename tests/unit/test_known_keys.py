@@ -23,6 +23,7 @@ from hitmesh.model.errors import KeyNotLookedUp, Unavailable
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.ports import SiteDirectory
 from tests.support.clock import ManualClock
+from tests.support.waiting import eventually
 
 KEY = IngestKey("k", "merchants/m", KeyKind.SERVER, "merchants/m/sites/s")
 SITE = Site("merchants/m/sites/s", "UTC", "EUR", secret=b"secret of a test")
@@ -170,6 +171,34 @@ class ScriptedSession:
             return [SimpleNamespace(**columns, secret_digest=None)]
         assert "FROM sites" in statement or "FROM quotas" in statement
         return []
+
+
+class ChangingSession(ScriptedSession):
+    """A session whose store has noted changes of keys with these names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[str] = []
+
+    def run(self, statement: str, values: tuple[object, ...] = (), *, serial: bool = False) -> list[Any]:
+        last = len(self.changes)
+        if "directory_version" in statement:
+            return [SimpleNamespace(version=last)]
+        if "SELECT last" in statement:
+            return [SimpleNamespace(last=last)]
+        if "directory_changes" in statement:
+            return [SimpleNamespace(number=at, name=name, version=at) for at, name in enumerate(self.changes, 1)]
+        return super().run(statement, values, serial=serial)
+
+
+def test_a_change_of_a_key_drops_the_cached_key_of_a_directory_on_cassandra() -> None:
+    session, clock = ChangingSession(), ManualClock(0)
+    directory = CassandraSiteDirectory(cast(CassandraSession, session), clock)
+    assert [directory.key("known"), directory.key("known")] == [KEY, KEY]
+    assert session.look_ups == 1
+    session.changes.append("merchants/m/ingestKeys/k")
+    clock.advance(500)
+    eventually(lambda: directory.key("known") == KEY and session.look_ups == 2, "the key is looked up again")
 
 
 class MakeDirectory(Protocol):
