@@ -70,7 +70,7 @@ def envoy_at(door: Door, run: Path) -> Iterator[Child]:
     """Run an Envoy with these addresses and limits, which has its files in `run`."""
     config = run / "envoy.yaml"
     config.write_text(render(door), encoding="utf-8")
-    command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
+    command = [str(binary()), "-c", str(config), "--concurrency", "1", "--disable-hot-restart"]
     command += ["--file-flush-interval-msec", "100"]
     envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
     try:

@@ -328,7 +328,7 @@ class Mesh:
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
         # Envoy writes the access log once a second. The default is once in 10 s.
-        command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "1000"]
+        command += ["--disable-hot-restart", "--file-flush-interval-msec", "1000"]
         self._children.append(
             children.start(ENVOY, command, os.environ, self._home.logs / f"{ENVOY}.log", self._home.run)
         )
