@@ -193,6 +193,7 @@ def test_origins_are_stored_as_browsers_send_them(mesh: Mesh, given: str, stored
         *("", "*", "null", "shop.example", "https://", "https://*", "https://*.com", "https://a.*.example"),
         *("ftp://a.example", "https://a.example/", "https://u@a.example", "https://a.example:0x1"),
         *("https://a.example:65536", "https://a..b"),
+        *("https://a.example:0", "http://a.example:00000", "https://a.example:0443", "https://a.example:"),
     ],
 )
 def test_text_that_is_not_an_origin_is_refused(mesh: Mesh, origin: str) -> None:

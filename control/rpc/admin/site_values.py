@@ -16,7 +16,7 @@ MAX_ORIGINS: Final = 50
 _MAX_HOST_CHARS: Final = 253
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_ORIGIN: Final = re.compile(r"(https?)://(\*\.)?([^/:?#@*\s]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
+_ORIGIN: Final = re.compile(r"(https?)://(\*\.)?([^/:?#@*\s]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _MAX_PORT: Final = 65_535
 
@@ -88,7 +88,7 @@ def _checked_origin(text: str, field: str) -> str:
     if found is None or host is None or port > _MAX_PORT or (found[2] and "." not in host):
         raise RefusedError(
             f"{text[:160]!r} is not an origin: write https://host or https://host:port, or https://*.host for all "
-            "subdomains of a host with a dot",
+            "subdomains of a host with a dot; a port is 1 to 65535, without leading zeros",
             field=field,
             value=text,
         )

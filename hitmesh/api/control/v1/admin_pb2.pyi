@@ -158,8 +158,8 @@ class Site(_message.Message):
     @_builtins.property
     def allowed_origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Origins from which browsers may send hits with a browser key, at most 50: `https://host`, `https://host:port`, or
-        `https://*.host` for all subdomains of a host; `http` is allowed instead of `https`. Default empty, which means every
-        origin.
+        `https://*.host` for all subdomains of a host; `http` is allowed instead of `https`. A port is 1 to 65535, without
+        leading zeros. Default empty, which means every origin.
         """
 
     @_builtins.property
