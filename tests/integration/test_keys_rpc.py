@@ -297,8 +297,10 @@ def test_a_replaced_key_never_lives_longer_than_before(
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"overlap": Duration(seconds=30 * 86_400, nanos=1_000_000)}, "overlap"),
+        ({"overlap": Duration(seconds=30 * 86_400, nanos=1)}, "overlap"),
         ({"overlap": Duration(seconds=-1)}, "overlap"),
+        ({"overlap": Duration(seconds=5, nanos=-5)}, "overlap"),
+        ({"overlap": Duration(nanos=2_000_000_000)}, "overlap"),
         ({"request_id": "not-a-uuid"}, "request_id"),
         ({"request_id": "0" * 36}, "request_id"),
     ],

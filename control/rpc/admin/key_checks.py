@@ -21,6 +21,8 @@ MAX_LIFETIME_MS: Final = 3_652 * DAY_MS
 """Ten years."""
 DEFAULT_OVERLAP_MS: Final = 7 * DAY_MS
 MAX_OVERLAP_DAYS: Final = 30
+_MS_NS: Final = 1_000_000
+_SECOND_NS: Final = 1_000_000_000
 
 
 def checked_roles(kind: KeyKind, wanted: Sequence[pb.KeyRole.ValueType], site: str | None) -> frozenset[Role]:
@@ -92,16 +94,16 @@ def checked_overlap(overlap: Duration | None) -> int:
     """Return the time in ms for which a replaced key stays valid; 7 days for None.
 
     Raises:
-        RefusedError: the overlap is negative, or longer than 30 days.
+        RefusedError: the overlap is negative, longer than 30 days, or not a valid duration.
     """
     if overlap is None:
         return DEFAULT_OVERLAP_MS
-    ms = overlap.seconds * 1_000 + overlap.nanos // 1_000_000
-    if not 0 <= ms <= MAX_OVERLAP_DAYS * DAY_MS:
+    ns = overlap.seconds * _SECOND_NS + overlap.nanos
+    if not 0 <= ns <= MAX_OVERLAP_DAYS * DAY_MS * _MS_NS or not 0 <= overlap.nanos < _SECOND_NS:
         raise RefusedError(
             f"overlap is not 0 to {MAX_OVERLAP_DAYS} days: send a duration such as 604800s, or leave out overlap for 7 "
             "days",
             field="overlap",
             limit=MAX_OVERLAP_DAYS,
         )
-    return ms
+    return ns // _MS_NS
