@@ -18,6 +18,8 @@ from control.rpc.admin.key_checks import DAY_MS, MAX_LIFETIME_MS
 from control.service import SERVICES, build_server
 from hitmesh.access.key_endings import time_text
 from hitmesh.api.control.v1 import admin_pb2, quotas_pb2
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.sites import IngestKey
 from hitmesh.runtime.rpc_values import timestamp
 from tests.support.reporters import (
     NOW,
@@ -321,6 +323,34 @@ def test_a_repeated_request_creates_no_second_key_and_shows_no_secret_again(mesh
         repeated = rotate(mesh, key.name, request_id=again, overlap=Duration())
         assert (repeated.key, repeated.replaced_key, repeated.secret) == (first.key, first.replaced_key, "")
     assert len(listed(mesh).keys) == count
+
+
+@pytest.mark.parametrize("wait_ms", [0, 1_000])
+def test_a_repeated_request_with_another_overlap_leaves_the_replaced_key_alone(mesh: Mesh, wait_ms: int) -> None:
+    key, request_id = create(mesh).key, str(uuid.uuid4())
+    first = rotate(mesh, key.name, request_id=request_id)
+    mesh.clock.advance(wait_ms)
+    repeated = rotate(mesh, key.name, request_id=request_id, overlap=Duration())
+    assert (repeated.key, repeated.replaced_key) == (first.key, first.replaced_key)
+    extended = update(mesh, "expire_time", name=key.name, expire_time=timestamp(NOW + 9 * DAY_MS))
+    assert rotate(mesh, key.name, request_id=request_id).replaced_key == extended == get(mesh, key.name)
+
+
+def test_a_repeated_request_completes_a_request_that_failed_before_the_key_expired(mesh: Mesh) -> None:
+    key, request_id = create(mesh).key, str(uuid.uuid4())
+    directory = mesh.stores.directory
+    change = directory.change_key
+
+    def failing(key: IngestKey) -> bool:
+        raise Unavailable("the store does not answer")
+
+    directory.change_key = failing  # type: ignore[method-assign]
+    assert refusal(lambda: rotate(mesh, key.name, request_id=request_id)).code is grpc.StatusCode.UNAVAILABLE
+    directory.change_key = change  # type: ignore[method-assign]
+    mesh.clock.advance(1_000)
+    rotated = rotate(mesh, key.name, request_id=request_id)
+    assert rotated.key.create_time == timestamp(NOW)
+    assert rotated.replaced_key.expire_time == timestamp(NOW + 7 * DAY_MS)
 
 
 def test_one_request_id_serves_for_each_key_once(mesh: Mesh) -> None:

@@ -1,7 +1,9 @@
 """RotateIngestKey: create a key that replaces a valid key, and let the replaced key expire after an overlap.
 
 The new key is stored before the replaced key's expiry, so that a crash between both writes never leaves a merchant
-without a valid key. The id of the new key is derived from `request_id`, and a directory stores a key id only once.
+without a valid key. The id of the new key is derived from `request_id`, and a directory stores a key id only once. A
+repeated request sets the expiry only if the replaced key has not changed since the new key was created, which means
+that the first request failed between both writes.
 """
 
 from __future__ import annotations
@@ -44,12 +46,11 @@ def rotate_ingest_key(
     overlap_ms = checked_overlap(request.overlap if request.HasField("overlap") else None)
     request_id = _checked_request_id(request.request_id)
     key = found_key(backend, request.name)
-    ends_at = backend.clock.now() + overlap_ms
     new_id = f"{key.kind.value}-{_id_of(request.name, request_id) if request_id else backend.new_token()[:16]}"
     new, secret = backend.directory.key_with_id(key.merchant, new_id) if request_id else None, ""
     if new is None:
         new, secret = _created(backend, key, new_id)
-    replaced = _expiring(backend, key, ends_at)
+    replaced = _expiring(backend, key, new, overlap_ms, is_repeated=not secret)
     return pb.RotateIngestKeyResponse(key=key_message(new), secret=secret, replaced_key=key_message(replaced))
 
 
@@ -88,14 +89,31 @@ def _created(backend: Backend, key: IngestKey, new_id: str) -> tuple[IngestKey, 
     return new, secret
 
 
-def _expiring(backend: Backend, key: IngestKey, ends_at: int) -> IngestKey:
-    """Return the key after its expiry was set to a time, in UTC ms. An earlier end stays."""
+def _expiring(backend: Backend, key: IngestKey, new: IngestKey, overlap_ms: int, *, is_repeated: bool) -> IngestKey:
+    """Return the replaced key after its expiry was set. An earlier end stays.
+
+    Args:
+        backend: the stores.
+        key: the replaced key.
+        new: the key that replaces `key`.
+        overlap_ms: time from the creation of `new` until `key` expires.
+        is_repeated: whether another call created `new`; if so, a key that changed since then stays as it is.
+    """
+    ends_at = new.created_at + overlap_ms
     while key.revoked_at is None and (key.expires_at is None or key.expires_at > ends_at):
-        changed = replace(key, expires_at=ends_at, updated_at=backend.clock.now(), version=key.version + 1)
+        if is_repeated and _is_changed_since(key, new):
+            break
+        now = max(backend.clock.now(), new.created_at)
+        changed = replace(key, expires_at=ends_at, updated_at=now, version=key.version + 1)
         if backend.directory.change_key(changed):
             return changed
         key = found_key(backend, ingest_key_name(key.merchant, key.key_id))
     return key
+
+
+def _is_changed_since(key: IngestKey, new: IngestKey) -> bool:
+    """Return whether a key was changed at or after the creation of the key that replaces it."""
+    return key.updated_at is not None and key.updated_at >= new.created_at
 
 
 def _id_of(name: str, request_id: str) -> str:

@@ -863,7 +863,10 @@ class RotateIngestKeyRequest(_message.Message):
     name: _builtins.str
     """`merchants/{m}/ingestKeys/{id}` of the key to replace."""
     request_id: _builtins.str
-    """A UUID that identifies the request. A repeated request with the same `request_id` creates no further key."""
+    """A UUID that identifies the request. A repeated request with the same `request_id` creates no further key, and does
+    not change the replaced key, also with another overlap. If the first request failed after it created the new key, the
+    repeated request sets the expiry of the replaced key.
+    """
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
         """Time for which both keys are valid, 0 to 30 days; default 7 days. An earlier expiry of the replaced key stays."""
