@@ -381,9 +381,50 @@ def test_an_ended_key_is_not_replaced(mesh: Mesh) -> None:
 
 def test_a_refused_replacement_leaves_the_key_as_it_was(full: Mesh) -> None:
     key = create(full).key
-    found = refusal(lambda: rotate(full, key.name, overlap=Duration()))
+    found = refusal(lambda: rotate(full, key.name, overlap=Duration(seconds=1)))
     assert (found.code, found.reason) == (PRECONDITION, "TOO_MANY_RESOURCES")
     assert get(full, key.name) == key
+
+
+def test_a_key_that_ends_at_once_is_replaced_at_the_limit_of_keys(full: Mesh) -> None:
+    key = create(full).key
+    rotated = rotate(full, key.name, overlap=Duration())
+    assert get(full, key.name).expire_time == timestamp(NOW)
+    assert get(full, rotated.key.name) == rotated.key
+    assert refusal(lambda: create(full)).reason == "TOO_MANY_RESOURCES"
+
+
+def test_concurrent_replacements_do_not_exceed_the_limit_of_keys(full: Mesh) -> None:
+    key = create(full).key
+
+    def secret_of(_: int) -> str:
+        try:
+            return rotate(full, key.name, overlap=Duration()).secret
+        except grpc.RpcError:
+            return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(bool(secret) for secret in pool.map(secret_of, range(8))) == 1
+    valid = [each for each in listed(full).keys if not each.HasField("expire_time")]
+    assert len(valid) == 2
+
+
+def test_a_replacement_at_the_limit_is_undone_if_the_key_ended_meanwhile(full: Mesh) -> None:
+    key = create(full).key
+    directory = full.stores.directory
+    store = directory.create_key
+
+    def overtaken(key: IngestKey, secret: str) -> IngestKey:
+        created = store(key, secret)
+        directory.create_key = store  # type: ignore[method-assign]
+        directory.revoke_key(DEMO, key.rotated_from or "", NOW)
+        store(replace(created, key_id="server-other"), "secret of another call")
+        return created
+
+    directory.create_key = overtaken  # type: ignore[method-assign]
+    found = refusal(lambda: rotate(full, key.name, overlap=Duration()))
+    assert (found.code, found.reason) == (PRECONDITION, "WRONG_STATE")
+    assert len(listed(full).keys) == 2
 
 
 def test_an_expired_key_is_not_extended_beyond_the_number_of_valid_keys(full: Mesh) -> None:

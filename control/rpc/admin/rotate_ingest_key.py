@@ -19,7 +19,7 @@ from control.backend import Backend
 from control.rpc.admin.key_checks import checked_overlap
 from control.rpc.admin.key_messages import found_key, key_message
 from control.rpc.admin.merchants import undo_without_merchant
-from control.rpc.admin.quotas import refuse_another_key
+from control.rpc.admin.quotas import refuse_another_key, valid_keys
 from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import AlreadyExists, RefusedError
@@ -49,22 +49,23 @@ def rotate_ingest_key(
     new_id = f"{key.kind.value}-{_id_of(request.name, request_id) if request_id else backend.new_token()[:16]}"
     new, secret = backend.directory.key_with_id(key.merchant, new_id) if request_id else None, ""
     if new is None:
-        new, secret = _created(backend, key, new_id)
-    replaced = _expiring(backend, key, new, overlap_ms, is_repeated=not secret)
+        new, secret = _created(backend, key, new_id, needs_room=overlap_ms > 0)
+    replaced, is_made_to_end = _expiring(backend, key, new, overlap_ms, is_repeated=not secret)
+    if secret and not overlap_ms and not is_made_to_end:
+        _undo_beyond_limit(backend, key, new)
     return pb.RotateIngestKeyResponse(key=key_message(new), secret=secret, replaced_key=key_message(replaced))
 
 
-def _created(backend: Backend, key: IngestKey, new_id: str) -> tuple[IngestKey, str]:
-    """Return the new key and its secret; an empty secret if a concurrent call created the key."""
+def _created(backend: Backend, key: IngestKey, new_id: str, *, needs_room: bool) -> tuple[IngestKey, str]:
+    """Return the new key and its secret; an empty secret if a concurrent call created the key.
+
+    A replaced key that ends at once makes room for the new key, so `needs_room` is false.
+    """
     now = backend.clock.now()
     if key.is_ended(now):
-        raise RefusedError(
-            f"key {key.key_id} is revoked or expired, so no key can replace the key: create a key with CreateIngestKey",
-            field="name",
-            reason=ErrorReason.WRONG_STATE,
-            value=key.key_id,
-        )
-    refuse_another_key(backend, key.merchant)
+        raise _is_ended(key.key_id)
+    if needs_room:
+        refuse_another_key(backend, key.merchant)
     secret = backend.new_token()
     if key.quota != NO_QUOTA:
         backend.directory.change_quota(ingest_key_name(key.merchant, new_id), key.quota)
@@ -89,8 +90,10 @@ def _created(backend: Backend, key: IngestKey, new_id: str) -> tuple[IngestKey, 
     return new, secret
 
 
-def _expiring(backend: Backend, key: IngestKey, new: IngestKey, overlap_ms: int, *, is_repeated: bool) -> IngestKey:
-    """Return the replaced key after its expiry was set. An earlier end stays.
+def _expiring(
+    backend: Backend, key: IngestKey, new: IngestKey, overlap_ms: int, *, is_repeated: bool
+) -> tuple[IngestKey, bool]:
+    """Set the expiry of the replaced key; return the key, and whether this call changed it. An earlier end stays.
 
     Args:
         backend: the stores.
@@ -106,9 +109,36 @@ def _expiring(backend: Backend, key: IngestKey, new: IngestKey, overlap_ms: int,
         now = max(backend.clock.now(), new.created_at)
         changed = replace(key, expires_at=ends_at, updated_at=now, version=key.version + 1)
         if backend.directory.change_key(changed):
-            return changed
-        key = found_key(backend, ingest_key_name(key.merchant, key.key_id))
-    return key
+            return changed, True
+        stored = backend.directory.key_with_id(key.merchant, key.key_id)
+        if stored is None:
+            break
+        key = stored
+    return key, False
+
+
+def _undo_beyond_limit(backend: Backend, key: IngestKey, new: IngestKey) -> None:
+    """Revoke the new key if the merchant has too many keys, because another call ended the replaced key.
+
+    Otherwise, concurrent rotations of one key at the limit would each add a valid key.
+
+    Raises:
+        RefusedError: the new key was revoked (WRONG_STATE).
+    """
+    now = backend.clock.now()
+    if valid_keys(backend.directory.keys(key.merchant), now) > backend.max_keys:
+        backend.directory.revoke_key(key.merchant, new.key_id, now)
+        raise _is_ended(key.key_id)
+
+
+def _is_ended(key_id: str) -> RefusedError:
+    """Return the error for a key that cannot be replaced."""
+    return RefusedError(
+        f"key {key_id} is revoked or expired, so no key can replace the key: create a key with CreateIngestKey",
+        field="name",
+        reason=ErrorReason.WRONG_STATE,
+        value=key_id,
+    )
 
 
 def _is_changed_since(key: IngestKey, new: IngestKey) -> bool:

@@ -869,7 +869,9 @@ class RotateIngestKeyRequest(_message.Message):
     """
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
-        """Time for which both keys are valid, 0 to 30 days; default 7 days. An earlier expiry of the replaced key stays."""
+        """Time for which both keys are valid, 0 to 30 days; default 7 days. An earlier expiry of the replaced key stays.
+        With 0, the call is accepted even if the merchant has as many valid keys as allowed.
+        """
 
     def __init__(
         self,
