@@ -154,6 +154,13 @@ def test_a_change_names_its_fields_and_gives_a_new_etag(mesh: Mesh) -> None:
     assert get(mesh, key.name) == endless
 
 
+def test_a_star_in_the_mask_stands_for_every_field_that_can_change(mesh: Mesh) -> None:
+    key = create(mesh, roles=[SEND], display_name="a", expire_time=timestamp(NOW + 1_000)).key
+    changed = update(mesh, "*", name=key.name, kind=key.kind, roles=[READ])
+    assert (list(changed.roles), changed.display_name, changed.HasField("expire_time")) == ([READ], "", False)
+    assert get(mesh, key.name) == changed
+
+
 def test_a_change_to_the_stored_values_keeps_etag_and_time(mesh: Mesh) -> None:
     key = create(mesh, roles=[SEND], expire_time=timestamp(NOW + 1_000)).key
     mesh.clock.advance(2_000)
@@ -165,7 +172,9 @@ def test_a_change_to_the_stored_values_keeps_etag_and_time(mesh: Mesh) -> None:
     ("mask", "fields", "field"),
     [
         (["kind"], {}, "update_mask"),
-        (["*"], {}, "update_mask"),
+        (["*"], {"roles": [SEND], "site": SITE}, "key.site"),
+        (["*"], {"display_name": "x"}, "key.roles"),
+        (["*", "kind"], {"roles": [SEND]}, "update_mask"),
         (["revoke_time"], {}, "update_mask"),
         ([], {"site": SITE}, "key.site"),
         ([], {"unbounded_history": True}, "key.unbounded_history"),

@@ -52,7 +52,7 @@ def update_ingest_key(
 def _changed(key: IngestKey, request: pb.UpdateIngestKeyRequest, now: int) -> IngestKey:
     """Return the key with the wanted values, without a new version."""
     wanted = request.key
-    paths = request.update_mask.paths or _set_fields(wanted, key_message(key))
+    paths = _changed_paths(request.update_mask.paths, wanted, key_message(key))
     if "display_name" in paths:
         key = replace(key, display_name=checked_display_name(wanted.display_name))
     if "expire_time" in paths:
@@ -69,8 +69,20 @@ def _changed(key: IngestKey, request: pb.UpdateIngestKeyRequest, now: int) -> In
     return key
 
 
+def _changed_paths(mask: Sequence[str], wanted: pb.IngestKey, stored: pb.IngestKey) -> Sequence[str]:
+    """Return the fields that a request changes; `*` in the mask stands for all changeable fields.
+
+    Raises:
+        RefusedError: the mask is empty or has `*`, and an immutable field differs from the stored key.
+    """
+    if mask and "*" not in mask:
+        return mask
+    set_fields = _set_fields(wanted, stored)
+    return CHANGEABLE if mask else set_fields
+
+
 def _set_fields(wanted: pb.IngestKey, stored: pb.IngestKey) -> Sequence[str]:
-    """Return the changeable fields that a request without a mask sets.
+    """Return the changeable fields that a request sets.
 
     Raises:
         RefusedError: an immutable field differs from the stored key.
@@ -87,7 +99,7 @@ def _set_fields(wanted: pb.IngestKey, stored: pb.IngestKey) -> Sequence[str]:
 
 
 def _refuse_other_paths(paths: Sequence[str]) -> None:
-    other = next((path for path in paths if path not in CHANGEABLE), None)
+    other = next((path for path in paths if path not in (*CHANGEABLE, "*")), None)
     if other is not None:
         raise RefusedError(
             f"field {other[:64]!r} cannot be changed: {_CURE}",

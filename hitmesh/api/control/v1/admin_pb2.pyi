@@ -765,9 +765,9 @@ class UpdateIngestKeyRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: `display_name`, `expire_time` and `roles`. If the mask names `expire_time` and `key` has no
-        `expire_time`, the key no longer expires. If the mask is not set, every field that is set in `key` is changed; a
-        field with the stored value does not count as changed.
+        """The fields to change: `display_name`, `expire_time` and `roles`, or `*` for all of these fields. If the mask names
+        `expire_time` or `*` and `key` has no `expire_time`, the key no longer expires. If the mask is not set, every field
+        that is set in `key` is changed; a field with the stored value does not count as changed.
         """
 
     def __init__(
