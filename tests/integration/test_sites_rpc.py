@@ -220,6 +220,45 @@ def test_new_site_has_the_values_of_the_request(mesh: Mesh) -> None:
     assert plain.update_time == plain.create_time
 
 
+def create(mesh: Mesh, **values: Any) -> admin_pb2.Site:
+    request = admin_pb2.CreateSiteRequest(parent="merchants/demo", site_id="new", site=admin_pb2.Site(**values))
+    return mesh.admin.CreateSite(request, metadata=bearer(OWNER)).site
+
+
+OTHER: Mapping[str, Any] = {
+    "display_name": "Other",
+    "own_hosts": ["other.example"],
+    "allowed_origins": ["https://other.example"],
+    "consent_by_default": True,
+    "store_network": False,
+    "spread": 3,
+}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_name_of_a_site_with_another_value_is_taken(mesh: Mesh, field: str) -> None:
+    stored = create(mesh, **MUTABLE)
+    found = refusal(lambda: create(mesh, **{**MUTABLE, field: OTHER[field]}))
+    assert (found.code, found.field) == (grpc.StatusCode.ALREADY_EXISTS, f"site.{field}")
+    assert ("UpdateSite" in found.message) == (field != "spread")
+    assert get(mesh, stored.name) == stored
+
+
+@pytest.mark.parametrize("field", ["cookieless_counting", "identify_by_user_id"])
+def test_name_of_a_site_with_a_switch_that_is_off_is_taken(mesh: Mesh, field: str) -> None:
+    create(mesh)
+    found = refusal(lambda: create(mesh, **{field: True}))
+    assert (found.code, found.field) == (grpc.StatusCode.ALREADY_EXISTS, f"site.{field}")
+
+
+def test_values_that_a_repeated_request_does_not_set_are_not_compared(mesh: Mesh) -> None:
+    values = {"own_hosts": ["Shop.Example."], "allowed_origins": ["https://Shop.Example:443"]}
+    created = create(mesh, **MUTABLE)
+    assert create(mesh) == create(mesh, **values) == create(mesh, **MUTABLE) == created
+    changed = update(mesh, "*", name=created.name, own_hosts=["shop.example"], allowed_origins=["https://shop.example"])
+    assert create(mesh, **values) == changed
+
+
 def calls_about(mesh: Mesh, site: str, secret: str) -> dict[str, Callable[[], object]]:
     """Return a call of each RPC about a site."""
     metadata = bearer(secret)

@@ -1,7 +1,8 @@
 """CreateSite: create a site for the caller's merchant, who must have a record (CreateMerchant).
 
 The new site's zone, currency, spread and first policy are immutable. Limits: site id up to 64 characters; spread up to
-64 partitions. The call is idempotent: creating the same site again returns the stored site.
+64 partitions. The call is idempotent: creating the same site again returns the stored site. Values that the request
+does not set may differ from the stored site, because UpdateSite may have changed them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from control.rpc.admin.delete_site import delete_stored_site
 from control.rpc.admin.merchants import existing_merchant, undo_without_merchant
 from control.rpc.admin.names import checked_merchant
 from control.rpc.admin.quotas import refuse_another_site
-from control.rpc.admin.site_changes import consent_in
+from control.rpc.admin.site_changes import consent_in, refuse_other_site
 from control.rpc.admin.site_messages import site_message
 from control.rpc.admin.site_values import checked_display_name, checked_hosts, checked_origins
 from hitmesh.access.callers import Caller
@@ -38,7 +39,7 @@ def create_site(backend: Backend, caller: Caller | None, request: pb.CreateSiteR
 
     Raises:
         RefusedError: a value is invalid, or the merchant has too many sites (TOO_MANY_RESOURCES).
-        AlreadyExists: a different site or a deleted site has the name.
+        AlreadyExists: a site with another value of a field in the request, or a deleted site, has the name.
         NotFound: the merchant does not exist.
     """
     merchant = checked_merchant(request.parent)
@@ -47,6 +48,7 @@ def create_site(backend: Backend, caller: Caller | None, request: pb.CreateSiteR
     refuse_another_site(backend, merchant, site.name)
     created = backend.directory.create_site(site)
     undo_without_merchant(backend, merchant, "parent", lambda: delete_stored_site(backend, created.name))
+    refuse_other_site(request.site, site, created)
     return pb.CreateSiteResponse(site=site_message(created))
 
 

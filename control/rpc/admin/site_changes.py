@@ -12,7 +12,7 @@ from control.rpc.admin.site_messages import etag_of, site_message
 from control.rpc.admin.site_values import checked_display_name, checked_hosts, checked_origins
 from hitmesh.access.checks import checked_site_name, site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb
-from hitmesh.model.errors import RefusedError, Unavailable
+from hitmesh.model.errors import AlreadyExists, RefusedError, Unavailable
 from hitmesh.model.rule_changes import with_networks
 from hitmesh.model.sites import Site
 from hitmesh.ports import SiteDirectory
@@ -79,6 +79,41 @@ def refuse_other_values(wanted: pb.Site, site: Site) -> None:
                 field=f"site.{field.name}",
                 value=str(value)[:64],
             )
+
+
+def refuse_other_site(wanted: pb.Site, requested: Site, existing: Site) -> None:
+    """Raise if a field that a request to create a site sets differs from the site that exists.
+
+    Fields that the request does not set are not compared, so that a repeated request succeeds after UpdateSite changed
+    other fields.
+
+    Args:
+        wanted: the site in the request.
+        requested: the site that the request describes, with values in their stored form.
+        existing: the stored site.
+
+    Raises:
+        AlreadyExists: a field differs.
+    """
+    given, stored = site_message(requested), site_message(existing)
+    for field, _ in wanted.ListFields():
+        new, old = getattr(given, field.name), getattr(stored, field.name)
+        if field.name in (*_CHANGES, "spread") and new != old:
+            cure = "use the existing value" if field.name == "spread" else "change the site with UpdateSite"
+            raise AlreadyExists(
+                f"site {existing.name} exists with {field.name} {_shown(old)}, not {_shown(new)}: {cure}, or use "
+                "another site name",
+                field=f"site.{field.name}",
+                site=existing.name,
+                value=_shown(new),
+                existing=_shown(old),
+            )
+
+
+def _shown(value: object) -> str:
+    """Return a value of a site for an error message, at most 160 characters."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text[:160]
 
 
 def with_values(site: Site, wanted: pb.Site, paths: Sequence[str], now: int) -> Site:

@@ -98,8 +98,8 @@ def show(site: str, output: str, endpoint: str | None, home: Path | None) -> Non
 def create(*, site: str, output: str, endpoint: str | None, home: Path | None, **values: Any) -> None:
     """Create a site. Repeating the command changes nothing.
 
-    The command needs a server key with the role administer. If the site exists with another zone, currency or policy,
-    or was deleted, the exit code is 70. JSON is one object.
+    The command needs a server key with the role administer. If the site exists with other values, or was deleted, the
+    exit code is 70. JSON is one object.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.client.site_edits import create_site

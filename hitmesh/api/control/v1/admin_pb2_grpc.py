@@ -178,7 +178,8 @@ class AdminServiceServicer:
     """
 
     def CreateSite(self, request, context):
-        """Creates a site for the caller's merchant.
+        """Creates a site for the caller's merchant. A repeated call returns the stored site. If a site with the name exists and
+        has another value of a field that the request sets, the call ends with ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

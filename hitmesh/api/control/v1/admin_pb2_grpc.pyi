@@ -42,7 +42,9 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     CreateSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateSiteRequest, _admin_pb2.CreateSiteResponse]
-    """Creates a site for the caller's merchant."""
+    """Creates a site for the caller's merchant. A repeated call returns the stored site. If a site with the name exists and
+    has another value of a field that the request sets, the call ends with ALREADY_EXISTS.
+    """
     GetSite: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetSiteRequest, _admin_pb2.GetSiteResponse]
     """Returns a site."""
     ListSites: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]
@@ -123,7 +125,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateSiteRequest, _admin_pb2.CreateSiteResponse]  # type: ignore[assignment]
-    """Creates a site for the caller's merchant."""
+    """Creates a site for the caller's merchant. A repeated call returns the stored site. If a site with the name exists and
+    has another value of a field that the request sets, the call ends with ALREADY_EXISTS.
+    """
     GetSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSiteRequest, _admin_pb2.GetSiteResponse]  # type: ignore[assignment]
     """Returns a site."""
     ListSites: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSitesRequest, _admin_pb2.ListSitesResponse]  # type: ignore[assignment]
@@ -207,7 +211,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.CreateSiteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.CreateSiteResponse, _abc.Awaitable[_admin_pb2.CreateSiteResponse]]:
-        """Creates a site for the caller's merchant."""
+        """Creates a site for the caller's merchant. A repeated call returns the stored site. If a site with the name exists and
+        has another value of a field that the request sets, the call ends with ALREADY_EXISTS.
+        """
 
     @_abc_1.abstractmethod
     def GetSite(
