@@ -118,10 +118,11 @@ def test_site_sent_without_a_mask_changes_only_the_fields_that_it_has(mesh: Mesh
 
     known = update(admin_pb2.Site(name=SITE, store_network=True))
     assert known.store_network
-    assert update(admin_pb2.Site(name=SITE)) == update(known) == known
+    assert update(admin_pb2.Site(name=SITE, currency=known.currency)) == update(known) == known
     other = admin_pb2.Site(name=SITE, time_zone="Asia/Tokyo", store_network=False)
     assert refusal(lambda: update(other)).field == "site.time_zone"
-    assert update(admin_pb2.Site(name=SITE)).store_network
+    assert refusal(lambda: update(admin_pb2.Site(name=SITE))).field == "update_mask"
+    assert update(admin_pb2.Site(name=SITE, currency=known.currency)).store_network
     assert not update(admin_pb2.Site(name=SITE, store_network=False)).store_network
 
 

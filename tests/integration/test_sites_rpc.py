@@ -94,6 +94,17 @@ def test_without_a_mask_the_fields_that_are_set_are_changed(mesh: Mesh) -> None:
     assert mesh.admin.UpdateSite(request, metadata=bearer(OWNER)).site.display_name == "Whole"
 
 
+@pytest.mark.parametrize("field", ["cookieless_counting", "identify_by_user_id"])
+def test_a_switch_is_turned_off_by_the_mask_and_not_silently_ignored_without(mesh: Mesh, field: str) -> None:
+    off: dict[str, Any] = {field: False}
+    before = update(mesh, "*", **MUTABLE)
+    found = refusal(lambda: update(mesh, etag=before.etag, **off))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "update_mask")
+    assert field in found.message
+    assert get(mesh) == before
+    assert not getattr(update(mesh, field, **off), field)
+
+
 def test_update_that_changes_nothing_keeps_etag_and_time(mesh: Mesh) -> None:
     changed = update(mesh, "display_name", display_name="Shop")
     mesh.clock.advance(1_000)

@@ -65,6 +65,23 @@ def changed_paths(wanted: pb.Site, mask: Sequence[str]) -> list[str]:
     return list(mask) or [field.name for field, _ in wanted.ListFields() if field.name in _CHANGES]
 
 
+def refuse_nothing_to_change(wanted: pb.Site, mask: Sequence[str]) -> None:
+    """Raise if a request without a mask sets no value.
+
+    `cookieless_counting` and `identify_by_user_id` have no presence, so a request that only sets such a field to false
+    arrives like a request that sets nothing. The caller must not take the answer for a change.
+
+    Raises:
+        RefusedError: the request changes nothing.
+    """
+    if not mask and all(field.name in _NOT_VALUES for field, _ in wanted.ListFields()):
+        raise RefusedError(
+            "the request changes nothing: name the fields to change in update_mask; without a mask, "
+            "cookieless_counting and identify_by_user_id can change only to true",
+            field="update_mask",
+        )
+
+
 def refuse_other_values(wanted: pb.Site, site: Site) -> None:
     """Raise if a field that cannot be changed is set, and differs from the stored site.
 

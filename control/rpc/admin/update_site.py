@@ -8,7 +8,13 @@ etag.
 from __future__ import annotations
 
 from control.backend import Backend
-from control.rpc.admin.site_changes import changed_paths, refuse_other_values, stored_change, with_values
+from control.rpc.admin.site_changes import (
+    changed_paths,
+    refuse_nothing_to_change,
+    refuse_other_values,
+    stored_change,
+    with_values,
+)
 from control.rpc.admin.site_messages import site_message
 from hitmesh.access.callers import Caller
 from hitmesh.api.control.v1 import admin_pb2 as pb
@@ -20,13 +26,15 @@ def update_site(backend: Backend, caller: Caller | None, request: pb.UpdateSiteR
 
     Raises:
         NotFound: the site does not exist.
-        RefusedError: the mask names a field that cannot be changed, a value is invalid, rules of kind NETWORK need the
-            addresses (RULE_NOT_APPLICABLE), or the site has another etag (ETAG_MISMATCH).
+        RefusedError: the request changes nothing, the mask names a field that cannot be changed, a value is invalid,
+            rules of kind NETWORK need the addresses (RULE_NOT_APPLICABLE), or the site has another etag
+            (ETAG_MISMATCH).
     """
     wanted, mask, now = request.site, list(request.update_mask.paths), backend.clock.now()
     paths = changed_paths(wanted, mask)
 
     def change(site: Site) -> Site:
+        refuse_nothing_to_change(wanted, mask)
         if not mask or "*" in mask:
             refuse_other_values(wanted, site)
         return with_values(site, wanted, paths, now)

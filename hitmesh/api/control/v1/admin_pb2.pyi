@@ -112,12 +112,14 @@ class Site(_message.Message):
     """ISO 4217 code; immutable after creation. Default USD."""
     cookieless_counting: _builtins.bool
     """Whether hits without consent are counted without cookies. Default false. A change holds for hits that arrive later
-    than 2 s after the change.
+    than 2 s after the change. To set false, UpdateSite needs the field in `update_mask`. CreateSite does not compare false
+    with the value of an existing site.
     """
     identify_by_user_id: _builtins.bool
     """Whether `Hit.user_id` identifies visitors. Default false. A change holds for hits that arrive later than 2 s after
     the change: from then on, a known visitor counts as another visitor, and a copy of a hit that arrived before the
-    change counts as another hit.
+    change counts as another hit. To set false, UpdateSite needs the field in `update_mask`. CreateSite does not compare
+    false with the value of an existing site.
     """
     spread: _builtins.int
     """Number of partitions across which the site's visitors are spread, 1 to 64; immutable after creation. If not set in
@@ -988,7 +990,8 @@ class UpdateSiteRequest(_message.Message):
         """The fields to change: `display_name`, `own_hosts`, `allowed_origins`, `consent_by_default`, `cookieless_counting`,
         `identify_by_user_id` and `store_network`, or `*` for all of these fields. A field in the mask that is not set in
         `site` gets its default. If the mask is not set, every field that is set in `site` is changed; other fields than the
-        listed fields must then have the stored value.
+        listed fields must then have the stored value. Without a mask, `cookieless_counting` and `identify_by_user_id` can
+        change only to true, because false equals a missing value. A request without a mask and without a value is refused.
         """
 
     def __init__(
