@@ -902,7 +902,7 @@ class RotateIngestKeyResponse(_message.Message):
     secret: _builtins.str
     """Secret of the new key. Empty if an earlier request with the same `request_id` created the key, because the mesh
     stores only a hash of the secret. If the earlier response was lost, revoke the new key and send a request with
-    another `request_id`.
+    another `request_id`; after an overlap of 0, the replaced key has ended, so create a key with CreateIngestKey.
     """
     @_builtins.property
     def key(self) -> Global___IngestKey:
