@@ -14,6 +14,7 @@ from hitmesh.access.roles import is_valid_sender, roles_of
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from hitmesh.model.days import date_text
+from hitmesh.model.merchants import Merchant
 from hitmesh.model.sites import MAX_POLICY_CHANGES, IngestKey, KeyKind, PolicyChange
 from tests.support.dates import a_date
 from tests.support.pieces import joined
@@ -309,6 +310,7 @@ def test_a_request_of_more_than_a_mebibyte_is_refused(mesh: Mesh) -> None:
 
 
 def test_a_page_has_at_most_1000_sites(mesh: Mesh) -> None:
+    mesh.stores.merchants.create_merchant(Merchant("merchants/many"))
     for number in range(1_001):
         mesh.stores.directory.create_site(a_site(f"merchants/many/sites/s{number:04}"))
     page = mesh.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/many", page_size=5_000))

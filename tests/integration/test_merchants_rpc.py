@@ -8,9 +8,13 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from hitmesh.api.control.v1 import admin_pb2, merchants_pb2
+from control.rpc.admin.list_sites import list_sites
+from hitmesh.access.callers import TOKEN_KIND, Caller
+from hitmesh.api.control.v1 import admin_pb2, merchants_pb2, quotas_pb2
+from hitmesh.model.errors import NotFound
 from hitmesh.model.merchants import Merchant
-from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, a_site, bearer, refusal, start
+from hitmesh.model.sites import Role
+from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, a_site, bearer, control_backend, refusal, start
 from tests.support.settled_rows import SITE
 
 DEMO = "merchants/demo"
@@ -241,10 +245,10 @@ def test_key_that_is_replaced_during_the_deletion_gets_no_valid_successor(mesh: 
     assert found is not None
     deleted = replace(found, deleted_at=NOW)
 
-    def read(name: str) -> Merchant | None:
-        return deleted
+    def deleted_with_the_successor(name: str) -> Merchant | None:
+        return found if len(mesh.stores.directory.keys(DEMO)) == 1 else deleted
 
-    merchants.merchant = read  # type: ignore[method-assign]
+    merchants.merchant = deleted_with_the_successor  # type: ignore[method-assign]
     request = admin_pb2.RotateIngestKeyRequest(name=f"{DEMO}/ingestKeys/demo-1")
     rotated = refusal(lambda: mesh.admin.RotateIngestKey(request, metadata=bearer(OWNER)))
     assert (rotated.reason, rotated.field) == ("NOT_FOUND", "name")
@@ -273,3 +277,33 @@ def test_sites_and_keys_need_a_merchant_and_the_message_names_the_cure(mesh: Mes
     found = refusal(lambda: create_key(mesh, "merchants/none"))
     assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "parent")
     assert "hitmesh merchants create" in found.message
+
+
+def test_keys_and_sites_of_a_deleted_merchant_are_not_found(mesh: Mesh) -> None:
+    delete(mesh, DEMO, force=True)
+    key = f"{DEMO}/ingestKeys/demo-1"
+    calls: list[Callable[[], object]] = [
+        lambda: mesh.admin.GetIngestKey(admin_pb2.GetIngestKeyRequest(name=key), metadata=bearer(OPERATOR)),
+        lambda: mesh.admin.UpdateIngestKey(
+            admin_pb2.UpdateIngestKeyRequest(key=admin_pb2.IngestKey(name=key)), metadata=bearer(OPERATOR)
+        ),
+        lambda: mesh.admin.DeleteIngestKey(admin_pb2.DeleteIngestKeyRequest(name=key), metadata=bearer(OPERATOR)),
+        lambda: mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=f"{key}/quota"), metadata=bearer(OPERATOR)),
+    ]
+    for call in calls:
+        assert (found := refusal(call)).code is grpc.StatusCode.NOT_FOUND
+        assert "does not exist" in found.message
+
+
+@pytest.mark.parametrize("merchant", ["merchants/demo", "merchants/none"])
+@pytest.mark.parametrize("show_deleted", [False, True])
+def test_sites_of_a_merchant_that_does_not_exist_are_not_listed(mesh: Mesh, merchant: str, show_deleted: bool) -> None:
+    """A token may outlive its merchant, or name a merchant that never existed."""
+    delete(mesh, DEMO, force=True)
+    caller = Caller(merchant, frozenset({Role.READ}), TOKEN_KIND, "person")
+    backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
+    request = admin_pb2.ListSitesRequest(parent=merchant, show_deleted=show_deleted)
+    with pytest.raises(NotFound):
+        list_sites(backend, caller, request)
+    request.parent = "merchants/-"
+    assert not list_sites(backend, caller, request).sites

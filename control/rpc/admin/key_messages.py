@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from control.backend import Backend
+from control.rpc.admin.merchants import existing_merchant
 from control.rpc.admin.names import checked_key_name
 from hitmesh.access.roles import roles_of
 from hitmesh.api.control.v1 import admin_pb2 as pb
@@ -77,10 +78,11 @@ def found_key(backend: Backend, name: str, field: str = "name") -> IngestKey:
     """Return the key with a full name, for a caller who is authorised for its merchant.
 
     Raises:
-        NotFound: the merchant does not have the key.
+        NotFound: the merchant does not exist, is deleted, or does not have the key.
         RefusedError: the text is not a key name.
     """
     merchant, key_id = checked_key_name(name, field)
+    existing_merchant(backend, merchant, field)
     key = backend.directory.key_with_id(merchant, key_id)
     if key is None:
         raise NotFound(f"{merchant} has no key {key_id}", field=field, merchant=merchant, key_id=key_id)

@@ -1,7 +1,7 @@
 """ListSites: list a merchant's sites by name, in pages; `merchants/-` stands for all sites that the caller may read.
 
 Limits: a page has at most 1,000 sites; a larger page_size is reduced to 1,000. A page token is opaque and valid for
-the same parent only. With `show_deleted`, deleted sites are listed too.
+the same parent only. With `show_deleted`, deleted sites are listed too. The sites of a deleted merchant are not listed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from control.backend import Backend
+from control.rpc.admin.merchants import existing_merchant, is_live
 from control.rpc.admin.names import checked_merchant
 from control.rpc.admin.site_messages import site_message
 from control.rpc.paging import checked_size, last_in, token_of
@@ -24,11 +25,16 @@ def list_sites(backend: Backend, caller: Caller | None, request: pb.ListSitesReq
     """Return a page of sites.
 
     Raises:
+        NotFound: the merchant does not exist, or is deleted.
         RefusedError: a value is invalid; PAGE_TOKEN_MISMATCH when the token belongs to another list.
     """
     page_size = checked_size("page_size", request.page_size, DEFAULT_PAGE, MAX_PAGE)
     after = last_in(request.page_token, request.parent)
     merchant, only = _visible(backend, caller, request.parent)
+    if request.parent != ALL:
+        existing_merchant(backend, request.parent, "parent")
+    elif merchant is not None and not is_live(backend, merchant):
+        return pb.ListSitesResponse()
     if only is not None:
         only_site = backend.directory.site_or_deleted(only)
         is_listed = only_site is not None and (request.show_deleted or only_site.deleted_at is None)

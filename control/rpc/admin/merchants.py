@@ -34,6 +34,12 @@ def checked_name(name: str, field: str) -> str:
     return name
 
 
+def is_live(backend: Backend, name: str) -> bool:
+    """Return whether a merchant exists and is not deleted."""
+    found = backend.merchants.merchant(name)
+    return found is not None and found.deleted_at is None
+
+
 def existing_merchant(backend: Backend, name: str, field: str) -> Merchant:
     """Return a merchant that exists and is not deleted.
 
@@ -55,8 +61,7 @@ def undo_without_merchant(backend: Backend, merchant: str, field: str, undo: Cal
     Raises:
         NotFound: the merchant was deleted.
     """
-    found = backend.merchants.merchant(merchant)
-    if found is None or found.deleted_at is not None:
+    if not is_live(backend, merchant):
         undo()
         raise merchant_not_found(merchant, field)
 
