@@ -120,22 +120,27 @@ def test_a_connection_goes_on_after_a_head(door: Address) -> None:
     assert spoken(door, head + get).count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
-@pytest.mark.parametrize("origin", ["https://shop.example", "http://localhost:3000", "null"])
+@pytest.mark.parametrize(
+    "origin",
+    ["https://shop.example", "http://localhost:3000", "null", "https://a.example, https://b.example", "x" * 9_000],
+)
 def test_a_preflight_is_answered_for_every_origin_without_credentials(door: Address, origin: str) -> None:
     answer = ask(door, "OPTIONS", "/v1/hits:send", **(PREFLIGHT | {"origin": origin}))
     assert answer.status in (200, 204)
-    assert answer.headers["access-control-allow-origin"] == origin
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["vary"] == "origin"
     assert "POST" in answer.headers["access-control-allow-methods"]
-    assert "content-type" in answer.headers["access-control-allow-headers"]
+    allowed = answer.headers["access-control-allow-headers"].split(", ")
+    assert {"content-type", "authorization", "hitmesh-site"} <= {*allowed}
     assert "access-control-allow-credentials" not in answer.headers
 
 
 def test_a_page_of_another_origin_may_read_what_became_of_its_hits(door: Address) -> None:
     sent = {"hitmesh_site": SITE, "content_type": "application/json", "origin": "https://shop.example"}
     answer = ask(door, "POST", "/v1/hits:send", a_batch(), **sent)
-    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://shop.example")
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "*")
     refused = ask(door, "POST", "/v1/hits:send", b"{", **sent)
-    assert (refused.status, refused.headers["access-control-allow-origin"]) == (400, "https://shop.example")
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (400, "*")
 
 
 def test_reports_are_not_for_pages_of_another_origin(door: Address) -> None:
