@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NoReturn
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from control.rpc.admin.list_sites import list_sites
 from hitmesh.access.callers import TOKEN_KIND, Caller
 from hitmesh.api.control.v1 import admin_pb2, merchants_pb2, quotas_pb2
-from hitmesh.model.errors import NotFound
+from hitmesh.model.errors import NotFound, Unavailable
 from hitmesh.model.merchants import Merchant
 from hitmesh.model.sites import Role
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, a_site, bearer, control_backend, refusal, start
@@ -201,6 +202,38 @@ def test_interrupted_deletion_is_completed_by_the_same_call(mesh: Mesh) -> None:
     mesh.stores.merchants.change_merchant(stored, replace(stored, revision=stored.revision + 1, deleted_at=NOW))
     assert refusal(lambda: delete(mesh, DEMO)).reason == "WRONG_STATE"
     assert delete(mesh, DEMO, force=True) == (2, 1)
+
+
+@pytest.mark.parametrize("step", ["revoke_key", "change_site"])
+def test_merchant_whose_deletion_is_interrupted_stays_visible_until_the_call_is_repeated(mesh: Mesh, step: str) -> None:
+    mesh.stores.directory.create_site(a_site(f"{DEMO}/sites/blog"))
+    with pytest.MonkeyPatch.context() as patched:
+
+        def interrupted(*_values: object) -> NoReturn:
+            raise Unavailable("the process ends here")
+
+        patched.setattr(mesh.stores.directory, step, interrupted)
+        assert refusal(lambda: delete(mesh, DEMO, force=True)).code is grpc.StatusCode.UNAVAILABLE
+    assert get(mesh, DEMO, OPERATOR).name == DEMO
+    request = admin_pb2.ListIngestKeysRequest(parent=DEMO, show_revoked=True)
+    (key,) = mesh.admin.ListIngestKeys(request, metadata=bearer(OPERATOR)).keys
+    assert key.HasField("revoke_time") is (step == "change_site")
+    delete(mesh, DEMO, force=True)
+    assert refusal(lambda: get(mesh, DEMO, OPERATOR)).code is grpc.StatusCode.NOT_FOUND
+    assert not mesh.stores.directory.sites(DEMO, "", 9)
+    assert all(key.revoked_at is not None for key in mesh.stores.directory.keys(DEMO))
+
+
+def test_site_that_is_created_between_the_last_deleted_site_and_the_mark_is_deleted(mesh: Mesh) -> None:
+    merchants, change = mesh.stores.merchants, mesh.stores.merchants.change_merchant
+
+    def change_after_the_site(stored: Merchant, changed: Merchant) -> bool:
+        mesh.stores.directory.create_site(a_site(f"{DEMO}/sites/late"))
+        return change(stored, changed)
+
+    merchants.change_merchant = change_after_the_site  # type: ignore[method-assign]
+    assert delete(mesh, DEMO, force=True) == (2, 1)
+    assert not mesh.stores.directory.sites(DEMO, "", 9)
 
 
 def test_site_and_key_that_are_created_during_the_deletion_do_not_remain(mesh: Mesh) -> None:

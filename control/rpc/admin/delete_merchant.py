@@ -1,7 +1,8 @@
 """DeleteMerchant: delete a merchant, with `force` also its sites and keys.
 
-The merchant is marked as deleted first. From then on, no site and no key can be created for the merchant. A repeated
-call completes an interrupted deletion.
+With `force`, keys are revoked first, then the sites are deleted, and then the merchant is marked as deleted. After an
+interrupted deletion, the merchant is therefore still shown, and a repeated call completes the deletion. From the mark
+on, no site and no key can be created for the merchant. What was created shortly before the mark is deleted last.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def delete_merchant(
         NotFound: there never was such a merchant.
         RefusedError: the name is invalid, the merchant has another etag (ETAG_MISMATCH), or the merchant has sites or
             valid keys and `force` is not set (WRONG_STATE).
-        Unavailable: another caller changed the merchant at the same time.
+        Unavailable: another caller changed the merchant at the same time. With `force`, its sites and keys are deleted
+            already.
     """
     name = checked_name(request.name, "name")
     merchant = backend.merchants.merchant(name)
@@ -42,15 +44,22 @@ def delete_merchant(
         raise merchant_not_found(name, "name")
     if not request.force:
         _refuse_owner(backend, name)
+    before = (0, 0)
     if merchant.deleted_at is None:
         refuse_other_etag(request.etag, etag_of(merchant), name, "etag")
+        if request.force:
+            before = _emptied(backend, name)
         merchant = _marked(backend, merchant, backend.clock.now())
         if not request.force:
             _restore_owner(backend, merchant)
-    return pb.DeleteMerchantResponse(
-        deleted_sites=sum(_is_deleted(backend, site) for site in _sites(backend, name)),
-        revoked_keys=_revoked(backend, name),
-    )
+    after = _emptied(backend, name)
+    return pb.DeleteMerchantResponse(deleted_sites=before[0] + after[0], revoked_keys=before[1] + after[1])
+
+
+def _emptied(backend: Backend, name: str) -> tuple[int, int]:
+    """Revoke a merchant's keys and delete its sites; return the numbers of deleted sites and revoked keys."""
+    keys = _revoked(backend, name)  # first, so that the merchant creates no further sites
+    return sum(_is_deleted(backend, site) for site in _sites(backend, name)), keys
 
 
 def _marked(backend: Backend, merchant: Merchant, deleted_at: int | None) -> Merchant:
