@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from collector.admission.envelopes import Frame, read_envelope
+from collector.grants import unknown_key_message
 from collector.origins import origin_refusal
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
@@ -177,8 +178,7 @@ class Gate:
         if not is_valid_sender(found, now):
             self._budget.charge(KEYLESS, CALL_UNITS)
         if found is None:
-            message = "the ingest key is not known: check the key, or create a key with CreateIngestKey"
-            raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.UNKNOWN_KEY)
+            raise Unauthenticated(unknown_key_message(key), field="open.ingest_key", reason=ErrorReason.UNKNOWN_KEY)
         ending = ending_of(found, now, "open.ingest_key")
         if ending is not None:
             raise ending

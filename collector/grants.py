@@ -24,21 +24,26 @@ def resolve(senders: Iterable[Sender], directory: SiteDirectory, now: int) -> di
     return {sender: _resolve_one(*sender, directory, now) for sender in senders}
 
 
+def unknown_key_message(secret: str) -> str:
+    """Return the message for a key that the directory does not know. A proxy joins several headers with commas."""
+    if "," in secret:
+        return "the ingest key has a comma, like several authorization headers: send a single key in a single header"
+    return "the ingest key is not known: check the key, or create a key with CreateIngestKey"
+
+
 def _resolve_one(secret: str, site_header: str, directory: SiteDirectory, now: int) -> Grant | Refusal:
     if not secret:
         return Refusal(
             HitReason.UNKNOWN_KEY,
             "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key, or send the key as "
-            "authorization: Bearer <key>",
+            "authorization: Bearer <key>, in a single header",
         )
     try:
         key = directory.key(secret)
     except KeyNotLookedUp as error:  # other senders' batches are still admitted
         return Refusal(error.reason, error.message, retry=True, variables=error.variables)
     if key is None:
-        return Refusal(
-            HitReason.UNKNOWN_KEY, "the ingest key is not known: check the key, or create a key with CreateIngestKey"
-        )
+        return Refusal(HitReason.UNKNOWN_KEY, unknown_key_message(secret))
     ending = ending_of(key, now)
     if ending is not None:
         return Refusal(

@@ -140,8 +140,8 @@ def found_site(directory: SiteDirectory, name: str, field: str) -> Site:
 def site_not_found(name: str, field: str) -> NotFound:
     """Return the error for a site that does not exist or that does not belong to the caller."""
     return NotFound(
-        f"site {name[:160]!r} does not exist or is not yours: check the name, or use a server key of the site's "
-        "merchant",
+        f"site {name[:160]!r} does not exist or is not yours: check the name; if the key belongs to another "
+        "merchant, use a server key of the site's merchant",
         field=field,
         value=name,
     )
@@ -150,8 +150,8 @@ def site_not_found(name: str, field: str) -> NotFound:
 def merchant_not_found(name: str, field: str) -> NotFound:
     """Return the error for a merchant that does not exist or that is not the caller's."""
     return NotFound(
-        f"{name[:80]!r} does not exist or is not yours: check the name, or use a server key of a merchant that an "
-        "operator created with `hitmesh merchants create` (CreateMerchant)",
+        f"{name[:80]!r} does not exist or is not yours: check the name; if the key belongs to another merchant, use a "
+        "server key of this merchant; an operator creates merchants with `hitmesh merchants create` (CreateMerchant)",
         field=field,
         value=name,
     )

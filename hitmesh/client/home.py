@@ -228,8 +228,8 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
     file.
 
     Raises:
-        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home directory's key file does not exist, the
-            result is None.
+        RefusedError: the key file cannot be read, or the key has characters that no header may have (INVALID_CONFIG).
+            If the home directory's key file does not exist, the result is None.
     """
     return _key(KEY_VARIABLE, KEY_FILE_VARIABLE, home / DEV_KEY_FILE, environment)
 
@@ -241,8 +241,8 @@ def operator_key(home: Path, environment: Mapping[str, str]) -> str | None:
     directory's key file.
 
     Raises:
-        RefusedError: the key file cannot be read (INVALID_CONFIG). If the home directory's key file does not exist, the
-            result is None.
+        RefusedError: the key file cannot be read, or the key has characters that no header may have (INVALID_CONFIG).
+            If the home directory's key file does not exist, the result is None.
     """
     return _key(OPERATOR_KEY_VARIABLE, OPERATOR_KEY_FILE_VARIABLE, home / DEV_OPERATOR_KEY_FILE, environment)
 
@@ -265,6 +265,18 @@ def _source(variable: str, file_variable: str, of_home: Path, environment: Mappi
 
 
 def _key(variable: str, file_variable: str, of_home: Path, environment: Mapping[str, str]) -> str | None:
+    key = _read_key(variable, file_variable, of_home, environment)
+    if key is None or (key.isascii() and key.isprintable()):
+        return key
+    source = _source(variable, file_variable, of_home, environment)
+    raise RefusedError(
+        f"the key in {source} has a line break or a character that is no printable ASCII character: copy the key again",
+        field=variable if environment.get(variable) else file_variable,
+        reason=LocalReason.INVALID_CONFIG,
+    )
+
+
+def _read_key(variable: str, file_variable: str, of_home: Path, environment: Mapping[str, str]) -> str | None:
     if environment.get(variable):
         return environment[variable].strip()
     named = environment.get(file_variable)

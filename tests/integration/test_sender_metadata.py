@@ -183,6 +183,13 @@ def test_metadata_without_exactly_one_key_name_no_key(
 
 
 @DOORS
+def test_several_keys_that_a_proxy_joined_are_refused_as_such(backend: Backend, collector: Running, send: Send) -> None:
+    found = send(collector, "", bearing(f"{SERVER},Bearer {SERVER}"))
+    assert (found.accepted, found.reason) == (0, "UNKNOWN_KEY")
+    assert "several authorization headers" in found.message
+
+
+@DOORS
 def test_a_revoked_and_an_expired_key_in_the_metadata_are_refused(
     backend: Backend, collector: Running, send: Send
 ) -> None:

@@ -116,7 +116,7 @@ def test_update_that_changes_nothing_keeps_etag_and_time(mesh: Mesh) -> None:
     [
         ("visit_policy", "hitmesh policy schedule"),
         ("visit_policy_changes", "hitmesh policy schedule"),
-        ("time_zone", "leave it out"),
+        ("time_zone", "leave it out of update_mask"),
         ("spread", "leave it out"),
         ("delete_time", "leave it out"),
         ("etag", "leave it out"),

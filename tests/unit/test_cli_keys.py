@@ -65,6 +65,7 @@ def test_a_key_for_one_site_is_created_and_revoked(mesh: Mesh, capsys: pytest.Ca
         (["--kind", "server", "--site", SHORT, "--merchant", "demo"], 2),
         (["--kind", "server", "--merchant", "DEMO!"], 2),
         (["--kind", "operator", "--merchant", "demo"], 2),
+        (["--kind", "browser", "--merchant", "demo"], 2),
         (["--kind", "browser", "--site", SHORT, "--role", "read"], 67),
         (["--kind", "server", "--merchant", "nobody"], 69),
     ],

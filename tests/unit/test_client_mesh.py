@@ -137,6 +137,16 @@ def test_key_is_the_environments_then_a_files_then_the_homes(tmp_path: Path) -> 
     assert caught.value.reason == "INVALID_CONFIG"
 
 
+@pytest.mark.parametrize("key", ["hms_a\nhms_b", "hms_ä", "hms_\u200b"])
+def test_key_that_no_header_can_hold_is_refused_with_its_variable(tmp_path: Path, key: str) -> None:
+    (tmp_path / "named").write_text(key)
+    named = str(tmp_path / "named")
+    for given in ({"HITMESH_KEY": key}, {"HITMESH_KEY_FILE": named}):
+        with pytest.raises(RefusedError, match=next(iter(given))) as caught:
+            server_key(tmp_path, given)
+        assert (caught.value.reason, key in caught.value.message) == ("INVALID_CONFIG", False)
+
+
 def test_missing_site_is_made_in_utc_and_dollars(mesh: ScriptedMesh) -> None:
     with Mesh.connect(mesh.endpoint, KEY) as client:
         made = ensure_site(client, SITE, None)

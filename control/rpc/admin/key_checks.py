@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from control.rpc.admin import site_values
 from control.rpc.admin.key_messages import ROLES
 from hitmesh.access.key_endings import time_text
 from hitmesh.access.roles import RIGHTS
@@ -15,7 +16,6 @@ from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.sites import KeyKind, Role
 
-MAX_NAME_CHARS: Final = 200
 DAY_MS: Final = 86_400_000
 MAX_LIFETIME_MS: Final = 3_652 * DAY_MS
 """Ten years."""
@@ -62,13 +62,7 @@ def checked_display_name(name: str) -> str:
     Raises:
         RefusedError: the name is too long, or has characters that cannot be printed.
     """
-    if len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise RefusedError(
-            f"display_name is not at most {MAX_NAME_CHARS} printable characters: send a shorter name in one line",
-            field="key.display_name",
-            limit=MAX_NAME_CHARS,
-        )
-    return name
+    return site_values.checked_display_name(name, "key.display_name")
 
 
 def checked_expiry(time: Timestamp, now: int) -> int:
@@ -101,8 +95,8 @@ def checked_overlap(overlap: Duration | None) -> int:
     ns = overlap.seconds * _SECOND_NS + overlap.nanos
     if not 0 <= ns <= MAX_OVERLAP_DAYS * DAY_MS * _MS_NS or not 0 <= overlap.nanos < _SECOND_NS:
         raise RefusedError(
-            f"overlap is not 0 to {MAX_OVERLAP_DAYS} days: send a duration such as 604800s, or leave out overlap for 7 "
-            "days",
+            f"overlap is not 0 to {MAX_OVERLAP_DAYS} days: send a duration such as 604800s (`--overlap 7d`), or leave "
+            "out overlap for 7 days",
             field="overlap",
             limit=MAX_OVERLAP_DAYS,
         )

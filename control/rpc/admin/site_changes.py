@@ -196,7 +196,8 @@ def stored_change(
 
 def _not_changeable(path: str) -> RefusedError:
     if path in pb.Site.DESCRIPTOR.fields_by_name:
-        message = f"field {path!r} cannot be changed: {_cure(path)}"
+        cure = _cure(path) if path in _POLICY else "leave it out of update_mask"
+        message = f"field {path!r} cannot be changed: {cure}"
         return RefusedError(message, field="update_mask", value=path)
     known = ", ".join(_CHANGES)
     return RefusedError(

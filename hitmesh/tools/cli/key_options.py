@@ -29,7 +29,9 @@ def full_merchant(_ctx: click.Context, param: click.Parameter, value: str | None
     name = value if value is None or value.startswith("merchants/") else f"merchants/{value}"
     if name is None or MERCHANT_PATTERN.fullmatch(name):
         return name
-    raise click.BadParameter(f"{value!r} is not a merchant: write a name such as demo", param=param)
+    raise click.BadParameter(
+        f"{value!r} is not a merchant: write 1 to 64 lower case letters, digits and hyphens, such as demo", param=param
+    )
 
 
 def merchant_option(command: CommandT) -> CommandT:

@@ -128,6 +128,8 @@ def create(
     """
     if (merchant is None) == (site is None):
         raise click.UsageError("give either --site or --merchant")
+    if kind == "browser" and site is None:
+        raise click.UsageError("a browser key is public and valid for one site: give --site instead of --merchant")
     with connect_with_any_key(endpoint, home) as mesh:
         from hitmesh.client.keys import create_key
 

@@ -56,7 +56,9 @@ def _full_name(_ctx: click.Context, param: click.Parameter, value: str) -> str:
     name = value if value.startswith("merchants/") else f"merchants/{value}"
     if MERCHANT_PATTERN.fullmatch(name):
         return name
-    raise click.BadParameter(f"{value!r} is not a merchant: write a name such as demo", param=param)
+    raise click.BadParameter(
+        f"{value!r} is not a merchant: write 1 to 64 lower case letters, digits and hyphens, such as demo", param=param
+    )
 
 
 _merchant_argument = click.argument("merchant", metavar="MERCHANT", callback=_full_name)
