@@ -1,43 +1,45 @@
-"""Test the methods for keys over gRPC, on in-memory stores: read, list, change, delete and replace keys."""
+"""Test the methods for keys over gRPC, on in-memory stores: read, list, change, delete and revoke keys."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from control.rpc.admin.key_checks import DAY_MS, MAX_LIFETIME_MS
-from control.service import SERVICES, build_server
+from control.rpc.admin.key_checks import MAX_LIFETIME_MS
 from hitmesh.access.key_endings import time_text
-from hitmesh.api.control.v1 import admin_pb2, quotas_pb2
-from hitmesh.model.errors import Unavailable
-from hitmesh.model.sites import IngestKey
+from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.runtime.rpc_values import timestamp
+from tests.support.key_calls import (
+    ADMINISTER,
+    DEMO,
+    INVALID,
+    PRECONDITION,
+    READ,
+    SEND,
+    create,
+    delete,
+    get,
+    listed,
+    revoke,
+    rotate,
+    update,
+    with_two_keys,
+)
 from tests.support.reporters import (
     NOW,
     OPERATOR,
     OWNER,
     RIVAL,
     Mesh,
-    bearer,
-    control_backend,
     refusal,
-    served,
     start,
 )
 from tests.support.settled_rows import SITE
-
-SEND, READ, ADMINISTER = admin_pb2.KEY_ROLE_SEND, admin_pb2.KEY_ROLE_READ, admin_pb2.KEY_ROLE_ADMINISTER
-INVALID, PRECONDITION = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
-DEMO = "merchants/demo"
 
 
 @pytest.fixture
@@ -47,42 +49,8 @@ def mesh() -> Iterator[Mesh]:
 
 @pytest.fixture
 def full(mesh: Mesh) -> Iterator[Mesh]:
-    """Provide a mesh whose merchants may have two valid keys."""
-    server = build_server(replace(control_backend(mesh.stores, mesh.clock, open_reads=False), max_keys=2))
-    with grpc.insecure_channel(f"127.0.0.1:{served(server, SERVICES)}") as channel:
-        yield replace(mesh, control_channel=channel)
-    server.stop(None).wait()
-
-
-def create(mesh: Mesh, secret: str = OWNER, **fields: Any) -> admin_pb2.CreateIngestKeyResponse:
-    key = admin_pb2.IngestKey(**{"kind": admin_pb2.KEY_KIND_SERVER} | fields)
-    request = admin_pb2.CreateIngestKeyRequest(parent=DEMO, key=key)
-    return mesh.admin.CreateIngestKey(request, metadata=bearer(secret))
-
-
-def get(mesh: Mesh, name: str, secret: str = OWNER) -> admin_pb2.IngestKey:
-    return mesh.admin.GetIngestKey(admin_pb2.GetIngestKeyRequest(name=name), metadata=bearer(secret)).key
-
-
-def update(mesh: Mesh, *mask: str, secret: str = OWNER, **fields: Any) -> admin_pb2.IngestKey:
-    request = admin_pb2.UpdateIngestKeyRequest(key=admin_pb2.IngestKey(**fields), update_mask=FieldMask(paths=mask))
-    return mesh.admin.UpdateIngestKey(request, metadata=bearer(secret)).key
-
-
-def delete(mesh: Mesh, name: str, etag: str = "", secret: str = OWNER) -> None:
-    mesh.admin.DeleteIngestKey(admin_pb2.DeleteIngestKeyRequest(name=name, etag=etag), metadata=bearer(secret))
-
-
-def revoke(mesh: Mesh, name: str, secret: str = OWNER) -> admin_pb2.IngestKey:
-    return mesh.admin.RevokeIngestKey(admin_pb2.RevokeIngestKeyRequest(name=name), metadata=bearer(secret)).key
-
-
-def rotate(mesh: Mesh, name: str, secret: str = OWNER, **fields: Any) -> admin_pb2.RotateIngestKeyResponse:
-    return mesh.admin.RotateIngestKey(admin_pb2.RotateIngestKeyRequest(name=name, **fields), metadata=bearer(secret))
-
-
-def listed(mesh: Mesh, secret: str = OWNER, **fields: Any) -> admin_pb2.ListIngestKeysResponse:
-    return mesh.admin.ListIngestKeys(admin_pb2.ListIngestKeysRequest(parent=DEMO, **fields), metadata=bearer(secret))
+    with with_two_keys(mesh) as found:
+        yield found
 
 
 def test_a_key_is_shown_with_every_field_and_without_its_secret(mesh: Mesh) -> None:
@@ -269,171 +237,6 @@ def test_keys_are_listed_in_pages_by_id_and_revoked_keys_on_demand(mesh: Mesh) -
     found = refusal(lambda: listed(mesh, page_size=1, page_token=token, show_revoked=True))
     assert found.reason == "PAGE_TOKEN_MISMATCH"
     assert refusal(lambda: listed(mesh, page_size=-1)).field == "page_size"
-
-
-def test_a_replacement_has_the_rights_of_the_key_and_the_key_expires_after_the_overlap(mesh: Mesh) -> None:
-    key = create(mesh, unbounded_history=True, roles=[SEND, ADMINISTER], display_name="shop").key
-    quota = quotas_pb2.Quota(name=f"{key.name}/quota", hits_per_second=7)
-    mesh.admin.UpdateQuota(quotas_pb2.UpdateQuotaRequest(quota=quota), metadata=bearer(OPERATOR))
-    rotated = rotate(mesh, key.name)
-    new = rotated.key
-    assert new.name != key.name
-    assert (new.kind, new.roles, new.unbounded_history, new.display_name) == (key.kind, key.roles, True, "shop")
-    assert new.rotated_from == key.name
-    assert not new.HasField("expire_time")
-    assert rotated.replaced_key.expire_time == timestamp(NOW + 7 * DAY_MS)
-    assert get(mesh, key.name) == rotated.replaced_key
-    assert get(mesh, new.name, rotated.secret) == new
-    found = mesh.admin.GetQuota(quotas_pb2.GetQuotaRequest(name=f"{new.name}/quota"), metadata=bearer(OPERATOR)).quota
-    assert found.hits_per_second == 7
-
-
-@pytest.mark.parametrize(
-    ("own_ms", "overlap", "ends_ms"),
-    [
-        (None, Duration(), 0),
-        (None, Duration(seconds=30 * 86_400), 30 * DAY_MS),
-        (60_000, Duration(seconds=61), 60_000),
-        (60_000, Duration(seconds=59), 59_000),
-    ],
-)
-def test_a_replaced_key_never_lives_longer_than_before(
-    mesh: Mesh, own_ms: int | None, overlap: Duration, ends_ms: int
-) -> None:
-    expiry: dict[str, Any] = {} if own_ms is None else {"expire_time": timestamp(NOW + own_ms)}
-    rotated = rotate(mesh, create(mesh, **expiry).key.name, overlap=overlap)
-    assert rotated.replaced_key.expire_time == timestamp(NOW + ends_ms)
-
-
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"overlap": Duration(seconds=30 * 86_400, nanos=1)}, "overlap"),
-        ({"overlap": Duration(seconds=-1)}, "overlap"),
-        ({"overlap": Duration(seconds=5, nanos=-5)}, "overlap"),
-        ({"overlap": Duration(nanos=2_000_000_000)}, "overlap"),
-        ({"request_id": "not-a-uuid"}, "request_id"),
-        ({"request_id": "0" * 36}, "request_id"),
-    ],
-)
-def test_a_bad_request_to_replace_a_key_creates_no_key(mesh: Mesh, fields: Any, field: str) -> None:
-    key = create(mesh).key
-    before = listed(mesh)
-    assert refusal(lambda: rotate(mesh, key.name, **fields)).field == field
-    assert listed(mesh) == before
-
-
-def test_a_repeated_request_creates_no_second_key_and_shows_no_secret_again(mesh: Mesh) -> None:
-    key, request_id = create(mesh).key, str(uuid.uuid4())
-    first = rotate(mesh, key.name, request_id=request_id, overlap=Duration())
-    count = len(listed(mesh).keys)
-    mesh.clock.advance(1_000)
-    for again in (request_id, request_id.upper()):
-        repeated = rotate(mesh, key.name, request_id=again, overlap=Duration())
-        assert (repeated.key, repeated.replaced_key, repeated.secret) == (first.key, first.replaced_key, "")
-    assert len(listed(mesh).keys) == count
-
-
-@pytest.mark.parametrize("wait_ms", [0, 1_000])
-def test_a_repeated_request_with_another_overlap_leaves_the_replaced_key_alone(mesh: Mesh, wait_ms: int) -> None:
-    key, request_id = create(mesh).key, str(uuid.uuid4())
-    first = rotate(mesh, key.name, request_id=request_id)
-    mesh.clock.advance(wait_ms)
-    repeated = rotate(mesh, key.name, request_id=request_id, overlap=Duration())
-    assert (repeated.key, repeated.replaced_key) == (first.key, first.replaced_key)
-    extended = update(mesh, "expire_time", name=key.name, expire_time=timestamp(NOW + 9 * DAY_MS))
-    assert rotate(mesh, key.name, request_id=request_id).replaced_key == extended == get(mesh, key.name)
-
-
-def test_a_repeated_request_completes_a_request_that_failed_before_the_key_expired(mesh: Mesh) -> None:
-    key, request_id = create(mesh).key, str(uuid.uuid4())
-    directory = mesh.stores.directory
-    change = directory.change_key
-
-    def failing(key: IngestKey) -> bool:
-        raise Unavailable("the store does not answer")
-
-    directory.change_key = failing  # type: ignore[method-assign]
-    assert refusal(lambda: rotate(mesh, key.name, request_id=request_id)).code is grpc.StatusCode.UNAVAILABLE
-    directory.change_key = change  # type: ignore[method-assign]
-    mesh.clock.advance(1_000)
-    rotated = rotate(mesh, key.name, request_id=request_id)
-    assert rotated.key.create_time == timestamp(NOW)
-    assert rotated.replaced_key.expire_time == timestamp(NOW + 7 * DAY_MS)
-
-
-def test_one_request_id_serves_for_each_key_once(mesh: Mesh) -> None:
-    request_id = str(uuid.uuid4())
-    rotated = [rotate(mesh, create(mesh).key.name, request_id=request_id) for _ in range(2)]
-    assert all(each.secret for each in rotated)
-    assert rotated[0].key.name != rotated[1].key.name
-
-
-def test_concurrent_requests_with_one_request_id_create_one_key(mesh: Mesh) -> None:
-    key, request_id = create(mesh).key, str(uuid.uuid4())
-    before = len(listed(mesh).keys)
-    with ThreadPoolExecutor(4) as pool:
-        rotated = list(pool.map(lambda _: rotate(mesh, key.name, request_id=request_id), range(4)))
-    assert sum(bool(each.secret) for each in rotated) == 1
-    assert len({each.key.name for each in rotated}) == 1
-    assert len(listed(mesh).keys) == before + 1
-
-
-def test_an_ended_key_is_not_replaced(mesh: Mesh) -> None:
-    revoked, expired = create(mesh).key, create(mesh, expire_time=timestamp(NOW + 1)).key
-    revoke(mesh, revoked.name)
-    mesh.clock.advance(1)
-    for key in (revoked, expired):
-        found = refusal(lambda: rotate(mesh, key.name))  # noqa: B023 called at once
-        assert (found.code, found.reason, found.field) == (PRECONDITION, "WRONG_STATE", "name")
-
-
-def test_a_refused_replacement_leaves_the_key_as_it_was(full: Mesh) -> None:
-    key = create(full).key
-    found = refusal(lambda: rotate(full, key.name, overlap=Duration(seconds=1)))
-    assert (found.code, found.reason) == (PRECONDITION, "TOO_MANY_RESOURCES")
-    assert get(full, key.name) == key
-
-
-def test_a_key_that_ends_at_once_is_replaced_at_the_limit_of_keys(full: Mesh) -> None:
-    key = create(full).key
-    rotated = rotate(full, key.name, overlap=Duration())
-    assert get(full, key.name).expire_time == timestamp(NOW)
-    assert get(full, rotated.key.name) == rotated.key
-    assert refusal(lambda: create(full)).reason == "TOO_MANY_RESOURCES"
-
-
-def test_concurrent_replacements_do_not_exceed_the_limit_of_keys(full: Mesh) -> None:
-    key = create(full).key
-
-    def secret_of(_: int) -> str:
-        try:
-            return rotate(full, key.name, overlap=Duration()).secret
-        except grpc.RpcError:
-            return ""
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(bool(secret) for secret in pool.map(secret_of, range(8))) == 1
-    valid = [each for each in listed(full).keys if not each.HasField("expire_time")]
-    assert len(valid) == 2
-
-
-def test_a_replacement_at_the_limit_is_undone_if_the_key_ended_meanwhile(full: Mesh) -> None:
-    key = create(full).key
-    directory = full.stores.directory
-    store = directory.create_key
-
-    def overtaken(key: IngestKey, secret: str) -> IngestKey:
-        created = store(key, secret)
-        directory.create_key = store  # type: ignore[method-assign]
-        directory.revoke_key(DEMO, key.rotated_from or "", NOW)
-        store(replace(created, key_id="server-other"), "secret of another call")
-        return created
-
-    directory.create_key = overtaken  # type: ignore[method-assign]
-    found = refusal(lambda: rotate(full, key.name, overlap=Duration()))
-    assert (found.code, found.reason) == (PRECONDITION, "WRONG_STATE")
-    assert len(listed(full).keys) == 2
 
 
 def test_an_expired_key_is_not_extended_beyond_the_number_of_valid_keys(full: Mesh) -> None:

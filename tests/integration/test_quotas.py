@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 
 import grpc
 import pytest
@@ -22,14 +21,14 @@ from collector.hit_quotas import HitQuotas
 from hitmesh.adapters.memory.collector_reports import MemoryCollectorReports
 from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.model.quotas import NO_QUOTA, CollectorReport, HitLimits, PendingQuota, Quota
-from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
-from hitmesh.ports import SiteDirectory
+from hitmesh.model.quotas import CollectorReport, HitLimits, Quota
+from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.quota_shares import QuotaShares
 from tests.support.clock import ManualClock
 from tests.support.collectors import KEY, MERCHANT, NOW_MS, SITE, Backend, Running, new_backend, running
 from tests.support.messages import page_view
 from tests.support.patience import patient
+from tests.support.quota_changes import CHANGES, KEY_NAME
 from tests.support.streams import StreamClient
 
 LARGE = HitLimits(10**6, 10**9)
@@ -207,88 +206,6 @@ def refusal_of(send: Callable[[], object]) -> str:
         assert isinstance(info, error_details_pb2.ErrorInfo)
         return str(info.reason)
     return ""
-
-
-def present_key(directory: SiteDirectory) -> IngestKey:
-    key = directory.key_with_id(MERCHANT, "k-1")
-    assert key is not None
-    return key
-
-
-def present_site(directory: SiteDirectory) -> Site:
-    site = directory.site(SITE)
-    assert site is not None
-    return site
-
-
-KEY_NAME = "merchants/demo/ingestKeys/k-1"
-CHANGES: dict[str, tuple[Quota, Quota, Callable[[SiteDirectory], object], str]] = {
-    "a raised quota of the site": (
-        Quota(hits_s=5),
-        NO_QUOTA,
-        lambda directory: directory.change_quota(SITE, Quota(hits_s=10**6)),
-        "",
-    ),
-    "a raised quota of the key": (
-        NO_QUOTA,
-        Quota(hits_s=5),
-        lambda directory: directory.change_quota(KEY_NAME, Quota(hits_s=10**6)),
-        "",
-    ),
-    "a removed quota": (Quota(hits_s=5), NO_QUOTA, lambda directory: directory.change_quota(SITE, NO_QUOTA), ""),
-    "a quota in bytes": (
-        Quota(bytes_s=500),
-        NO_QUOTA,
-        lambda directory: directory.change_quota(SITE, Quota(bytes_s=10**9)),
-        "",
-    ),
-    "a pending change that takes effect": (
-        Quota(hits_s=5, pending=PendingQuota(2_000, Quota(hits_s=10**6))),
-        NO_QUOTA,
-        lambda directory: None,
-        "",
-    ),
-    "a revoked key": (
-        Quota(hits_s=5),
-        NO_QUOTA,
-        lambda directory: directory.revoke_key(MERCHANT, "k-1", NOW_MS),
-        "KEY_REVOKED",
-    ),
-    "a key that expires": (
-        Quota(hits_s=5),
-        NO_QUOTA,
-        lambda directory: directory.change_key(
-            replace(present_key(directory), expires_at=NOW_MS, version=present_key(directory).version + 1)
-        ),
-        "KEY_EXPIRED",
-    ),
-    "a deleted site": (
-        Quota(hits_s=5),
-        NO_QUOTA,
-        lambda directory: directory.change_site(
-            present_site(directory), replace(present_site(directory), deleted_at=NOW_MS)
-        ),
-        "UNKNOWN_SITE",
-    ),
-    "a deleted key": (
-        Quota(hits_s=5),
-        NO_QUOTA,
-        lambda directory: directory.delete_key(present_key(directory)),
-        "UNKNOWN_KEY",
-    ),
-    "a key without the role": (
-        Quota(hits_s=5),
-        NO_QUOTA,
-        lambda directory: directory.change_key_roles(MERCHANT, "k-1", frozenset({Role.READ})),
-        "PERMISSION_DENIED",
-    ),
-    "a quota that is still too small": (
-        Quota(hits_s=5),
-        NO_QUOTA,
-        lambda directory: directory.change_quota(SITE, Quota(hits_s=6)),
-        "QUOTA",
-    ),
-}
 
 
 @pytest.mark.parametrize("change", CHANGES)

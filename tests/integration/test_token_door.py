@@ -25,6 +25,7 @@ from hitmesh.tools.dev.envoy import Address, Door, open_paths
 from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
 from tests.support import doors
 from tests.support.doors import Answer, ask
+from tests.support.path_spellings import TO_OWN, TO_RIVAL
 from tests.support.reporters import OPERATOR, OWNER, bearer
 from tests.support.rest import metadata_of, reason_of
 from tests.support.rights import MODULES, a_request, method_at, rest_calls
@@ -348,45 +349,6 @@ def test_the_body_cannot_name_another_site_than_the_path(door: Address) -> None:
     assert (post(SITE, RIVAL_SITE).status, post(RIVAL_SITE, SITE).status) == (400, 400)
     assert post(RIVAL_SITE, RIVAL_SITE).status == 404
     assert get(door, token, f"/v1/{SITE}?name={RIVAL_SITE}").status == 400
-
-
-TO_RIVAL = (
-    "/v1/merchants/demo/sites/../../rival/sites/shop",
-    "/v1/merchants/demo/%2e%2e/rival/sites/shop",
-    "/v1/merchants/demo/%2E./rival/sites/shop",
-    "/v1/merchants/demo/..%5crival/sites/shop",
-    "/v1/merchants/demo/..\\rival/sites/shop",
-    "/v1//merchants//rival//sites//shop",
-    "/v1/merchants/demo%2F..%2Frival/sites/shop",
-    "/v1/merchants/rival%2fsites%2fshop",
-    "/v1/merchants/demo/sites/%252e%252e/%252e%252e/rival/sites/shop",
-    "/v1/./merchants/rival/sites/shop",
-    "/v1/merchants/rival/sites/shop?",
-    "/v1/merchants/rival/sites/shop#/v1/merchants/demo/sites/shop",
-    "/v1/merchants/rival/sites/shop;/../../demo/sites/shop",
-    "/v1/merchants/rival/sites/shop%00",
-    "http://localhost/v1/merchants/rival/sites/shop",
-)
-TO_OWN = (
-    "/v1/metrics/../merchants/demo/sites/shop",
-    "/v1/metrics/%2e%2e/merchants/demo/sites/shop",
-    "/v1/metrics/..%2fmerchants/demo/sites/shop",
-    "/v1/metrics/..%5cmerchants/demo/sites/shop",
-    "/v1/metrics\\..\\merchants/demo/sites/shop",
-    "/v1/hits:send/../merchants/demo/sites/shop",
-    "/v1/hits:send;/../merchants/demo/sites/shop",
-    "//v1/merchants/demo/sites/shop",
-    "/v1/merchants/demo/sites/shop?/v1/metrics",
-    "/v1/merchants/demo/sites/shop#/v1/metrics",
-    "/v1/merchants/demo/sites/shop%00/v1/metrics",
-    "/v1/merchants/demo/sites/%73hop",
-    "/%76%31/merchants/demo/sites/shop",
-    "/V1/merchants/demo/sites/shop",
-    "/hitmesh.api.reporter.v1.ReporterService/ListMetrics/../RunReport",
-    "/hitmesh.api.reporter.v1.ReporterService/ListMetrics%2f..%2fRunReport",
-    "http://localhost/v1/merchants/demo/sites/shop",
-    "http://localhost/v1/metrics/../merchants/demo/sites/shop",
-)
 
 
 @pytest.mark.parametrize("path", TO_RIVAL)

@@ -13,8 +13,8 @@ from typing import Final
 from hitmesh.adapters.cassandra.directory_rows import key_of
 from hitmesh.adapters.cassandra.quotas import Quotas
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.shared.cached_keys import CachedKeys
 from hitmesh.adapters.shared.directory_rules import no_key, secret_digest
-from hitmesh.adapters.shared.key_changes import KeyChanges
 from hitmesh.adapters.shared.key_values import KEY_COLUMNS, key_values, roles_value
 from hitmesh.adapters.shared.known_keys import KnownKeys
 from hitmesh.model.errors import AlreadyExists
@@ -36,31 +36,17 @@ _CHANGE: Final = """UPDATE ingest_keys
 _DELETE: Final = "DELETE FROM ingest_keys WHERE merchant = ? AND key_id = ? IF kind = ? AND version = ?"
 
 
-class CassandraKeys(KeyChanges):
+class CassandraKeys(CachedKeys):
     """The keys on Cassandra. A base class of CassandraSiteDirectory. Thread-safe."""
 
     def __init__(self, session: CassandraSession, keys: KnownKeys, quotas: Quotas) -> None:
+        super().__init__(keys)
         self._session = session
-        self._keys = keys
         self._quotas = quotas
-
-    @abstractmethod
-    def _refresh(self) -> None:
-        """Drop the cache if the directory has changed."""
 
     @abstractmethod
     def _note_change(self, name: str) -> None:
         """Make the cache entry of a site or key outdated in all processes; must be called after a change."""
-
-    def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if the key is revoked; None if there is no such key.
-
-        Raises:
-            KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.
-        """
-        self._refresh()
-        digest = secret_digest(secret)
-        return self._keys.of(digest, lambda: self._stored_key(digest))
 
     def _stored_key(self, digest: bytes) -> IngestKey | None:
         owners = self._session.run(_OWNER, (digest,))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
 from hitmesh.adapters.embedded.quotas import delete_quota, with_key_quota
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.adapters.shared.cached_keys import CachedKeys
 from hitmesh.adapters.shared.directory_rules import no_key, secret_digest
-from hitmesh.adapters.shared.key_changes import KeyChanges
 from hitmesh.adapters.shared.key_values import KEY_COLUMNS, key_values, roles_of, roles_value
 from hitmesh.adapters.shared.known_keys import KnownKeys
 from hitmesh.model.errors import AlreadyExists
@@ -25,27 +24,13 @@ _CHANGE: Final = """UPDATE ingest_keys
     WHERE merchant = ? AND key_id = ? AND version = ?"""
 
 
-class EmbeddedKeys(KeyChanges):
+class EmbeddedKeys(CachedKeys):
     """The keys in directory.db. A base class of EmbeddedSiteDirectory."""
 
     def __init__(self, database: Database, keys: KnownKeys) -> None:
+        super().__init__(keys)
         self._database = database
-        self._keys = keys
         self._checked_at: int | None = None
-
-    @abstractmethod
-    def _refresh(self) -> None:
-        """Clear the cache if the file has changed."""
-
-    def key(self, secret: str) -> IngestKey | None:
-        """Return the key with this secret, even if the key is revoked; None if there is no such key.
-
-        Raises:
-            KeyNotLookedUp: too many recent look-ups found no key, so this key was not looked up.
-        """
-        self._refresh()
-        digest = secret_digest(secret)
-        return self._keys.of(digest, lambda: self._stored_key(digest))
 
     def _stored_key(self, digest: bytes) -> IngestKey | None:
         with self._database.reading() as transaction:
