@@ -44,4 +44,4 @@ class MerchantMethods(Shell):
         self, request: merchants_pb2.DeleteMerchantRequest, context: grpc.ServicerContext
     ) -> merchants_pb2.DeleteMerchantResponse:
         """Delete a merchant."""
-        return self._run(delete_merchant, request, context)
+        return self._run_watched(delete_merchant, request, context)

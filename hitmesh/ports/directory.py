@@ -108,7 +108,8 @@ class SiteDirectory(Protocol):
     def delete_key(self, key: IngestKey) -> bool:
         """Delete a key and its secret's hash durably; return False if the stored version is not `key.version`.
 
-        If the merchant has no such key, the result is True. The key's quota is deleted too.
+        If the merchant has no such key, the result is True. The key's quota is deleted too. After a failure, the hash
+        may remain in the store, and so may the hash of a key from an earlier version. Such a hash gives no access.
         """
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
@@ -138,6 +139,14 @@ class SiteDirectory(Protocol):
         stored version (0 if no quota is stored), nothing is stored and the result is False. Of several
         concurrent calls with the same `expected`, exactly one returns True. The next calls of `site` and `key` in this
         process return the new quota.
+        """
+
+    def announce(self, name: str) -> None:
+        """Make all processes read a site or key again, by full name.
+
+        Every method that changes a site, key or quota announces its change. Call this method if a repeated request
+        finds its change stored: the first call may have failed between the change and its announcement. Without an
+        announcement, a process may use the earlier value for up to ten minutes.
         """
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:

@@ -12,10 +12,10 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from control.rpc.admin.key_checks import DAY_MS
 from hitmesh.api.control.v1 import quotas_pb2
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.sites import IngestKey
+from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.rpc_values import timestamp
 from tests.support.key_calls import (
     ADMINISTER,

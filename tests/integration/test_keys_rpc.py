@@ -129,6 +129,16 @@ def test_a_star_in_the_mask_stands_for_every_field_that_can_change(mesh: Mesh) -
     assert get(mesh, key.name) == changed
 
 
+def test_a_repeated_change_is_announced_again(mesh: Mesh) -> None:
+    """The first call may have failed between the change and its announcement."""
+    announced: list[str] = []
+    name = create(mesh).key.name
+    mesh.stores.directory.announce = lambda name: announced.append(name)  # type: ignore[method-assign]
+    for _ in range(2):
+        update(mesh, name=name, display_name="x")
+    assert announced == [name]
+
+
 def test_a_change_to_the_stored_values_keeps_etag_and_time(mesh: Mesh) -> None:
     key = create(mesh, roles=[SEND], expire_time=timestamp(NOW + 1_000)).key
     mesh.clock.advance(2_000)

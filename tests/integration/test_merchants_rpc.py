@@ -9,10 +9,11 @@ from typing import NoReturn
 import grpc
 import pytest
 
+from control.rpc.admin.delete_merchant import delete_merchant
 from control.rpc.admin.list_sites import list_sites
 from hitmesh.access.callers import TOKEN_KIND, Caller
 from hitmesh.api.control.v1 import admin_pb2, merchants_pb2, quotas_pb2
-from hitmesh.model.errors import NotFound, Unavailable
+from hitmesh.model.errors import Abandoned, NotFound, Unavailable
 from hitmesh.model.merchants import Merchant
 from hitmesh.model.sites import Role
 from tests.support.reporters import NOW, OPERATOR, OWNER, RIVAL, Mesh, a_site, bearer, control_backend, refusal, start
@@ -234,6 +235,23 @@ def test_site_that_is_created_between_the_last_deleted_site_and_the_mark_is_dele
     merchants.change_merchant = change_after_the_site  # type: ignore[method-assign]
     assert delete(mesh, DEMO, force=True) == (2, 1)
     assert not mesh.stores.directory.sites(DEMO, "", 9)
+
+
+def test_sites_are_deleted_page_by_page_until_the_caller_leaves(mesh: Mesh) -> None:
+    names = [SITE, *(create_site(mesh, DEMO, OWNER, f"s{number}").name for number in range(3))]
+    backend = control_backend(mesh.stores, mesh.clock, open_reads=False)
+    request = merchants_pb2.DeleteMerchantRequest(name=DEMO, force=True)
+    calls = iter(range(3))
+
+    def leaves() -> None:
+        if next(calls, None) is None:
+            raise Abandoned("the caller left")
+
+    with pytest.raises(Abandoned):
+        delete_merchant(backend, None, request, leaves, page=1)
+    left = [name for name in names if mesh.stores.directory.site(name) is not None]
+    assert 0 < len(left) < len(names)
+    assert delete_merchant(backend, None, request, lambda: None, page=1).deleted_sites == len(left)
 
 
 def test_site_and_key_that_are_created_during_the_deletion_do_not_remain(mesh: Mesh) -> None:

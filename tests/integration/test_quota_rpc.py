@@ -125,6 +125,25 @@ def test_a_change_may_be_at_most_366_days_ahead(mesh: Mesh) -> None:
     assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "effective_time")
 
 
+@pytest.mark.parametrize(("seconds", "nanos"), [(2**50, 0), (1_800_000_000, -1), (1_800_000_000, 2 * 10**9)])
+def test_a_time_that_is_no_time_is_refused(mesh: Mesh, seconds: int, nanos: int) -> None:
+    request = quotas_pb2.UpdateQuotaRequest(quota=quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5))
+    request.effective_time.seconds, request.effective_time.nanos = seconds, nanos
+    found = refusal(lambda: mesh.admin.UpdateQuota(request, metadata=bearer(OPERATOR)))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "effective_time")
+
+
+def test_a_repeated_change_is_announced_again(mesh: Mesh) -> None:
+    """The first call may have failed between the change and its announcement."""
+    announced: list[str] = []
+    mesh.stores.directory.announce = lambda name: announced.append(name)  # type: ignore[method-assign]
+    wanted = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5)
+    updated(mesh, wanted)
+    assert announced == []
+    updated(mesh, wanted)
+    assert announced == [SITE]
+
+
 def test_an_operator_changes_quotas_and_the_merchant_reads_them(mesh: Mesh) -> None:
     assert quota(mesh, SITE_QUOTA).quota == quotas_pb2.Quota(name=SITE_QUOTA)
     wanted = quotas_pb2.Quota(name=SITE_QUOTA, hits_per_second=5, bytes_per_second=9_000)

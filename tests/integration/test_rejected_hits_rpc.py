@@ -87,6 +87,17 @@ def test_refusals_of_a_deleted_site_are_missing_even_for_operators(fresh: Mesh, 
         assert refusal(lambda: ask(fresh, rpc, CALLS[rpc], secret)).code is grpc.StatusCode.NOT_FOUND  # noqa: B023
 
 
+def test_the_list_of_all_sites_leaves_out_refusals_that_cannot_be_read(fresh: Mesh) -> None:
+    fresh.stores.rejected.put([stored(1)])
+    everything = pb.ListRejectedHitsRequest()
+    found = fresh.rejected_hits.ListRejectedHits(everything, metadata=bearer(OPERATOR))
+    assert len(found.rejected_hits) == 1
+    site = fresh.stores.directory.site(SITE)
+    assert site is not None
+    assert fresh.stores.directory.change_site(site, replace(site, revision=1, deleted_at=NOW))
+    assert not fresh.rejected_hits.ListRejectedHits(everything, metadata=bearer(OPERATOR)).rejected_hits
+
+
 @pytest.mark.parametrize("offset", [1, 2], ids=["stored", "missing"])
 @pytest.mark.parametrize("rpc", ["GetRejectedHit", "MarkRejectedHitsReplayed"])
 def test_a_refusal_of_another_merchant_and_a_missing_refusal_read_the_same(fresh: Mesh, rpc: str, offset: int) -> None:

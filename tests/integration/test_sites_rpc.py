@@ -190,6 +190,7 @@ def test_update_that_another_caller_overtakes_is_refused_by_its_etag_or_keeps_bo
         ("https://Shop.Example", "https://shop.example"),
         ("https://shop.example:443", "https://shop.example"),
         ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
         ("https://*.shop.example:8443", "https://*.shop.example:8443"),
         ("https://bücher.example", "https://xn--bcher-kva.example"),
     ],
@@ -205,6 +206,7 @@ def test_origins_are_stored_as_browsers_send_them(mesh: Mesh, given: str, stored
         *("ftp://a.example", "https://a.example/", "https://u@a.example", "https://a.example:0x1"),
         *("https://a.example:65536", "https://a..b"),
         *("https://a.example:0", "http://a.example:00000", "https://a.example:0443", "https://a.example:"),
+        *("http\u017f://shop.example", "https://[::1", "https://*.[::1]", "https://[zz]"),
     ],
 )
 def test_text_that_is_not_an_origin_is_refused(mesh: Mesh, origin: str) -> None:

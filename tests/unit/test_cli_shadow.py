@@ -62,7 +62,7 @@ def test_shadow_is_started_published_rolled_back_and_stopped(mesh: Mesh, capsys:
     assert shadow(capsys, "rollback")["state"] == "RUNNING"
     assert shadow(capsys, "publish")["state"] == "PUBLISHED"
     assert shadow(capsys, "stop")["state"] == "ADOPTING"
-    assert "when it is the live stream, start a shadow stream" in refused(capsys, "rollback")
+    assert "when the shadow stream is the live stream, start a shadow stream" in refused(capsys, "rollback")
 
 
 def test_unpublished_shadow_is_dropped_at_once(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,13 +13,14 @@ from collector.gate import Gate
 from collector.grants import resolve
 from collector.refusal_budget import KEYLESS, RefusalBudget
 from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
+from hitmesh.adapters.cassandra.directory_changes import DirectoryChanges
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.shared.directory_rules import secret_digest
 from hitmesh.adapters.shared.known_keys import KnownKeys
-from hitmesh.model.errors import KeyNotLookedUp, Unavailable
+from hitmesh.model.errors import KeyNotLookedUp, RetryError, Unavailable
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.ports import SiteDirectory
 from tests.support.clock import ManualClock
@@ -199,6 +200,30 @@ def test_a_change_of_a_key_drops_the_cached_key_of_a_directory_on_cassandra() ->
     session.changes.append("merchants/m/ingestKeys/k")
     clock.advance(500)
     eventually(lambda: directory.key("known") == KEY and session.look_ups == 2, "the key is looked up again")
+
+
+def test_entries_on_cassandra_are_read_again_after_some_minutes_even_without_an_announced_change() -> None:
+    session, clock = ScriptedSession(), ManualClock(0)
+    directory = CassandraSiteDirectory(cast(CassandraSession, session), clock, kept_for_ms=1_000)
+    assert [directory.key("known"), directory.key("known")] == [KEY, KEY]
+    clock.advance(999)
+    assert directory.key("known") == KEY
+    assert session.look_ups == 1
+    clock.advance(501)
+    eventually(lambda: directory.key("known") == KEY and session.look_ups == 2, "the key is looked up again")
+
+
+class OvertakenSession(ScriptedSession):
+    """A session in which another change always comes first."""
+
+    def apply_batch(self, statements: object) -> bool:
+        return False
+
+
+def test_change_that_others_always_overtake_is_refused_after_the_last_attempt() -> None:
+    session = cast(CassandraSession, OvertakenSession())
+    with pytest.raises(RetryError, match="at every attempt to announce the change other changes came first"):
+        DirectoryChanges(session, attempts=2).note("merchants/m/sites/s")
 
 
 class MakeDirectory(Protocol):

@@ -15,8 +15,8 @@ from hitmesh.access.roles import RIGHTS
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.sites import KeyKind, Role
+from hitmesh.model.zones import DAY_MS
 
-DAY_MS: Final = 86_400_000
 MAX_LIFETIME_MS: Final = 3_652 * DAY_MS
 """Ten years."""
 DEFAULT_OVERLAP_MS: Final = 7 * DAY_MS

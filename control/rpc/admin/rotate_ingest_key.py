@@ -114,6 +114,7 @@ def _expiring(
         if stored is None:
             break
         key = stored
+    backend.directory.announce(ingest_key_name(key.merchant, key.key_id))
     return key, False
 
 

@@ -1,4 +1,4 @@
-"""Check the values of a site that may change, and bring them into their stored form."""
+"""Check display names of merchants, sites and keys, and hosts and origins of sites; return their stored form."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import idna
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.origins import standard_origin
 
 MAX_NAME_CHARS: Final = 200
 MAX_HOSTS: Final = 50
@@ -16,9 +17,8 @@ MAX_ORIGINS: Final = 50
 _MAX_HOST_CHARS: Final = 253
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_ORIGIN: Final = re.compile(r"(https?)://(\*\.)?([^/:?#@*\s]+)(?::([1-9][0-9]{0,4}))?", re.IGNORECASE)
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_MAX_PORT: Final = 65_535
+# The scheme, the wildcard label, the host, and the port with its colon. standard_origin decides what is an origin.
+_ORIGIN: Final = re.compile(r"([a-zA-Z]+)://(\*\.)?(\[[0-9a-fA-F:]+\]|[^/:?#@*\s\[\]]+)(:[0-9]+)?", re.ASCII)
 
 
 def checked_display_name(text: str, field: str) -> str:
@@ -83,18 +83,21 @@ def _checked_host(text: str, field: str) -> str:
 
 def _checked_origin(text: str, field: str) -> str:
     found = _ORIGIN.fullmatch(text)
-    host = _ascii_host(found[3]) if found else None
-    port = int(found[4] or 0) if found else 0
-    if found is None or host is None or port > _MAX_PORT or (found[2] and "." not in host):
+    host = _address_or_host(found[3]) if found else None
+    origin = standard_origin(f"{found[1]}://{host}{found[4] or ''}") if found and host else None
+    if found is None or host is None or origin is None or (found[2] and "." not in host):
         raise RefusedError(
             f"{text[:160]!r} is not an origin: write https://host or https://host:port, or https://*.host for all "
             "subdomains of a host with a dot; a port is 1 to 65535, without leading zeros",
             field=field,
             value=text,
         )
-    scheme = found[1].lower()
-    shown_port = "" if port in (0, _DEFAULT_PORTS[scheme]) else f":{port}"
-    return f"{scheme}://{found[2] or ''}{host}{shown_port}"
+    scheme, _, rest = origin.partition("://")
+    return f"{scheme}://{found[2] or ''}{rest}"
+
+
+def _address_or_host(text: str) -> str | None:
+    return text.lower() if text.startswith("[") else _ascii_host(text)
 
 
 def _ascii_host(text: str) -> str | None:

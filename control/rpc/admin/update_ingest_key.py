@@ -38,6 +38,7 @@ def update_ingest_key(
         require_etag(key, etag, "key.etag")
         changed = _changed(key, request, backend.clock.now())
         if changed == key:
+            backend.directory.announce(request.key.name)
             return pb.UpdateIngestKeyResponse(key=key_message(key))
         now = backend.clock.now()
         if key.is_ended(now) and not changed.is_ended(now):

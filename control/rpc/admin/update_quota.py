@@ -11,13 +11,14 @@ from hitmesh.api.control.v1 import quotas_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.quotas import MAX_QUOTA_AHEAD_MS, PendingQuota, Quota
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.runtime.rpc_values import milliseconds
 
 
 def update_quota(backend: Backend, caller: Caller | None, request: pb.UpdateQuotaRequest) -> pb.UpdateQuotaResponse:
     """Return the changed quota. A change that changes nothing keeps the etag.
 
     Raises:
-        NotFound: the site or key does not exist.
+        NotFound: the merchant, site or key does not exist.
         RefusedError: a value is invalid, or the quota was changed since the etag was read (ETAG_MISMATCH).
     """
     owner = owner_in(request.quota.name, "quota.name")
@@ -29,7 +30,10 @@ def update_quota(backend: Backend, caller: Caller | None, request: pb.UpdateQuot
         if etag and etag != etag_of(stored):
             raise _changed_since(etag)
         wanted = _wanted(stored, request, now, effective_at)
-        if wanted == stored or backend.directory.change_quota(owner, wanted, stored.version):
+        if wanted == stored:
+            backend.directory.announce(owner)
+            break
+        if backend.directory.change_quota(owner, wanted, stored.version):
             break  # otherwise another caller changed the quota at the same time
     return pb.UpdateQuotaResponse(quota=quota_message(owner, backend.directory.quota(owner)))
 
@@ -44,11 +48,11 @@ def _effective_at(request: pb.UpdateQuotaRequest, now: int) -> int:
     """Return the time of the change in UTC ms.
 
     Raises:
-        RefusedError: the time is too late.
+        RefusedError: the time is too late or not valid.
     """
     if not request.HasField("effective_time"):
         return now
-    effective_at = request.effective_time.ToMilliseconds()
+    effective_at = milliseconds(request.effective_time, "effective_time")
     if effective_at > now + MAX_QUOTA_AHEAD_MS:
         value = request.effective_time.ToJsonString()
         raise RefusedError(

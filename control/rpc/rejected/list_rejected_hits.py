@@ -6,6 +6,7 @@ page, the call returns a short page with a token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from control.backend import Backend
@@ -21,6 +22,7 @@ from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.refusals import PREFIX, RefusalKey, RefusalRange, key_in, key_of, name_of
 from hitmesh.ports import RejectedStore
+from hitmesh.runtime.rpc_values import milliseconds
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 200
@@ -50,7 +52,11 @@ def list_rejected_hits(
         raise site_not_found(request.site, "site")
     of_list = f"rejected {wanted} {reason}"
     after = _key_in_token(request.page_token, of_list)
-    page, following = _page(backend.bookkeeping().rejected, wanted, reason, after, page_size, checkpoint)
+
+    def is_listed(hit: RejectedHit) -> bool:
+        return reason in ("", hit.reason) and (not hit.site or backend.directory.site(hit.site) is not None)
+
+    page, following = _page(backend.bookkeeping().rejected, wanted, is_listed, after, page_size, checkpoint)
     token = token_of(name_of(following).removeprefix(PREFIX), of_list) if following is not None else ""
     return pb.ListRejectedHitsResponse(rejected_hits=map(rejected_message, page), next_page_token=token)
 
@@ -58,19 +64,19 @@ def list_rejected_hits(
 def _page(
     rejected: RejectedStore,
     wanted: RefusalRange,
-    reason: str,
+    is_listed: Callable[[RejectedHit], bool],
     after: RefusalKey | None,
     size: int,
     checkpoint: Checkpoint,
 ) -> tuple[list[RejectedHit], RefusalKey | None]:
-    """Return at most `size` refusals for a reason, and the key after which the next page begins."""
+    """Return at most `size` refusals that are listed, and the key after which the next page begins."""
     found: list[RejectedHit] = []
     read = 0
     for _ in range(MAX_CHUNKS):
-        chunk = rejected.page(wanted, after, CHUNK if reason else size - len(found))
+        chunk = rejected.page(wanted, after, CHUNK)
         read += len(chunk.hits)
         for hit in chunk.hits:
-            if reason in ("", hit.reason):
+            if is_listed(hit):
                 found.append(hit)
                 if len(found) == size:
                     is_last = hit is chunk.hits[-1] and chunk.after is None
@@ -95,8 +101,8 @@ def _range_of(request: pb.ListRejectedHitsRequest) -> RefusalRange:
             field="site",
             value=request.site,
         )
-    since = request.start_time.ToMilliseconds() if request.HasField("start_time") else 0
-    until = request.end_time.ToMilliseconds() if request.HasField("end_time") else _END_MS
+    since = milliseconds(request.start_time, "start_time") if request.HasField("start_time") else 0
+    until = milliseconds(request.end_time, "end_time") if request.HasField("end_time") else _END_MS
     if not 0 <= since < until <= _END_MS:
         raise RefusedError(
             f"start_time {since} ms is not before end_time {until} ms: send times from 1970 to 2199, in order",

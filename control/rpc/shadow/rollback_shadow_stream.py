@@ -24,8 +24,9 @@ def rollback_shadow_stream(
     def roll_back(table: StreamTable) -> StreamTable:
         if table.shadow is None or table.shadow.state is ShadowState.ADOPTING:
             cure = "start a shadow stream with the earlier logic"
-            is_adopting = table.shadow is not None
-            raise refuse_state(table, "rollback", f"when it is the live stream, {cure}" if is_adopting else cure)
+            if table.shadow is not None:
+                cure = f"when the shadow stream is the live stream, {cure}"
+            raise refuse_state(table, "rollback", cure)
         if table.shadow.state is ShadowState.RUNNING:
             return table
         return table.moved(ShadowState.RUNNING, backend.clock.now())

@@ -1,7 +1,8 @@
 """Store sites, keys and salts on Cassandra.
 
-Cache entries stay valid until their site or key changes; changes are looked for twice a second. While Cassandra is
-unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique. The module
+Cache entries stay valid until their site or key changes; changes are looked for twice a second. All entries are read
+again every ten minutes, in case a process ended between a change and its announcement. While Cassandra is unavailable,
+cache entries stay valid for up to an hour. Conditional writes make names and secrets unique. The module
 hitmesh.adapters.shared.directory_rules decides which requests are refused and which salts are destroyed. The module
 hitmesh.adapters.shared.known_keys limits look-ups of unknown keys.
 """
@@ -32,6 +33,7 @@ from hitmesh.runtime.logs import logger
 
 CHECK_INTERVAL_MS: Final = 500
 GOOD_FOR_MS: Final = 3_600_000
+KEPT_FOR_MS: Final = 600_000
 # Seconds that a call waits for the version check before the call uses the cache.
 _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
@@ -44,15 +46,25 @@ class CassandraSiteDirectory(CassandraKeys):
         session: a session on the keyspace.
         clock: measures the age of cached entries.
         unknown_keys_s: maximum number of look-ups for unknown keys per second.
+        kept_for_ms: age at which all cached entries are read again.
     """
 
-    def __init__(self, session: CassandraSession, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
+    def __init__(
+        self,
+        session: CassandraSession,
+        clock: Clock,
+        *,
+        unknown_keys_s: int = UNKNOWN_KEYS_S,
+        kept_for_ms: int = KEPT_FOR_MS,
+    ) -> None:
         super().__init__(session, KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN), Quotas(session))
         self._clock = clock
         self._lock = threading.Lock()
         self._checking = threading.Lock()
         self._changes = DirectoryChanges(session)
         self._times_changed = 0
+        self._kept_for_ms = kept_for_ms
+        self._emptied_at = 0
         self._checked_at: int | None = None
         self._answered_at: int | None = None
         self._checker: threading.Thread | None = None
@@ -98,12 +110,10 @@ class CassandraSiteDirectory(CassandraKeys):
 
     def change_site(self, stored: Site, changed: Site) -> bool:
         """Replace the mutable values of a site durably; return whether the store now has the changed site."""
-        is_changed = self._stored.replace(stored, changed)
-        # As in `change_rules`, a repeated call also invalidates the caches.
-        if is_changed:
-            self._note_change(stored.name)
-        self._sites.pop(stored.name, None)
-        return is_changed
+        try:
+            return self._stored.replace(stored, changed)
+        finally:  # after a time-out, the write may still take effect
+            self.announce(stored.name)
 
     def change_policy(self, name: str, change: PolicyChange) -> Site:
         """Store a change of a site's policy durably; return the site.
@@ -114,7 +124,7 @@ class CassandraSiteDirectory(CassandraKeys):
             RefusedError: the site has MAX_POLICY_CHANGES changes.
         """
         self._stored.change_policy(name, change)
-        self._note_change(name)
+        self.announce(name)
         return with_change(self._stored.site(name, serial=True), name, change)
 
     def changing_sites(self, first_day: int, end_day: int) -> Collection[str]:
@@ -131,8 +141,7 @@ class CassandraSiteDirectory(CassandraKeys):
         # A repeated call also invalidates the caches, because the first call may have failed before it invalidated the
         # caches.
         if is_changed:
-            self._note_change(site)
-        self._sites.pop(site, None)
+            self.announce(site)
         return is_changed
 
     def quota(self, name: str) -> Quota:
@@ -141,10 +150,10 @@ class CassandraSiteDirectory(CassandraKeys):
 
     def change_quota(self, name: str, quota: Quota, expected: int | None = None) -> bool:
         """Replace a merchant's, site's or key's quota durably, unless its version is not `expected`."""
-        is_stored = self._quotas.put(name, quota, expected)
-        self._note_change(name)
-        self._sites.pop(name, None)
-        return is_stored
+        try:
+            return self._quotas.put(name, quota, expected)
+        finally:  # after a time-out, the write may still take effect
+            self.announce(name)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt of a site-local date; create a missing salt for `today` or a neighbouring date (rule I2)."""
@@ -156,9 +165,10 @@ class CassandraSiteDirectory(CassandraKeys):
             self._mesh_secret = stored_mesh_secret(self._session)
         return self._mesh_secret
 
-    def _note_change(self, name: str) -> None:
+    def announce(self, name: str) -> None:
         """Make the cache entry of a site or key outdated in all processes; must be called after a change."""
         self._changes.note(name)
+        self._sites.pop(name, None)
         with self._lock:
             # A check in progress may not see this change. The next call must therefore start a new check.
             self._checked_at, self._checker = None, None
@@ -177,6 +187,7 @@ class CassandraSiteDirectory(CassandraKeys):
             return
         if self._answered_at is None:
             self._check(now)
+            self._checked_at = now
             return
         with self._lock:
             is_checking = self._checker is not None and self._checker.is_alive()
@@ -207,14 +218,15 @@ class CassandraSiteDirectory(CassandraKeys):
         """Drop the cache entries with these names; None: all entries."""
         with self._lock:
             full = len(self._sites) + len(self._keys) > MAX_KEPT
-            if names is None or full:
+            if names is None or full or now - self._emptied_at >= self._kept_for_ms:
                 # The cache gets a new dictionary, because a look-up in progress may still use the old dictionary.
                 self._sites = {}
                 self._keys.forget()
+                self._emptied_at = now
             elif names:
                 for name in names:
                     self._sites.pop(name, None)
                 self._keys.forget_some(names)
             self._times_changed += names != ()
             self._keys.forget_unknown()
-            self._answered_at, self._checked_at = now, now
+            self._answered_at = now

@@ -9,6 +9,8 @@ the version, or because later changes have overwritten some changes, then all en
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,8 @@ from hitmesh.model.errors import RetryError
 
 # The store keeps this many changes. A process that missed more changes reads all entries again.
 RING: Final = 1_024
-_ATTEMPTS: Final = 50
+ATTEMPTS: Final = 50
+_LONGEST_PAUSE_S: Final = 0.1
 _VERSION: Final = "SELECT version FROM directory_version WHERE zero = 0"
 _LAST: Final = "SELECT last FROM directory_changes WHERE zero = 0 LIMIT 1"
 _SLOTS: Final = "SELECT number, name, version FROM directory_changes WHERE zero = 0 AND slot >= ? AND slot < ?"
@@ -35,11 +38,13 @@ class DirectoryChanges:
     Args:
         session: a session on the keyspace.
         ring: number of changes that the store keeps; all processes of a mesh must use the same number.
+        attempts: how often `note` tries to be the next change.
     """
 
-    def __init__(self, session: CassandraSession, *, ring: int = RING) -> None:
+    def __init__(self, session: CassandraSession, *, ring: int = RING, attempts: int = ATTEMPTS) -> None:
         self._session = session
         self._ring = ring
+        self._attempts = attempts
         self._version: object = None
         self._last: int | None = None
         # Versions of changes that were read already. Two writers may announce their versions in another order than
@@ -59,14 +64,17 @@ class DirectoryChanges:
         self._session.apply(_ANNOUNCE, (version, version))
 
     def _append(self, name: str, version: uuid.UUID) -> None:
-        for _ in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
+            if attempt:
+                # Many writers at the same time would otherwise overtake each other again and again.
+                time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.002 * 2**attempt)))
             last = self._stored_last(serial=True)
             number = (last or 0) + 1
             raised = (_FIRST, (number,)) if last is None else (_NEXT, (number, last))
             if self._session.apply_batch([raised, (_INSERT, (number % self._ring, number, name, version))]):
                 return
         raise RetryError(
-            "the change is stored, but other processes may use the earlier values for up to an hour, because at every "
+            "the change is stored, but other processes may use the earlier values for some minutes, because at every "
             "attempt to announce the change other changes came first: send the request again"
         )
 

@@ -6,7 +6,6 @@ row has the same hash.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
@@ -43,10 +42,6 @@ class CassandraKeys(CachedKeys):
         super().__init__(keys)
         self._session = session
         self._quotas = quotas
-
-    @abstractmethod
-    def _note_change(self, name: str) -> None:
-        """Make the cache entry of a site or key outdated in all processes; must be called after a change."""
 
     def _stored_key(self, digest: bytes) -> IngestKey | None:
         owners = self._session.run(_OWNER, (digest,))
@@ -105,7 +100,7 @@ class CassandraKeys(CachedKeys):
         try:
             is_next = self._session.apply(_CHANGE, (*changing, key.version, *where))
         finally:  # after a time-out, the write may still take effect
-            self._note_change(ingest_key_name(key.merchant, key.key_id))
+            self.announce(ingest_key_name(key.merchant, key.key_id))
         if not is_next and self._row(key.merchant, key.key_id) is None:
             raise no_key(key.merchant, key.key_id)
         return is_next
@@ -118,16 +113,13 @@ class CassandraKeys(CachedKeys):
             try:
                 is_current = self._session.apply(_DELETE, where)
             finally:
-                self._note_change(ingest_key_name(key.merchant, key.key_id))
+                self.announce(ingest_key_name(key.merchant, key.key_id))
             if not is_current and self._row(key.merchant, key.key_id) is not None:
                 return False
             if row.secret_digest is not None:
                 self._session.apply(_FREE_SECRET, (bytes(row.secret_digest), key.merchant, key.key_id))
         self._quotas.delete(ingest_key_name(key.merchant, key.key_id))
         return True
-
-    def _note_key(self, name: str) -> None:
-        self._note_change(name)
 
     def _row(self, merchant: str, key_id: str) -> Row | None:
         rows = self._session.run(_WITH_ID, (merchant, key_id), serial=True)

@@ -86,7 +86,7 @@ class EmbeddedKeys(CachedKeys):
                 raise no_key(key.merchant, key.key_id)
             where = (key.merchant, key.key_id, key.version - 1)
             is_next = bool(transaction.run(_CHANGE, (*changing, key.version, *where)))
-        self._note_key(ingest_key_name(key.merchant, key.key_id))
+        self.announce(ingest_key_name(key.merchant, key.key_id))
         return is_next
 
     def delete_key(self, key: IngestKey) -> bool:
@@ -97,10 +97,11 @@ class EmbeddedKeys(CachedKeys):
             if is_current:
                 transaction.run("DELETE FROM ingest_keys WHERE merchant = ? AND key_id = ?", (key.merchant, key.key_id))
                 delete_quota(transaction, ingest_key_name(key.merchant, key.key_id))
-        self._note_key(ingest_key_name(key.merchant, key.key_id))
+        self.announce(ingest_key_name(key.merchant, key.key_id))
         return is_current
 
-    def _note_key(self, name: str) -> None:
+    def announce(self, name: str) -> None:
+        """Look for changes of the file before the next look-up; other processes look every half second."""
         self._checked_at = None
 
 

@@ -82,7 +82,7 @@ class MemoryKeys(KeyChanges):
             self._quotas.pop(ingest_key_name(key.merchant, key.key_id), None)
             return True
 
-    def _note_key(self, name: str) -> None:
+    def announce(self, name: str) -> None:
         """Do nothing, because nothing is cached."""
 
     def _digest_of(self, merchant: str, key_id: str) -> bytes | None:

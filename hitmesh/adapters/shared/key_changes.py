@@ -27,8 +27,8 @@ class KeyChanges(ABC):
         """
 
     @abstractmethod
-    def _note_key(self, name: str) -> None:
-        """Make the cached key with this full name outdated in all processes."""
+    def announce(self, name: str) -> None:
+        """Make the cached site or key with this full name outdated in all processes."""
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
         """Revoke a key; a second revocation keeps the time of the first revocation.
@@ -58,7 +58,7 @@ class KeyChanges(ABC):
             changed = change(key)
             if changed == key:
                 # An earlier call may have failed after its write and before the caches were invalidated.
-                self._note_key(ingest_key_name(merchant, key_id))
+                self.announce(ingest_key_name(merchant, key_id))
                 return key
             changed = replace(changed, version=key.version + 1)
             if self.change_key(changed):

@@ -319,7 +319,7 @@ class DeleteMerchantResponse(_message.Message):
     deleted_sites: _builtins.int
     """Number of sites that this call deleted."""
     revoked_keys: _builtins.int
-    """Number of keys that this call revoked."""
+    """Number of keys that were not revoked when this call began."""
     def __init__(
         self,
         *,
