@@ -33,9 +33,23 @@ class UnitsAccount:
             the reports; without reports, the bucket is full.
     """
 
-    __slots__ = ("_allowance", "_bucket", "_idle_periods", "_period", "_seen", "_since", "_spent", "_used", "merchant",
+    __slots__ = (
+        "_allowance",
+        "_assumed",
+        "_assumed_periods",
+        "_bucket",
+        "_heard",
+        "_idle_periods",
+        "_period",
+        "_seen",
+        "_since",
+        "_spent",
+        "_used",
+        "merchant",
         "quota",
-                 "read_at_ms", "units_min")  # fmt: skip
+        "read_at_ms",
+        "units_min",
+    )
 
     def __init__(self, merchant: str, units_min: int, now_ms: int, others: Mapping[str, UnitsSpent]) -> None:
         self.merchant = merchant
@@ -46,6 +60,9 @@ class UnitsAccount:
         self._lower_to(min((use.level for use in others.values()), default=units_min), now_ms)
         self._since, self._spent, self._idle_periods = now_ms, 0, 0
         self._period, self._used, self._allowance = -1, 0, 0
+        # Charged by assume_spent and not yet reported; the reporters that have reported since.
+        self._assumed, self._assumed_periods = 0, 0
+        self._heard: set[str] = set()
 
     def wait_ms(self, units: int, now_ms: int, live: int, period_ms: int) -> int:
         """Return the ms after which a charge may pass; 0 = now.
@@ -88,26 +105,47 @@ class UnitsAccount:
         """Return what this reporter spent; None if all reporters know that nothing is missing from the bucket."""
         level = self._bucket.level(now_ms)
         self._idle_periods += 1
+        self._assumed_periods += 1
+        if self._assumed_periods > _KEPT_PERIODS:
+            self._assumed = 0
         if self._idle_periods > _KEPT_PERIODS and level >= self.units_min:
             self._since, self._spent = now_ms, 0
             return None
         return UnitsSpent(self.merchant, self._since, self._spent, level)
 
     def learn(self, others: Mapping[str, UnitsSpent], now_ms: int) -> None:
-        """Charge what other reporters spent since their last reports."""
+        """Charge what other reporters spent since their last reports.
+
+        After a period without reports, a reporter's first new report is charged less what `assume_spent` has charged.
+        """
         for reporter, use in others.items():
             seen = self._seen.pop(reporter, None)
             if seen is not None and seen.since == use.since:
-                self._change(use.units - seen.units, now_ms)
+                spent = use.units - seen.units
             else:  # the count may be old, but at most what is missing from the bucket still matters
-                self._change(max(0, min(use.units, self.units_min - use.level)), now_ms)
+                spent = max(0, min(use.units, self.units_min - use.level))
+            if use != seen:  # otherwise it may be the report from before the period
+                spent -= self._already_charged(reporter, spent)
+            self._change(spent, now_ms)
             self._seen[reporter] = use
         while len(self._seen) > _MAX_SEEN:
             del self._seen[next(iter(self._seen))]
 
     def assume_spent(self, elapsed_ms: int, live: int, now_ms: int) -> None:
         """Charge the equal part of the quota for every other reporter, because their reports are unavailable."""
-        self._change(self.units_min * elapsed_ms * (live - 1) // (live * WINDOW_S * 1_000), now_ms)
+        units = self.units_min * elapsed_ms * (live - 1) // (live * WINDOW_S * 1_000)
+        self._change(units, now_ms)
+        self._assumed, self._assumed_periods = self._assumed + units, 0
+        self._heard.clear()
+
+    def _already_charged(self, reporter: str, spent: int) -> int:
+        """Return the part of a reporter's newly reported units that `assume_spent` has charged; 0 after its first."""
+        if not self._assumed or reporter in self._heard:
+            return 0
+        self._heard.add(reporter)
+        covered = min(self._assumed, max(0, spent))
+        self._assumed -= covered
+        return covered
 
     def _change(self, units: int, now_ms: int) -> None:
         if units < 0:

@@ -135,6 +135,32 @@ def test_without_the_store_each_reporter_grants_its_equal_part() -> None:
     assert reporters.spend(120, [1] * 4, 0) == pytest.approx(120 * RATE, rel=0.2)
 
 
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("outage_s", [30, 600])
+def test_when_the_store_is_back_the_whole_quota_is_granted_at_once(count: int, outage_s: int) -> None:
+    clock = ManualClock(1_000_000)
+    reports = AbsentReports(clock)
+    reporters, demand = Reporters(count, clock, reports), [3 / count] * count
+    reporters.spend(120, demand, 0)
+    reports.is_absent = True
+    reporters.spend(outage_s, demand, 0)
+    reports.is_absent = False
+    for _ in range(3):
+        assert reporters.spend(20, demand, 0) == pytest.approx(20 * RATE, rel=0.2)
+
+
+def test_units_assumed_for_silent_reporters_pay_for_nothing_later() -> None:
+    clock = ManualClock(1_000_000)
+    reports = AbsentReports(clock)
+    reporters = Reporters(2, clock, reports)
+    reporters.spend(120, [1, 0], 0)
+    reports.is_absent = True
+    reporters.spend(120, [1, 0], 0)
+    reports.is_absent = False
+    reporters.spend(30, [1, 0], 0)
+    assert reporters.spend(120, [1, 1], 0) == pytest.approx(120 * RATE, rel=0.2)
+
+
 def test_units_that_are_given_back_are_given_back_in_every_reporter() -> None:
     reporters = reporters_on_one_store(2)
     first, second = reporters.budgets
