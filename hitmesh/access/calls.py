@@ -17,6 +17,7 @@ from hitmesh.model.dates import date_text_of
 from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unauthenticated, Unavailable
 from hitmesh.ports import Clock, SiteDirectory
 from hitmesh.runtime.call_checkpoints import checkpoint_of
+from hitmesh.runtime.call_limits import recount
 from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.logs import Seldom, logger
 from hitmesh.runtime.rpc_errors import translating
@@ -78,7 +79,7 @@ class Calls:
 
         Raises:
             HitmeshError: the caller's key or token is not valid, the caller may not make this call, the caller has
-                cancelled the call, or the function failed.
+                cancelled the call, the merchant has too many calls, or the function failed.
         """
         checkpoint = checkpoint_of(context, self._max_s)
         checkpoint()  # the caller may have cancelled while the call waited for a thread
@@ -100,6 +101,7 @@ class Calls:
             raise
         if caller is not None and self._callers is not None:
             self._callers.note(metadata, caller.merchant)
+            recount(caller.merchant)
         return caller
 
     def _note_store_error(self, error: HitmeshError, request: Message) -> None:

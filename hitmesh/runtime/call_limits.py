@@ -5,7 +5,8 @@ threads, so that reflection streams cannot delay other calls.
 
 Calls are limited in total and per caller. A service that knows which credentials were accepted
 (hitmesh.runtime.known_callers) also limits the calls of each merchant, and the calls without an accepted credential. No
-merchant and no client that guesses keys can therefore take the places of other merchants. No decision needs a store.
+merchant and no client that guesses keys can therefore take the places of other merchants. The check before a call gets
+a thread needs no store. A running call whose credential is accepted then counts as a call of its merchant (`recount`).
 """
 
 from __future__ import annotations
@@ -49,6 +50,25 @@ class Refused(NamedTuple):
     limit: int
 
 
+class _Running(threading.local):
+    """The pool and the place of the call that this thread runs."""
+
+    pool: CallPool | None = None
+    place: _Place | None = None
+
+
+_RUNNING: Final = _Running()
+
+
+class _Place:
+    """The place of a call in a pool, with the caller for whom the call is counted."""
+
+    __slots__ = ("caller",)
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+
+
 class CallPool(ThreadPoolExecutor):
     """A thread pool for calls that counts the running and waiting calls, in total and per caller.
 
@@ -80,16 +100,15 @@ class CallPool(ThreadPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a call at once or as soon as a thread is free."""
         with self._lock:
-            caller, self._next_caller = self._next_caller, ""
+            place, self._next_caller = _Place(self._next_caller), ""
             self._calls += 1
-            if caller:
-                self._of_callers[caller] += 1
+            self._count(place.caller)
         try:
-            future = super().submit(fn, *args, **kwargs)
+            future = super().submit(self._run, place, fn, *args, **kwargs)
         except BaseException:
-            self._gone(caller)
+            self._gone(place)
             raise
-        future.add_done_callback(lambda _: self._gone(caller))
+        future.add_done_callback(lambda _: self._gone(place))
         return future
 
     def expect(self, caller: str) -> None:
@@ -105,8 +124,9 @@ class CallPool(ThreadPoolExecutor):
         """
         if self.is_full:
             return Refused(f"{self.max_calls} calls", self.max_calls)
-        if not caller:
-            return None
+        return self._refusal_of(caller) if caller else None
+
+    def _refusal_of(self, caller: str) -> Refused | None:
         limit = self._unknown if caller == _UNKNOWN else self._per_merchant
         if limit is not None and self._of_callers[caller] >= limit:
             if caller == _UNKNOWN:
@@ -115,6 +135,21 @@ class CallPool(ThreadPoolExecutor):
         if self.is_crowded_by(caller):
             return Refused(f"few free places, and half of its {self.max_calls} calls are yours", self.max_calls)
         return None
+
+    def recount(self, place: _Place, merchant: str) -> Refused | None:
+        """Count a running call for a merchant, or return the limit that the merchant's calls would exceed.
+
+        Calls without a caller stay uncounted.
+        """
+        if place.caller in ("", merchant):
+            return None
+        with self._lock:
+            refused = self._refusal_of(merchant)
+            if refused is None:
+                self._uncount(place.caller)
+                place.caller = merchant
+                self._count(merchant)
+            return refused
 
     def is_crowded_by(self, caller: str) -> bool:
         """Whether little room is left, and this caller has half of the pool: the rest is for other callers."""
@@ -127,13 +162,39 @@ class CallPool(ThreadPoolExecutor):
         """Whether the pool has no room for another call."""
         return self._calls >= self.max_calls
 
-    def _gone(self, caller: str) -> None:
+    def _run(self, place: _Place, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        _RUNNING.pool, _RUNNING.place = self, place
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            _RUNNING.pool = _RUNNING.place = None
+
+    def _gone(self, place: _Place) -> None:
         with self._lock:
             self._calls -= 1
-            if caller:
-                self._of_callers[caller] -= 1
-                if not self._of_callers[caller]:
-                    del self._of_callers[caller]
+            self._uncount(place.caller)
+
+    def _count(self, caller: str) -> None:
+        if caller:
+            self._of_callers[caller] += 1
+
+    def _uncount(self, caller: str) -> None:
+        if caller:
+            self._of_callers[caller] -= 1
+            if not self._of_callers[caller]:
+                del self._of_callers[caller]
+
+
+def recount(merchant: str) -> None:
+    """Count the call that this thread runs as a call of a merchant, because its credential was accepted.
+
+    Raises:
+        RetryError: the merchant has as many calls as a merchant may have (TOO_MANY_CALLS).
+    """
+    pool, place = _RUNNING.pool, _RUNNING.place
+    refused = None if pool is None or place is None else pool.recount(place, merchant)
+    if refused is not None:
+        raise _too_many_calls(refused)
 
 
 class CallLimit(grpc.ServerInterceptor):
@@ -142,8 +203,8 @@ class CallLimit(grpc.ServerInterceptor):
     If three quarters of a pool are taken, a caller with half of the pool is refused too, so that a caller that never
     backs off leaves room for others. A caller is the merchant of an accepted credential. In a service without such a
     list, a caller is a client's address, together with the key in the metadata, or with the site if the key is in the
-    message. A client at another address that names the same key or site is therefore another caller. Streams are not
-    counted by caller.
+    message. A client at another address that names the same key or site is therefore another caller; calls that stream
+    their requests are then not counted by caller.
 
     A single gRPC thread calls the interceptors and submits the calls to the pool. Between the check of the pool by this
     interceptor and the submission of the checked call, no other call can therefore enter the pool. This interceptor
@@ -208,6 +269,14 @@ def _behaviours(handler: Handler) -> Iterator[Callable[..., Any]]:
 
 
 def _refuse(refused: Refused, _: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
+    abort(context, _too_many_calls(refused))
+
+
+def _too_many_calls(refused: Refused) -> RetryError:
     held = refused.held
-    message = f"the server has {held}, which is the limit: call again in a second"
-    abort(context, RetryError(message, reason=ErrorReason.TOO_MANY_CALLS, retry_after_s=1.0, limit=refused.limit))
+    return RetryError(
+        f"the server has {held}, which is the limit: call again in a second",
+        reason=ErrorReason.TOO_MANY_CALLS,
+        retry_after_s=1.0,
+        limit=refused.limit,
+    )

@@ -1,8 +1,8 @@
 """Remembers which merchant's credentials a service has accepted, so that calls are counted per merchant.
 
 The look-up needs no store and no check of a credential, so it may run before a call gets a thread. The first call with
-a credential counts as a call of an unknown caller, as do all calls with a made-up credential. Credentials are kept as
-digests.
+a credential counts as a call of an unknown caller until the credential is accepted. A call with a made-up credential
+counts so until it ends. Credentials are kept as digests.
 """
 
 from __future__ import annotations

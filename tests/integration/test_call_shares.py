@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -16,6 +16,7 @@ from control.backend import Bookkeeping
 from control.service import SERVICES, build_server
 from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, quotas_pb2
 from hitmesh.model.sites import IngestKey, KeyKind, Role
+from hitmesh.ports import SiteDirectory
 from hitmesh.runtime.known_callers import ANYONE, KnownCallers
 from tests.support.patience import patient
 from tests.support.reporters import (
@@ -33,6 +34,7 @@ from tests.support.settled_rows import SITE
 from tests.support.waiting import eventually
 
 LIMIT = 3
+SLOW = "hms_slow"
 QUOTA = quotas_pb2.GetQuotaRequest(name=f"{SITE}/quota")
 
 
@@ -41,14 +43,39 @@ def mesh() -> Iterator[Mesh]:
     yield from start(open_reads=False)
 
 
-class Held:
-    """A control service in which each GetQuota of a site waits for `release`."""
+class SlowDirectory:
+    """Keys of a mesh; each look-up of the secret SLOW waits for `release`."""
 
-    def __init__(self, mesh: Mesh, channel: grpc.Channel, release: threading.Event) -> None:
+    def __init__(self, mesh: Mesh) -> None:
+        self._stored = mesh.stores.directory
+        self.waiting, self.release = threading.Semaphore(0), threading.Event()
+
+    def key(self, secret: str) -> IngestKey | None:
+        if secret == SLOW:
+            self.waiting.release()
+            self.release.wait(patient(20))
+        return self._stored.key(secret)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stored, name)
+
+
+class Held:
+    """A control service in which each GetQuota of a site waits for `release`, and so does each look-up of SLOW."""
+
+    def __init__(self, mesh: Mesh, channel: grpc.Channel, release: threading.Event, directory: SlowDirectory) -> None:
         self.mesh = mesh
         self.stub = admin_pb2_grpc.AdminServiceStub(channel)
         self.release = release
         self.waiting = threading.Semaphore(0)
+        self.directory = directory
+
+    def unknown_call(self) -> Callable[[], object]:
+        """Begin a call whose key is looked up until `directory.release` is set."""
+        request = admin_pb2.ListSitesRequest(parent="merchants/demo")
+        begun = self.stub.ListSites.future(request, metadata=bearer(SLOW), timeout=patient(20))
+        assert self.directory.waiting.acquire(timeout=patient(10))
+        return begun.result
 
     def calls(self, secret: str, count: int) -> list[Callable[[], object]]:
         """Begin calls that wait, and return when all wait."""
@@ -73,14 +100,20 @@ def held_control(mesh: Mesh, per_merchant: int = 8, unknown: int = 8) -> Iterato
         release.wait(patient(20))
         return bookkeeping_of(mesh.stores)
 
-    backend = replace(control_backend(mesh.stores, mesh.clock, open_reads=False), bookkeeping=bookkeeping)
+    directory = SlowDirectory(mesh)
+    backend = replace(
+        control_backend(mesh.stores, mesh.clock, open_reads=False),
+        bookkeeping=bookkeeping,
+        directory=cast(SiteDirectory, directory),
+    )
     server = build_server(backend, workers=8, max_calls=8, per_merchant=per_merchant, unknown=unknown)
     with grpc.insecure_channel(f"127.0.0.1:{served(server, SERVICES)}") as channel:
-        found.append(Held(mesh, channel, release))
+        found.append(Held(mesh, channel, release, directory))
         try:
             yield found[0]
         finally:
             release.set()
+            directory.release.set()
     server.stop(None).wait()
 
 
@@ -120,14 +153,14 @@ def test_a_key_that_has_ended_takes_no_more_places_of_its_merchant(mesh: Mesh, e
         mesh.stores.directory.change_key(replace(key, version=1, **ending))
         found = refusal(lambda: held.sites("hms_leaked", "merchants/demo"))
         assert found.code is grpc.StatusCode.UNAUTHENTICATED
-        held.calls(OWNER, 1)  # the first call with a key takes the only place of unknown callers
+        held.unknown_call()
         assert "max_unknown_calls" in refusal(lambda: held.sites("hms_leaked", "merchants/demo")).message
 
 
 def test_callers_without_a_known_key_have_few_places(mesh: Mesh) -> None:
     with held_control(mesh, unknown=1) as held:
         held.sites(RIVAL, "merchants/rival")
-        held.calls(OWNER, 1)  # the first call with a key
+        held.unknown_call()
         for secret in ("hms_guess", None):
             metadata = bearer(secret) if secret else ()
             refused = refusal(
@@ -137,6 +170,24 @@ def test_callers_without_a_known_key_have_few_places(mesh: Mesh) -> None:
             )
             assert (refused.reason, "max_unknown_calls" in refused.message) == ("TOO_MANY_CALLS", True)
         held.sites(RIVAL, "merchants/rival")
+
+
+def test_a_call_takes_no_place_of_unknown_callers_after_its_credential_was_accepted(mesh: Mesh) -> None:
+    with held_control(mesh, per_merchant=LIMIT, unknown=1) as held:
+        for number in range(LIMIT):
+            key = IngestKey(f"fresh-{number}", "merchants/demo", KeyKind.SERVER, roles=frozenset({Role.READ}))
+            mesh.stores.directory.create_key(key, f"hms_fresh_{number}")
+            held.calls(f"hms_fresh_{number}", 1)
+        held.sites(RIVAL, "merchants/rival")
+        refused = refusal(lambda: held.sites(OWNER, "merchants/demo"))
+        assert refused.reason == "TOO_MANY_CALLS", "a fresh credential adds no places to those of its merchant"
+        assert f"{LIMIT} calls of merchants/demo" in refused.message
+        unknown = held.unknown_call()
+        assert refusal(lambda: held.sites("hms_guess", "merchants/rival")).reason == "TOO_MANY_CALLS"
+        held.directory.release.set()
+        assert refusal(unknown).code is grpc.StatusCode.UNAUTHENTICATED
+        held.release.set()
+        eventually(lambda: bool(held.sites(OWNER, "merchants/demo")), "the places are free again")
 
 
 def test_only_accepted_credentials_are_known_and_few_are_kept() -> None:
