@@ -22,7 +22,7 @@ import grpc
 
 from hitmesh.model.errors import RetryError
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.runtime.known_callers import KnownCallers
+from hitmesh.runtime.known_callers import ANYONE, KnownCallers
 from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
@@ -44,9 +44,9 @@ _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class Refused(NamedTuple):
-    """The limit that a call would exceed: the calls that are held, and the number of the limit."""
+    """The limit that a call would exceed: why, in a sentence without its end, and the number of the limit."""
 
-    held: str
+    why: str
     limit: int
 
 
@@ -123,17 +123,17 @@ class CallPool(ThreadPoolExecutor):
             caller: the caller's name; "" for calls that are not counted per caller.
         """
         if self.is_full:
-            return Refused(f"{self.max_calls} calls", self.max_calls)
+            return Refused(f"the server has {self.max_calls} calls, which is the limit", self.max_calls)
         return self._refusal_of(caller) if caller else None
 
     def _refusal_of(self, caller: str) -> Refused | None:
         limit = self._unknown if caller == _UNKNOWN else self._per_merchant
         if limit is not None and self._of_callers[caller] >= limit:
-            if caller == _UNKNOWN:
-                return Refused(f"{limit} calls without a known key or token (max_unknown_calls)", limit)
-            return Refused(f"{limit} calls of {caller} (max_calls_per_merchant)", limit)
+            return Refused(f"the server has {limit} calls {_of(caller, caller)}, which is the limit", limit)
         if self.is_crowded_by(caller):
-            return Refused(f"few free places, and half of its {self.max_calls} calls are yours", self.max_calls)
+            # A caller may be named by a key, which no message shows.
+            half = f"calls {_of(caller, 'the same caller')} have half of them"
+            return Refused(f"few of the server's {self.max_calls} places are free, and {half}", self.max_calls)
         return None
 
     def recount(self, place: _Place, merchant: str) -> Refused | None:
@@ -258,6 +258,10 @@ def in_pool(pool: ThreadPoolExecutor, behaviour: Callable[..., Any]) -> Callable
     return run
 
 
+def _of(caller: str, name: str) -> str:
+    return "without a known key or token" if caller in (_UNKNOWN, ANYONE) else f"of {name}"
+
+
 def _caller_of(details: grpc.HandlerCallDetails) -> str:
     found = {str(name): str(value) for name, value in details.invocation_metadata or ()}
     claimed = next((found[name] for name in _CALLER_METADATA if name in found), "")
@@ -273,10 +277,6 @@ def _refuse(refused: Refused, _: Iterator[bytes], context: grpc.ServicerContext)
 
 
 def _too_many_calls(refused: Refused) -> RetryError:
-    held = refused.held
-    return RetryError(
-        f"the server has {held}, which is the limit: call again in a second",
-        reason=ErrorReason.TOO_MANY_CALLS,
-        retry_after_s=1.0,
-        limit=refused.limit,
-    )
+    why = refused.why
+    message = f"{why}: call again in a second"
+    return RetryError(message, reason=ErrorReason.TOO_MANY_CALLS, retry_after_s=1.0, limit=refused.limit)

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from hitmesh.runtime.call_limits import CallPool
 from tests.support.waiting import eventually
 
@@ -48,3 +50,14 @@ def test_ended_calls_of_a_caller_do_not_count() -> None:
 def test_a_call_without_a_caller_is_counted_for_no_caller() -> None:
     with CallPool(8) as pool, running(pool, "named", 3), running(pool, "", 4):
         assert not pool.is_crowded_by("named")
+
+
+@pytest.mark.parametrize(
+    ("caller", "half"),
+    [("198.51.100.1 Bearer hms_x", "of the same caller"), ("unknown", "without a known key or token")],
+)
+def test_the_refusal_of_a_caller_that_crowds_a_pool_is_a_sentence_and_names_no_key(caller: str, half: str) -> None:
+    with CallPool(8) as pool, running(pool, caller, 6):
+        refused = pool.refusal(caller)
+        assert refused is not None
+        assert refused.why == f"few of the server's 8 places are free, and calls {half} have half of them"
