@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 MAX_CALLERS: Final = 20_000
+MAX_CALLERS_PER_MERCHANT: Final = 1_000
 ANYONE: Final = "anyone"
 _FIELD: Final = "authorization"
 
@@ -26,13 +27,23 @@ class KnownCallers:
     Args:
         open_reads: whether calls without a credential are normal. Such calls then belong to the caller ANYONE.
         max_callers: maximum number of credentials; the credential that was used least recently is forgotten first.
+        per_merchant: maximum number of credentials of a merchant. A merchant whose tokens are short-lived therefore
+            forgets its own credentials, the least recently used first, and none of others.
     """
 
-    def __init__(self, *, open_reads: bool = False, max_callers: int = MAX_CALLERS) -> None:
+    def __init__(
+        self,
+        *,
+        open_reads: bool = False,
+        max_callers: int = MAX_CALLERS,
+        per_merchant: int = MAX_CALLERS_PER_MERCHANT,
+    ) -> None:
         self._open_reads = open_reads
         self._max_callers = max_callers
+        self._per_merchant = per_merchant
         self._lock = threading.Lock()
         self._merchants: OrderedDict[bytes, str] = OrderedDict()
+        self._of_merchants: dict[str, OrderedDict[bytes, None]] = {}
 
     def merchant_of(self, metadata: Metadata) -> str | None:
         """Return the merchant whose credential is in a call's metadata; None if the credential is not known."""
@@ -43,6 +54,7 @@ class KnownCallers:
             found = self._merchants.get(digest)
             if found is not None:
                 self._merchants.move_to_end(digest)
+                self._of_merchants[found].move_to_end(digest)
             return found
 
     def note(self, metadata: Metadata, merchant: str) -> None:
@@ -51,16 +63,28 @@ class KnownCallers:
         if digest is None or self._merchants.get(digest) == merchant:
             return
         with self._lock:
+            self._drop(digest)
             self._merchants[digest] = merchant
+            own = self._of_merchants.setdefault(merchant, OrderedDict())
+            own[digest] = None
+            if len(own) > self._per_merchant:
+                self._drop(next(iter(own)))
             if len(self._merchants) > self._max_callers:
-                self._merchants.popitem(last=False)
+                self._drop(next(iter(self._merchants)))
 
     def forget(self, metadata: Metadata) -> None:
         """Record that a call's credential was refused: a revoked or expired key takes no places of its merchant."""
         digest = _digest(metadata)
         if digest is not None and digest in self._merchants:
             with self._lock:
-                self._merchants.pop(digest, None)
+                self._drop(digest)
+
+    def _drop(self, digest: bytes) -> None:
+        merchant = self._merchants.pop(digest, None)
+        if merchant is not None:
+            del self._of_merchants[merchant][digest]
+            if not self._of_merchants[merchant]:
+                del self._of_merchants[merchant]
 
 
 def _digest(metadata: Metadata) -> bytes | None:

@@ -200,3 +200,16 @@ def test_only_accepted_credentials_are_known_and_few_are_kept() -> None:
     assert callers.merchant_of([]) is None
     assert KnownCallers(open_reads=True).merchant_of([]) == ANYONE
     assert KnownCallers(open_reads=True).merchant_of([("authorization", "Bearer guess")]) is None
+
+
+def test_a_merchant_with_many_credentials_forgets_only_its_own() -> None:
+    callers = KnownCallers(max_callers=100, per_merchant=2)
+    callers.note([("authorization", "Bearer other")], "merchants/other")
+    for name in ("a", "b", "c"):
+        callers.note([("authorization", f"Bearer {name}")], "merchants/many")
+        callers.merchant_of([("authorization", "Bearer a")])
+    known = [name for name in ("other", "a", "b", "c") if callers.merchant_of([("authorization", f"Bearer {name}")])]
+    assert known == ["other", "a", "c"]
+    for name in known:
+        callers.forget([("authorization", f"Bearer {name}")])
+    assert not any(callers.merchant_of([("authorization", f"Bearer {name}")]) for name in known)
