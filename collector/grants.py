@@ -36,7 +36,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory, now: i
         return Refusal(
             HitReason.UNKNOWN_KEY,
             "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key, or send the key as "
-            "authorization: Bearer <key>, in a single header",
+            "authorization: Bearer <key>, in a single header; a token cannot send hits",
         )
     try:
         key = directory.key(secret)

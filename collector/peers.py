@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import grpc
 
-from hitmesh.access.callers import bearer_credential
+from hitmesh.access.callers import bearer_key
 
 SITE_METADATA = "hitmesh-site"
 _ENCODING = "content-encoding"
@@ -49,6 +49,6 @@ def peer_of(context: grpc.ServicerContext) -> Peer:
         site,
         forwarded.rpartition(",")[2].strip() or str(context.peer()).rpartition(":")[0],
         ", ".join(found.get(_ORIGIN, [])),
-        bearer_credential(keys[0]) if len(keys) == 1 else "",
+        bearer_key(keys[0]) if len(keys) == 1 else "",
         encoding,
     )

@@ -86,6 +86,12 @@ def bearer_credential(header: str) -> str:
     return header[len(_SCHEME) :].strip() if header.lower().startswith(_SCHEME) else ""
 
 
+def bearer_key(header: str) -> str:
+    """Return the key in the value of an `authorization` header, or "" for a token or another scheme than Bearer."""
+    credential = bearer_credential(header)
+    return "" if _TOKEN_MARK in credential else credential
+
+
 def caller_of(
     directory: SiteDirectory,
     metadata: Iterable[tuple[str, str | bytes]],

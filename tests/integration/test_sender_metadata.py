@@ -175,11 +175,29 @@ def test_the_key_of_the_batch_or_stream_wins_over_the_key_in_the_metadata(
 def test_metadata_without_exactly_one_key_name_no_key(
     backend: Backend, collector: Running, send: Send, metadata: Metadata
 ) -> None:
-    if send is streamed and metadata != bearing("aGVh.ZGVy.c2ln"):
+    if send is streamed:
         send = streamed_by_batch
     found = send(collector, "", metadata)
     assert (found.accepted, found.reason) == (0, "UNKNOWN_KEY")
     assert backend.rows().is_empty()
+
+
+@pytest.mark.parametrize("send", [unary, as_json])
+def test_a_token_in_the_metadata_is_no_key(backend: Backend, collector: Running, send: Send) -> None:
+    token = bearing("aGVh.ZGVy.c2ln")
+    assert "a token cannot send hits" in send(collector, "", token).message
+    assert send(collector, SERVER, token) == Outcome(1)
+
+
+@pytest.mark.parametrize(("key", "accepted"), [(SERVER, 1), ("", 0)])
+def test_a_stream_with_a_token_in_the_metadata_opens_without_a_key(
+    backend: Backend, collector: Running, key: str, accepted: int
+) -> None:
+    token = bearing("aGVh.ZGVy.c2ln")
+    with StreamClient(collector.channel, "", "", metadata=token, timeout_s=patient(20)) as stream:
+        stream.send(_batch(key))
+        found = _stream_outcome(stream)
+    assert (found.accepted, "a token cannot send hits" in found.message) == (accepted, not accepted)
 
 
 @DOORS
