@@ -158,10 +158,10 @@ class Gate:
             return ShownKey(key, "", False, is_keyless)
         return ShownKey(key, found.merchant, rights_of(found).is_secret, is_keyless)
 
-    def require(self, key: str, origin: str) -> IngestKey:
+    def require(self, key: str, origin: str, address: str) -> IngestKey:
         """Return a key that may send hits from an origin.
 
-        If the key is invalid or cannot be looked up, the sender is charged for one call.
+        If the key is invalid or cannot be looked up, or the origin is not allowed, the sender is charged for one call.
 
         Raises:
             Unauthenticated: the key is unknown, revoked or expired (UNKNOWN_KEY, KEY_REVOKED, KEY_EXPIRED).
@@ -186,6 +186,7 @@ class Gate:
             raise PermissionDenied(cannot_send(found), field="open.ingest_key", key_kind=found.kind.value)
         error = self._origin_error(found, origin)
         if error is not None:
+            self.charge_units(key, address, 0)
             raise error
         return found
 

@@ -140,7 +140,7 @@ class CollectorService:
         if key:
             if self._gate.is_watchful:
                 self._gate.check(key, stream.peer.address)
-            self._gate.require(key, stream.peer.origin)
+            self._gate.require(key, stream.peer.origin, stream.peer.address)
             self._prove(stream, key)
         within_s = self._settings.prove_within_s
         stream.accept(opened, prove_within_s=within_s, proved=lambda key: self._prove(stream, key, is_keyless=True))

@@ -108,5 +108,21 @@ def test_hits_with_a_browser_key_are_read_only_from_an_allowed_origin(budget: Re
         assert not gate.reads_hits(KEY, origin)
         assert gate.reads_hits("hms_server", origin)
         with pytest.raises(PermissionDenied):
-            gate.require(KEY, origin)
+            gate.require(KEY, origin, ADDRESS)
     assert not gate.reads_hits("hms_nobody", "https://shop.example")
+
+
+def test_streams_from_an_origin_that_is_not_allowed_are_charged_to_their_sender() -> None:
+    budget = RefusalBudget(CALL_UNITS / 4, lambda: 0.0)  # a full bucket pays for a single call
+    directory = open_stores("memory:", ManualClock(0)).directory
+    directory.create_site(Site(SITE, "UTC", "USD", b"a secret of sixteen", allowed_origins=("https://shop.example",)))
+    directory.create_key(IngestKey("k", "merchants/demo", KeyKind.BROWSER, SITE), KEY)
+    gate = Gate(directory, budget, ManualClock(0))
+    gate.require(KEY, "https://shop.example", ADDRESS)
+    assert not budget.any_debt
+    for _ in range(2):
+        with pytest.raises(PermissionDenied):
+            gate.require(KEY, "https://rival.example", ADDRESS)
+    with pytest.raises(RetryError):
+        gate.check(KEY, ADDRESS)
+    gate.check(KEY, "5.6.7.8")

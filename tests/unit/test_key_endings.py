@@ -68,7 +68,7 @@ def test_calls_streams_and_batches_refuse_an_expired_key_from_the_same_time_on()
 
     doors: list[Callable[[], object]] = [
         grant,
-        lambda: gate.require("secret", ""),
+        lambda: gate.require("secret", "", ""),
         lambda: caller_of(directory, [("authorization", "Bearer secret")], now=clock.now()),
     ]
     for door in doors:

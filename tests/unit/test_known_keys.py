@@ -268,7 +268,7 @@ def test_a_sender_whose_key_was_not_looked_up_may_send_again_and_is_charged_like
     refused = {key: answer for (key, _), answer in resolve(senders, directory, 0).items()}
     assert [getattr(refused[key], "reason", None) for key in refused] == [None, *["UNKNOWN_KEY"] * 3, "QUOTA"]
     assert [getattr(refused[key], "retry", None) for key in refused] == [None, False, False, False, True]
-    for ask in (gate.is_known, lambda key: gate.require(key, "")):
+    for ask in (gate.is_known, lambda key: gate.require(key, "", "")):
         before_s = budget.wait_s(KEYLESS)
         with pytest.raises(KeyNotLookedUp):
             ask("d")
