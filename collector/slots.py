@@ -51,7 +51,8 @@ class SlotLimits:
 class ShownKey(NamedTuple):
     """The key that a stream has shown.
 
-    `merchant` is the full name of the key's merchant. `is_keyless` is true if the stream's message `open` had no key.
+    `merchant` is the full name of the key's merchant, or "" if the key could not be looked up; such a stream counts for
+    no merchant. `is_keyless` is true if the stream's message `open` had no key.
     """
 
     key: str
@@ -102,7 +103,7 @@ class StreamSlots(Generic[StreamT]):
             RetryError: too many streams have keys of this merchant, this key, or this kind of key (TOO_MANY_STREAMS).
         """
         limits = self._limits
-        if self._per_merchant[shown.merchant] >= limits.per_merchant:
+        if shown.merchant and self._per_merchant[shown.merchant] >= limits.per_merchant:
             held = f"{limits.per_merchant} open streams with keys of {shown.merchant} (max_streams_per_merchant)"
             raise too_many_streams(held, limits.per_merchant)
         if self._per_key[shown.key] >= limits.per_key:
@@ -115,7 +116,8 @@ class StreamSlots(Generic[StreamT]):
             del self._unproven[stream]
             self._proven[stream] = shown
             self._per_key[shown.key] += 1
-            self._per_merchant[shown.merchant] += 1
+            if shown.merchant:
+                self._per_merchant[shown.merchant] += 1
 
     def leave(self, stream: StreamT) -> None:
         """Free a stream's slot. Idempotent."""
@@ -124,7 +126,7 @@ class StreamSlots(Generic[StreamT]):
         if shown is not None:
             for counter, name in ((self._per_key, shown.key), (self._per_merchant, shown.merchant)):
                 counter[name] -= 1
-                if not counter[name]:
+                if counter[name] <= 0:
                     del counter[name]
 
 

@@ -93,3 +93,15 @@ def test_a_merchant_with_many_keys_leaves_slots_to_other_merchants() -> None:
         prove(slots, f"o {number}", secret(f"o {number}", merchant="merchants/o"))
     slots.leave("m 1")
     prove(slots, "again", secret("again"))
+
+
+def test_streams_whose_keys_could_not_be_looked_up_share_no_merchant() -> None:
+    slots = the_slots(per_merchant=1)
+    for name in ("a", "b"):
+        prove(slots, name, secret(name, merchant=""))
+    for name in ("a", "b"):
+        slots.leave(name)
+    prove(slots, "c", secret("c"))
+    slots.enter("d")
+    with pytest.raises(RetryError, match="max_streams_per_merchant"):
+        slots.prove("d", secret("d"))
