@@ -131,7 +131,7 @@ class CollectorService:
         with self._no_streams:
             oldest = self._streams.enter(stream)
         if oldest is not None:
-            oldest.make_room(displaced(self._settings.max_unproven_streams))
+            oldest.make_room(displaced())
 
     def _open(self, stream: HitStream) -> None:
         """Wait for the stream's `open` and accept the stream, or raise the error that ends the stream."""

@@ -130,18 +130,13 @@ class StreamSlots(Generic[StreamT]):
                     del counter[name]
 
 
-def displaced(unproven: int) -> RetryError:
-    """Return the error that ends the oldest unproven stream.
-
-    Args:
-        unproven: the limit for unproven streams.
-    """
+def displaced() -> RetryError:
+    """Return the error that ends the oldest unproven stream."""
     return RetryError(
-        "the collector needed this stream's slot before the stream had shown a known key; the limit for such streams "
-        f"is {unproven}: open the stream again, with a known key in `open`",
+        "the collector needed this stream's slot before the stream had shown a known key: open the stream again, with "
+        "a known key in `open`",
         reason=ErrorReason.TOO_MANY_STREAMS,
         retry_after_s=2.0,
-        limit=unproven,
     )
 
 
