@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Final
-
+from hitmesh.model.days import iso_second
 from hitmesh.model.errors import Unauthenticated
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
-
-_SECOND_MS: Final = 1_000
 
 
 def ending_of(key: IngestKey, now: int, field: str = "") -> Unauthenticated | None:
@@ -26,7 +22,7 @@ def ending_of(key: IngestKey, now: int, field: str = "") -> Unauthenticated | No
             reason=ErrorReason.KEY_REVOKED,
             key_id=key.key_id,
         )
-    expire_time = time_text(key.expires_at)
+    expire_time = iso_second(key.expires_at)
     return Unauthenticated(
         f"key {key.key_id} expired at {expire_time}: use the key that replaces this key, or create a key with "
         "CreateIngestKey",
@@ -35,8 +31,3 @@ def ending_of(key: IngestKey, now: int, field: str = "") -> Unauthenticated | No
         key_id=key.key_id,
         expire_time=expire_time,
     )
-
-
-def time_text(ms: int) -> str:
-    """Return a time (UTC ms) as text in RFC 3339, cut to seconds."""
-    return datetime.fromtimestamp(ms // _SECOND_MS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

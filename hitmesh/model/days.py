@@ -57,3 +57,13 @@ def iso_instant(ms: int) -> str:
     """
     at = dt.datetime.fromtimestamp(ms // 1_000, dt.UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1_000:03d}Z"
+
+
+def iso_second(ms: int) -> str:
+    """Return an instant in UTC ms as `2015-05-17T00:00:00Z`, cut to seconds.
+
+    Example:
+        >>> iso_second(20_758 * 86_400_000 + 1_999)
+        '2026-11-01T00:00:01Z'
+    """
+    return f"{dt.datetime.fromtimestamp(ms // 1_000, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -11,8 +11,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control.rpc.admin.key_checks import MAX_LIFETIME_MS
-from hitmesh.access.key_endings import time_text
 from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.model.days import iso_second
 from hitmesh.runtime.rpc_values import timestamp
 from tests.support.key_calls import (
     ADMINISTER,
@@ -102,7 +102,7 @@ def test_an_expired_key_is_refused_and_may_be_extended(mesh: Mesh) -> None:
     for call in (lambda: get(mesh, created.key.name, created.secret), lambda: create(mesh, created.secret)):
         found = refusal(call)
         assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_EXPIRED")
-        assert time_text(NOW + 5_000) in found.message
+        assert iso_second(NOW + 5_000) in found.message
     update(mesh, "expire_time", name=created.key.name, expire_time=timestamp(NOW + 9_000))
     assert get(mesh, created.key.name, created.secret).expire_time == timestamp(NOW + 9_000)
 

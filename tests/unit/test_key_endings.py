@@ -11,9 +11,10 @@ from collector.gate import Gate
 from collector.grants import resolve
 from collector.refusal_budget import RefusalBudget
 from hitmesh.access.callers import caller_of
-from hitmesh.access.key_endings import ending_of, time_text
+from hitmesh.access.key_endings import ending_of
 from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import open_stores
+from hitmesh.model.days import iso_second
 from hitmesh.model.errors import Unauthenticated
 from hitmesh.model.reasons import ErrorReason, HitReason
 from hitmesh.model.sites import IngestKey, KeyKind, Site
@@ -47,7 +48,7 @@ def test_a_revoked_key_counts_as_revoked_even_after_its_expiry(now: int) -> None
 
 
 def test_a_time_is_cut_to_seconds() -> None:
-    assert [time_text(ms) for ms in (0, 999, 1_000)] == ["1970-01-01T00:00:00Z"] * 2 + ["1970-01-01T00:00:01Z"]
+    assert [iso_second(ms) for ms in (0, 999, 1_000)] == ["1970-01-01T00:00:00Z"] * 2 + ["1970-01-01T00:00:01Z"]
 
 
 def test_calls_streams_and_batches_refuse_an_expired_key_from_the_same_time_on() -> None:

@@ -10,9 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from control.rpc.admin import site_values
 from control.rpc.admin.key_messages import ROLES
-from hitmesh.access.key_endings import time_text
 from hitmesh.access.roles import RIGHTS
 from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.days import iso_second
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.sites import KeyKind, Role
 from hitmesh.model.zones import DAY_MS
@@ -75,11 +75,11 @@ def checked_expiry(time: Timestamp, now: int) -> int:
     last = now + MAX_LIFETIME_MS
     if not now < expires_at <= last or not 0 <= time.nanos < 1_000_000_000:
         raise RefusedError(
-            f"expire_time is not between {time_text(now)} (now) and {time_text(last)}: send a time in the future, at "
+            f"expire_time is not between {iso_second(now)} (now) and {iso_second(last)}: send a time in the future, at "
             "most 10 years from now, or leave out expire_time",
             field="key.expire_time",
-            first=time_text(now),
-            last=time_text(last),
+            first=iso_second(now),
+            last=iso_second(last),
         )
     return expires_at
 

@@ -1,24 +1,19 @@
-"""Write instants and intervals in Druid's notation, and compute the intervals that contain progress marks.
+"""Compute the intervals that contain progress marks, in Druid's notation.
 
 Pure functions.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final
 
+from hitmesh.model.days import iso_second
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
 _DAYS_AHEAD: Final = 1  # margin in days, because log time may come from a clock that is ahead of this machine's clock
 _MAX_DAYS: Final = 32
 _FOR_EVER: Final = "2100-01-01"
-
-
-def iso(at_ms: int) -> str:
-    """Format an instant in UTC ms for Druid's intervals."""
-    return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def mark_intervals(first_day: int, now_ms: int) -> list[str]:
@@ -29,5 +24,5 @@ def mark_intervals(first_day: int, now_ms: int) -> list[str]:
     """
     end_day = now_ms // DAY_MS + _DAYS_AHEAD + 1
     if end_day - first_day > _MAX_DAYS:
-        return [f"{iso(first_day * DAY_MS)}/{_FOR_EVER}"]
-    return [f"{iso(day * DAY_MS)}/{iso(day * DAY_MS + CELL_MS)}" for day in range(first_day, end_day)]
+        return [f"{iso_second(first_day * DAY_MS)}/{_FOR_EVER}"]
+    return [f"{iso_second(day * DAY_MS)}/{iso_second(day * DAY_MS + CELL_MS)}" for day in range(first_day, end_day)]

@@ -16,7 +16,6 @@ from pydruid.utils.dimensions import DimensionSpec
 from pydruid.utils.filters import Filter as Condition
 from pydruid.utils.having import Aggregation
 
-from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.druid.native import (
     TIME,
     Json,
@@ -35,6 +34,7 @@ from hitmesh.adapters.druid.native import (
 )
 from hitmesh.adapters.druid.specs import UNION_SIZE
 from hitmesh.adapters.shared.druid_columns import ABOUT, HIGH, PRESENCE
+from hitmesh.model.days import iso_second
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, null_name
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay
@@ -113,7 +113,7 @@ def _aggregations(question: MetricQuery) -> Json:
 def interval(question: MetricQuery) -> str:
     """Return the time range of the question's rows."""
     first = max(question.start, question.bucket_starts[0])
-    return f"{iso(first)}/{iso(max(first, question.end))}"
+    return f"{iso_second(first)}/{iso_second(max(first, question.end))}"
 
 
 def _bucket(question: MetricQuery) -> Json:

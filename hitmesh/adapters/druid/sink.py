@@ -16,11 +16,11 @@ from pydruid.utils.aggregators import longsum
 from pydruid.utils.filters import Filter
 
 from hitmesh.adapters.druid.client import DruidClient
-from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.druid.native import Native, equals_number, every, group_by, is_among
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.answers import as_stored
 from hitmesh.adapters.shared.druid_columns import SENT
+from hitmesh.model.days import iso_second
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
@@ -197,7 +197,7 @@ def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> Native:
     ]
     return group_by(
         datasource=data_source,
-        intervals=[f"{iso(start)}/{iso(start + DAY_MS)}"],
+        intervals=[f"{iso_second(start)}/{iso_second(start + DAY_MS)}"],
         dimensions=["site", {"type": "default", "dimension": "generation", "outputType": "LONG"}],
         filter=Filter(type="or", fields=of_generations),
         aggregations={SENT: longsum(SENT)},

@@ -13,9 +13,9 @@ from typing import Final
 from pydruid.utils.aggregators import longsum
 from pydruid.utils.dimensions import DimensionSpec
 
-from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.druid.native import Native, equals_number, every, group_by, is_among
 from hitmesh.adapters.shared.druid_columns import HALF, HIGH
+from hitmesh.model.days import iso_second
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.model.sites import SiteDay
@@ -57,7 +57,7 @@ def sums_query(
     """
     return group_by(
         datasource=data_source,
-        intervals=[f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],
+        intervals=[f"{iso_second(day * DAY_MS)}/{iso_second((day + 1) * DAY_MS)}"],
         dimensions=[DimensionSpec("site", "site")],
         filter=every([equals_number("generation", generation), is_among("site", sites)]),
         aggregations={name: longsum(name) for name in SUMS[source]},
