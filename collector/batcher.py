@@ -73,7 +73,7 @@ class MicroBatcher:
         self._seldom = Seldom(settings.complain_every_s)
         self._broken_rules = BrokenRules(self._seldom)
         self._rule_budget = RuleBudget(settings.rule_steps_s)
-        self.quota_gate = QuotaGate(quotas_of(settings) if quotas is None else quotas, metrics, directory, clock)
+        self.quota_gate = QuotaGate(quotas_of(settings, clock) if quotas is None else quotas, metrics, directory, clock)
         self._partitions = log.partitions(Topic.HITS)
         self._cutter: RecordCutter[MicroBatch] = RecordCutter(settings.record_rows, settings.linger_ms)
         self._sample = RefusalSample(settings.refusals_kept_a_day, settings.siteless_refusals_kept_a_day)

@@ -22,6 +22,7 @@ from hitmesh.model.names import ingest_key_name
 from hitmesh.model.plurals import counted
 from hitmesh.model.quotas import CollectorReport, HitLimits, QuotaKind, QuotaUse
 from hitmesh.model.token_bucket import TokenBucket, charge_all
+from hitmesh.ports import Clock
 
 MAX_RESOURCES: Final = 20_000
 MAX_SHORT_SENDERS: Final = 4_096
@@ -32,11 +33,6 @@ MAX_REPORTED: Final = 5_000
 def monotonic_ms() -> int:
     """Return the monotonic time in ms."""
     return time.monotonic_ns() // 1_000_000
-
-
-def utc_now_ms() -> int:
-    """Return the time in UTC ms."""
-    return time.time_ns() // 1_000_000
 
 
 class Charged(NamedTuple):
@@ -54,9 +50,9 @@ class HitQuotas:
     Args:
         site_default: limits for a site that has no stored quota.
         key_default: limits for a key that has no stored quota.
+        clock: the clock by which pending changes of quotas take effect.
         burst_s: a bucket's capacity, in seconds.
         now_ms: a monotonic clock, in ms.
-        utc_ms: the clock by which pending changes of quotas take effect, in UTC ms.
         max_resources: maximum number of sites and keys with buckets. The resource that was used least recently loses
             its buckets. If it is used again, its buckets are full.
     """
@@ -66,16 +62,16 @@ class HitQuotas:
         site_default: HitLimits,
         key_default: HitLimits,
         *,
+        clock: Clock,
         burst_s: int = 2,
         now_ms: Callable[[], int] = monotonic_ms,
-        utc_ms: Callable[[], int] = utc_now_ms,
         max_resources: int = MAX_RESOURCES,
     ) -> None:
         self._site_default = site_default
         self._key_default = key_default
         self._burst_s = burst_s
         self._now_ms = now_ms
-        self._utc_ms = utc_ms
+        self._clock = clock
         self._max_resources = max_resources
         self._lock = threading.Lock()
         self._meters: OrderedDict[str, Meter] = OrderedDict()
@@ -211,7 +207,7 @@ class HitQuotas:
         key = self._meter(ingest_key_name(grant.key.merchant, grant.key.key_id), now_ms)
         site_quota, key_quota = grant.site.quota, grant.key.quota
         if site_quota.pending or key_quota.pending:
-            utc_ms = self._utc_ms()
+            utc_ms = self._clock.now()
             site_quota, key_quota = site_quota.at(utc_ms), key_quota.at(utc_ms)
         site.refresh(site_quota, self._site_default, now_ms, self._round, self._live, self._others)
         key.refresh(key_quota, self._key_default, now_ms, self._round, self._live, self._others)

@@ -26,11 +26,12 @@ from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.registry import COLLECTOR_LIVE
 
 
-def quotas_of(settings: CollectorSettings) -> HitQuotas:
-    """Return the quotas with the defaults in the settings."""
+def quotas_of(settings: CollectorSettings, clock: Clock) -> HitQuotas:
+    """Return the quotas with the defaults in the settings. Pending changes take effect by `clock`."""
     return HitQuotas(
         HitLimits(settings.site_hits_s, settings.site_bytes_s),
         HitLimits(settings.key_hits_s, settings.key_bytes_s),
+        clock=clock,
         burst_s=settings.quota_burst_s,
     )
 

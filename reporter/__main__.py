@@ -84,7 +84,7 @@ def main() -> int:
         sys.stderr.write(f"{error.message}\n")
         return _CONFIG_EXIT if isinstance(error, RefusedError) else 1
     configure(settings.log_level, "reporter", settings.node)
-    budget = ReportBudget(settings.report_units_min, share_s=settings.quota_share_s)
+    budget = ReportBudget(settings.report_units_min, clock=clock, share_s=settings.quota_share_s)
     shares = QuotaShares(stores.reporter_reports, budget, settings.node, settings.quota_share_s)
     try:
         backend = Backend(

@@ -18,7 +18,7 @@ from typing import Final
 
 from hitmesh.model.errors import QuotaExceeded, Unavailable
 from hitmesh.model.quotas import NO_QUOTA, QuotaKind, ReporterReport, UnitsSpent
-from hitmesh.ports import SiteDirectory
+from hitmesh.ports import Clock, SiteDirectory
 from reporter.answer.units_account import WINDOW_S, UnitsAccount
 
 REPORT_UNITS: Final = 2_000
@@ -35,17 +35,13 @@ def _monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-def _utc_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class ReportBudget:
     """A bucket with report units per merchant, full at first. Thread-safe.
 
     Args:
         units_min: default quota, in units per minute. A bucket holds the units for a minute.
         now_ms: a monotonic clock, in ms.
-        utc_ms: the clock by which pending changes of quotas take effect, in UTC ms.
+        clock: the clock by which pending changes of quotas take effect.
         max_merchants: maximum number of merchants with a bucket. The merchant that was charged least recently loses its
             bucket.
         share_s: seconds between two calls of `report` and `share`.
@@ -56,13 +52,13 @@ class ReportBudget:
         units_min: int = REPORT_UNITS_MIN,
         now_ms: Callable[[], int] = _monotonic_ms,
         *,
-        utc_ms: Callable[[], int] = _utc_ms,
+        clock: Clock,
         max_merchants: int = MAX_MERCHANTS,
         share_s: float = SHARE_S,
     ) -> None:
         self._units_min = units_min
         self._now_ms = now_ms
-        self._utc_ms = utc_ms
+        self._clock = clock
         self._max_merchants = max_merchants
         self._period_ms = max(1, int(share_s * 1_000))
         self._lock = threading.Lock()
@@ -151,7 +147,7 @@ class ReportBudget:
             quota = directory.quota(merchant)
         except Unavailable:
             quota = NO_QUOTA if account is None else account.quota
-        stored = quota.at(self._utc_ms()).report_units_min
+        stored = quota.at(self._clock.now()).report_units_min
         units_min = self._units_min if stored is None else stored
         with self._lock:
             account = self._accounts.get(merchant)

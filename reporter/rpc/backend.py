@@ -21,6 +21,7 @@ from hitmesh.ports import (
     SiteDirectory,
     Streams,
 )
+from hitmesh.runtime.clock import SystemClock
 from reporter.answer.breaker import Breakers
 from reporter.answer.known_streams import KnownStreams
 from reporter.answer.lanes import Lanes
@@ -63,7 +64,7 @@ class Backend:
     known: LastKnown = field(default_factory=LastKnown)
     known_streams: KnownStreams = field(default_factory=KnownStreams)
     lanes: Lanes = field(default_factory=Lanes)
-    budget: ReportBudget = field(default_factory=ReportBudget)
+    budget: ReportBudget = field(default_factory=lambda: ReportBudget(clock=SystemClock()))
 
     @property
     def books(self) -> Books:

@@ -54,7 +54,7 @@ def backend(classifier: Classifier) -> Backend:
 
 
 def quotas_on(clock: ManualClock) -> HitQuotas:
-    return HitQuotas(LARGE, LARGE, now_ms=clock.now)
+    return HitQuotas(LARGE, LARGE, now_ms=clock.now, clock=clock)
 
 
 def batch_of(name: str, hits: int) -> hit_pb2.HitBatch:
@@ -217,7 +217,7 @@ def test_a_sender_that_must_wait_notices_a_change_at_once(
     site_quota, key_quota, make, expected = CHANGES[change]
     directory.change_quota(SITE, site_quota)
     directory.change_quota(KEY_NAME, key_quota)
-    quotas = HitQuotas(LARGE, LARGE, now_ms=clock.now, utc_ms=clock.now)
+    quotas = HitQuotas(LARGE, LARGE, now_ms=clock.now, clock=clock)
     with running(backend, quotas=quotas) as collector:
         assert accepts(collector, batch_of("burst", 1_000)) == 1_000, "the burst leaves a debt of 200 s"
         for number in range(2):

@@ -292,7 +292,7 @@ def test_the_origin_matters_only_for_a_browser_key_and_a_site_with_a_list(
 def test_a_sender_beyond_its_quota_gets_the_refusal_of_another_origin(backend: Backend, send: Send) -> None:
     backend.stores.directory.change_quota(LISTED, Quota(hits_s=1))
     clock = ManualClock(0)
-    quotas = HitQuotas(HitLimits(10**6, 10**9), HitLimits(10**6, 10**9), now_ms=clock.now)
+    quotas = HitQuotas(HitLimits(10**6, 10**9), HitLimits(10**6, 10**9), now_ms=clock.now, clock=clock)
     with running(backend, quotas=quotas) as collector:
         found = [unary(collector, BROWSER, (("origin", SHOP),)) for _ in range(3)]
         assert [each.reason for each in found] == ["", "", "QUOTA"]

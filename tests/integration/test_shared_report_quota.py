@@ -40,7 +40,7 @@ def test_two_reporters_together_keep_a_quota(mesh: Mesh, reports: tuple[int, int
     some_rows(mesh)
     mesh.stores.directory.change_quota("merchants/demo", Quota(report_units_min=60 * UNITS_S))
     clock = ManualClock(0)
-    budgets = [ReportBudget(now_ms=clock.now) for _ in reports]
+    budgets = [ReportBudget(now_ms=clock.now, clock=clock) for _ in reports]
     shares = [QuotaShares(mesh.stores.reporter_reports, each, f"r{at}", 1.0) for at, each in enumerate(budgets)]
     with ExitStack() as stack:
         stubs = []

@@ -30,7 +30,7 @@ class Reporters:
 
     def __init__(self, count: int, clock: ManualClock, reports: MemoryReporterReports) -> None:
         self.clock, self.reports = clock, reports
-        self.budgets = [ReportBudget(QUOTA, self.clock.now) for _ in range(count)]
+        self.budgets = [ReportBudget(QUOTA, self.clock.now, clock=self.clock) for _ in range(count)]
         self._exchanges = [QuotaShares(self.reports, each, f"r{at}", 1.0) for at, each in enumerate(self.budgets)]
         for _ in range(2):
             for each in self._exchanges:
@@ -38,7 +38,7 @@ class Reporters:
 
     def restart(self, at: int) -> None:
         """Replace a reporter by a new process with the same name."""
-        self.budgets[at] = ReportBudget(QUOTA, self.clock.now)
+        self.budgets[at] = ReportBudget(QUOTA, self.clock.now, clock=self.clock)
         self._exchanges[at] = QuotaShares(self.reports, self.budgets[at], f"r{at}", 1.0)
         self._exchanges[at].exchange()
 

@@ -33,7 +33,7 @@ def clock() -> ManualClock:
 def quotas_with(
     clock: ManualClock, site: HitLimits = LARGE, key: HitLimits = LARGE, max_resources: int = 9
 ) -> HitQuotas:
-    return HitQuotas(site, key, now_ms=clock.now, utc_ms=clock.now, max_resources=max_resources)
+    return HitQuotas(site, key, now_ms=clock.now, clock=clock, max_resources=max_resources)
 
 
 def refused(found: Charged | QuotaExceeded) -> QuotaExceeded:

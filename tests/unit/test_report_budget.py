@@ -27,7 +27,7 @@ def directory() -> MemorySiteDirectory:
 def test_reports_beyond_the_quota_wait_exactly_as_long_as_the_refusal_names(
     clock: ManualClock, directory: MemorySiteDirectory
 ) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     assert budget.charge(directory, MERCHANT, MINUTE - REPORT_UNITS) == MINUTE
     with pytest.raises(QuotaExceeded) as caught:
         budget.charge(directory, MERCHANT, 98_000)
@@ -42,7 +42,7 @@ def test_reports_beyond_the_quota_wait_exactly_as_long_as_the_refusal_names(
 
 
 def test_rows_that_were_read_are_paid_by_the_next_reports(clock: ManualClock, directory: MemorySiteDirectory) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     budget.charge(directory, MERCHANT, 0)
     budget.add(MERCHANT, 2 * MINUTE)
     with pytest.raises(QuotaExceeded) as caught:
@@ -51,7 +51,7 @@ def test_rows_that_were_read_are_paid_by_the_next_reports(clock: ManualClock, di
 
 
 def test_merchants_have_separate_quotas(clock: ManualClock, directory: MemorySiteDirectory) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     budget.charge(directory, MERCHANT, MINUTE)
     with pytest.raises(QuotaExceeded):
         budget.charge(directory, MERCHANT, 0)
@@ -59,13 +59,13 @@ def test_merchants_have_separate_quotas(clock: ManualClock, directory: MemorySit
 
 
 def test_a_report_that_no_store_answers_costs_nothing(clock: ManualClock, directory: MemorySiteDirectory) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     for _ in range(5):
         budget.add(MERCHANT, -budget.charge(directory, MERCHANT, MINUTE - REPORT_UNITS))
 
 
 def test_a_changed_quota_holds_within_seconds(clock: ManualClock, directory: MemorySiteDirectory) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     budget.charge(directory, MERCHANT, 0)
     directory.change_quota(MERCHANT, Quota(report_units_min=REPORT_UNITS))
     clock.advance(5_000)
@@ -78,7 +78,7 @@ def test_a_changed_quota_holds_within_seconds(clock: ManualClock, directory: Mem
 def test_a_pending_change_takes_effect_by_the_reporters_clock_even_without_the_store(
     clock: ManualClock, directory: MemorySiteDirectory
 ) -> None:
-    budget = ReportBudget(MINUTE, clock.now, utc_ms=clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     pending = PendingQuota(60_000, Quota(report_units_min=REPORT_UNITS))
     directory.change_quota(MERCHANT, Quota(report_units_min=MINUTE, pending=pending))
     for _ in range(6):
@@ -98,7 +98,7 @@ class AbsentDirectory(MemorySiteDirectory):
 
 
 def test_without_the_store_the_last_known_quota_applies(clock: ManualClock, directory: MemorySiteDirectory) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     directory.change_quota(MERCHANT, Quota(report_units_min=REPORT_UNITS))
     budget.charge(directory, MERCHANT, 0)
     clock.advance(6_000)
@@ -112,7 +112,7 @@ def test_without_the_store_the_last_known_quota_applies(clock: ManualClock, dire
 def test_a_reporter_counts_itself_also_when_its_report_is_missing(
     clock: ManualClock, directory: MemorySiteDirectory, reports: list[str]
 ) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     budget.share([ReporterReport(each) for each in reports], "this")
     for _ in range(3):
         budget.charge(directory, MERCHANT, 500_000 - REPORT_UNITS)
@@ -122,7 +122,7 @@ def test_a_reporter_counts_itself_also_when_its_report_is_missing(
 
 
 def test_headers_tell_the_remaining_units(clock: ManualClock, directory: MemorySiteDirectory) -> None:
-    budget = ReportBudget(MINUTE, clock.now)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock)
     assert budget.headers(MERCHANT) == ()
     budget.charge(directory, MERCHANT, 0)
     assert budget.headers(MERCHANT) == (
@@ -132,7 +132,7 @@ def test_headers_tell_the_remaining_units(clock: ManualClock, directory: MemoryS
 
 
 def test_memory_is_bounded(clock: ManualClock, directory: MemorySiteDirectory) -> None:
-    budget = ReportBudget(MINUTE, clock.now, max_merchants=3)
+    budget = ReportBudget(MINUTE, clock.now, clock=clock, max_merchants=3)
     for number in range(20):
         budget.charge(directory, f"merchants/m{number}", 0)
     assert [number for number in range(20) if budget.headers(f"merchants/m{number}")] == [17, 18, 19]
