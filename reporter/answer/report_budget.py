@@ -44,6 +44,7 @@ class ReportBudget:
         clock: the clock by which pending changes of quotas take effect.
         max_merchants: maximum number of merchants with a bucket. The merchant that was charged least recently loses its
             bucket.
+        max_reported: maximum number of merchants in the reports of all reporters together.
         share_s: seconds between two calls of `report` and `share`.
     """
 
@@ -54,12 +55,14 @@ class ReportBudget:
         *,
         clock: Clock,
         max_merchants: int = MAX_MERCHANTS,
+        max_reported: int = MAX_REPORTED,
         share_s: float = SHARE_S,
     ) -> None:
         self._units_min = units_min
         self._now_ms = now_ms
         self._clock = clock
         self._max_merchants = max_merchants
+        self._max_reported = max_reported
         self._period_ms = max(1, int(share_s * 1_000))
         self._lock = threading.Lock()
         self._accounts: OrderedDict[str, UnitsAccount] = OrderedDict()
@@ -75,9 +78,9 @@ class ReportBudget:
             QuotaExceeded: the merchant's units are used up; nothing was charged.
         """
         units = REPORT_UNITS + values
-        self._adopt_quota(directory, merchant)
+        account = self._adopt_quota(directory, merchant)
         with self._lock:
-            account, now_ms = self._accounts[merchant], self._now_ms()
+            now_ms = self._now_ms()
             wait_ms = account.wait_ms(units, now_ms, self._live, self._period_ms)
             if not wait_ms:
                 account.charge(units, now_ms)
@@ -116,7 +119,7 @@ class ReportBudget:
                     account.assume_spent(elapsed_ms, self._live, now_ms)
             self._reported_ms, self._is_shared = now_ms, False
             spent = [each for account in self._accounts.values() if (each := account.ended_period(now_ms)) is not None]
-            most = max(1, MAX_REPORTED // self._live)
+            most = max(1, self._max_reported // self._live)
             if len(spent) > most:  # the merchants that come closest to their quota
                 spent = sorted(spent, key=lambda each: each.level / self._accounts[each.merchant].units_min)[:most]
             return ReporterReport(reporter, tuple(spent))
@@ -136,13 +139,16 @@ class ReportBudget:
                 if account is not None:
                     account.learn(uses, now_ms)
 
-    def _adopt_quota(self, directory: SiteDirectory, merchant: str) -> None:
-        """Read the merchant's quota, at most every 5 s. While the store is unavailable, the last quota applies."""
+    def _adopt_quota(self, directory: SiteDirectory, merchant: str) -> UnitsAccount:
+        """Return the merchant's account, with a quota that is read at most every 5 s.
+
+        While the store is unavailable, the last quota applies. Other threads may drop the account at any time.
+        """
         with self._lock:
             account, now_ms = self._accounts.get(merchant), self._now_ms()
             if account is not None and now_ms - account.read_at_ms < _QUOTA_FOR_MS:
                 self._accounts.move_to_end(merchant)
-                return
+                return account
         try:
             quota = directory.quota(merchant)
         except Unavailable:
@@ -158,6 +164,7 @@ class ReportBudget:
                     self._accounts.popitem(last=False)
             account.resize(units_min, now_ms)
             account.read_at_ms, account.quota = now_ms, quota
+            return account
 
 
 def _exceeded(merchant: str, limit: int, seconds: float) -> QuotaExceeded:

@@ -18,8 +18,8 @@ WINDOW_S: Final = 60
 # period later; with a part of 1, spending would swing between zero and twice the quota.
 _PART: Final = 0.5
 # A count is reported for so many periods after its last change, so that every reporter sees its last value.
-_KEPT_PERIODS: Final = 10
-_MAX_SEEN: Final = 256
+KEPT_PERIODS: Final = 10
+MAX_SEEN: Final = 256
 
 
 class UnitsAccount:
@@ -31,6 +31,8 @@ class UnitsAccount:
         now_ms: the current time.
         others: the latest reports from other reporters about this merchant. The bucket begins at the lowest level in
             the reports; without reports, the bucket is full.
+        kept_periods: periods after its last change for which a count is reported.
+        max_seen: maximum number of reporters whose latest reports are kept; the oldest report is forgotten first.
     """
 
     __slots__ = (
@@ -40,6 +42,8 @@ class UnitsAccount:
         "_bucket",
         "_heard",
         "_idle_periods",
+        "_kept_periods",
+        "_max_seen",
         "_period",
         "_seen",
         "_since",
@@ -51,8 +55,18 @@ class UnitsAccount:
         "units_min",
     )
 
-    def __init__(self, merchant: str, units_min: int, now_ms: int, others: Mapping[str, UnitsSpent]) -> None:
+    def __init__(
+        self,
+        merchant: str,
+        units_min: int,
+        now_ms: int,
+        others: Mapping[str, UnitsSpent],
+        *,
+        kept_periods: int = KEPT_PERIODS,
+        max_seen: int = MAX_SEEN,
+    ) -> None:
         self.merchant = merchant
+        self._kept_periods, self._max_seen = kept_periods, max_seen
         self.units_min = units_min
         self.read_at_ms, self.quota = now_ms, NO_QUOTA
         self._bucket = TokenBucket(max(1, units_min // WINDOW_S), units_min, now_ms)
@@ -106,9 +120,9 @@ class UnitsAccount:
         level = self._bucket.level(now_ms)
         self._idle_periods += 1
         self._assumed_periods += 1
-        if self._assumed_periods > _KEPT_PERIODS:
+        if self._assumed_periods > self._kept_periods:
             self._assumed = 0
-        if self._idle_periods > _KEPT_PERIODS and level >= self.units_min:
+        if self._idle_periods > self._kept_periods and level >= self.units_min:
             self._since, self._spent = now_ms, 0
             return None
         return UnitsSpent(self.merchant, self._since, self._spent, level)
@@ -128,7 +142,7 @@ class UnitsAccount:
                 spent -= self._already_charged(reporter, spent)
             self._change(spent, now_ms)
             self._seen[reporter] = use
-        while len(self._seen) > _MAX_SEEN:
+        while len(self._seen) > self._max_seen:
             del self._seen[next(iter(self._seen))]
 
     def assume_spent(self, elapsed_ms: int, live: int, now_ms: int) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import pytest
 
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
@@ -136,3 +140,32 @@ def test_memory_is_bounded(clock: ManualClock, directory: MemorySiteDirectory) -
     for number in range(20):
         budget.charge(directory, f"merchants/m{number}", 0)
     assert [number for number in range(20) if budget.headers(f"merchants/m{number}")] == [17, 18, 19]
+
+
+def test_merchants_in_parallel_are_charged_with_a_bucket_for_one(clock: ManualClock) -> None:
+    budget, charges = ReportBudget(MINUTE, clock.now, clock=clock, max_merchants=1), 3_000
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            directory = MemorySiteDirectory()
+            done = [
+                threads.submit(lambda name=name: [budget.charge(directory, name, 0) for _ in range(charges)])  # type: ignore[misc]  # mypy infers no type for bound defaults
+                for name in (MERCHANT, OTHER)
+            ]
+            found = []
+            for each in done:
+                with suppress(QuotaExceeded):
+                    found += each.result()
+    finally:
+        sys.setswitchinterval(switch_s)
+    assert set(found) <= {REPORT_UNITS}
+
+
+def test_the_merchant_closest_to_its_quota_is_reported_if_only_one_may_be(
+    clock: ManualClock, directory: MemorySiteDirectory
+) -> None:
+    budget = ReportBudget(MINUTE, clock.now, clock=clock, max_reported=1)
+    for merchant, values in ((MERCHANT, 0), (OTHER, 1_000_000), ("merchants/o", 0)):
+        budget.charge(directory, merchant, values)
+    assert [use.merchant for use in budget.report("r").spent] == [OTHER]
