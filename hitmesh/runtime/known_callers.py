@@ -65,10 +65,10 @@ class KnownCallers:
         with self._lock:
             self._drop(digest)
             self._merchants[digest] = merchant
-            own = self._of_merchants.setdefault(merchant, OrderedDict())
-            own[digest] = None
-            if len(own) > self._per_merchant:
-                self._drop(next(iter(own)))
+            held = self._of_merchants.setdefault(merchant, OrderedDict())
+            held[digest] = None
+            if len(held) > self._per_merchant:
+                self._drop(next(iter(held)))
             if len(self._merchants) > self._max_callers:
                 self._drop(next(iter(self._merchants)))
 
