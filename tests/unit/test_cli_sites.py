@@ -39,6 +39,19 @@ def test_sites_without_a_command_lists_as_before(mesh: Mesh, capsys: pytest.Capt
     assert run(["sites", "nonsense"]) == 2
 
 
+@pytest.mark.parametrize("option", [["--endpoint", "127.0.0.1:1"], ["--home", "elsewhere"], ["-o", "json"]])
+@pytest.mark.parametrize("group", ["sites", "keys", "merchants"])
+def test_an_option_before_the_command_is_refused_because_the_command_would_ignore_it(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str], group: str, option: list[str]
+) -> None:
+    printed(capsys, *CREATE)
+    before = printed(capsys, "sites")
+    assert run([group, *option, "delete", "demo/new"]) == 2
+    if group == "sites":
+        assert "options stand after the command: hitmesh sites list -o json" in capsys.readouterr().err
+    assert printed(capsys, "sites") == before
+
+
 def test_site_is_created_shown_and_changed(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     created = printed(capsys, *CREATE, "--no-consent-by-default")
     assert (created["site"], created["time_zone"], created["currency"]) == ("demo/new", "Europe/Berlin", "EUR")

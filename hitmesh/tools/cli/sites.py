@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from hitmesh.model.names import short_site_name
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
@@ -45,6 +46,10 @@ def sites(ctx: click.Context, output: str, endpoint: str | None, home: Path | No
     """List, create, change or delete sites. Without a command, the sites are listed as with `hitmesh sites list`."""
     if ctx.invoked_subcommand is None:
         _list(output, endpoint, home, deleted=False)
+        return
+    given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:  # the command has its own options, so these would be ignored
+        raise click.UsageError("options stand after the command: hitmesh sites list -o json")
 
 
 @click.command(
