@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,8 +59,10 @@ def closes_connections(door: Door) -> bool:
     return ask(door.http, "GET", "/nowhere", host="hits.example").headers.get("connection") == "close"
 
 
-def test_without_an_envoy_the_command_fails_and_names_the_socket(
+def test_without_an_envoy_the_command_waits_and_fails_and_names_the_socket(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert drain.main([str(tmp_path / "none.sock"), "0"]) == 1
+    began_s = time.monotonic()
+    assert drain.main([str(tmp_path / "none.sock"), "0.2"]) == 1
+    assert time.monotonic() - began_s >= 0.2, "other programs need the time to leave the pod"
     assert "none.sock" in capsys.readouterr().err

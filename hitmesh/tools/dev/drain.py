@@ -1,8 +1,9 @@
-"""Drains an Envoy that is about to stop: `python -m hitmesh.tools.dev.drain SOCKET SECONDS`.
+"""The preStop command of Envoy's pods: `python -m hitmesh.tools.dev.drain SOCKET SECONDS` drains Envoy before its stop.
 
 Envoy then reports that it is not ready, and asks each client at its next answer to open another connection: with
 GOAWAY, or with `Connection: close`. Envoy goes on serving until it gets SIGTERM, so no new call is refused. The command
-ends after the given seconds. A connection on which only a stream is open, such as StreamHits, is not asked.
+ends after the given seconds, even if Envoy does not answer, because load balancers need the time to leave the pod. A
+connection on which only a stream is open, such as StreamHits, is not asked.
 """
 
 from __future__ import annotations
@@ -57,18 +58,19 @@ def drain(admin: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Drain, and wait; return the exit status: 0, or 1 if Envoy does not answer."""
+    """Drain, and wait in any case; return the exit status: 0, or 1 if Envoy does not answer."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("socket", type=Path, help="the socket of Envoy's admin interface")
     parser.add_argument("seconds", type=float, help="time until the command ends")
     given = parser.parse_args(argv)
+    status = 0
     try:
         drain(given.socket)
     except OSError as error:
         sys.stderr.write(f"{given.socket}: {error}\n")
-        return 1
+        status = 1
     time.sleep(given.seconds)
-    return 0
+    return status
 
 
 if __name__ == "__main__":
