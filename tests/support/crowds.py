@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -65,25 +67,36 @@ class Crowd:
             due_s += self._pause_s
             number += 1
             if not self._room.acquire(blocking=False):
-                self.counts["left_out"] += 1
+                self._count({"left_out": 1})
                 continue
-            self.counts["sent"] += 1
+            self._count({"sent": 1})
             call = self._calls[number % CONNECTIONS].future(self._message, timeout=_TIMEOUT_S, metadata=self._metadata)
             call.add_done_callback(self._note)
 
     def _note(self, call: Any) -> None:
-        found: Counter[str] = Counter()
-        if call.code() is grpc.StatusCode.OK:
-            found["answered"] = 1
-            if self._is_send:
-                found["acknowledged_hits"] = collector_pb2.SendHitsResponse.FromString(call.result()).accepted_count
-        else:
-            name = call.code().name.lower()
-            found["refused_with_a_time" if _has_time(call) else f"refused_without_a_time_{name}"] = 1
-            found["uncertain_hits"] = 0 if call.code() in _REFUSED and _has_time(call) else self._hits
+        try:
+            self._count(self._answer(call))
+        finally:  # stop() waits for each call
+            self._room.release()
+
+    def _count(self, found: Mapping[str, int]) -> None:
         with self._lock:
-            self.counts += found
-        self._room.release()
+            self.counts.update(found)
+
+    def _answer(self, call: Any) -> dict[str, int]:
+        if call.code() is grpc.StatusCode.OK:
+            if not self._is_send:
+                return {"answered": 1}
+            try:
+                accepted = collector_pb2.SendHitsResponse.FromString(call.result()).accepted_count
+            except DecodeError:
+                return {"unreadable": 1, "uncertain_hits": self._hits}
+            return {"answered": 1, "acknowledged_hits": accepted}
+        has_time = _has_time(call)
+        return {
+            "refused_with_a_time" if has_time else f"refused_without_a_time_{call.code().name.lower()}": 1,
+            "uncertain_hits": 0 if call.code() in _REFUSED and has_time else self._hits,
+        }
 
 
 def _has_time(call: Any) -> bool:
