@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from hitmesh.tools.dev import tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door
 from hitmesh.tools.dev.envoy_tokens import TokenDoor
 from tests.support import doors
@@ -18,6 +22,7 @@ from tests.support.settled_rows import SITE
 from tests.support.tokens import AUDIENCE, ISSUER, a_token, ec_key, jwk, key_set, rsa_key
 from tests.support.waiting import eventually
 
+NO_KEYS = "the mesh cannot fetch the issuer's keys at the moment: send the call again later"
 OLD, NEW = jwk(rsa_key(), "r1"), jwk(ec_key(), "e1")
 
 
@@ -68,6 +73,24 @@ def door(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
 def status(at: Address, key: Any = None) -> int:
     token = a_token(key, now_s=int(time.time()))
     return ask(at, "GET", f"/v1/{SITE}", authorization=f"Bearer {token}").status
+
+
+@pytest.mark.timeout(60)
+def test_without_keys_of_the_issuer_a_token_is_unavailable(tmp_path: Path) -> None:
+    http, operators, stats, dead = (Address(tcp_ports.HOST, port) for port in tcp_ports.any_free(4))
+    tokens = TokenDoor(f"http://{dead}/keys", ISSUER, (AUDIENCE,), tmp_path / "unused.json", retry_s=0.5)
+    services = ((dead,),) * 4
+    with doors.envoy_at(Door(http, operators, stats, *services, tmp_path / "log", tokens=tokens), tmp_path):
+        bearer = f"Bearer {a_token(now_s=int(time.time()))}"
+        answer = ask(http, "GET", f"/v1/{SITE}", authorization=bearer)
+        error = json.loads(answer.body)
+        assert (answer.status, error["code"], answer.headers["retry-after"]) == (503, 14, "1"), answer
+        assert (error["message"], error["details"][0]["reason"]) == (NO_KEYS, "UNAVAILABLE")
+        with grpc.insecure_channel(str(http)) as channel:
+            call: Any = channel.unary_unary("/hitmesh.api.reporter.v1.ReporterService/RunReport")
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", metadata=(("authorization", bearer),), timeout=20)
+        assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.UNAVAILABLE, NO_KEYS)
 
 
 @pytest.mark.timeout(60)

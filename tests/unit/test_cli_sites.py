@@ -41,7 +41,7 @@ def test_sites_without_a_command_lists_as_before(mesh: Mesh, capsys: pytest.Capt
 
 @pytest.mark.parametrize("option", [["--endpoint", "127.0.0.1:1"], ["--home", "elsewhere"], ["-o", "json"]])
 @pytest.mark.parametrize("group", ["sites", "keys", "merchants"])
-def test_an_option_before_the_command_is_refused_because_the_command_would_ignore_it(
+def test_an_option_before_the_command_is_refused(
     mesh: Mesh, capsys: pytest.CaptureFixture[str], group: str, option: list[str]
 ) -> None:
     printed(capsys, *CREATE)

@@ -296,12 +296,21 @@ def _grpc_mappers(door: Door, other_host: str) -> str:
 
 
 def _token_mappers() -> str:
-    """Return, as items of a YAML list, mappers for requests without a valid token: for gRPC and then for REST."""
+    """Return, as items of a YAML list, mappers for requests without a valid token: for gRPC and then for REST.
+
+    Without the issuer's keys, Envoy cannot tell whether the token is valid. Such a reply is UNAVAILABLE, and tells
+    callers when to try again.
+    """
     replies: list[dict[str, object]] = []
     for detail, (reason, message) in TOKEN_REPLIES.items():
-        replies.append(_grpc_mapper(denied(detail), _UNAUTHENTICATED, reason, message))
-        body = json.loads(_reply(_UNAUTHENTICATED, reason, _escaped(message)))
-        replies.append({"filter": denied(detail), "status_code": 401, "body_format_override": body})
+        retries = reason is ErrorReason.UNAVAILABLE
+        code, http = (14, 503) if retries else (_UNAUTHENTICATED, 401)
+        replies.append(_grpc_mapper(denied(detail), code, reason, message, retries=retries))
+        body = json.loads(_reply(code, reason, _escaped(message), retries=retries))
+        of_rest: dict[str, object] = {"filter": denied(detail), "status_code": http, "body_format_override": body}
+        if retries:
+            of_rest["headers_to_add"] = _headers({"retry-after": str(_RETRY_AFTER_S)})
+        replies.append(of_rest)
     return _items(replies)
 
 

@@ -57,6 +57,10 @@ TOKEN_REPLIES: Final = {
         _INVALID,
         f"the issuer has no key with the kid and alg in the token's header (only RS256 and ES256): {_RENEW}",
     ),
+    "Jwks_remote_fetch": (
+        ErrorReason.UNAVAILABLE,
+        "the mesh cannot fetch the issuer's keys at the moment: send the call again later",
+    ),
     "Jwt_is_not_in_the_form": (
         _INVALID,
         f"the credential is no signed token, which has three parts and two dots: {_RENEW}",
@@ -240,9 +244,7 @@ def _typed(door: TokenDoor, keys: dict[str, object], open_paths: Iterable[str]) 
         "audiences": list(door.audiences),
         **keys,
         # Without this list, Envoy also accepts tokens from the query parameter `access_token`.
-        "from_headers": [
-            {"name": "authorization", "value_prefix": scheme} for scheme in ("Bearer ", "bearer ", "BEARER ")
-        ],
+        "from_headers": [{"name": "authorization", "value_prefix": f"{scheme} "} for scheme in _SCHEMES],
         "forward": True,
         "require_expiration": True,
         "clock_skew_seconds": LEEWAY_S,
