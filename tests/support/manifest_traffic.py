@@ -1,4 +1,8 @@
-"""Rules for rendered manifests, part 2: who may call whom, and how pods are scaled, replaced and stopped."""
+"""Rules for rendered manifests, part 2: who may call whom, and how pods are scaled, replaced and stopped.
+
+Every service that Envoy calls pauses before its stop, except the processor: only traces come through Envoy, and each
+second of waiting delays the handover of partitions (docs/decisions/0117). LONGEST_CALL_S therefore has no processor.
+"""
 
 from __future__ import annotations
 
