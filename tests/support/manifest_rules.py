@@ -39,6 +39,7 @@ from tests.support.manifests import (
     config_maps_used,
     container,
     containers,
+    labels,
     matches,
     named,
     of_kind,
@@ -46,6 +47,7 @@ from tests.support.manifests import (
     template,
     title,
     variables,
+    workload,
 )
 
 ENVOY: Final = "envoy"
@@ -105,7 +107,7 @@ def selectors(objects: Objects) -> Iterator[str]:
         if _count(item["spec"]["selector"], workloads) != 1:
             yield f"{title(item)}: does not select one workload"
     for item in of_kind(objects, "Service"):
-        selected = [each for each in workloads if matches({"matchLabels": item["spec"]["selector"]}, _labels(each))]
+        selected = [each for each in workloads if matches({"matchLabels": item["spec"]["selector"]}, labels(each))]
         if len(selected) != 1:
             yield f"{title(item)}: selects {len(selected)} workloads"
             continue
@@ -121,19 +123,14 @@ def selectors(objects: Objects) -> Iterator[str]:
             yield f"{title(item)}: its Service does not exist"
 
 
-def _labels(item: Object) -> Mapping[str, str]:
-    found: Mapping[str, str] = template(item)["metadata"]["labels"]
-    return found
-
-
 def _count(selector: Object, workloads: Objects) -> int:
-    return sum(matches(selector, _labels(item)) for item in workloads)
+    return sum(matches(selector, labels(item)) for item in workloads)
 
 
 def settings(objects: Objects) -> Iterator[str]:
     """Every service accepts its environment, listens on the ports of its container, and gets no secret in clear."""
     for name, declared in SETTINGS.items():
-        item = _workload(objects, name)
+        item = workload(objects, name)
         given = variables(objects, item)
         try:
             loaded = load(declared, given)
@@ -337,8 +334,3 @@ def places(objects: Objects) -> Iterator[str]:
             yield f"{title(item)}: not in {title(space)}"
         if item["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") != "hitmesh":
             yield f"{title(item)}: has no label part-of"
-
-
-def _workload(objects: Objects, name: str) -> Object:
-    (found,) = [item for item in of_kind(objects, *WORKLOADS) if item["metadata"]["name"] == name]
-    return found
