@@ -44,6 +44,20 @@ def iso_date(_ctx: click.Context, param: click.Parameter, value: str) -> str:
         raise click.BadParameter(f"{value!r} is not a date: write YYYY-MM-DD", param=param) from error
 
 
+def instant(_ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """Return the time that an option gives as an ISO date or time. Without a zone, the time is UTC.
+
+    A date is its first moment: 2027-01-31 is 2027-01-31T00:00:00Z.
+    """
+    try:
+        found = None if value is None else datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is not a time: write 2027-01-31 or 2027-01-31T12:00:00Z", param=param
+        ) from error
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+
+
 def resolve_dates(
     since: str | None, until: str | None, zone: Callable[[], str], now: datetime | None = None
 ) -> tuple[str, str]:

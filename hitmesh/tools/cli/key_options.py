@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
 from hitmesh.model.names import MERCHANT_PATTERN
+from hitmesh.tools.cli.dates import instant
 from hitmesh.tools.cli.options import connect, connect_as_operator_or_merchant, find_home
 
 if TYPE_CHECKING:
@@ -46,19 +46,10 @@ def key_id_argument(command: CommandT) -> CommandT:
     return click.argument("id_", metavar="ID")(merchant_option(command))
 
 
-def expiry(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+def expiry(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
     """Return a time in UTC ms for an ISO date or time; `never` and None stay unchanged."""
-    if value is None or value == NEVER:
-        return value
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is not a time: write 2027-01-31 or 2027-01-31T12:00:00Z", param=param
-        ) from error
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return int(time.timestamp() * 1_000)
+    time = None if value == NEVER else instant(ctx, param, value)
+    return value if time is None else int(time.timestamp() * 1_000)
 
 
 def duration_s(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:

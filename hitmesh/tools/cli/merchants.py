@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hitmesh.model.names import MERCHANT_PATTERN
 from hitmesh.model.plurals import counted
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
+from hitmesh.tools.cli.key_options import full_merchant
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import (
     connect_as_operator,
@@ -52,16 +52,7 @@ def merchants_group() -> None:
     """
 
 
-def _full_name(_ctx: click.Context, param: click.Parameter, value: str) -> str:
-    name = value if value.startswith("merchants/") else f"merchants/{value}"
-    if MERCHANT_PATTERN.fullmatch(name):
-        return name
-    raise click.BadParameter(
-        f"{value!r} is not a merchant: write 1 to 64 lower case letters, digits and hyphens, such as demo", param=param
-    )
-
-
-_merchant_argument = click.argument("merchant", metavar="MERCHANT", callback=_full_name)
+_merchant_argument = click.argument("merchant", metavar="MERCHANT", callback=full_merchant)
 _etag_option = click.option(
     "--etag", default="", metavar="ETAG", help="Fail if the merchant changed since this etag was shown."
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hitmesh.model.names import MERCHANT_PATTERN, site_name
+from hitmesh.tools.cli.dates import instant
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import (
@@ -22,6 +22,8 @@ from hitmesh.tools.cli.options import (
 from hitmesh.tools.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from hitmesh.api.control.v1 import quotas_pb2
 
 _MODULE = "hitmesh.tools.cli.quota"
@@ -72,16 +74,6 @@ def _limit(_ctx: click.Context, param: click.Parameter, value: str | None) -> in
     raise click.BadParameter(f"{value!r} is not a number: write a whole number, or {DEFAULT}", param=param)
 
 
-def _instant(_ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    try:
-        found = None if value is None else datetime.fromisoformat(value)
-    except ValueError:
-        found = datetime.min
-    if found is not None and found.tzinfo is None:
-        raise click.BadParameter(f"{value!r} is not a time with a zone: write 2026-12-24T00:00:00Z", param=param)
-    return found
-
-
 @click.command(
     short_help="Show a quota and its present use.",
     epilog=examples(
@@ -124,7 +116,7 @@ def show(owner: str, output: str, endpoint: str | None, home: Path | None) -> No
 )
 @click.option(
     "--effective-time",
-    callback=_instant,
+    callback=instant,
     metavar="TIME",
     help="From when on the limits apply, such as 2026-12-24T00:00:00Z; default now.",
 )
