@@ -117,7 +117,7 @@ def _measure_both(tenant: Tenant, seconds: float, found: dict[str, list[float]])
     messages = {SEND: tenant.batch(20), REPORT: tenant.question()}
     with grpc.insecure_channel(tenant.endpoint, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
         threads = [
-            threading.Thread(target=_measure, args=(channel, tenant, method, message, seconds, found[method]))
+            threading.Thread(target=measure, args=(channel, tenant, method, message, seconds, found[method]))
             for method, message in messages.items()
         ]
         for thread in threads:
@@ -126,20 +126,31 @@ def _measure_both(tenant: Tenant, seconds: float, found: dict[str, list[float]])
             thread.join()
 
 
-def _measure(
+def measure(
     channel: grpc.Channel, tenant: Tenant, method: str, message: bytes, seconds: float, found: list[float]
 ) -> None:
-    """Call at a fixed rate, whatever the answers. A failed call fails the measurement."""
+    """Call at a fixed rate, whatever the answers, and add the latency of each call in ms to `found`.
+
+    A failed call fails the measurement.
+    """
     ask: Any = channel.unary_unary(method, None, None)
+    noted = threading.Semaphore(0)
     began_s, calls = time.monotonic(), []
+
+    def note(called_s: float) -> None:
+        found.append((time.monotonic() - called_s) * 1_000)
+        noted.release()
+
     for number in range(max(1, int(seconds / _EVERY_S[method]))):
         time.sleep(max(0.0, began_s + number * _EVERY_S[method] - time.monotonic()))
         called_s = time.monotonic()
         call = ask.future(message, timeout=20, metadata=tenant.metadata)
-        call.add_done_callback(lambda _, called_s=called_s: found.append((time.monotonic() - called_s) * 1_000))
+        call.add_done_callback(lambda _, called_s=called_s: note(called_s))
         calls.append(call)
     for call in calls:
         call.result()
+    for _ in calls:  # a callback may run after result() has returned
+        noted.acquire()
 
 
 if __name__ == "__main__":

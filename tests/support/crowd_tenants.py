@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hitmesh.access.roles import MERCHANT_ROLES
 from hitmesh.adapters.factory import open_stores
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.home import READY_FILE
 from hitmesh.model.quotas import Quota
-from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.model.sites import Site
 from hitmesh.runtime.clock import SystemClock
+from tests.support.tenants import stored_merchant
 
 _BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36"
 
@@ -77,10 +77,9 @@ def new_tenants(home: Path, quotas: dict[str, tuple[Quota, Quota]]) -> dict[str,
     found: dict[str, Tenant] = {}
     try:
         for name, (of_site, of_merchant) in quotas.items():
-            tenant = Tenant(endpoint_of(home), name, f"hms_bench-key-of-{name}-0000000000000000000000000000")
-            key = IngestKey("bench", tenant.merchant, KeyKind.SERVER, roles=MERCHANT_ROLES, created_at=clock.now())
-            stores.directory.create_key(key, tenant.key)
-            stores.directory.create_site(Site(tenant.site, "UTC", "USD", os.urandom(32), clock.now()))
+            merchant, now = f"merchants/{name}", clock.now()
+            site = Site(f"{merchant}/sites/shop", "UTC", "USD", os.urandom(32), now)
+            tenant = Tenant(endpoint_of(home), name, stored_merchant(stores, merchant, [site], now))
             stores.directory.change_quota(tenant.site, of_site)
             stores.directory.change_quota(tenant.merchant, of_merchant)
             found[name] = tenant

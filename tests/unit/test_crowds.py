@@ -6,12 +6,17 @@ import threading
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 
+from hitmesh.adapters.factory import open_stores
 from hitmesh.api.collector.v1 import collector_pb2
-from tests.support.crowd_tenants import Tenant
+from hitmesh.model.quotas import Quota
+from hitmesh.runtime.clock import SystemClock
+from tests.bench.neighbours_run import measure
+from tests.support.crowd_tenants import Tenant, new_tenants
 from tests.support.crowds import SEND, Crowd
 from tests.support.waiting import eventually
 
@@ -66,3 +71,26 @@ def test_an_answer_that_cannot_be_read_is_counted_and_ends_neither_the_crowd_nor
     counts = counted(b"\xff")
     assert counts["sent"] == counts["unreadable"] >= 20
     assert counts["uncertain_hits"] == counts["sent"] * HITS
+
+
+def test_a_merchant_of_a_crowd_has_a_record_a_site_and_quotas(tmp_path: Path) -> None:
+    (tmp_path / "ready.json").write_text('{"grpc": "127.0.0.1:1"}')
+    tenant = new_tenants(tmp_path, {"flood": (Quota(hits_s=5), Quota(report_units_min=7))})["flood"]
+    stores = open_stores(f"embedded:{tmp_path / 'data'}", SystemClock())
+    try:
+        assert stores.merchants.merchant(tenant.merchant) is not None
+        assert stores.directory.site(tenant.site) is not None
+        key = stores.directory.key(tenant.key)
+        assert key is not None
+        assert key.merchant == tenant.merchant
+        assert stores.directory.quota(tenant.site).hits_s == 5
+        assert stores.directory.quota(tenant.merchant).report_units_min == 7
+    finally:
+        stores.close()
+
+
+def test_a_measurement_has_the_latency_of_each_call() -> None:
+    found: list[float] = []
+    with serving(Answers(b"")) as tenant, grpc.insecure_channel(tenant.endpoint) as channel:
+        measure(channel, tenant, SEND, b"", 0.5, found)
+        assert len(found) == 10
