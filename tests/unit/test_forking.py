@@ -143,6 +143,19 @@ def test_a_fork_server_that_died_is_named_and_its_processes_go_on(tmp_path: Path
         assert child.process.returncode == -signal.SIGTERM
 
 
+def test_a_late_answer_is_neither_taken_for_the_next_nor_starts_a_process(tmp_path: Path) -> None:
+    with ForkServer([TASK], os.environ, tmp_path, answer_s=0.2) as forks:
+        server = forks.child.process
+        server.send_signal(signal.SIGSTOP)
+        with pytest.raises(ForkServerEnded, match=r"has not answered for 0\.2 s"):
+            start(forks, tmp_path / "late")
+        with pytest.raises(ForkServerEnded, match="cannot be asked"):
+            start(forks, tmp_path / "next")
+        server.send_signal(signal.SIGCONT)
+        assert server.wait(60) != 0, "nobody takes the answer"
+    assert ((tmp_path / "late").read_text(), (tmp_path / "next").read_text()) == ("", "")
+
+
 def test_environments_of_a_mesh_differ_only_in_settings_of_hitmesh() -> None:
     """A library reads its variables when it is imported, which is once for all processes."""
     inherited = {"PATH": "/bin", "HITMESH_HOME": "/x", "POLARS_MAX_THREADS": "7"}

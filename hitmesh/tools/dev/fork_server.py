@@ -117,8 +117,8 @@ def _fork(requests: socket.socket, owner: int, payload: bytes, output: int, erro
     answer = os.read(read_pid, ANSWER.size)
     if not answer:
         raise OSError("no process was forked: see the message above")
+    requests.sendall(answer)  # if the owner no longer waits, this fails, and the process ends without a task
     os.write(write_go, b"1")
-    requests.sendall(answer)
     for descriptor in (read_pid, read_go, write_go):
         os.close(descriptor)
     return None

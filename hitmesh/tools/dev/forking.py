@@ -84,12 +84,16 @@ class ForkServer:
         environment: environment variables of the fork server. Libraries read some variables when they are imported, for
             example `POLARS_MAX_THREADS`; a forked process must have the same values.
         logs: directory for the file with the fork server's output.
+        answer_s: seconds after which a request without an answer fails, and all later requests too.
     """
 
-    def __init__(self, modules: Sequence[str], environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(
+        self, modules: Sequence[str], environment: Mapping[str, str], logs: Path, answer_s: float = ANSWER_S
+    ) -> None:
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
         self._requests, served = socket.socketpair()
-        self._requests.settimeout(ANSWER_S)
+        self._answer_s = answer_s
+        self._requests.settimeout(answer_s)
         command = [sys.executable, "-m", fork_server.__name__, str(os.getpid()), *modules]
         with served:
             self.child = children.start(NAME, command, environment, logs / f"{NAME}.log", stdin=served.fileno())
@@ -149,9 +153,12 @@ class ForkServer:
             self._requests.sendall(payload)
             answer = self._requests.recv(ANSWER.size)
         except TimeoutError as error:
-            raise ForkServerEnded(f"{NAME} has not answered for {ANSWER_S:.0f} s: see {self.child.log}") from error
-        except OSError:
+            self._requests.close()  # a late answer must not be taken for the answer to the next request
+            raise ForkServerEnded(f"{NAME} has not answered for {self._answer_s:g} s: see {self.child.log}") from error
+        except ConnectionError:
             answer = b""
+        except OSError as error:
+            raise ForkServerEnded(f"{NAME} cannot be asked ({error}): see {self.child.log}") from error
         if not answer:
             self.child.process.wait()
             raise ForkServerEnded(self.child.obituary())
