@@ -151,11 +151,9 @@ def settings(objects: Objects) -> Iterator[str]:
         if loaded.node != "pod-0":
             yield f"{title(item)}: the name of the node is not the name of the pod"
         secret = {variable.name for variable in variables_of(declared, prefix) if variable.is_secret}
-        yield from (
-            f"{title(item)}: {each['name']} is a secret in clear"
-            for each in container(item).get("env", [])
-            if each["name"] in secret and "secretKeyRef" not in each.get("valueFrom", {})
-        )
+        referring = [each for each in container(item).get("env", []) if "secretKeyRef" in each.get("valueFrom", {})]
+        in_clear = (secret & given.keys()) - {each["name"] for each in referring}
+        yield from (f"{title(item)}: {variable} is a secret in clear" for variable in sorted(in_clear))
         if getattr(loaded, "open_reads", False):
             yield f"{title(item)}: reads are open to everybody"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Annotated, Final
 
 import pytest
 
+from control.settings import ControlSettings
+from hitmesh.runtime.variables import Secret
 from tests.support import manifest_rules as rules
 from tests.support import manifest_traffic as traffic
 from tests.support.manifests import K8S, Object, Objects, container, named, objects_of, template, workload
@@ -257,3 +259,27 @@ def test_every_directory_has_a_readme_and_is_checked() -> None:
     directories = sorted(str(file.parent.relative_to(K8S)) for file in K8S.rglob("kustomization.yaml"))
     assert [name for name in directories if not name.startswith("components/")] == sorted(WHOLE)
     assert all((K8S / name / "README.md").is_file() for name in directories)
+
+
+class GuardedSettings(ControlSettings):
+    """Settings with a secret, which no service has yet."""
+
+    password: Annotated[str, Secret()] = ""
+
+
+CLEAR: Final[dict[str, Callable[[Objects], object]]] = {
+    "of envFrom": lambda o: data(o, "control").update(HITMESH_CONTROL_PASSWORD="x"),
+    "of env": lambda o: only(o, "control")["env"].append({"name": "HITMESH_CONTROL_PASSWORD", "value": "x"}),
+}
+
+
+@pytest.mark.parametrize("place", CLEAR)
+def test_a_secret_setting_in_clear_is_found(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "SETTINGS", {**rules.SETTINGS, "control": GuardedSettings})
+    objects = objects_of("base")
+    reference = {"secretKeyRef": {"name": "passwords", "key": "control"}}
+    only(objects, "control")["env"].append({"name": "HITMESH_CONTROL_PASSWORD", "valueFrom": reference})
+    assert not list(rules.settings(objects))
+    only(objects, "control")["env"].pop()
+    CLEAR[place](objects)
+    assert list(rules.settings(objects)) == ["Deployment control: HITMESH_CONTROL_PASSWORD is a secret in clear"]
