@@ -7,7 +7,6 @@ and, if the mesh accepts tokens, the URL of the issuer's keys, the issuer and th
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -91,14 +90,17 @@ def config(values: Values) -> str:
     return note + render(door_of(values))
 
 
-def outdated(directories: Iterable[Path]) -> list[Path]:
-    """Return the configurations that differ from their values and the template."""
-    files = [directory / CONFIG for directory in directories]
-    return [
-        file
-        for file in files
-        if not file.exists() or file.read_text(encoding="utf-8") != config(read(file.with_name(VALUES)))
-    ]
+def outdated(directories: Iterable[Path]) -> dict[Path, str]:
+    """Return the new content of each configuration that differs from its values and the template.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValidationError: the values in a file are malformed.
+    """
+    wanted = {directory / CONFIG: config(read(directory / VALUES)) for directory in directories}
+    return {
+        file: text for file, text in wanted.items() if not file.exists() or file.read_text(encoding="utf-8") != text
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,9 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     directories = given.directories or sorted(file.parent for file in (ROOT / "k8s").rglob(VALUES))
     try:
         differing = outdated(directories)
-        for file in [] if given.check else differing:
-            file.write_text(config(read(file.with_name(VALUES))), encoding="utf-8")
-    except (OSError, ValidationError, json.JSONDecodeError) as error:
+        for file in () if given.check else differing:
+            file.write_text(differing[file], encoding="utf-8")
+    except (OSError, ValidationError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if given.check and differing:

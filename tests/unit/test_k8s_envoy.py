@@ -85,3 +85,14 @@ def test_services_are_found_by_name_and_probes_may_call_by_address(tmp_path: Pat
     assert text.count('"envoy.clusters.dns"') == text.count("ignore_health_on_host_removal: true") == 4
     assert f'domains: ["*:{make_k8s.STATS_PORT}"]' in text
     assert text.count('domains: ["hits.example", "hits.example:*"]') == 2
+
+
+def test_a_file_that_is_not_json_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / make_k8s.VALUES).write_text("{", encoding="utf-8")
+    assert make_k8s.main([str(tmp_path)]) == 1
+    assert "Invalid JSON" in capsys.readouterr().err
+
+
+def test_production_accepts_each_host_name_of_the_base() -> None:
+    base, production = (make_k8s.read(K8S / place / make_k8s.VALUES).hosts for place in PLACES)
+    assert set(base) <= set(production)
