@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import click
 
-from hitmesh.model.names import ingest_key_name, merchant_of, short_site_name
+from hitmesh.model.names import ingest_key_name, merchant_of
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
+from hitmesh.tools.cli.key_fields import COLUMNS, all_fields, list_row, print_key, print_secret
 from hitmesh.tools.cli.key_options import (
-    NEVER,
     connect_with_any_key,
     duration_s,
     expiry,
@@ -22,13 +22,9 @@ from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import examples, mesh_options, output_option, site_option
 from hitmesh.tools.cli.output import note, print_json, print_table
 
-if TYPE_CHECKING:
-    from hitmesh.api.control.v1 import admin_pb2
-
 KINDS: Final = ("browser", "server", "edge")
 ROLES: Final = ("send", "read", "administer")
 _MODULE: Final = "hitmesh.tools.cli.keys"
-_COLUMNS: Final = ("id", "kind", "roles", "site", "name", "expires", "state")
 
 
 @click.group(
@@ -79,9 +75,9 @@ def list_command(*, merchant: str, show_revoked: bool, output: str, endpoint: st
 
         found = list(list_keys(mesh, merchant, show_revoked=show_revoked))
     if output == "json":
-        print_json([_fields(key) for key in found])
+        print_json([all_fields(key) for key in found])
         return
-    print_table(_COLUMNS, [_row(key) for key in found], right_from=len(_COLUMNS))
+    print_table(COLUMNS, [list_row(key) for key in found], right_from=len(COLUMNS))
 
 
 @click.command(
@@ -143,7 +139,7 @@ def create(
             display_name=display_name,
             expires_at=expires if isinstance(expires, int) else None,
         )
-    _print_secret(made.key, made.secret, output, {})
+    print_secret(made.key, made.secret, output, {})
 
 
 @click.command(
@@ -162,7 +158,7 @@ def show(*, id_: str, merchant: str, output: str, endpoint: str | None, home: Pa
         from hitmesh.client.keys import get_key
 
         key = get_key(mesh, ingest_key_name(merchant, id_))
-    _print_key(key, output)
+    print_key(key, output)
 
 
 @click.command(
@@ -212,7 +208,7 @@ def update(
             etag=etag,
         )
         changed = update_key(mesh, key, fields)
-    _print_key(changed, output)
+    print_key(changed, output)
 
 
 @click.command(
@@ -239,7 +235,7 @@ def rotate(
         from hitmesh.client.keys import rotate_key
 
         made = rotate_key(mesh, ingest_key_name(merchant, id_), overlap)
-    _print_secret(made.key, made.secret, output, {"replaced_key": _fields(made.replaced_key)})
+    print_secret(made.key, made.secret, output, {"replaced_key": all_fields(made.replaced_key)})
     if output != "json":
         note(f"key {id_} of {merchant} expires at {made.replaced_key.expire_time.ToJsonString()}")
 
@@ -261,7 +257,7 @@ def revoke(*, id_: str, merchant: str, output: str, endpoint: str | None, home: 
 
         revoked = revoke_key(mesh, ingest_key_name(merchant, id_))
     if output == "json":
-        print_json(_fields(revoked))
+        print_json(all_fields(revoked))
     else:
         note(f"key {id_} of {merchant} was revoked at {revoked.revoke_time.ToJsonString()}")
 
@@ -286,72 +282,3 @@ def delete(*, id_: str, merchant: str, output: str, endpoint: str | None, home: 
         print_json({"id": id_, "merchant": merchant, "deleted": True})
     else:
         note(f"key {id_} of {merchant} was deleted")
-
-
-def _print_key(key: admin_pb2.IngestKey, output: str) -> None:
-    fields = _fields(key)
-    if output == "json":
-        print_json(fields)
-        return
-    print_table(("key", "value"), [(name, _text(value)) for name, value in fields.items()], right_from=2)
-
-
-def _print_secret(key: admin_pb2.IngestKey, secret: str, output: str, further: dict[str, Any]) -> None:
-    fields = _fields(key)
-    if output == "json":
-        print_json(fields | {"secret": secret} | further)
-        return
-    rows = [(fields["id"], fields["kind"], ", ".join(fields["roles"]), fields["site"] or "(all sites)", secret)]
-    print_table(("id", "kind", "roles", "site", "secret"), rows, right_from=5)
-
-
-def _row(key: admin_pb2.IngestKey) -> tuple[str, ...]:
-    fields = _fields(key)
-    state = "revoked" if fields["revoke_time"] else "valid"
-    if state == "valid" and fields["expire_time"] and _is_past(key):
-        state = "expired"
-    return (
-        fields["id"],
-        fields["kind"],
-        ", ".join(fields["roles"]),
-        fields["site"] or "(all sites)",
-        fields["display_name"],
-        fields["expire_time"] or NEVER,
-        state,
-    )
-
-
-def _is_past(key: admin_pb2.IngestKey) -> bool:
-    from hitmesh.runtime.clock import SystemClock
-
-    return SystemClock().now() >= key.expire_time.ToMilliseconds()
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(value)
-    return "" if value is None else str(value)
-
-
-def _fields(key: admin_pb2.IngestKey) -> dict[str, Any]:
-    from hitmesh.client.keys import kind_name, role_names
-
-    def time(name: str) -> str | None:
-        return getattr(key, name).ToJsonString() if key.HasField(name) else None  # type: ignore[arg-type]  # a field name
-
-    return {
-        "id": key.name.rpartition("/")[2],
-        "merchant": key.name.partition("/ingestKeys/")[0],
-        "kind": kind_name(key),
-        "roles": role_names(key),
-        "site": short_site_name(key.site) if key.HasField("site") else None,
-        "display_name": key.display_name,
-        "prefix": key.prefix,
-        "unbounded_history": key.unbounded_history,
-        "create_time": time("create_time"),
-        "update_time": time("update_time"),
-        "expire_time": time("expire_time"),
-        "revoke_time": time("revoke_time"),
-        "rotated_from": key.rotated_from.rpartition("/")[2] or None,
-        "etag": key.etag,
-    }
