@@ -1,5 +1,6 @@
 #!/bin/sh
-# Build a kube-apiserver, with which tests/unit/test_k8s_apiserver.py checks the manifests in k8s/. Usage: dev/kube/build.sh DIRECTORY
+# Build a kube-apiserver, with which tests/unit/test_k8s_apiserver.py checks the manifests in k8s/.
+# Usage: dev/kube/build.sh DIRECTORY
 # The build needs Go, 2 GB of memory, and 7 minutes on two cores. It prints the value of HITMESH_KUBE_APISERVER.
 set -eu
 [ $# = 1 ] || { echo "usage: dev/kube/build.sh DIRECTORY" >&2; exit 2; }

@@ -40,7 +40,7 @@ MEMORY_MIB: Final = {
     "reporter": 768,
     "control": 512,
 }
-"""Bounds of resident memory, with which containers of these processes should run."""
+"""The most resident memory that this benchmark expects of each process. k8s/ sets the limits of containers."""
 _ACK_S: Final = 0.5
 
 
