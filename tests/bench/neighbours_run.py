@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
@@ -24,14 +23,13 @@ from reporter.answer.report_budget import REPORT_UNITS
 from tests.bench.measured import Child, Result, progress
 from tests.bench.mesh_run import a_mesh
 from tests.support.crowd_tenants import Tenant, endpoint_of, new_tenants, percentiles
-from tests.support.crowds import REPORT, SEND
+from tests.support.crowds import REPORT, SEND, measure
 
 LIMIT: Final = 2.0
 """A call of the quiet merchant may take at most this many times as long as without the other merchant."""
 OVER: Final = 100
 FLOOD_HITS: Final = 100
 """Hits in a batch of the flooding merchant."""
-_EVERY_S: Final = {SEND: 0.05, REPORT: 0.1}
 _NAMES: Final = {"writes": SEND, "reports": REPORT}
 
 
@@ -124,33 +122,6 @@ def _measure_both(tenant: Tenant, seconds: float, found: dict[str, list[float]])
             thread.start()
         for thread in threads:
             thread.join()
-
-
-def measure(
-    channel: grpc.Channel, tenant: Tenant, method: str, message: bytes, seconds: float, found: list[float]
-) -> None:
-    """Call at a fixed rate, whatever the answers, and add the latency of each call in ms to `found`.
-
-    A failed call fails the measurement.
-    """
-    ask: Any = channel.unary_unary(method, None, None)
-    noted = threading.Semaphore(0)
-    began_s, calls = time.monotonic(), []
-
-    def note(called_s: float) -> None:
-        found.append((time.monotonic() - called_s) * 1_000)
-        noted.release()
-
-    for number in range(max(1, int(seconds / _EVERY_S[method]))):
-        time.sleep(max(0.0, began_s + number * _EVERY_S[method] - time.monotonic()))
-        called_s = time.monotonic()
-        call = ask.future(message, timeout=20, metadata=tenant.metadata)
-        call.add_done_callback(lambda _, called_s=called_s: note(called_s))
-        calls.append(call)
-    for call in calls:
-        call.result()
-    for _ in calls:  # a callback may run after result() has returned
-        noted.acquire()
 
 
 if __name__ == "__main__":

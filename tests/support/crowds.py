@@ -21,6 +21,7 @@ REPORT: Final = "/hitmesh.api.reporter.v1.ReporterService/RunReport"
 MAX_OPEN: Final = 256
 CONNECTIONS: Final = 4
 _TIMEOUT_S: Final = 20.0
+_EVERY_S: Final = {SEND: 0.05, REPORT: 0.1}
 # A refusal that Envoy or a service makes on purpose. After another status, the hits may be stored.
 _REFUSED: Final = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
@@ -105,3 +106,30 @@ def _has_time(call: Any) -> bool:
         return True
     status = rpc_status.from_call(call)
     return status is not None and any(each.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for each in status.details)
+
+
+def measure(
+    channel: grpc.Channel, tenant: Tenant, method: str, message: bytes, seconds: float, found: list[float]
+) -> None:
+    """Call at a fixed rate, whatever the answers, and add the latency of each call in ms to `found`.
+
+    A failed call fails the measurement.
+    """
+    ask: Any = channel.unary_unary(method, None, None)
+    noted = threading.Semaphore(0)
+    began_s, calls = time.monotonic(), []
+
+    def note(called_s: float) -> None:
+        found.append((time.monotonic() - called_s) * 1_000)
+        noted.release()
+
+    for number in range(max(1, int(seconds / _EVERY_S[method]))):
+        time.sleep(max(0.0, began_s + number * _EVERY_S[method] - time.monotonic()))
+        called_s = time.monotonic()
+        call = ask.future(message, timeout=20, metadata=tenant.metadata)
+        call.add_done_callback(lambda _, called_s=called_s: note(called_s))
+        calls.append(call)
+    for call in calls:
+        call.result()
+    for _ in calls:  # a callback may run after result() has returned
+        noted.acquire()

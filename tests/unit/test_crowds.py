@@ -15,9 +15,8 @@ from hitmesh.adapters.factory import open_stores
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.model.quotas import Quota
 from hitmesh.runtime.clock import SystemClock
-from tests.bench.neighbours_run import measure
 from tests.support.crowd_tenants import Tenant, new_tenants
-from tests.support.crowds import SEND, Crowd
+from tests.support.crowds import SEND, Crowd, measure
 from tests.support.waiting import eventually
 
 HITS = 20
