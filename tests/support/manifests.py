@@ -58,6 +58,22 @@ def objects_of(directory: str) -> Objects:
     return copy.deepcopy(_parsed(directory))
 
 
+def kustomize_objects(directory: Path, component: str) -> Objects:
+    """Return the objects of the production overlay with another component. Files are written into `directory`."""
+    command = kustomize()
+    if command is None:
+        pytest.skip(NO_KUSTOMIZE)
+    (directory / "size").mkdir()
+    (directory / "size" / "kustomization.yaml").write_text(component, encoding="utf-8")
+    # kustomize refuses absolute paths.
+    production = os.path.relpath(K8S / "overlays" / "production", directory)
+    overlay = f"resources: [{production}]\ncomponents: [size]\n"
+    (directory / "kustomization.yaml").write_text(overlay, encoding="utf-8")
+    built = subprocess.run([*command, str(directory)], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return [item for item in yaml.load_all(built.stdout, Loader=yaml.CSafeLoader) if item]
+
+
 def of_kind(objects: Iterable[Object], *kinds: str) -> Objects:
     return [item for item in objects if item["kind"] in kinds]
 

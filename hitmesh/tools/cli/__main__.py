@@ -44,6 +44,7 @@ COMMANDS = {
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
     "operators": LazyCommand("hitmesh.tools.cli.operators:operators_group", "Get the first operator's key."),
     "init": LazyCommand("hitmesh.tools.cli.init:init", "Create or check topics, tables and data sources."),
+    "plan": LazyCommand("hitmesh.tools.cli.plan:plan", "Compute the servers and pods for a load."),
     "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),
 }
 _JSON_OUTPUTS = ("json", "ndjson")
