@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.tools.stack.servers import NAMES
+from hitmesh.tools.stack.servers import names_of
 from tests.support import processes
 from tests.support.mesh import Mesh, environment, run_command
 from tests.support.patience import patient
@@ -66,7 +66,7 @@ def test_the_ready_file_appears_whole_is_valid_and_goes_away(idle_mesh: Mesh, tm
     eventually(lambda: not elsewhere.exists(), "the old ready file is removed before the start")
     text = eventually(lambda: elsewhere.read_text() if elsewhere.exists() else None, "the mesh is ready", 30)
     ready = json.loads(text)
-    servers = set(NAMES) if mesh.backend else set()
+    servers = set(names_of()) if mesh.backend else set()
     assert set(ready) == {"http", "grpc", "operators", "pid", "metrics"} | ({"servers"} if servers else set())
     assert set(ready.get("servers", ())) == servers
     assert ready["pid"] == mesh.pid

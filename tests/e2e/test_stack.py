@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hitmesh.tools.stack import commands
-from hitmesh.tools.stack.servers import NAMES
+from hitmesh.tools.stack.servers import names_of
 from tests.support import processes
 from tests.support.mesh import Finished, run_command
 
@@ -51,7 +51,7 @@ def test_servers_start_from_scratch_keep_their_data_and_move_off_a_port_in_use(h
     assert {server["state"] for server in status(home, NOT_HEALTHY).values()} == {"down"}
     store = up(home)
     seen = status(home, 0)
-    assert set(seen) == set(NAMES)
+    assert set(seen) == set(names_of())
     assert all(server["is_healthy"] and server["resident_bytes"] > 10 << 20 for server in seen.values())
     assert "already running" in stack(home, "up").err
     assert init(store, "--check").code == NOT_HEALTHY, "a new mesh differs in everything"
@@ -60,7 +60,7 @@ def test_servers_start_from_scratch_keep_their_data_and_move_off_a_port_in_use(h
     assert made.out.count("bootstrap token: hmb_") == 1, "the mesh has no operator"
 
     os.kill(seen["historical"]["pid"], signal.SIGKILL)
-    assert down(home) == [name for name in NAMES if name != "historical"]
+    assert down(home) == [name for name in names_of() if name != "historical"]
     assert not any(processes.is_alive(server["pid"]) for server in seen.values())
 
     with socket.create_server(("127.0.0.1", seen["broker"]["port"])):
@@ -68,7 +68,7 @@ def test_servers_start_from_scratch_keep_their_data_and_move_off_a_port_in_use(h
         assert done.code == 0, done.err
         assert f"port {seen['broker']['port']} of broker is taken by process {os.getpid()}" in done.err
         again = status(home, 0)
-    moved = {name for name in NAMES if again[name]["port"] != seen[name]["port"]}
+    moved = {name for name in names_of() if again[name]["port"] != seen[name]["port"]}
     assert moved == {"broker"}
     checked = init(done.out.strip(), "--check")
     assert checked.code == 0, checked.out
@@ -90,7 +90,7 @@ def down(home: Path) -> list[str]:
     done = stack(home, "down")
     assert done.code == 0, done.err
     assert "killed" not in done.err
-    return [name for name in NAMES if any(line.split() == [name, "stopped"] for line in done.err.splitlines())]
+    return [name for name in names_of() if any(line.split() == [name, "stopped"] for line in done.err.splitlines())]
 
 
 @pytest.mark.timeout(300)

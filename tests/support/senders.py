@@ -74,6 +74,12 @@ class Senders:
             return self._given == self._done
 
     @property
+    def done(self) -> int:
+        """Number of acknowledged portions, over all sites."""
+        with self._changed:
+            return sum(self._done.values())
+
+    @property
     def resent(self) -> int:
         """Number of resent hits in acknowledged portions. A hit that was resent twice counts twice."""
         with self._changed:

@@ -178,9 +178,12 @@ def _remove(servers: Servers, *, with_druid: bool) -> None:
     remove_topics(servers)
 
 
-def a_mesh(options: SchemaOptions = OPTIONS) -> Servers:
-    """Return a complete new mesh, which `tests.support.removal.remove_mesh` removes."""
-    servers = replace(running(), name=a_name())
+def a_mesh(options: SchemaOptions = OPTIONS, on: Servers | None = None) -> Servers:
+    """Return a complete new mesh, which `tests.support.removal.remove_mesh` removes.
+
+    The mesh is on the servers of this run, or on the servers in `on`.
+    """
+    servers = replace(on or running(), name=a_name())
     for server in (cassandra, kafka, druid):
         apply(server.plan(servers, options))
     return servers

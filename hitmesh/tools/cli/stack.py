@@ -21,7 +21,7 @@ from hitmesh.tools.cli.output import echo, note, print_json, print_table
 if TYPE_CHECKING:
     from hitmesh.tools.stack.commands import ServerStatus
 
-SERVERS: Final = ("kafka", "cassandra", "zookeeper", "coordinator", "broker", "historical", "indexer")
+_MAX_MEMBERS: Final = 5
 _FOLLOW_S: Final = 0.2
 _MIB: Final = 1 << 20
 
@@ -102,17 +102,24 @@ def fetch() -> None:
     epilog=examples("hitmesh stack up", "hitmesh stack up --home /srv/hitmesh"),
 )
 @stack_home_option("--home")
-def up(home: Path | None) -> None:
+@click.option(
+    "--members",
+    type=click.IntRange(1, _MAX_MEMBERS),
+    help="Kafka brokers and Cassandra nodes of a new stack, on 127.0.0.1, 127.0.0.2, … Default: 1.",
+)
+def up(home: Path | None, members: int | None) -> None:
     """Start all servers and wait until all are healthy.
 
     The command prints the store URL. Running servers are not restarted. Ports are chosen at the first start. Later
-    starts use the same ports and data.
+    starts use the same ports and data. With three members, topics and rows can have three copies, and any broker and
+    any Cassandra node may die (hitmesh init --replication 3 --min-insync 2).
     """
     from hitmesh.tools.stack import commands
+    from hitmesh.tools.stack.members import on_loopback
 
     place = find_stack_home(home)
     with stack_errors():
-        store = commands.ensure_up(place, note)
+        store = commands.ensure_up(place, note, None if members is None else on_loopback(members))
     note(f"data and logs are in {place / 'stack'}; stop everything with `hitmesh stack down{_home_option(home)}`")
     echo(store)
 
@@ -161,17 +168,23 @@ def status(home: Path | None, output: str) -> None:
     short_help="Show the last lines of the servers' logs.",
     epilog=examples("hitmesh stack logs", "hitmesh stack logs indexer -n 200", "hitmesh stack logs kafka -f"),
 )
-@click.argument("name", type=click.Choice(SERVERS), required=False, metavar="[NAME]")
+@click.argument("name", required=False, metavar="[NAME]")
 @click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="Lines per server.")
 @click.option("-f", "--follow", is_flag=True, help="Print new lines until interrupted; needs a NAME.")
 @stack_home_option("--home")
 def logs(name: str | None, lines: int, follow: bool, home: Path | None) -> None:
     """Show the last log lines of a server, or of all servers."""
-    if follow and name is None:
-        raise click.UsageError(f"--follow needs a server: name one of {', '.join(SERVERS)}")
+    from hitmesh.tools.stack import commands
+
     place = find_stack_home(home)
     with stack_errors():
-        _show_logs(place, SERVERS if name is None else (name,), lines)
+        servers = commands.names(place)
+    if follow and name is None:
+        raise click.UsageError(f"--follow needs a server: name one of {', '.join(servers)}")
+    if name is not None and name not in servers:
+        raise click.BadParameter(f"{name!r} is no server of this stack: servers are {', '.join(servers)}")
+    with stack_errors():
+        _show_logs(place, servers if name is None else (name,), lines)
         if follow and name is not None:
             _follow(place, name)
 

@@ -1,4 +1,4 @@
-"""Configuration and command of a single Cassandra node.
+"""Configuration and command of a member's Cassandra node.
 
 Everything in this module is pure, except for the health check.
 """
@@ -9,8 +9,10 @@ from functools import partial
 from typing import Final
 
 from hitmesh.tools.stack.health import cassandra_answers
+from hitmesh.tools.stack.members import Member
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm
 
+MEMBER_HEAP: Final = ("-Xms512m", "-Xmx1024m", "-Xss256k", "-XX:MaxDirectMemorySize=256m")
 HEAP: Final = ("-Xms768m", "-Xmx1536m", "-Xss256k", "-XX:MaxDirectMemorySize=384m")
 # Java packages that must be exported or opened, as listed in Cassandra's own jvm17-server.options.
 _EXPORTS: Final = (
@@ -33,9 +35,10 @@ _LOGBACK: Final = (
 )
 
 
-def cassandra(place: Place) -> Server:
+def cassandra(place: Place, member: Member) -> Server:
     """Return the server."""
-    conf, data = place.conf / "cassandra", place.data / "cassandra"
+    name = member.name("cassandra")
+    conf, data = place.conf / name, place.data / name
     file = conf / "cassandra.yaml"
     settings = {
         "cassandra.config": file.as_uri(),
@@ -43,35 +46,49 @@ def cassandra(place: Place) -> Server:
         "cassandra.logdir": str(place.logs),
         "cassandra.triggers_dir": str(conf),
         "cassandra-foreground": "yes",
-        "cassandra.jmx.local.port": str(place.ports["cassandra-jmx"]),
-        # Wait only briefly for the ring, because a single node has no peers.
+        # Wait only briefly for the ring, because no node joins a ring with data.
         "cassandra.ring_delay_ms": "1000",
-        "cassandra.skip_wait_for_gossip_to_settle": "0",
         "cassandra.superuser_setup_delay_ms": "0",
         "java.net.preferIPv4Stack": "true",
         "java.rmi.server.hostname": HOST,
         "jdk.attach.allowAttachSelf": "true",
         "io.netty.tryReflectionSetAccessible": "true",
     }
+    if member.number == 1:
+        settings["cassandra.jmx.local.port"] = str(place.ports["cassandra-jmx"])
+    if not place.is_replicated:
+        settings["cassandra.skip_wait_for_gossip_to_settle"] = "0"
     return Server(
-        name="cassandra",
+        name=name,
         port=place.ports["cassandra"],
-        needs=(),
-        files={file: _yaml(place), conf / "logback.xml": _LOGBACK},
+        host=member.host,
+        needs=_earlier(place, member),
+        files={file: _yaml(place, member), conf / "logback.xml": _LOGBACK},
         folders=(data,),
         command=(
-            *jvm(place, "cassandra", *HEAP, "-XX:+UseG1GC", "-XX:+ParallelRefProcEnabled", "-XX:+PerfDisableSharedMem"),
+            *member.within,
+            *jvm(place, name, *(MEMBER_HEAP if place.is_replicated else HEAP)),
+            *("-XX:+UseG1GC", "-XX:+ParallelRefProcEnabled", "-XX:+PerfDisableSharedMem"),
             *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS),
             *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS),
             *(f"-D{name}={value}" for name, value in settings.items()),
             *("-cp", place.class_path(conf, jars="lib/cassandra")),
             "org.apache.cassandra.service.CassandraDaemon",
         ),
-        is_healthy=partial(cassandra_answers, place.ports["cassandra"]),
+        is_healthy=partial(cassandra_answers, place.ports["cassandra"], member.host),
     )
 
 
-def _yaml(place: Place) -> str:
+def _earlier(place: Place, member: Member) -> tuple[str, ...]:
+    """Return the node that must have joined the ring before this node."""
+    return tuple(each.name("cassandra") for each in place.members if each.number == member.number - 1)
+
+
+def _yaml(place: Place, member: Member) -> str:
+    # The nodes share the tokens evenly. A new node has no data to fetch, because all nodes are new.
+    step = 2**64 // len(place.members)
+    ring = f"initial_token: {-(2**63) + step * (member.number - 1)}\nauto_bootstrap: false\n"
+    memtables = 192 if place.is_replicated else 384
     return f"""cluster_name: hitmesh
 num_tokens: 1
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
@@ -79,9 +96,9 @@ endpoint_snitch: SimpleSnitch
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters:
-      - seeds: "{place.address("cassandra-storage")}"
-listen_address: {HOST}
-rpc_address: {HOST}
+      - seeds: "{place.address("cassandra-storage", place.members[0])}"
+listen_address: {member.host}
+rpc_address: {member.host}
 storage_port: {place.ports["cassandra-storage"]}
 ssl_storage_port: {place.ports["cassandra-storage-tls"]}
 native_transport_port: {place.ports["cassandra"]}
@@ -90,7 +107,7 @@ commitlog_sync: periodic
 commitlog_sync_period: 10000ms
 commitlog_segment_size: 16MiB
 commitlog_total_space: 1024MiB
-memtable_heap_space: 384MiB
+memtable_heap_space: {memtables}MiB
 memtable_offheap_space: 64MiB
 memtable_allocation_type: heap_buffers
 file_cache_size: 64MiB
@@ -105,4 +122,4 @@ auto_snapshot: false
 dynamic_snitch: false
 authenticator: AllowAllAuthenticator
 authorizer: AllowAllAuthorizer
-"""
+{ring if place.is_replicated else ""}"""

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hitmesh.tools.stack import fetch as fetching
+from hitmesh.tools.stack import members as membership
 from hitmesh.tools.stack import processes as noting
 from hitmesh.tools.stack import programs, tcp_ports
 from hitmesh.tools.stack.errors import StackError
 from hitmesh.tools.stack.health import passes
 from hitmesh.tools.stack.launcher import Launcher
 from hitmesh.tools.stack.layout import Say, StackHome, cache_dir
+from hitmesh.tools.stack.members import Member
 from hitmesh.tools.stack.server import Server
-from hitmesh.tools.stack.servers import NAMES, all_servers, store_url
+from hitmesh.tools.stack.servers import all_servers, names_of, store_url
 
 __all__ = [
     "ServerStatus",
@@ -28,6 +30,7 @@ __all__ = [
     "ensure_up",
     "fetch",
     "log_of",
+    "names",
     "processes",
     "status",
     "url",
@@ -71,18 +74,27 @@ def fetch(say: Say) -> Path:
     return fetching.fetch(cache_dir(), say)
 
 
-def ensure_up(home: Path, say: Say) -> str:
+def ensure_up(home: Path, say: Say, members: tuple[Member, ...] | None = None) -> str:
     """Start servers that are down, and return the store URL for a home directory's servers.
 
     Missing programs are fetched first.
 
+    Args:
+        home: home directory of the servers.
+        say: reports progress.
+        members: members of a new stack; by default, the members that the stack has.
+
     Raises:
         StackError: a program or jar is missing, or a server does not start; the message names the cause and a remedy.
+            Or the stack has other members.
     """
     jars, java = fetch(say), programs.java(say)
     place = StackHome(home.expanduser().resolve())
     with place.locked(say):
-        return store_url(Launcher(place, jars, java, say).up())
+        if members is not None:
+            membership.keep(place.members_file, members)
+        found = membership.read(place.members_file)
+        return store_url(Launcher(place, jars, java, say, found).up(), found)
 
 
 def down(home: Path, say: Say) -> bool:
@@ -95,32 +107,38 @@ def down(home: Path, say: Say) -> bool:
         return False
     with place.locked(say):
         ran = bool(processes(home))
-        Launcher(place, cache_dir(), "java", say).down()
+        Launcher(place, cache_dir(), "java", say, membership.read(place.members_file)).down()
         return ran
 
 
 def processes(home: Path) -> Mapping[str, int]:
     """Return the pid of each running server, keyed by server name."""
     place = StackHome(home.expanduser().resolve())
-    found = {name: noting.read(place.pid(name)) for name in NAMES}
+    found = {name: noting.read(place.pid(name)) for name in names(home)}
     return {name: noted.pid for name, noted in found.items() if noted}
 
 
 def status(home: Path) -> list[ServerStatus]:
     """Check the health of every server, and return the results."""
     place = StackHome(home.expanduser().resolve())
-    chosen = tcp_ports.read(place.ports_file)
+    chosen, members = tcp_ports.read(place.ports_file), membership.read(place.members_file)
     if set(chosen) != set(tcp_ports.NAMES):
-        return [ServerStatus(name) for name in NAMES]
-    servers = all_servers(place, cache_dir(), "java", chosen)
+        return [ServerStatus(name) for name in names_of(members)]
+    servers = all_servers(place, cache_dir(), "java", chosen, members)
     with ThreadPoolExecutor(len(servers)) as asking:
         return list(asking.map(lambda server: _status_of(place, server), servers.values()))
 
 
 def url(home: Path) -> str | None:
     """Return the store URL for a home directory's servers, or None if no server was ever started."""
-    chosen = tcp_ports.read(StackHome(home.expanduser().resolve()).ports_file)
-    return store_url(chosen) if set(chosen) == set(tcp_ports.NAMES) else None
+    place = StackHome(home.expanduser().resolve())
+    chosen = tcp_ports.read(place.ports_file)
+    return store_url(chosen, membership.read(place.members_file)) if set(chosen) == set(tcp_ports.NAMES) else None
+
+
+def names(home: Path) -> tuple[str, ...]:
+    """Return the names of a home directory's servers."""
+    return names_of(membership.read(StackHome(home.expanduser().resolve()).members_file))
 
 
 def log_of(home: Path, name: str) -> Path:

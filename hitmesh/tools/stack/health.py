@@ -25,9 +25,9 @@ _CASSANDRA_STARTUP: Final = struct.pack(">BBhBi", 4, 0, 0, 1, len(_CASSANDRA_BOD
 _CASSANDRA_READY: Final = 2
 
 
-def kafka_answers(port: int) -> bool:
+def kafka_answers(port: int, host: str = HOST) -> bool:
     """Return whether Kafka answers a metadata request with at least one broker."""
-    with _connected(port) as connection:
+    with _connected(port, host) as connection:
         connection.sendall(struct.pack(">i", len(_KAFKA_METADATA)) + _KAFKA_METADATA)
         (length,) = struct.unpack(">i", _exactly(connection, 4))
         answer = _exactly(connection, min(length, _MAX_ANSWER))
@@ -35,9 +35,9 @@ def kafka_answers(port: int) -> bool:
     return bool(correlation == 1 and brokers >= 1)
 
 
-def cassandra_answers(port: int) -> bool:
+def cassandra_answers(port: int, host: str = HOST) -> bool:
     """Return whether Cassandra accepts a client."""
-    with _connected(port) as connection:
+    with _connected(port, host) as connection:
         connection.sendall(_CASSANDRA_STARTUP)
         return _exactly(connection, 9)[4] == _CASSANDRA_READY
 
@@ -77,8 +77,8 @@ def indexer_answers(overlord: int, port: int) -> bool:
     return any(worker.get("worker", {}).get("host") == f"{HOST}:{port}" for worker in workers)
 
 
-def _connected(port: int) -> socket.socket:
-    return socket.create_connection((HOST, port), TIMEOUT_S)
+def _connected(port: int, host: str = HOST) -> socket.socket:
+    return socket.create_connection((host, port), TIMEOUT_S)
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -24,9 +24,10 @@ from hitmesh.tools.stack import processes, tcp_ports
 from hitmesh.tools.stack.errors import StackError
 from hitmesh.tools.stack.health import passes
 from hitmesh.tools.stack.layout import Say, StackHome
+from hitmesh.tools.stack.members import SINGLE, Member, role_of
 from hitmesh.tools.stack.processes import Note
-from hitmesh.tools.stack.server import HOST, Server
-from hitmesh.tools.stack.servers import NAMES, STOP_WAVES, all_servers
+from hitmesh.tools.stack.server import Server
+from hitmesh.tools.stack.servers import all_servers, names_of, stop_waves
 
 HEALTHY_S: Final = 240.0
 STOP_S: Final = 45.0
@@ -59,19 +60,22 @@ class Launcher:
     jars: Path
     java: str
     say: Say
+    members: tuple[Member, ...] = SINGLE
     _began_s: float = field(default_factory=time.monotonic)
     _reported_s: float = field(default_factory=time.monotonic)
 
-    def up(self, only: Collection[str] = NAMES) -> dict[str, int]:
-        """Start the servers in `only`, wait until they are healthy, and return the ports of all servers.
+    def up(self, only: Collection[str] | None = None) -> dict[str, int]:
+        """Start the servers in `only`, by default all servers, and return the ports of all servers.
+
+        The function waits until the started servers are healthy.
 
         Raises:
             StackError: a server does not start, or no port is free.
         """
         chosen = self._ports()
-        servers = all_servers(self.home, self.jars, self.java, chosen)
+        servers = all_servers(self.home, self.jars, self.java, chosen, self.members)
         self._stop_outdated(servers)
-        wanted = [servers[name] for name in NAMES if name in only]
+        wanted = [servers[name] for name in names_of(self.members) if only is None or name in only]
         if all(processes.read(self.home.pid(server.name)) and passes(server.is_healthy) for server in wanted):
             self.say("the servers are already running")
         else:
@@ -81,12 +85,12 @@ class Launcher:
 
     def down(self) -> None:
         """Stop all running servers in order, and wait until their processes have ended."""
-        for wave in STOP_WAVES:
+        for wave in stop_waves(self.members):
             self._stop(wave)
 
     def _ports(self) -> dict[str, int]:
         known = tcp_ports.read(self.home.ports_file)
-        running = [name for name in NAMES if processes.read(self.home.pid(name))]
+        running = [name for name in names_of(self.members) if processes.read(self.home.pid(name))]
         deadline = time.monotonic() + _LET_GO_S
         chosen = tcp_ports.choose(
             known, running, tcp_ports.first_port(self.home.root), lambda candidate: _is_free(candidate, deadline)
@@ -100,7 +104,7 @@ class Launcher:
         return chosen
 
     def _stop_outdated(self, servers: Mapping[str, Server]) -> None:
-        for wave in STOP_WAVES:
+        for wave in stop_waves(self.members):
             notes = {name: processes.read(self.home.pid(name)) for name in wave}
             outdated = [name for name, noted in notes.items() if noted and noted.digest != servers[name].digest]
             if outdated:
@@ -167,7 +171,7 @@ class Launcher:
             raise StackError(obituary(server.name, "exited during the start", self.home))
         if passes(server.is_healthy):
             after_s = time.monotonic() - self._began_s
-            self.say(f"{server.name:<12} healthy on {HOST}:{server.port} after {after_s:.1f} s")
+            self.say(f"{server.name:<12} healthy on {server.host}:{server.port} after {after_s:.1f} s")
             return True
         if time.monotonic() > deadline:
             processes.stop([noted], STOP_S)
@@ -213,7 +217,7 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 
 def _kept_in(name: str) -> str:
-    return name if name in ("kafka", "cassandra", "zookeeper") else "druid"
+    return name if role_of(name) in ("kafka", "cassandra", "zookeeper") else "druid"
 
 
 def _is_free(port: int, deadline: float) -> bool:

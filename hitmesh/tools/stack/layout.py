@@ -38,6 +38,11 @@ class StackHome:
         return self.base / "ports.json"
 
     @property
+    def members_file(self) -> Path:
+        """Path of the file with the members of the stack."""
+        return self.base / "members.json"
+
+    @property
     def data(self) -> Path:
         """Server data."""
         return self.base / "data"

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-HOST: Final = "127.0.0.1"
+from hitmesh.tools.stack.members import LOOPBACK, SINGLE, Member
+
+HOST: Final = LOOPBACK
 
 LOG4J: Final = (
     '<Configuration status="WARN"><Appenders><Console name="C"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console>'
@@ -27,6 +29,7 @@ class Place:
         jars: folder that contains a folder of jars for each program.
         java: path to the Java executable.
         ports: the ports, keyed by name (hitmesh.tools.stack.tcp_ports).
+        members: the members of the stack.
     """
 
     conf: Path
@@ -35,14 +38,20 @@ class Place:
     jars: Path
     java: str
     ports: Mapping[str, int]
+    members: tuple[Member, ...] = SINGLE
 
     def class_path(self, *folders: Path, jars: str) -> str:
         """Return a class path with the folders and all jars in the folder `jars`."""
         return ":".join([*map(str, folders), str(self.jars / jars / "*")])
 
-    def address(self, name: str) -> str:
-        """Return host:port."""
-        return f"{HOST}:{self.ports[name]}"
+    def address(self, name: str, member: Member | None = None) -> str:
+        """Return host:port; by default, on loopback."""
+        return f"{member.host if member else HOST}:{self.ports[name]}"
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether data have copies on several members."""
+        return len(self.members) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,7 @@ class Server:
     Attributes:
         name: name of the server, for messages and file names.
         port: client port.
+        host: address on which the server listens.
         needs: servers that must be healthy before this server starts.
         files: text of each file that is written before the start, keyed by path.
         folders: folders that are created before the start.
@@ -69,6 +79,7 @@ class Server:
     is_healthy: Callable[[], bool] = field(compare=False)
     prepare: tuple[str, ...] = ()
     prepared: Path | None = None
+    host: str = HOST
 
     @property
     def digest(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from hitmesh.tools.stack.errors import StackError
+from hitmesh.tools.stack.members import role_of
 
 # For each server, the names of its ports. The port for clients comes first.
 PORTS: Final = {
@@ -43,7 +44,7 @@ def choose(
     Raises:
         StackError: there are not enough free ports.
     """
-    held = {name for server in running for name in PORTS[server]}
+    held = {name for server in running for name in PORTS[role_of(server)]}
     chosen = {name: port for name, port in known.items() if name in NAMES and (name in held or is_free(port))}
     taken = {*known.values(), *chosen.values()}
     candidates = iter([*range(first, LAST), *range(FIRST, first)])
