@@ -61,7 +61,7 @@ def test_nothing_waits_for_a_dead_member_and_nothing_is_lost(
                     witness.next_phase()
                     with Standstill(lambda: senders.done) as acked, Standstill(cluster.committed) as committed:
                         members_control.kill(victim)
-                        _wait_until_both_go_on(cluster, senders, victim)
+                        wait_until_both_go_on(cluster, senders, victim)
                         members_control.start_all()
                     seen = witness.next_phase()
                     lines.append(
@@ -82,7 +82,7 @@ def test_nothing_waits_for_a_dead_member_and_nothing_is_lost(
         print("", *lines, sep="\n")  # noqa: T201  # for how long something stood still
 
 
-def _wait_until_both_go_on(cluster: Cluster, senders: Senders, victim: str) -> None:
+def wait_until_both_go_on(cluster: Cluster, senders: Senders, victim: str) -> None:
     """Block until hits that were sent after the death of a member are acknowledged and committed."""
     acked = senders.done
     eventually(lambda: senders.done > acked + MOVED, f"hits are acknowledged without {victim}", GOES_ON_S)

@@ -54,6 +54,7 @@ class Standstill:
         self._number = number
         self._stopping = threading.Event()
         self.longest_s = 0.0
+        self.now_s = 0.0
         self._thread = threading.Thread(target=self._run, name="standstill")
 
     def __enter__(self) -> Self:
@@ -73,4 +74,5 @@ class Standstill:
                 now = last
             if now > last:
                 last, moved_s = now, time.monotonic()
-            self.longest_s = max(self.longest_s, time.monotonic() - moved_s)
+            self.now_s = time.monotonic() - moved_s
+            self.longest_s = max(self.longest_s, self.now_s)
