@@ -161,3 +161,20 @@ def test_an_operator_manages_the_keys_of_a_merchant(
     (tmp_path / "home" / "keys" / "dev-server").unlink()
     assert printed_by(capsys, "show", key["id"])["id"] == key["id"]
     assert printed_by(capsys, "rotate", key["id"])["rotated_from"] == key["id"]
+
+
+def test_a_list_without_revoked_keys_names_the_option_that_shows_them(
+    mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = made(capsys, "--merchant", "demo", "--kind", "server")
+    assert run(["keys", "list", "--merchant", "demo", "-o", "table"]) == 0
+    assert "revoked" not in capsys.readouterr().err
+    mesh.stores.directory.revoke_key("merchants/demo", key["id"], mesh.clock.now())
+    assert run(["keys", "list", "--merchant", "demo", "-o", "table"]) == 0
+    shown = capsys.readouterr()
+    assert key["id"] not in shown.out
+    assert "1 revoked key not shown: --show-revoked shows revoked keys too" in shown.err
+    assert run(["keys", "list", "--merchant", "demo", "--show-revoked", "-o", "table"]) == 0
+    shown = capsys.readouterr()
+    assert key["id"] in shown.out
+    assert "not shown" not in shown.err

@@ -49,6 +49,13 @@ def test_a_changed_quota_is_shown_with_its_use(mesh: Mesh, capsys: pytest.Captur
     assert all(text in shown for text in ("hits_per_second", "50", "used_refused_hits_per_second", "5.0"))
 
 
+def test_the_table_groups_the_digits_of_large_numbers(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["quota", "set", SHORT, "--bytes-per-second", "67108864", "-o", "table"]) == 0
+    assert "67,108,864" in capsys.readouterr().out
+    assert run(["quota", "show", SHORT, "-o", "table"]) == 0
+    assert "67,108,864" in capsys.readouterr().out
+
+
 def test_default_removes_a_limit(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
     mesh.stores.directory.change_quota(SITE, Quota(hits_s=5, bytes_s=6))
     assert run(["quota", "set", SHORT, "--hits-per-second", "default", "-o", "json"]) == 0

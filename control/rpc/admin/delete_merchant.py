@@ -105,7 +105,7 @@ def _refuse_owner(backend: Backend, name: str, page: int) -> None:
     if sites or keys:
         raise RefusedError(
             f"{name} has {counted(sites, 'site')} and {counted(keys, 'valid key')}: delete and revoke these first, or "
-            "set force to delete the merchant with all its sites and keys",
+            "set force (--force) to delete the merchant with all its sites and keys",
             field="force",
             reason=ErrorReason.WRONG_STATE,
             value=name,

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from hitmesh.model.names import ingest_key_name, merchant_of
+from hitmesh.model.plurals import counted
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP
 from hitmesh.tools.cli.key_fields import COLUMNS, all_fields, list_row, print_key, print_secret
 from hitmesh.tools.cli.key_options import (
@@ -73,11 +74,14 @@ def list_command(*, merchant: str, show_revoked: bool, output: str, endpoint: st
     with connect_with_any_key(endpoint, home) as mesh:
         from hitmesh.client.keys import list_keys
 
-        found = list(list_keys(mesh, merchant, show_revoked=show_revoked))
+        found = list(list_keys(mesh, merchant, show_revoked=show_revoked or output == "table"))
     if output == "json":
         print_json([all_fields(key) for key in found])
         return
-    print_table(COLUMNS, [list_row(key) for key in found], right_from=len(COLUMNS))
+    shown = [key for key in found if show_revoked or not key.HasField("revoke_time")]
+    print_table(COLUMNS, [list_row(key) for key in shown], right_from=len(COLUMNS))
+    if len(shown) < len(found):
+        note(f"{counted(len(found) - len(shown), 'revoked key')} not shown: --show-revoked shows revoked keys too")
 
 
 @click.command(

@@ -96,7 +96,7 @@ def show(owner: str, output: str, endpoint: str | None, home: Path | None) -> No
     if output == "json":
         print_json(_fields(owner, found.quota) | {"effective": _limits(found.effective)} | _use(found))
         return
-    rows = [(name, str(limit)) for name, limit in (_limits(found.effective) | _flat(_use(found))).items()]
+    rows = [(name, f"{limit:,}") for name, limit in (_limits(found.effective) | _flat(_use(found))).items()]
     print_table(("quota", "value"), rows + _pending_rows(found.quota), right_from=1)
 
 
@@ -149,7 +149,7 @@ def set_command(
     if output == "json":
         print_json(fields)
         return
-    rows = [(name, str(fields[name])) for name in _LIMITS if name in fields] + _pending_rows(changed)
+    rows = [(name, f"{fields[name]:,}") for name in _LIMITS if name in fields] + _pending_rows(changed)
     print_table(("quota", "value"), rows, right_from=1)
 
 
@@ -157,7 +157,7 @@ def _pending_rows(quota: quotas_pb2.Quota) -> list[tuple[str, str]]:
     if not quota.HasField("pending_change"):
         return []
     since = quota.pending_change.effective_time.ToJsonString()
-    return [(f"{name} from {since}", str(limit)) for name, limit in _limits(quota.pending_change).items()]
+    return [(f"{name} from {since}", f"{limit:,}") for name, limit in _limits(quota.pending_change).items()]
 
 
 def _limits(quota: quotas_pb2.Quota | quotas_pb2.QuotaChange) -> dict[str, int]:
