@@ -119,8 +119,8 @@ class SiteDirectory(Protocol):
             NotFound: the merchant has no such key.
         """
 
-    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
-        """Replace a key's roles durably and return the key. Idempotent.
+    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role], now: int) -> IngestKey:
+        """Replace a key's roles durably at a time (UTC ms), and return the key. Idempotent.
 
         Raises:
             NotFound: the merchant has no such key.

@@ -132,13 +132,13 @@ class TestSiteDirectory:
         first, second = opener().directory, opener().directory
         first.create_key(replace(KEY, roles=frozenset()), "one")
         assert second.key("one") == replace(KEY, roles=frozenset())
-        changed = replace(KEY, roles=frozenset({Role.ADMINISTER, Role.SEND}), version=1)
-        for _ in range(2):
-            assert first.change_key_roles("merchants/m", "k1", changed.roles) == changed
+        changed = replace(KEY, roles=frozenset({Role.ADMINISTER, Role.SEND}), updated_at=5, version=1)
+        for now in (5, 6):
+            assert first.change_key_roles("merchants/m", "k1", changed.roles, now) == changed
         assert first.key("one") == opener().directory.key("one") == changed
         assert list(first.keys("merchants/m")) == [changed]
         with pytest.raises(NotFound):
-            first.change_key_roles("merchants/n", "k1", changed.roles)
+            first.change_key_roles("merchants/n", "k1", changed.roles, 7)
 
     def test_key_of_an_operator_is_kept_under_no_merchant(self, stores: Stores) -> None:
         operator = IngestKey("k3", OPERATORS, KeyKind.OPERATOR)

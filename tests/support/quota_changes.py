@@ -81,7 +81,7 @@ CHANGES: dict[str, tuple[Quota, Quota, Callable[[SiteDirectory], object], str]] 
     "a key without the role": (
         Quota(hits_s=5),
         NO_QUOTA,
-        lambda directory: directory.change_key_roles(MERCHANT, "k-1", frozenset({Role.READ})),
+        lambda directory: directory.change_key_roles(MERCHANT, "k-1", frozenset({Role.READ}), NOW_MS),
         "PERMISSION_DENIED",
     ),
     "a quota that is still too small": (

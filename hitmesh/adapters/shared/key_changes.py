@@ -42,13 +42,17 @@ class KeyChanges(ABC):
 
         return self._changed(merchant, key_id, revoked)
 
-    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role]) -> IngestKey:
-        """Replace a key's roles and return the key.
+    def change_key_roles(self, merchant: str, key_id: str, roles: frozenset[Role], now: int) -> IngestKey:
+        """Replace a key's roles at a time (UTC ms), and return the key.
 
         Raises:
             NotFound: the merchant has no such key.
         """
-        return self._changed(merchant, key_id, lambda key: replace(key, roles=roles))
+
+        def with_roles(key: IngestKey) -> IngestKey:
+            return key if key.roles == roles else replace(key, roles=roles, updated_at=now)
+
+        return self._changed(merchant, key_id, with_roles)
 
     def _changed(self, merchant: str, key_id: str, change: Callable[[IngestKey], IngestKey]) -> IngestKey:
         while True:

@@ -63,7 +63,7 @@ def _keep_roles(directory: SiteDirectory, file: Path) -> None:
     """Store all roles of a merchant for a server key of a version before roles were stored."""
     key = directory.key(file.read_text(encoding="utf-8").strip())
     if key is not None and not key.roles:
-        directory.change_key_roles(key.merchant, key.key_id, MERCHANT_ROLES)
+        directory.change_key_roles(key.merchant, key.key_id, MERCHANT_ROLES, SystemClock().now())
 
 
 if __name__ == "__main__":
