@@ -136,11 +136,14 @@ class Gate:
         Raises:
             KeyNotLookedUp: the budget of look-ups is exhausted; the sender is charged.
         """
-        if not self.is_known(key):
-            return False
         try:
-            found = self._directory.key(key)
-            return found is None or self._origin_error(found, origin) is None
+            found = self._directory.key(key) if key else None
+            if found is None or not is_valid_sender(found, self._clock.now()):
+                return False
+            return self._origin_error(found, origin) is None
+        except KeyNotLookedUp:
+            self._budget.charge(KEYLESS, CALL_UNITS)
+            raise
         except RetryError:
             return True
 
