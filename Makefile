@@ -20,10 +20,10 @@ setup: ## Create .venv with the locked tools and .venv/bin/hitmesh; do nothing i
 demo: setup ## Start the mesh, import a file, send live traffic, print reports and the ledger, stop.
 	@$(BIN)/python dev/demo.py
 
-test: static ## Run the checks, then every test, including the tests on real Kafka, Cassandra and Druid.
+test: setup ## Run the checks and every test, including the tests on real Kafka, Cassandra and Druid.
 	@dev/test.sh
 
-test-fast: static ## Run the checks and the tests that need no servers, except the longest replays.
+test-fast: setup ## Run the checks and the tests that need no servers, except the longest replays.
 	@dev/test.sh fast
 
 test-long: setup ## Run the tests that are too long for every day: whole files, long outages, property tests with many examples.

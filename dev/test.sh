@@ -1,7 +1,8 @@
 #!/bin/sh
-# Run the tests, the cheapest first, so that failures are found early: first the tests without meshes and servers, two
-# at a time; then meshes on files, and beside them the adapters on real Kafka, Cassandra and Druid, which are started
-# once; then meshes on these servers; last the tests that kill the servers.
+# Run the checks and the tests. Two lanes run at the same time, because tests on servers mostly wait for a server:
+#   without servers, the cheapest first, so that failures are found early: the checks, tests without meshes, and meshes
+#   on files
+#   on servers, which are started once: the adapters, meshes, and last the tests that kill the servers
 #   test.sh        all tests except those marked `long`
 #   test.sh fast   the same, without the tests that need servers
 #   test.sh long   the tests marked `long`, such as tests with whole files, and the property tests with more examples
@@ -13,6 +14,7 @@ export MAKEFLAGS=
 unset PYTHONDONTWRITEBYTECODE
 
 mode=${1:-all}
+beside=
 pytest=.venv/bin/pytest
 started=$(date +%s)
 RUN_OF_TESTS=$$-$started
@@ -58,36 +60,41 @@ part() {
     echo "test: $title took $(($(date +%s) - began)) s" >&2
 }
 
-# Begin a part whose output is shown at its end, when `end_beside` waits for it.
+# Begin the lane of servers. Its output is shown when `look_beside` finds the lane's end.
 beside() {
-    title_beside=$1
-    shift
     output_beside=$(mktemp)
-    began_beside=$(date +%s)
-    "$@" >"$output_beside" 2>&1 &
+    (
+        trap - EXIT INT TERM
+        "$@"
+    ) >"$output_beside" 2>&1 &
     beside=$!
 }
 
-end_beside() {
+# End the run if the lane of servers has failed, or, with `wait`, wait for its end and show its output.
+look_beside() {
+    [ -n "$beside" ] || return 0
+    [ "${1:-}" = wait ] || ! kill -0 "$beside" 2>/dev/null || return 0
     code=0
     wait "$beside" || code=$?
+    beside=
     cat "$output_beside" >&2
     rm -f "$output_beside"
-    if [ $code != 0 ]; then
-        echo "test: $title_beside failed after $(($(date +%s) - began_beside)) s" >&2
-        exit 1
-    fi
-    echo "test: $title_beside took $(($(date +%s) - began_beside)) s, some of them beside the part before" >&2
+    [ $code = 0 ] || exit 1
 }
 
-adapters_on_servers() {
-    env "JDK_JAVA_OPTIONS=$never_killed" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME" &&
-        exec $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
+lane_of_servers() {
+    # The first start fetches the servers' programs.
+    part "servers" env "JDK_JAVA_OPTIONS=$never_killed" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
+    part "adapters on servers" $pytest -q --durations 25 $three -m "servers and not long" $of_servers tests/contract
+    part "meshes on servers" $pytest -q --durations 40 $three -m "servers and not long" \
+        tests/e2e tests/breaking/faults tests/breaking/kill
+    part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
 }
 
 tidy() {
     code=$?
     trap - EXIT INT TERM
+    [ -z "$beside" ] || kill "$beside" 2>/dev/null || true
     [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home "$HITMESH_TEST_STACK_HOME" >/dev/null 2>&1 || true
     .venv/bin/python dev/sweep.py "$RUN_OF_TESTS"
     rm -f "${output_beside:-}"
@@ -102,10 +109,6 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 .venv/bin/python dev/yardstick.py
-if [ "$mode" = all ]; then
-    # Fetch the servers' programs while the first parts run; `stack up` waits for this fetch, and repeats a failed fetch.
-    .venv/bin/hitmesh stack fetch >/dev/null 2>&1 &
-fi
 if [ "$mode" = long ]; then
     part "whole files" $pytest -q --durations 10 $spread -m "long and not servers" $alone
     part "properties on ten times the examples" env EXAMPLES=10 $pytest -q --durations 10 $spread -m "not servers" \
@@ -113,17 +116,12 @@ if [ "$mode" = long ]; then
     part "servers" .venv/bin/hitmesh stack up --home "$HITMESH_TEST_STACK_HOME"
     part "long tests on servers" $pytest -q --durations 10 -m "long and servers" tests
 else
+    [ "$mode" = fast ] || beside lane_of_servers
+    part "checks" make -j 2 -O static
     part "examples of the vocabulary" $pytest -q --doctest-modules hitmesh/model
     part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
-    if [ "$mode" = all ]; then
-        beside "adapters on servers" adapters_on_servers
-    fi
+    look_beside
     part "meshes on files" $pytest -q --durations 15 $two -m "not servers and not long" tests/breaking/kill tests/e2e
-    if [ "$mode" = all ]; then
-        end_beside
-        part "meshes on servers" $pytest -q --durations 40 $three -m "servers and not long" \
-            tests/e2e tests/breaking/faults tests/breaking/kill
-        part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
-    fi
+    look_beside wait
 fi
 echo "test: all passed in $(($(date +%s) - started)) s" >&2
