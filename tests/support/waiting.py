@@ -11,6 +11,12 @@ from tests.support.patience import patient
 T = TypeVar("T")
 
 PAUSE_S = 0.05
+MAX_PAUSE_S = 1.0
+PAUSES_PER_PROBE = 2
+"""The pause after a probe is twice as long as the probe, but at most MAX_PAUSE_S.
+
+Many probes start a process. Without a pause, such probes would take a core from the processes that the test waits for.
+"""
 
 
 def eventually(
@@ -35,6 +41,7 @@ def eventually(
     deadline = time.monotonic() + ceiling_s
     figure = moving() if moving else None
     while True:
+        began = time.monotonic()
         result = probe()
         if result is not None and result is not False:
             return result
@@ -43,4 +50,9 @@ def eventually(
         if time.monotonic() > deadline:
             progress = f"; no progress beyond {figure!r}" if moving else ""
             raise AssertionError(f"not within {ceiling_s:.0f} s: {goal}{progress}")
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s(time.monotonic() - began))
+
+
+def pause_s(took_s: float) -> float:
+    """Return the pause after a probe that took `took_s`."""
+    return max(PAUSE_S, min(MAX_PAUSE_S, PAUSES_PER_PROBE * took_s))
