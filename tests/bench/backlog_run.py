@@ -54,7 +54,7 @@ def _measured(home: Path, filled: Path, backlog: Backlog, share: float | None) -
         _await_settled(stores, site_days)
         with _marked_again(home, site_days if share is not None else ()):
             before = _generations(stores, site_days)
-            answer = offered(str(home), backlog.rate, backlog.load_s)
+            answer = offered(home, backlog.rate, backlog.load_s, backlog.load_sites)
             settled = _generations(stores, site_days) - before
     shutil.rmtree(home)
     return {"share": share, "settled_hits": settled * backlog.hits, **_of_load(answer)}

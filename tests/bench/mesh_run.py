@@ -24,26 +24,24 @@ from tests.bench.scale import Scale
 
 AIM: Final = 25_000  # two billion hits a day are about 25,000 hits/s
 FLOOR: Final = 12_000  # one billion
-SITES: Final = 100
 MOST_ACK_LAG_S: Final = 2.0
 MOST_VISIBLE_LAG_S: Final = 6.0
 READY_TIMEOUT_S: Final = 60.0
 LOAD_TIMEOUT_S: Final = 400.0
 
 
-def run_mesh(scale: Scale) -> Result:
-    """Return the highest sustained rate, and the resources that each process uses at that rate."""
-    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-mesh-") as home, mesh(Path(home)):
-        trials, rates, runs = [], [], []
-        for rate in scale.rates:
-            trials.append(offered(home, rate, scale.trial_s))
-            if not trials[-1]["held"]:
-                break
-            rates.append(rate)
-        for rate in reversed(rates):
-            runs.append(offered(home, rate, scale.mesh_s))
-            if runs[-1]["held"]:
-                break
+def run_mesh(home: Path, scale: Scale) -> Result:
+    """Return the highest sustained rate of the mesh in `home`, and the resources of each process at that rate."""
+    trials, rates, runs = [], [], []
+    for rate in scale.rates:
+        trials.append(offered(home, rate, scale.trial_s, scale.load_sites))
+        if not trials[-1]["held"]:
+            break
+        rates.append(rate)
+    for rate in reversed(rates):
+        runs.append(offered(home, rate, scale.mesh_s, scale.load_sites))
+        if runs[-1]["held"]:
+            break
     held = next((run["acknowledged_per_s"] for run in runs if run["held"]), 0)
     return {
         "hits_per_s": {"value": held, "unit": "hits/s", "aim": AIM, "floor": FLOOR, "ok": held >= 0.99 * FLOOR},
@@ -90,10 +88,10 @@ def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
     return True
 
 
-def offered(home: str, rate: int, duration_s: int) -> Result:
-    """Send hits at a rate. Return the measurements, and whether the mesh sustained the rate."""
+def offered(home: Path, rate: int, duration_s: int, sites: int) -> Result:
+    """Send hits to a number of sites at a rate. Return the measurements, and whether the mesh sustained the rate."""
     progress(f"mesh: {rate:,} hits/s for {duration_s} s")
-    load = ("load", "--home", home, "--rate", str(rate), "--duration", str(duration_s), "--sites", str(SITES))
+    load = ("load", "--home", str(home), "--rate", str(rate), "--duration", str(duration_s), "--sites", str(sites))
     mix = ("--out-of-order", "2", "--duplicates", "1", "--bots", "3", "-o", "json")
     done = subprocess.run(
         [sys.executable, "-m", "hitmesh.tools.cli", *load, *mix],

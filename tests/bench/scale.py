@@ -9,6 +9,8 @@ from processor.settle.memory import DEFAULT_MEMORY
 from processor.stream.live.limits import PRODUCTION
 from tests.bench.refused_run import CLIENTS
 
+LOAD_SITES: Final = 100
+
 
 @dataclass(frozen=True)
 class Core:
@@ -40,6 +42,8 @@ class Backlog:
     """Number of hits per site-day."""
     shares: tuple[float | None, ...]
     """The values of `settle_cpu_share` to measure. None means a measurement without a backlog."""
+    load_sites: int = LOAD_SITES
+    """Number of sites to which `hitmesh load` sends hits."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ class Scale:
     """Seconds for each trial of a rate."""
     mesh_s: int
     """Seconds for the final run at the sustained rate."""
+    load_sites: int
+    """Number of sites to which `hitmesh load` sends hits."""
     neighbours: tuple[float, int, int, int]
     """For a merchant beside another: seconds of each measurement; the other's hits and reports per second; rounds."""
     overload_s: float
@@ -143,6 +149,7 @@ FULL: Final = Scale(
     rates=(12_000, 20_000, 30_000, 45_000, 65_000),
     trial_s=15,
     mesh_s=60,
+    load_sites=LOAD_SITES,
     neighbours=(20.0, 10_000, 100, 3),
     overload_s=120.0,
 )
@@ -161,7 +168,7 @@ SMALL: Final = Scale(
     big_hits=2_000,
     huge_hits=4_000,
     huge_range_hits=1_000,
-    backlog=Backlog(200, 3, 1, 100, (0.5,)),
+    backlog=Backlog(200, 3, 1, 100, (0.5,), load_sites=3),
     series_days=3,
     series_hits=500,
     shared_days=1,
@@ -175,6 +182,7 @@ SMALL: Final = Scale(
     rates=(200,),
     trial_s=2,
     mesh_s=2,
+    load_sites=3,
     neighbours=(1.0, 1_000, 100, 1),
     overload_s=1.0,
 )
