@@ -56,11 +56,17 @@ def test_every_service_shows_its_settings_with_origins(
     found = values(shown(capsys, service)[0], service)
     assert found[f"{prefix}STORE"] == ("memory:", "environment")
     assert found[f"{prefix}NODE"] == ("dev-0", "default")
-    assert run(["config", "show", service, "--origin", "-o", "table"]) == 0
+
+
+def test_a_table_has_origins_only_with_the_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HITMESH_COLLECTOR_STORE", "memory:")
+    assert run(["config", "show", "collector", "--origin", "-o", "table"]) == 0
     table = capsys.readouterr().out
     assert table.splitlines()[0].split() == ["setting", "value", "unit", "origin"]
-    assert any(line.split() == [f"{prefix}STORE", "memory:", "environment"] for line in table.splitlines())
-    assert run(["config", "show", service, "-o", "table"]) == 0
+    assert any(line.split() == ["HITMESH_COLLECTOR_STORE", "memory:", "environment"] for line in table.splitlines())
+    assert run(["config", "show", "collector", "-o", "table"]) == 0
     assert "origin" not in capsys.readouterr().out
 
 

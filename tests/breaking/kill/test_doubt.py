@@ -6,7 +6,6 @@ The runner finds the outcome of its commit and continues.
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -28,30 +27,33 @@ BEFORE, AFTER = 0, 1
 
 With BEFORE, a commit fails before the transaction. With AFTER, a commit fails after the transaction.
 """
+FOURTH, SECOND = 4, 2
+"""Which commits fail: every fourth, or every second in the long tests. Each failure reads the log again."""
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("error", "chances"),
+    ("error", "chances", "every"),
     [
-        (Unavailable, BEFORE),
-        pytest.param(CommitInDoubt, BEFORE, marks=pytest.mark.long),  # each half of this case is in another case
-        (CommitInDoubt, AFTER),
+        (Unavailable, BEFORE, FOURTH),
+        (CommitInDoubt, AFTER, FOURTH),
+        pytest.param(Unavailable, BEFORE, SECOND, marks=pytest.mark.long),
+        pytest.param(CommitInDoubt, BEFORE, SECOND, marks=pytest.mark.long),  # each half is in another case
+        pytest.param(CommitInDoubt, AFTER, SECOND, marks=pytest.mark.long),
     ],
 )
 def test_a_commit_that_failed_or_may_have_is_made_good_by_the_same_runner(
-    error: type[RetryError], chances: int, tmp_path: Path
+    error: type[RetryError], chances: int, every: int, tmp_path: Path
 ) -> None:
-    dice = Random(f"{error.__name__} {chances}")
     sent = arrivals_of(hits_of_now(7, NOW, VISITORS), NOW, seed=7)
     with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "kept", sent[0].at_ms - MINUTE, SITES) as mesh:
         fuse = Fuse(0, lambda: error("as a test wants it"), frozenset({"transaction"}), blown="not yet lit")
         mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), fuse))
         failures = 0
-        for part in in_slices(sent, SLICE_HITS, SLICE_MS):
+        for number, part in enumerate(in_slices(sent, SLICE_HITS, SLICE_MS)):
             mesh.advance_to(part[-1].at_ms)
             mesh.send(part)
-            if dice.random() < 0.4:
+            if number % every == 1:
                 failures += 1
                 assert_recovers(mesh, fuse, chances, error)
             mesh.step()
