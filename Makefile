@@ -52,6 +52,7 @@ generated: setup ## Check that the committed stubs match the protos, docs/settin
 	@$(BIN)/python dev/make_protos.py --check
 	@$(BIN)/python -m dev.make_settings --check
 	@$(BIN)/python -m dev.make_k8s --check
+	@$(BIN)/python -m dev.make_chart --check
 
 words: setup ## Check docstrings and comments for plain words, and names for banned words.
 	@$(BIN)/python dev/words.py
@@ -64,12 +65,14 @@ unit: setup ## Run the examples in hitmesh/model, and the unit and property test
 proto: setup ## Compile proto/ into the stubs and Envoy's descriptors, also those of k8s/.
 	@$(BIN)/python dev/make_protos.py
 	@$(BIN)/python -m dev.make_k8s
+	@$(BIN)/python -m dev.make_chart
 
 settings: setup ## Write docs/settings.md from the settings of services and commands.
 	@$(BIN)/python -m dev.make_settings
 
-k8s: setup ## Write the Envoy configurations of k8s/ from the template.
+k8s: setup ## Write the Envoy configurations of k8s/ from the template, and the Helm chart from the manifests.
 	@$(BIN)/python -m dev.make_k8s
+	@$(BIN)/python -m dev.make_chart
 
 bench: setup ## Measure throughput and latency; prints JSON. SMALL=1 only shows that every part runs.
 	@$(BIN)/python -m tests.bench $(if $(SMALL),--small)

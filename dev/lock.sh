@@ -17,6 +17,11 @@ compile() {
 compile requirements/run.txt "$@" pyproject.toml
 compile requirements/dev.txt "$@" --extra kafka --extra cassandra --extra druid pyproject.toml requirements/dev.in
 
+# The image has the same versions as the tests. Its build stage has the build backends.
+compile requirements/image.txt --constraint requirements/dev.txt --extra kafka --extra cassandra --extra druid \
+    pyproject.toml
+compile requirements/build.txt --constraint requirements/dev.txt requirements/build.in
+
 if grep -n "://" requirements/*.txt; then
     echo "a lock file names an address" >&2
     exit 1

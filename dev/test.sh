@@ -110,6 +110,13 @@ trap 'exit 143' TERM
 
 .venv/bin/python dev/yardstick.py
 if [ "$mode" = long ]; then
+    # Manifests are checked on a real API server and with Helm, if Go, etcd and kubectl are there to build and to run them.
+    if command -v go >/dev/null && command -v etcd >/dev/null && command -v kubectl >/dev/null; then
+        part "Helm and a kube-apiserver" dev/kube/tools.sh "$PWD/.stack/kube"
+        part "manifests on a real API server" env "HITMESH_HELM=$PWD/.stack/kube/helm" \
+            "HITMESH_KUBE_APISERVER=$PWD/.stack/kube/kube-apiserver" \
+            $pytest -q --durations 10 tests/unit/test_k8s_apiserver.py tests/unit/test_chart.py
+    fi
     part "whole files" $pytest -q --durations 10 $spread -m "long and not servers" $alone
     part "properties on ten times the examples" env EXAMPLES=10 $pytest -q --durations 10 $spread -m "not servers" \
         tests/property

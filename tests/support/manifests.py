@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,12 +11,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from dev import kustomize
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 K8S: Final = ROOT / "k8s"
-NO_KUSTOMIZE: Final = (
-    "kustomize is missing: no package of Python has it; install kubectl or kustomize, or run "
-    "`go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.2`"
-)
 WORKLOADS: Final = ("Deployment", "StatefulSet")
 COMPONENT: Final = "app.kubernetes.io/component"
 
@@ -27,25 +22,12 @@ Object = dict[str, Any]
 Objects = list[Object]
 
 
-def kustomize() -> list[str] | None:
-    """Return the command that renders a directory, or None: kustomize, kubectl, or a kustomize that Go installed."""
-    of_go = [Path(os.environ.get("GOBIN") or Path.home() / "go" / "bin") / "kustomize"]
-    for found in (shutil.which("kustomize"), *(str(path) for path in of_go if path.is_file())):
-        if found:
-            return [found, "build"]
-    kubectl = shutil.which("kubectl")
-    return [kubectl, "kustomize"] if kubectl else None
-
-
 @cache
 def rendered(directory: str) -> str:
     """Return the objects of a directory in k8s/ as YAML. Skip the test if there is no kustomize."""
-    command = kustomize()
-    if command is None:
-        pytest.skip(NO_KUSTOMIZE)
-    built = subprocess.run([*command, str(K8S / directory)], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return built.stdout
+    if kustomize.command() is None:
+        pytest.skip(kustomize.MISSING)
+    return kustomize.build(K8S / directory)
 
 
 @cache
@@ -60,18 +42,15 @@ def objects_of(directory: str) -> Objects:
 
 def kustomize_objects(directory: Path, component: str) -> Objects:
     """Return the objects of the production overlay with another component. Files are written into `directory`."""
-    command = kustomize()
-    if command is None:
-        pytest.skip(NO_KUSTOMIZE)
+    if kustomize.command() is None:
+        pytest.skip(kustomize.MISSING)
     (directory / "size").mkdir()
     (directory / "size" / "kustomization.yaml").write_text(component, encoding="utf-8")
     # kustomize refuses absolute paths.
     production = os.path.relpath(K8S / "overlays" / "production", directory)
     overlay = f"resources: [{production}]\ncomponents: [size]\n"
     (directory / "kustomization.yaml").write_text(overlay, encoding="utf-8")
-    built = subprocess.run([*command, str(directory)], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return [item for item in yaml.load_all(built.stdout, Loader=yaml.CSafeLoader) if item]
+    return [item for item in yaml.load_all(kustomize.build(directory), Loader=yaml.CSafeLoader) if item]
 
 
 def of_kind(objects: Iterable[Object], *kinds: str) -> Objects:

@@ -173,7 +173,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
 
 
 def test_locked_requirements_name_no_address() -> None:
-    for name in ("requirements/run.txt", "requirements/dev.txt"):
+    for name in ("requirements/run.txt", "requirements/dev.txt", "requirements/image.txt", "requirements/build.txt"):
         assert "://" not in text_of(name)
     assert not re.search(r"index[-_]url|\.index\]\]", text_of("pyproject.toml"))
 

@@ -135,6 +135,14 @@ TESTS: Final = (
         "",
         "A kube-apiserver that checks k8s/; dev/kube/build.sh builds one; empty = the tests on it are skipped",
     ),
+    Variable(
+        "HITMESH_HELM",
+        "text",
+        "",
+        "path of a file",
+        "",
+        "A Helm that renders k8s/chart; dev/kube/tools.sh builds one; empty = the Helm on the path or of Go, if any",
+    ),
 )
 
 

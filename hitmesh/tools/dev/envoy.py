@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from google.rpc import error_details_pb2, status_pb2
 
@@ -142,7 +143,10 @@ def descriptors() -> Path:
 
 def render(door: Door) -> str:
     """Return the configuration as YAML; values are inserted as JSON, which is valid YAML."""
-    other_host = f"the Host header names another server: use one of {', '.join(door.hosts)}"
+    # The names of a cluster would tell strangers how the cluster is built.
+    known: dict[str, Any] = {} if door.in_cluster else {"hosts": ", ".join(door.hosts)}
+    use = f"one of {known['hosts']}" if known else "a host name of this mesh"
+    other_host = f"the Host header names another server: use {use}"
     return Template(_with_doors(template(), door)).substitute(
         stats_host=door.stats.host,
         stats_port=door.stats.port,
@@ -176,9 +180,9 @@ def render(door: Door) -> str:
             ErrorReason.INVALID_REQUEST,
             f"the request is malformed (%RESPONSE_CODE_DETAILS%): {_escaped(_MALFORMED)}",
         ),
-        grpc_mappers=_grpc_mappers(door, other_host),
+        grpc_mappers=_grpc_mappers(door.limits, other_host, known),
         cause_mappers=_cause_mappers(door.limits),
-        reply_other_host=_reply(7, ErrorReason.OTHER_HOST, hosts=", ".join(door.hosts)),
+        reply_other_host=_reply(7, ErrorReason.OTHER_HOST, **known),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
 
@@ -274,16 +278,15 @@ def _reply(
     return json.dumps({"json_format": {"code": code, "message": message, "details": details}})
 
 
-def _grpc_mappers(door: Door, other_host: str) -> str:
+def _grpc_mappers(limits: DoorLimits, other_host: str, known_hosts: Mapping[str, Any]) -> str:
     """Return, as items of a YAML list, mappers that give gRPC callers a message and status details."""
-    limits = door.limits
     large, many = too_large(limits), too_many(limits)
     unavailable = "the service is not available at the moment: send the call again after a second"
     replies = [
         _grpc_mapper(_with_status(413), 8, ErrorReason.REQUEST_TOO_LARGE, large, limit=limits.max_body_bytes),
         _grpc_mapper(_with_status(429), 8, ErrorReason.TOO_MANY_CALLS, many, retries=True, limit=limits.requests_per_s),
         _grpc_mapper(_with_status(503), 14, ErrorReason.UNAVAILABLE, unavailable, retries=True),
-        _grpc_mapper(_with_status(403), 7, ErrorReason.OTHER_HOST, other_host, hosts=", ".join(door.hosts)),
+        _grpc_mapper(_with_status(403), 7, ErrorReason.OTHER_HOST, other_host, **known_hosts),
         *(_grpc_mapper(_with_status(status), *reply) for status, reply in _GRPC_REPLIES.items()),
         {
             "filter": {"and_filter": {"filters": _IS_GRPC}},

@@ -246,7 +246,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSUPPORTED_ENCODING: _ErrorReason.ValueType  # 101
     """The proxy does not know the request's content-encoding. Send the content uncompressed or with gzip."""
     ERROR_REASON_OTHER_HOST: _ErrorReason.ValueType  # 102
-    """The Host header names a server that does not belong to this mesh. Use a host name of this mesh. Metadata: hosts."""
+    """The Host header names a server that does not belong to this mesh. Use a host name of this mesh. In a cluster, the reply
+    names no hosts. Metadata: hosts.
+    """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 103
     """The request has more bytes than the proxy accepts. Send smaller requests. Metadata: limit."""
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 104
@@ -564,7 +566,9 @@ ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 ERROR_REASON_UNSUPPORTED_ENCODING: ErrorReason.ValueType  # 101
 """The proxy does not know the request's content-encoding. Send the content uncompressed or with gzip."""
 ERROR_REASON_OTHER_HOST: ErrorReason.ValueType  # 102
-"""The Host header names a server that does not belong to this mesh. Use a host name of this mesh. Metadata: hosts."""
+"""The Host header names a server that does not belong to this mesh. Use a host name of this mesh. In a cluster, the reply
+names no hosts. Metadata: hosts.
+"""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 103
 """The request has more bytes than the proxy accepts. Send smaller requests. Metadata: limit."""
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 104
