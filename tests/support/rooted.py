@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
-import psutil
-
 from tests.support.patience import patient
 from tests.support.waiting import eventually
 
@@ -78,17 +76,19 @@ class PodLike:
 
 @dataclass(frozen=True)
 class RunningPod:
-    """A started container."""
+    """A started container.
+
+    Attributes:
+        process: `unshare`, which ends with the exit status of the container's first process.
+        pid: the id of the container's first process on this machine.
+        log: the output.
+        user: the user id.
+    """
 
     process: subprocess.Popen[bytes]
+    pid: int
     log: Path
     user: int
-
-    @property
-    def pid(self) -> int:
-        """The id of the container's first process on this machine."""
-        (child,) = psutil.Process(self.process.pid).children()
-        return child.pid
 
     def outside(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command of this machine in the network of the pod, as the node's probes do."""
@@ -102,7 +102,7 @@ class RunningPod:
 
     def stop(self) -> int:
         """Send SIGTERM to the first process of the container, and return the exit status."""
-        with contextlib.suppress(psutil.NoSuchProcess, ValueError):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
         return self.process.wait(patient(STOPS_WITHIN_S))
 
@@ -132,8 +132,9 @@ def started(root: Path, pod: PodLike, log: Path) -> Iterator[RunningPod]:
     with log.open("wb") as output:
         os.fchown(output.fileno(), pod.user, pod.user)  # a container's user may open its own output
     with log.open("ab") as output, _ended(_popen(lines, output)) as process:
-        eventually(lambda: process.poll() is not None or psutil.Process(process.pid).children(), "a first process")
-        yield RunningPod(process, log, pod.user)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        pid = eventually(lambda: children.read_text(encoding="ascii").split() or None, "a first process")[0]
+        yield RunningPod(process, int(pid), log, pod.user)
 
 
 def _emptied(root: Path, path: str, mebibytes: int, user: int) -> str:
