@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 Object = dict[str, Any]
 Objects = list[Object]
 
+WORKLOADS: Final = ("Deployment", "StatefulSet", "CronJob")
+DOCTOR: Final = "doctor"
 SERVICES: Final = ("collector", "processor", "settler", "reporter", "control")
 SCALED: Final = ("collector", "settler", "reporter", "envoy")
 TOKEN_SETTINGS: Final = ("JWKS", "JWT_ISSUER", "JWT_AUDIENCES")
@@ -35,11 +37,16 @@ def base_name(item: Object) -> str:
 
 def container(objects: Objects, name: str) -> Object:
     """Return the only container of a workload."""
-    (workload,) = [
-        item for item in objects if item["kind"] in ("Deployment", "StatefulSet") and base_name(item) == name
-    ]
-    (only,) = workload["spec"]["template"]["spec"]["containers"]
+    (workload,) = [item for item in objects if item["kind"] in WORKLOADS and base_name(item) == name]
+    (only,) = pod(workload)["containers"]
     found: Object = only
+    return found
+
+
+def pod(workload: Object) -> Object:
+    """Return the specification of the pods of a workload."""
+    spec = workload["spec"]["jobTemplate"]["spec"] if workload["kind"] == "CronJob" else workload["spec"]
+    found: Object = spec["template"]["spec"]
     return found
 
 
@@ -48,7 +55,7 @@ def values_of(objects: Objects, hosts: tuple[str, ...]) -> Object:
     url = urlsplit(find(objects, "ConfigMap", "stores")["data"]["url"])
     query = {name: values[0] for name, values in parse_qs(url.query).items()}
     stores: Object = {name: {"address": query[name], "port": port_of(query[name])} for name in STORES}
-    scaled = find(objects, "ScaledObject", "processor")["spec"]
+    scaled, job = find(objects, "ScaledObject", "processor")["spec"], find(objects, "CronJob", DOCTOR)
     values: Object = {
         "namespace": {"create": True},
         "image": container(objects, "collector")["image"],
@@ -69,6 +76,13 @@ def values_of(objects: Objects, hosts: tuple[str, ...]) -> Object:
         "replicas": scaled["minReplicaCount"],
         "minReplicas": scaled["minReplicaCount"],
         "maxReplicas": scaled["maxReplicaCount"],
+    }
+    (secret,) = [volume["secret"]["secretName"] for volume in pod(job)["volumes"] if "secret" in volume]
+    values[DOCTOR] = {
+        "enabled": True,
+        "schedule": job["spec"]["schedule"],
+        "secret": secret,
+        "resources": container(objects, DOCTOR)["resources"],
     }
     values["control"]["replicas"] = find(objects, "Deployment", "control")["spec"]["replicas"]
     return values
@@ -134,8 +148,8 @@ def _of_config_map(item: Object) -> Iterator[Place]:
 
 def _of_workload(item: Object) -> Iterator[Place]:
     name = base_name(item)
-    pod = item["spec"]["template"]["spec"]
-    (only,) = pod["containers"]
+    spec = pod(item)
+    (only,) = spec["containers"]
     yield Place(only, "image", "toJson .Values.image")
     yield Place(only, "resources", f"toJson .Values.{name}.resources")
     if "replicas" in item["spec"]:
@@ -146,9 +160,17 @@ def _of_workload(item: Object) -> Iterator[Place]:
         for variable in only.get("env", [])
         if "configMapKeyRef" in variable.get("valueFrom", {})
     ]
-    references += [volume["configMap"] for volume in pod["volumes"] if "configMap" in volume]
+    references += [volume["configMap"] for volume in spec["volumes"] if "configMap" in volume]
     for reference in references:
         yield Place(reference, "name", f'include "hitmesh.name" (list . "{reference["name"].rpartition("-")[0]}")')
+
+
+def _of_job(item: Object) -> Iterator[Place]:
+    yield from _of_workload(item)
+    yield Place(item["spec"], "schedule", f"toJson .Values.{base_name(item)}.schedule")
+    for volume in pod(item)["volumes"]:
+        if "secret" in volume:
+            yield Place(volume["secret"], "secretName", f"toJson .Values.{base_name(item)}.secret")
 
 
 def _of_autoscaler(item: Object) -> Iterator[Place]:
@@ -178,6 +200,7 @@ def _of_network_policy(item: Object) -> Iterator[Place]:
 STORE_OF_PORT: Final = {9092: "kafka", 9042: "cassandra", 8082: "broker", 8081: "coordinator"}
 _RULES: Final[Mapping[str, Callable[[Object], Iterator[Place]]]] = {
     "ConfigMap": _of_config_map,
+    "CronJob": _of_job,
     "Deployment": _of_workload,
     "StatefulSet": _of_workload,
     "HorizontalPodAutoscaler": _of_autoscaler,

@@ -20,7 +20,7 @@ from typing import Any, Final
 import yaml
 
 from dev import kustomize, make_k8s
-from dev.chart_values import KEYS_POLICY, Object, Objects, base_name, places, values_of
+from dev.chart_values import DOCTOR, KEYS_POLICY, Object, Objects, base_name, places, values_of
 from hitmesh import __version__
 
 CHART: Final = make_k8s.ROOT / "k8s" / "chart"
@@ -45,6 +45,15 @@ _ONLY_IF: Final = {
     ("Namespace", "hitmesh"): ".Values.namespace.create",
     ("NetworkPolicy", KEYS_POLICY): ".Values.tokens.enabled",
     ("ScaledObject", "processor"): ".Values.keda.enabled",
+    **dict.fromkeys(
+        [
+            ("ServiceAccount", DOCTOR),
+            ("CronJob", DOCTOR),
+            ("Service", "envoy-stats"),
+            *(("NetworkPolicy", name) for name in (DOCTOR, "doctor-asks-envoy", "doctor-asks-services")),
+        ],
+        ".Values.doctor.enabled",
+    ),
 }
 _MARK: Final = "HELM{}HELM"
 

@@ -19,6 +19,7 @@ KINDS: Final = {
     "apps/v1 Deployment": "io.k8s.api.apps.v1.Deployment",
     "apps/v1 StatefulSet": "io.k8s.api.apps.v1.StatefulSet",
     "autoscaling/v2 HorizontalPodAutoscaler": "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
+    "batch/v1 CronJob": "io.k8s.api.batch.v1.CronJob",
     "networking.k8s.io/v1 NetworkPolicy": "io.k8s.api.networking.v1.NetworkPolicy",
     "policy/v1 PodDisruptionBudget": "io.k8s.api.policy.v1.PodDisruptionBudget",
     "v1 ConfigMap": "io.k8s.api.core.v1.ConfigMap",

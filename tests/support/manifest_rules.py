@@ -23,6 +23,7 @@ from control.settings import ControlSettings
 from hitmesh.model.errors import RefusedError
 from hitmesh.runtime.config import ServiceSettings, load
 from hitmesh.runtime.described import variables_of
+from hitmesh.tools.cli.__main__ import COMMANDS
 from hitmesh.tools.dev import drain
 from hitmesh.tools.dev.door_limits import PRODUCTION
 from hitmesh.tools.dev.envoy import ADMIN_SOCKET
@@ -32,6 +33,7 @@ from reporter.service import SERVICES as REPORTER_SERVICES
 from reporter.settings import ReporterSettings
 from tests.support.manifests import (
     K8S,
+    PODS,
     WORKLOADS,
     Object,
     Objects,
@@ -51,6 +53,7 @@ from tests.support.manifests import (
 )
 
 ENVOY: Final = "envoy"
+DOCTOR: Final = "doctor"
 SETTINGS: Final[Mapping[str, type[ServiceSettings]]] = {
     "collector": CollectorSettings,
     "processor": ProcessorSettings,
@@ -161,14 +164,14 @@ def settings(objects: Objects) -> Iterator[str]:
 def secrets(objects: Objects) -> Iterator[str]:
     """No object contains a key, a password or a private key."""
     yield from (f"{title(item)}: secrets belong outside of the repository" for item in of_kind(objects, "Secret"))
-    for item in of_kind(objects, "ConfigMap", *WORKLOADS):
+    for item in of_kind(objects, "ConfigMap", *PODS):
         if SECRET_TEXT.search(json.dumps(item)):
             yield f"{title(item)}: contains a secret"
 
 
 def commands(objects: Objects) -> Iterator[str]:
     """Every command exists, and Envoy reads the file that is mounted."""
-    for item in of_kind(objects, *WORKLOADS):
+    for item in of_kind(objects, *PODS):
         command = container(item)["command"]
         if item["metadata"]["name"] == ENVOY:
             place = next(each["mountPath"] for each in container(item)["volumeMounts"] if each["name"] == "config")
@@ -178,6 +181,9 @@ def commands(objects: Objects) -> Iterator[str]:
             socket = f"{container(item)['workingDir']}/{ADMIN_SOCKET}"
             if drains[:4] != ["python", "-m", drain.__name__, socket]:
                 yield f"{title(item)}: {drains} does not drain Envoy"
+        elif item["kind"] == "CronJob":
+            if command[0] != "hitmesh" or command[1] not in {*COMMANDS, DOCTOR}:
+                yield f"{title(item)}: {command} is no command"
         elif command[:2] != ["python", "-m"] or not _is_program(command[2]):
             yield f"{title(item)}: {command} does not exist"
 
@@ -233,7 +239,7 @@ def restricted(objects: Objects) -> Iterator[str]:
     for item in of_kind(objects, "Namespace"):
         if item["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
             yield f"{title(item)}: does not enforce restricted"
-    for item in of_kind(objects, *WORKLOADS):
+    for item in of_kind(objects, *PODS):
         pod = template(item)["spec"]
         yield from (f"{title(item)}: {problem}" for problem in _pod_problems(pod))
         for each in (*containers(item), *pod.get("initContainers", [])):
@@ -276,7 +282,7 @@ def _container_problems(each: Object) -> Iterator[str]:
 
 def resources(objects: Objects) -> Iterator[str]:
     """Every container has requests and limits that agree with its volumes, its threads and the limits of Envoy."""
-    for item in of_kind(objects, *WORKLOADS):
+    for item in of_kind(objects, *PODS):
         requests, limits = (container(item).get("resources", {}).get(kind, {}) for kind in ("requests", "limits"))
         missing = [
             kind for kind in ("cpu", "memory", "ephemeral-storage") if kind not in requests or kind not in limits
@@ -308,7 +314,7 @@ def _over(requests: Object, limits: Object, kind: str) -> bool:
 def config_maps(objects: Objects) -> Iterator[str]:
     """Pods use ConfigMaps that exist, cannot change, and have a hash of their content in the name."""
     existing = {item["metadata"]["name"]: item for item in of_kind(objects, "ConfigMap")}
-    used = {name for item in of_kind(objects, *WORKLOADS) for name in config_maps_used(item)}
+    used = {name for item in of_kind(objects, *PODS) for name in config_maps_used(item)}
     yield from (f"ConfigMap {name} does not exist" for name in used - existing.keys())
     for name, item in existing.items():
         if name not in used:
@@ -319,7 +325,7 @@ def config_maps(objects: Objects) -> Iterator[str]:
 
 def images(objects: Objects) -> Iterator[str]:
     """All containers run the same version."""
-    found = {each["image"] for item in of_kind(objects, *WORKLOADS) for each in containers(item)}
+    found = {each["image"] for item in of_kind(objects, *PODS) for each in containers(item)}
     if len(found) != 1 or any(not re.search(r":(?!latest$)[\w.-]+$|@sha256:[0-9a-f]{64}$", image) for image in found):
         yield f"the images are not one version: {sorted(found)}"
 

@@ -25,8 +25,9 @@ from hitmesh.tools.dev.envoy_tokens import CLUSTER as TOKEN_CLUSTER
 from hitmesh.tools.dev.envoy_tokens import FILTER as TOKEN_FILTER
 from processor.__main__ import ENDS_WITHIN_S
 from reporter.settings import QUESTION_S
-from tests.support.manifest_rules import ENVOY, HEALTH, SETTINGS, envoy_config
+from tests.support.manifest_rules import DOCTOR, ENVOY, HEALTH, SETTINGS, envoy_config
 from tests.support.manifests import (
+    PODS,
     WORKLOADS,
     Object,
     Objects,
@@ -114,7 +115,11 @@ def wanted_calls(objects: Objects) -> set[Call]:
     envoy = workload(objects, ENVOY)
     calls |= {(party.name, ENVOY, port(envoy, "door")) for party in OTHERS}
     calls |= {("operator", ENVOY, port(envoy, "operators")), ("metrics", ENVOY, port(envoy, "stats"))}
-    calls |= {(item["metadata"]["name"], "dns", DNS_PORT) for item in of_kind(objects, *WORKLOADS)}
+    if any(item["metadata"]["name"] == DOCTOR for item in of_kind(objects, "CronJob")):
+        calls |= {(DOCTOR, ENVOY, port(envoy, name)) for name in ("door", "operators", "stats")}
+        calls |= {(DOCTOR, name, port(workload(objects, name), "metrics")) for name in STORES}
+        calls |= {(DOCTOR, "stores", _port_of(getattr(servers, store))) for store in STORES["control"]}
+    calls |= {(item["metadata"]["name"], "dns", DNS_PORT) for item in of_kind(objects, *PODS)}
     if any(each["name"] == TOKEN_CLUSTER for each in envoy_config(objects)["static_resources"]["clusters"]):
         calls |= {(name, "outside", HTTPS_PORT) for name in READS_TOKENS}
     return calls
@@ -126,7 +131,7 @@ def _port_of(address: str) -> int:
 
 def traffic(objects: Objects) -> Iterator[str]:
     """NetworkPolicies permit exactly the calls that the mesh needs."""
-    ours = [Party(item["metadata"]["name"], labels(item), is_ours=True) for item in of_kind(objects, *WORKLOADS)]
+    ours = [Party(item["metadata"]["name"], labels(item), is_ours=True) for item in of_kind(objects, *PODS)]
     wanted, parties = wanted_calls(objects), (*ours, *OTHERS)
     ports = {number for _, _, number in wanted} | {22, 80, HTTPS_PORT, 6443}
     permitted = {

@@ -16,6 +16,8 @@ from dev import kustomize
 ROOT: Final = Path(__file__).resolve().parents[2]
 K8S: Final = ROOT / "k8s"
 WORKLOADS: Final = ("Deployment", "StatefulSet")
+PODS: Final = (*WORKLOADS, "CronJob")
+"""The kinds whose objects make pods."""
 COMPONENT: Final = "app.kubernetes.io/component"
 
 Object = dict[str, Any]
@@ -73,12 +75,13 @@ def title(item: Object) -> str:
 
 
 def workload(objects: Iterable[Object], name: str) -> Object:
-    (found,) = [item for item in of_kind(objects, *WORKLOADS) if item["metadata"]["name"] == name]
+    (found,) = [item for item in of_kind(objects, *PODS) if item["metadata"]["name"] == name]
     return found
 
 
 def template(item: Object) -> Object:
-    pod: Object = item["spec"]["template"]
+    spec: Object = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item["spec"]
+    pod: Object = spec["template"]
     return pod
 
 

@@ -183,7 +183,13 @@ def test_helm_renders_the_objects_of_the_overlay() -> None:
 @pytest.mark.timeout(30)
 def test_a_chart_with_other_values_follows_the_rules_of_the_manifests() -> None:
     address = "kafka.elsewhere:19092"
-    options = ["tokens.enabled=false", "keda.enabled=false", "processor.replicas=3", "image=hub.example/mesh:1.2.3"]
+    options = [
+        "tokens.enabled=false",
+        "keda.enabled=false",
+        "doctor.enabled=false",
+        "processor.replicas=3",
+        "image=hub.example/mesh:1.2.3",
+    ]
     options += [f"stores.kafka.address={address}", "stores.kafka.port=19092", "collector.maxReplicas=5"]
     objects = helm_objects(*(part for option in options for part in ("--set", option)))
     assert workload(objects, "processor")["spec"]["replicas"] == 3

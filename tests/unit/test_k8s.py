@@ -251,6 +251,48 @@ def test_the_scaler_by_lag_measures_the_group_of_the_processor(why: str) -> None
     assert list(traffic.scaling(objects)), why
 
 
+# Mutations of the doctor, which the base does not have.
+OF_DOCTOR: Final[dict[str, tuple[str, Callable[[Objects], object]]]] = {
+    "no command": ("commands", lambda o: only(o, "doctor").update(command=["hitmesh", "physician"])),
+    "root": ("restricted", lambda o: pod(o, "doctor")["securityContext"].update(runAsUser=0)),
+    "token": ("restricted", lambda o: pod(o, "doctor").pop("automountServiceAccountToken")),
+    "no limit": ("resources", lambda o: only(o, "doctor")["resources"].pop("limits")),
+    "other stores": (
+        "config_maps",
+        lambda o: only(o, "doctor")["env"][3]["valueFrom"]["configMapKeyRef"].update(name="x"),
+    ),
+    "other image": ("images", lambda o: only(o, "doctor").update(image="hitmesh:0")),
+    "key in clear": ("secrets", lambda o: only(o, "doctor")["env"][0].update(value="hms_" + "a" * 43)),
+    "operators' listener": ("traffic", lambda o: without(o, "NetworkPolicy", "doctor-asks-envoy")),
+    "metrics": ("traffic", lambda o: without(o, "NetworkPolicy", "doctor-asks-services")),
+    "everywhere": ("traffic", lambda o: policy(o, "doctor")["egress"].append({})),
+    "unknown field": ("schema", lambda o: workload(o, "doctor")["spec"].update(scedule="* * * * *")),
+}
+
+
+@pytest.mark.parametrize("why", OF_DOCTOR)
+def test_a_rule_finds_a_doctor_that_breaks_it(why: str) -> None:
+    rule, mutate = OF_DOCTOR[why]
+    objects = objects_of("overlays/production")
+    assert not list(RULES[rule](objects))
+    mutate(objects)
+    assert list(RULES[rule](objects)), why
+
+
+def test_the_doctor_reads_the_metrics_of_every_service_and_of_envoy() -> None:
+    objects = objects_of("overlays/production")
+    given = {each["name"]: each.get("value") for each in only(objects, "doctor")["env"]}
+    pairs = dict(part.removeprefix("--metrics=").split("=") for part in only(objects, "doctor")["args"])
+    assert pairs.keys() == {*rules.SETTINGS, "envoy"}
+    for name, address in (*pairs.items(), ("", given["HITMESH_ENDPOINT"]), ("", given["HITMESH_OPERATOR_ENDPOINT"])):
+        host, _, number = address.partition(":")
+        spec = named(objects, "Service", host)["spec"]
+        assert int(number) in {each["port"] for each in spec["ports"]}
+        assert name in ("", spec["selector"]["app.kubernetes.io/component"])
+    (mount,) = [each for each in only(objects, "doctor")["volumeMounts"] if each["name"] == "keys"]
+    assert given["HITMESH_OPERATOR_KEY_FILE"] == f"{mount['mountPath']}/operator.key"
+
+
 def test_every_rule_has_an_object_that_breaks_it() -> None:
     assert {rule for rule, _, _ in MUTATIONS} == set(RULES)
 
