@@ -303,3 +303,25 @@ def stops(objects: Objects) -> Iterator[str]:
         given_s = template(item)["spec"]["terminationGracePeriodSeconds"]
         if given_s < pause_s(item) + STOPS_WITHIN_S[name] + 1:
             yield f"{title(item)}: is killed after {given_s} s, before it has stopped"
+
+
+def monitors(objects: Objects) -> Iterator[str]:
+    """Each pod of the services and of Envoy is read by one PodMonitor, or else has annotations for Prometheus."""
+    found = of_kind(objects, "PodMonitor")
+    for item in found:
+        unknown = item["spec"].keys() - {"selector", "podTargetLabels", "podMetricsEndpoints"}
+        yield from (f"{title(item)}: {name} is no field" for name in unknown)
+    for item in of_kind(objects, *WORKLOADS):
+        reading = [each for each in found if matches(each["spec"]["selector"], labels(item))]
+        notes = template(item)["metadata"].get("annotations", {})
+        if len(reading) + ("prometheus.io/scrape" in notes) != 1:
+            yield f"{title(item)}: {len(reading)} monitors, annotations {notes}"
+        is_envoy = item["metadata"]["name"] == ENVOY
+        name, path = ("stats", "/stats/prometheus") if is_envoy else ("metrics", "/metrics")
+        for each in reading:
+            (endpoint,) = each["spec"]["podMetricsEndpoints"]
+            if (endpoint["port"], endpoint["path"]) != (name, path):
+                yield f"{title(each)}: {endpoint} is not {name}{path}"
+        wanted = (str(port(item, name)), path)
+        if notes and (notes["prometheus.io/port"], notes.get("prometheus.io/path", "/metrics")) != wanted:
+            yield f"{title(item)}: annotations {notes}"

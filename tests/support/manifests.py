@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ K8S: Final = ROOT / "k8s"
 WORKLOADS: Final = ("Deployment", "StatefulSet")
 PODS: Final = (*WORKLOADS, "CronJob")
 """The kinds whose objects make pods."""
+FOREIGN: Final = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")
+"""Versions of kinds that Kubernetes does not have; manifest_traffic checks their fields."""
 COMPONENT: Final = "app.kubernetes.io/component"
 
 Object = dict[str, Any]
@@ -35,6 +38,29 @@ def rendered(directory: str) -> str:
 @cache
 def _parsed(directory: str) -> Objects:
     return [item for item in yaml.load_all(rendered(directory), Loader=yaml.CSafeLoader) if item]
+
+
+def combined(place: Path, overlay: str, *components: str) -> Objects:
+    """Return the objects of an overlay with components.
+
+    Args:
+        place: an empty directory.
+        overlay: directory in k8s/.
+        components: directories in k8s/components/.
+    """
+    if kustomize.command() is None:
+        pytest.skip(kustomize.MISSING)
+    root = os.path.relpath(K8S, place.resolve())
+    images = yaml.safe_load((K8S / overlay / "kustomization.yaml").read_text(encoding="utf-8"))["images"]
+    text = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"{root}/{overlay}"],
+        "components": [f"{root}/components/{name}" for name in components],
+        "images": images,
+    }
+    (place / "kustomization.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
+    return [item for item in yaml.load_all(kustomize.build(place), Loader=yaml.CSafeLoader) if item]
 
 
 def objects_of(directory: str) -> Objects:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Final
 
 import pytest
@@ -11,7 +13,18 @@ from control.settings import ControlSettings
 from hitmesh.runtime.variables import Secret
 from tests.support import manifest_rules as rules
 from tests.support import manifest_traffic as traffic
-from tests.support.manifests import K8S, Object, Objects, container, named, objects_of, template, workload
+from tests.support.manifests import (
+    K8S,
+    Object,
+    Objects,
+    combined,
+    container,
+    named,
+    objects_of,
+    of_kind,
+    template,
+    workload,
+)
 
 Rule = Callable[[Objects], Iterable[str]]
 RULES: Final[dict[str, Rule]] = {
@@ -31,6 +44,7 @@ RULES: Final[dict[str, Rule]] = {
         traffic.traffic,
         traffic.envoy_clusters,
         traffic.tokens,
+        traffic.monitors,
         traffic.scaling,
         traffic.availability,
         traffic.stops,
@@ -178,6 +192,9 @@ MUTATIONS: Final[list[tuple[str, str, Callable[[Objects], object]]]] = [
     ("envoy_clusters", "not headless", lambda o: named(o, "Service", "reporter")["spec"].pop("clusterIP")),
     ("envoy_clusters", "operators", lambda o: _also_operators(o)),
     ("tokens", "service only", lambda o: data(o, "reporter").update(SOME_TOKENS)),
+    ("monitors", "no annotation", lambda o: template(workload(o, "control"))["metadata"].pop("annotations")),
+    ("monitors", "port", lambda o: _notes(o, "control").update({"prometheus.io/port": "1"})),
+    ("monitors", "path", lambda o: _notes(o, "envoy").pop("prometheus.io/path")),
     ("scaling", "two owners", lambda o: workload(o, "collector")["spec"].update(replicas=3)),
     ("scaling", "no owner", lambda o: workload(o, "control")["spec"].pop("replicas")),
     ("scaling", "too many", lambda o: _scaler(o, "reporter").update(maxReplicas=13)),
@@ -211,6 +228,11 @@ def _also_operators(objects: Objects) -> None:
 
 def _scaler(objects: Objects, name: str) -> Object:
     found: Object = named(objects, "HorizontalPodAutoscaler", name)["spec"]
+    return found
+
+
+def _notes(objects: Objects, name: str) -> Object:
+    found: Object = template(workload(objects, name))["metadata"]["annotations"]
     return found
 
 
@@ -249,6 +271,49 @@ def test_the_scaler_by_lag_measures_the_group_of_the_processor(why: str) -> None
     objects = objects_of("overlays/production")
     KEDA[why](named(objects, "ScaledObject", "processor")["spec"])
     assert list(traffic.scaling(objects)), why
+
+
+@pytest.mark.parametrize("component", ["telemetry", "doctor", "keda"])
+def test_the_development_overlay_with_a_component_follows_the_rules(component: str, tmp_path: Path) -> None:
+    objects = combined(tmp_path, "overlays/dev", component)
+    for name in RULES.keys() - {"availability"}:
+        assert list(RULES[name](objects)) == [], name
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    """Return the production overlay with telemetry; callers must not change the objects."""
+    return combined(tmp_path_factory.mktemp("monitored"), "overlays/production", "telemetry")
+
+
+def test_production_with_telemetry_follows_the_rules(monitored: Objects) -> None:
+    assert len(of_kind(monitored, "PodMonitor")) == 2
+    for name, rule in RULES.items():
+        assert list(rule(monitored)) == [], name
+
+
+MONITORS: Final[dict[str, Callable[[Objects], object]]] = {
+    "no monitor": lambda o: without(o, "PodMonitor", "envoy"),
+    "other port": lambda o: _endpoint(o, "services").update(port="grpc"),
+    "other path": lambda o: _endpoint(o, "envoy").update(path="/metrics"),
+    "unknown field": lambda o: named(o, "PodMonitor", "envoy")["spec"].update(jobLable="x"),
+    "twice": lambda o: template(workload(o, "control"))["metadata"].update(
+        annotations={"prometheus.io/scrape": "true", "prometheus.io/port": "9464"}
+    ),
+}
+
+
+def _endpoint(objects: Objects, name: str) -> Object:
+    (found,) = named(objects, "PodMonitor", name)["spec"]["podMetricsEndpoints"]
+    endpoint: Object = found
+    return endpoint
+
+
+@pytest.mark.parametrize("why", MONITORS)
+def test_a_monitor_that_does_not_read_each_pod_once_is_found(why: str, monitored: Objects) -> None:
+    objects = copy.deepcopy(monitored)
+    MONITORS[why](objects)
+    assert list(traffic.monitors(objects)), why
 
 
 # Mutations of the doctor, which the base does not have.

@@ -158,7 +158,7 @@ def test_the_store_url_of_production_names_the_services_that_the_operators_make(
         assert url == f"http://druid-hitmesh-{name}.stores:{nodes[name]['druid.port']}"
 
 
-def test_the_readme_asks_for_the_same_copies_as_the_examples() -> None:
+def test_the_readme_recommends_the_copies_of_the_examples() -> None:
     text = (K8S / "README.md").read_text(encoding="utf-8")
     assert f"--replication {COPIES} --min-insync {ACKNOWLEDGED}" in text
     assert {"replication", "min_insync"} <= SchemaOptions.__dataclass_fields__.keys()
