@@ -87,6 +87,17 @@ def test_services_are_found_by_name_and_probes_may_call_by_address(tmp_path: Pat
     assert text.count('domains: ["hits.example", "hits.example:*"]') == 2
 
 
+def test_a_refusal_in_a_cluster_names_no_hosts(tmp_path: Path) -> None:
+    config = placed(tmp_path, {"hosts": ["hits.example", "internal.example"]})
+    make_k8s.main([str(tmp_path)])
+    text = config.read_text(encoding="utf-8")
+    assert text.count("use a host name of this mesh") >= 3
+    assert "use one of" not in text
+    # The only places with a name are the virtual hosts and the default of HTTP/1.0.
+    assert text.count("internal.example") == 4
+    assert text.count("hits.example") == 6
+
+
 def test_a_file_that_is_not_json_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / make_k8s.VALUES).write_text("{", encoding="utf-8")
     assert make_k8s.main([str(tmp_path)]) == 1
