@@ -40,6 +40,7 @@ COMMANDS = {
     "policy": LazyCommand("hitmesh.tools.cli.policy:policy_group", "Show or change a site's visit policy."),
     "quota": LazyCommand("hitmesh.tools.cli.quota:quota_group", "Show or change the quota of a merchant, site or key."),
     "rules": LazyCommand("hitmesh.tools.cli.rules:rules_group", "Exclude hits of a site from reports."),
+    "certs": LazyCommand("hitmesh.tools.cli.certs:certs_group", "Make and rotate the certificates of a mesh (mTLS)."),
     "config": LazyCommand("hitmesh.tools.cli.config:config_group", "Show the settings of services and commands."),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
     "operators": LazyCommand("hitmesh.tools.cli.operators:operators_group", "Get the first operator's key."),
