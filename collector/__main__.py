@@ -20,6 +20,7 @@ from hitmesh.runtime.logs import configure
 from hitmesh.runtime.quota_shares import QuotaShares
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
+from hitmesh.runtime.tls import server_tls
 
 EXIT_CONFIG = 3
 
@@ -33,6 +34,7 @@ def main() -> int:
     try:
         settings = load(CollectorSettings, os.environ)
         telemetry = open_telemetry(Part.COLLECTOR, settings.metrics_listen)
+        tls = server_tls(settings)
         clock = SystemClock()
         stores = open_stores(settings.store, clock, node=settings.node, unknown_keys_s=settings.unknown_keys_s)
         stores.check()
@@ -51,7 +53,9 @@ def main() -> int:
         settings.complain_every_s,
     )
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)
-    server, limit = new_server(CallPool(settings.workers), telemetry.metrics, max_request_bytes=MAX_MESSAGE_BYTES)
+    server, limit = new_server(
+        CallPool(settings.workers), telemetry.metrics, max_request_bytes=MAX_MESSAGE_BYTES, tls=tls
+    )
     server.add_generic_rpc_handlers(generic_handlers(service))
     batcher.start()
     heartbeat.start()
@@ -64,6 +68,7 @@ def main() -> int:
         drain=service.drain,
         failed=lambda: batcher.failed() or heartbeat.failed(),
         complaints=(service.complaints, limit.complaints),
+        tls=tls,
     )
     heartbeat.stop()
     shares.stop()

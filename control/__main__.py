@@ -20,6 +20,7 @@ from hitmesh.runtime.lifecycle import serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
+from hitmesh.runtime.tls import server_tls
 
 if TYPE_CHECKING:
     from hitmesh.adapters.stores import Stores
@@ -34,6 +35,7 @@ def main() -> int:
     try:
         settings = load(ControlSettings, os.environ)
         telemetry = open_telemetry(Part.CONTROL, settings.metrics_listen)
+        tls = server_tls(settings)
         tokens = open_tokens(settings, SystemClock())
         directory = open_directory(settings.store, SystemClock(), unknown_keys_s=settings.unknown_keys_s)
         directory.check()
@@ -61,8 +63,9 @@ def main() -> int:
             max_calls=settings.max_calls,
             per_merchant=settings.max_calls_per_merchant,
             unknown=settings.max_unknown_calls,
+            tls=tls,
         )
-        return serve(server, listen=settings.listen, services=SERVICES, stop=stop)
+        return serve(server, listen=settings.listen, services=SERVICES, stop=stop, tls=tls)
     finally:
         stores.close()
         directory.close()

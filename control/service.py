@@ -70,6 +70,7 @@ from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import CONTROL_STORE_ERRORS
+from hitmesh.runtime.tls import ServerTls
 
 # Names for health checks and reflection.
 SERVICES: Final = (
@@ -93,6 +94,7 @@ def build_server(
     max_calls: int = MAX_CALLS,
     per_merchant: int = MAX_CALLS_PER_MERCHANT,
     unknown: int = MAX_UNKNOWN_CALLS,
+    tls: ServerTls | None = None,
 ) -> grpc.Server:
     """Return a server with all services; hitmesh.runtime.lifecycle.serve starts the server.
 
@@ -103,10 +105,11 @@ def build_server(
         max_calls: maximum number of calls that run or wait; further calls are refused.
         per_merchant: the limit for the calls of a merchant.
         unknown: the limit for calls without a known key or token.
+        tls: the peers that may call; None without TLS.
     """
     metrics, callers = metrics or unmeasured(), KnownCallers(open_reads=backend.open_reads)
     pool = CallPool(workers, max_calls, per_merchant=per_merchant, unknown=unknown)
-    server, _ = new_server(pool, metrics, max_request_bytes=MAX_REQUEST_BYTES, callers=callers)
+    server, _ = new_server(pool, metrics, max_request_bytes=MAX_REQUEST_BYTES, callers=callers, tls=tls)
     calls = Calls(
         backend.directory,
         metrics,

@@ -1,7 +1,9 @@
 """Render the Envoy configurations of the Kubernetes manifests from the template that `hitmesh dev` uses.
 
 Each directory of k8s/ with an `envoy.json` gets an `envoy.yaml`. `envoy.json` has the host names that callers may use
-and, if the mesh accepts tokens, the URL of the issuer's keys, the issuer and the audiences.
+and, if the mesh accepts tokens, the URL of the issuer's keys, the issuer and the audiences. With `"tls": true`, Envoy
+and the services identify themselves to each other, and the directory also gets the two files by which Envoy finds its
+certificate (docs/tls.md).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hitmesh.tools.dev.envoy import Address, Door, render
+from hitmesh.tools.dev.envoy_tls import DoorTls, secrets
 from hitmesh.tools.dev.envoy_tokens import TokenDoor
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -27,8 +30,15 @@ DOOR_PORT: Final = 8080
 OPERATORS_PORT: Final = 8081
 STATS_PORT: Final = 9902
 ANY: Final = "0.0.0.0"
+# Mount of the secret with tls.crt, tls.key and ca.crt, in the pods of Envoy and of the services.
+TLS_DIR: Final = Path("/etc/hitmesh/tls")
+# Mount of the ConfigMap with Envoy's configuration.
+CONFIG_DIR: Final = Path("/etc/envoy")
 # The certificates of the authorities in a Debian image.
 AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+TLS: Final = DoorTls(TLS_DIR, CONFIG_DIR)
 
 
 class Tokens(BaseModel):
@@ -49,6 +59,7 @@ class Values(BaseModel):
 
     hosts: Annotated[tuple[str, ...], Field(min_length=1)]
     tokens: Tokens | None = None
+    tls: bool = False
 
 
 def door_of(values: Values) -> Door:
@@ -66,6 +77,7 @@ def door_of(values: Values) -> Door:
         hosts=values.hosts,
         in_cluster=True,
         tokens=_token_door(values.tokens),
+        tls=TLS if values.tls else None,
     )
 
 
@@ -91,13 +103,18 @@ def config(values: Values) -> str:
 
 
 def outdated(directories: Iterable[Path]) -> dict[Path, str]:
-    """Return the new content of each configuration that differs from its values and the template.
+    """Return the new content of each file that differs from its values and the template.
 
     Raises:
         OSError: a file cannot be read.
         ValidationError: the values in a file are malformed.
     """
-    wanted = {directory / CONFIG: config(read(directory / VALUES)) for directory in directories}
+    wanted: dict[Path, str] = {}
+    for directory in directories:
+        values = read(directory / VALUES)
+        wanted[directory / CONFIG] = config(values)
+        if values.tls:
+            wanted |= {directory / file.name: text for file, text in secrets(TLS).items()}
     return {
         file: text for file, text in wanted.items() if not file.exists() or file.read_text(encoding="utf-8") != text
     }

@@ -34,6 +34,7 @@ from hitmesh.runtime.telemetry.registry import (
     PROCESSOR_WATERMARK_AGE_SECONDS,
 )
 from hitmesh.runtime.thread_clocks import WorkClock
+from hitmesh.runtime.tls import server_tls
 from processor.building import build_beside, build_reprocessor, build_runner, build_settler
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
@@ -244,6 +245,7 @@ def main() -> int:
     try:
         settings = load(ProcessorSettings, os.environ)
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
+        tls = server_tls(settings)
         clock = SystemClock()
         tokens = open_tokens(settings, clock)
         # The settler's stores have their own connections, so that the stream does not wait while a settlement reads.
@@ -279,7 +281,7 @@ def main() -> int:
             Worker("trim", lambda: _trim(for_settler, clock, settings, halt), halt),
             Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]
-    server, limit = new_server(CallPool(settings.workers, settings.max_calls), metrics)
+    server, limit = new_server(CallPool(settings.workers, settings.max_calls), metrics, tls=tls)
     trace_pb2_grpc.add_TraceServiceServicer_to_server(
         TraceService(inspect_stores(for_settler, clock, settings, tokens)), server
     )
@@ -291,6 +293,7 @@ def main() -> int:
         drain=halt.set,
         failed=lambda: next((worker.cause for worker in workers if worker.cause), None),
         complaints=(limit.complaints,),
+        tls=tls,
     )
     halt.set()
     if not end_within([worker.thread for worker in workers], ENDS_WITHIN_S):

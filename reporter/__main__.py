@@ -27,6 +27,7 @@ from hitmesh.runtime.logs import configure, logger
 from hitmesh.runtime.quota_shares import QuotaShares
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
+from hitmesh.runtime.tls import server_tls
 from reporter.answer.breaker import Breaker, Breakers
 from reporter.answer.report_budget import ReportBudget
 from reporter.answer.route import Path
@@ -76,6 +77,7 @@ def main() -> int:
     try:
         settings = load(ReporterSettings, os.environ)
         telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen)
+        tls = server_tls(settings)
         clock = SystemClock()
         tokens = open_tokens(settings, clock)
         stores = open_stores(settings.store, clock, node=settings.node, unknown_keys_s=settings.unknown_keys_s)
@@ -114,10 +116,11 @@ def main() -> int:
             per_merchant=settings.max_calls_per_merchant,
             unknown=settings.max_unknown_calls,
             question_s=settings.question_s,
+            tls=tls,
         )
         shares.start()
         try:
-            return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop)
+            return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop, tls=tls)
         finally:
             shares.stop()
     finally:

@@ -26,6 +26,7 @@ from hitmesh.runtime.lifecycle import new_server
 from hitmesh.runtime.rpc_errors import translating_stream
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
+from hitmesh.runtime.tls import ServerTls
 from reporter.answer.lanes import Lanes
 from reporter.rpc.backend import Backend
 from reporter.rpc.explain_report import explain_report
@@ -74,6 +75,7 @@ def build_server(
     max_exports: int = MAX_EXPORTS,
     answer_bytes: int = MAX_RESPONSE_BYTES,
     piece_bytes: int = PIECE_BYTES,
+    tls: ServerTls | None = None,
 ) -> grpc.Server:
     """Return a server with all services; hitmesh.runtime.lifecycle.serve starts the server.
 
@@ -91,12 +93,13 @@ def build_server(
         max_exports: maximum number of exports that run or wait.
         answer_bytes: maximum size of a RunReport response; larger responses are refused.
         piece_bytes: maximum bytes of a file per message.
+        tls: the peers that may call; None without TLS.
     """
     metrics = metrics or unmeasured()
     backend = replace(backend, lanes=Lanes(workers))
     callers = KnownCallers(open_reads=backend.open_reads)
     pool = CallPool(max(workers, max_calls), per_merchant=per_merchant, unknown=unknown)
-    server, _ = new_server(pool, metrics, max_request_bytes=MAX_REQUEST_BYTES, callers=callers)
+    server, _ = new_server(pool, metrics, max_request_bytes=MAX_REQUEST_BYTES, callers=callers, tls=tls)
     reports = ReporterService(backend, metrics, question_s, answer_bytes, callers)
     quick_pool = CallPool(QUICK_WORKERS, MAX_QUICK_CALLS, name="quick", per_merchant=per_merchant, unknown=unknown)
     for name in ("GetFreshness", "ListMetrics", "ListDimensions"):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ErrorType
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -23,6 +23,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.reasons import LocalReason
 from hitmesh.runtime.described import variables_of
+from hitmesh.runtime.tls_identity import identity, is_loopback, peers_in, plaintext_server
 from hitmesh.runtime.variables import Allowed, Unit, Variable, masked, nearest_name
 
 # The errors of pydantic, whose messages do not name a cure.
@@ -52,6 +53,21 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
+    tls_dir: Annotated[str, Allowed("/absolute/directory or empty")] = Field(
+        default="",
+        pattern="^(/.+)?$",
+        description="Directory with tls.crt, tls.key and ca.crt, which identify this service to its peers (mTLS), and "
+        "are read again when they change; empty = plaintext",
+    )
+    tls_peers: Annotated[str, Allowed("URIs or DNS names, separated by commas")] = Field(
+        default=identity("envoy"),
+        description="With tls_dir: the names of which a caller's certificate must have at least one",
+    )
+    plaintext_ok: str = Field(
+        default="",
+        description="Reason why plaintext is safe beyond loopback (listen without tls_dir, store without tls=); empty "
+        "= the service refuses to start",
+    )
     store: Annotated[str, Allowed("memory:, embedded:/absolute/directory or servers:?kafka=…")] = Field(
         description="URL of the stores"
     )
@@ -70,6 +86,38 @@ class ServiceSettings(BaseSettings):
         description="Maximum look-ups of unknown keys per second; senders above the limit must retry",
     )
     node: str = Field(default="dev-0", description="Name of this instance in records and logs")
+
+    @field_validator("tls_peers")
+    @classmethod
+    def _names_a_peer(cls, value: str) -> str:
+        if not peers_in(value):
+            raise PydanticCustomError("tls_peers", "no caller could call this service: name at least one peer")
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _reaches_servers_safely(cls, value: str, info: ValidationInfo) -> str:
+        server = plaintext_server(value)
+        if server and not info.data.get("plaintext_ok", "").strip():
+            raise PydanticCustomError(
+                "plaintext",
+                f"{server} is beyond loopback, but the URL has no certificates: add tls=DIR, or give in "
+                f"{prefix_of(cls)}PLAINTEXT_OK the reason why plaintext is safe there",
+            )
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _is_private_or_encrypted(cls, value: str, info: ValidationInfo) -> str:
+        given = info.data
+        if not is_loopback(value) and not given.get("tls_dir") and not given.get("plaintext_ok", "").strip():
+            prefix = prefix_of(cls)
+            raise PydanticCustomError(
+                "plaintext",
+                f"the address is beyond loopback, but the service has no certificates: set {prefix}TLS_DIR, or listen "
+                f"on 127.0.0.1, or give in {prefix}PLAINTEXT_OK the reason why plaintext is safe there",
+            )
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -22,6 +22,7 @@ from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.logs import Complaints, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.rpc import CallMeter
+from hitmesh.runtime.tls import PeerCheck, ServerTls
 
 DRAIN_S = 5.0
 # Number of new objects that trigger a garbage collection. Drivers create many small, short-lived objects. With Python's
@@ -61,21 +62,29 @@ def stop_on_signals() -> threading.Event:
 
 
 def new_server(
-    pool: CallPool, metrics: Metrics, *, max_request_bytes: int | None = None, callers: KnownCallers | None = None
+    pool: CallPool,
+    metrics: Metrics,
+    *,
+    max_request_bytes: int | None = None,
+    callers: KnownCallers | None = None,
+    tls: ServerTls | None = None,
 ) -> tuple[grpc.Server, CallLimit]:
     """Return a server without services, and the object that limits the server's calls.
 
-    For each call, the server first checks the limit, then starts the measurement, then decodes the request.
+    For each call, the server first checks the limit, then the peer, then starts the measurement, then decodes the
+    request.
 
     Args:
         pool: threads for the calls.
         metrics: meters for calls.
         max_request_bytes: maximum size of a request; None means gRPC's default.
         callers: the callers whose credentials were accepted; None if the pools have no limits per caller.
+        tls: the peers that may call; None if the server has no TLS. `serve` needs the same value.
     """
     limit = CallLimit(pool, callers)
     size = () if max_request_bytes is None else (("grpc.max_receive_message_length", max_request_bytes),)
-    interceptors = [limit, CallMeter(metrics), DecodeRefusals()]
+    peers = [PeerCheck(tls.peers)] if tls else []
+    interceptors = [limit, *peers, CallMeter(metrics), DecodeRefusals()]
     return grpc.server(pool, interceptors=interceptors, options=(*SERVER_OPTIONS, *size)), limit
 
 
@@ -90,6 +99,7 @@ def serve(
     drain: Callable[[], None] = lambda: None,
     failed: Callable[[], str | None] = lambda: None,
     complaints: Sequence[Complaints] = (),
+    tls: ServerTls | None = None,
 ) -> int:
     """Serve until `stop` is set, `failed` returns a cause, or a thread ends with an error; return the exit code.
 
@@ -106,14 +116,15 @@ def serve(
         failed: polled every 0.5 s; returns None, or the reason why the service cannot continue.
         complaints: rate-limited warnings. `serve` writes each pending warning when the warning is due, and all pending
             warnings at the end.
+        tls: certificates and peers; None for plaintext.
     """
     dead_threads = watch_threads()
     checks = add_own_services(server, (*services, *reflected))
-    port = server.add_insecure_port(listen)
+    port = server.add_secure_port(listen, tls.credentials()) if tls else server.add_insecure_port(listen)
     server.start()
     for service in ("", *services):
         checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    logger().info("serving", listen=listen, port=port)
+    logger().info("serving", listen=listen, port=port, tls=tls is not None)
     ready()
     _collect_garbage_seldom()
     cause = None

@@ -101,6 +101,7 @@ def test_rotation_replaces_all_three_files_at_once_and_keeps_identity_and_hosts(
     assert not opened.exists()
     assert sorted(file.name for file in (tmp_path / "kafka").iterdir() if not file.name.startswith("..")) == [
         "ca.crt",
+        "tls-combined.pem",
         "tls.crt",
         "tls.key",
     ]
@@ -127,8 +128,8 @@ def test_missing_or_malformed_file_is_refused_with_its_name(tmp_path: Path, name
 
 def test_names_of_a_peer_are_its_uris_and_dns_names_but_no_other_values() -> None:
     context = {
-        "x509_uri": [b"spiffe://hitmesh/envoy"],
-        "x509_dns": [b"envoy", b"localhost"],
+        "peer_uri": [b"spiffe://hitmesh/envoy"],
+        "peer_dns": [b"envoy", b"localhost"],
         "x509_common_name": [b"control"],
         "x509_subject_alternative_name": [b"spiffe://hitmesh/collector"],
     }

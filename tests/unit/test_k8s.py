@@ -115,6 +115,7 @@ MUTATIONS: Final[list[tuple[str, str, Callable[[Objects], object]]]] = [
     ("settings", "misspelt", lambda o: data(o, "collector").update(HITMESH_COLLECTOR_LISTN="0.0.0.0:1")),
     ("settings", "other port", lambda o: data(o, "control").update(HITMESH_CONTROL_LISTEN="0.0.0.0:50052")),
     ("settings", "loopback", lambda o: data(o, "control").update(HITMESH_CONTROL_LISTEN="127.0.0.1:50051")),
+    ("settings", "plaintext", lambda o: data(o, "settler").pop("HITMESH_PROCESSOR_PLAINTEXT_OK")),
     ("settings", "no metrics", lambda o: data(o, "reporter").pop("HITMESH_REPORTER_METRICS_LISTEN")),
     ("settings", "other service", lambda o: data(o, "reporter").update(HITMESH_CONTROL_WORKERS="8")),
     ("settings", "no store", lambda o: only(o, "reporter")["env"].pop(0)),

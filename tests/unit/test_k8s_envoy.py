@@ -10,6 +10,8 @@ import pytest
 
 from dev import make_k8s
 from hitmesh.tools.dev.envoy import binary
+from hitmesh.tools.dev.envoy_tls import secrets
+from tests.support.certificates import made
 from tests.support.manifests import K8S
 from tests.support.tokens import a_certificate
 
@@ -31,6 +33,42 @@ def validated(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
     file.write_text(text.replace(str(make_k8s.AUTHORITIES), str(authorities)), encoding="utf-8")
     command = [str(binary()), "--mode", "validate", "-c", str(file), "--log-level", "warning"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def with_own_files(text: str, directory: Path) -> str:
+    """Return a text with certificates and SDS files that this machine has."""
+    moved = text.replace(str(make_k8s.TLS_DIR), str(directory / "certs" / "envoy"))
+    return moved.replace(str(make_k8s.CONFIG_DIR), str(directory))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("tokens", [None, TOKENS], ids=["keys only", "tokens"])
+def test_envoy_accepts_a_configuration_with_mtls_and_refuses_a_broken_one(tokens: object, tmp_path: Path) -> None:
+    config = placed(tmp_path, SOME | {"tls": True} | ({"tokens": tokens} if tokens else {}))
+    assert make_k8s.main([str(tmp_path)]) == 0
+    names = [file.name for file in secrets(make_k8s.TLS)]
+    assert names == ["sds-own-certificate.json", "sds-authorities.json"]
+    certs = made(tmp_path / "certs")
+    for name in names:
+        file = tmp_path / name
+        file.write_text(with_own_files(file.read_text(encoding="utf-8"), tmp_path), encoding="utf-8")
+    text = with_own_files(config.read_text(encoding="utf-8"), tmp_path)
+    for service in ("collector", "reporter", "processor", "control"):
+        assert text.count(f'{{"exact": "spiffe://hitmesh/{service}"}}') == 1
+    checked = validated(text, tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "deprecated" not in checked.stderr.lower()
+    assert validated(text.replace('"san_type": "URI"', '"san_type": "URL"'), tmp_path).returncode != 0
+    assert (certs / "envoy" / "tls.crt").exists()
+
+
+def test_directory_with_mtls_needs_its_two_more_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    placed(tmp_path, SOME | {"tls": True})
+    assert make_k8s.main([str(tmp_path)]) == 0
+    assert make_k8s.main(["--check", str(tmp_path)]) == 0
+    (tmp_path / "sds-authorities.json").unlink()
+    assert make_k8s.main(["--check", str(tmp_path)]) == 1
+    assert "sds-authorities.json" in capsys.readouterr().err
 
 
 def test_the_committed_configurations_are_current() -> None:

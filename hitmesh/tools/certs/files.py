@@ -1,9 +1,10 @@
 """Certificates and keys in a directory: write, replace and read them.
 
 The directory has `ca.crt` and `ca.key`, and a directory for each part with `tls.crt`, `tls.key` and `ca.crt`, which are
-the names in a TLS secret of Kubernetes. As in a mounted secret, the three files are links into a directory with one
-version of all three. A replacement makes a new directory and moves the link `..data` to it, so a reader never finds the
-certificate of one version with the key of another. Key files have mode 0600.
+the names in a TLS secret of Kubernetes, and `tls-combined.pem` with key and certificate for Java servers. As in a
+mounted secret, the files are links into a directory with one version of all files. A replacement makes a new directory
+and moves the link `..data` to it, so a reader never finds the certificate of one version with the key of another. Key
+files have mode 0600.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
+from hitmesh.runtime.tls_files import AUTHORITIES as AUTHORITY
+from hitmesh.runtime.tls_files import CERTIFICATE, COMBINED, KEY
 from hitmesh.runtime.tls_identity import DOMAIN
 from hitmesh.tools.certs.issuing import (
     AUTHORITY_DAYS,
@@ -38,11 +41,7 @@ from hitmesh.tools.certs.issuing import (
     new_authority,
 )
 
-AUTHORITY: Final = "ca.crt"
 AUTHORITY_KEY: Final = "ca.key"
-CERTIFICATE: Final = "tls.crt"
-KEY: Final = "tls.key"
-FILES: Final = (CERTIFICATE, KEY, AUTHORITY)
 _CURRENT: Final = "..data"
 # A part is renewed when less than this part of its certificate's life is left.
 _RENEWED_AT: Final = 1 / 3
@@ -157,7 +156,8 @@ def _put(root: Path, authority: Authority, part: str, term: Term, hosts: Sequenc
     key = _new_key()
     made = issue(authority, part, key, x509.random_serial_number(), term, hosts, domain)
     trusted = (root / AUTHORITY).read_bytes()
-    replace(root / part, {CERTIFICATE: certificate_pem(made), KEY: key_pem(key), AUTHORITY: trusted})
+    pem, secret = certificate_pem(made), key_pem(key)
+    replace(root / part, {CERTIFICATE: pem, KEY: secret, AUTHORITY: trusted, COMBINED: secret + pem})
 
 
 def replace(folder: Path, contents: Mapping[str, bytes]) -> None:

@@ -80,8 +80,8 @@ def hosts_of(part: str, more: Mapping[str, Sequence[str]]) -> list[str]:
         >>> hosts_of("kafka", {"kafka": ["broker-0.stores"]})
         ['localhost', '127.0.0.1', '::1', 'broker-0.stores']
     """
-    own = [f"{part}{suffix}" for suffix in _IN_CLUSTER] if part in SERVICES else []
-    return list(dict.fromkeys([*_LOOPBACK, *own, *more.get(part, ())]))
+    in_cluster = [f"{part}{suffix}" for suffix in _IN_CLUSTER] if part in SERVICES else []
+    return list(dict.fromkeys([*_LOOPBACK, *in_cluster, *more.get(part, ())]))
 
 
 def new_authority(key: ec.EllipticCurvePrivateKey, serial: int, term: Term, domain: str = DOMAIN) -> Authority:

@@ -85,6 +85,12 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     help="An accepted audience of tokens: the claim aud. Can be given several times. Needs --jwks.",
 )
 @click.option(
+    "--tls",
+    is_flag=True,
+    help="Encrypt the connections between Envoy and the services, and check both sides (mTLS), with certificates in "
+    "certs/ of the home, which are renewed while the mesh runs.",
+)
+@click.option(
     "--hang-after",
     type=click.FloatRange(1, 3_600),
     default=30.0,
@@ -130,6 +136,7 @@ def dev(
     jwks: str | None,
     issuer: str | None,
     audiences: tuple[str, ...],
+    tls: bool,
     hang_after: float,
     logic: str | None,
     settlers: int,
@@ -171,6 +178,7 @@ def dev(
             **({"SETTLERS": str(settlers)} if settlers > 1 else {}),
         },
         TokenDoor(_place(jwks), issuer, audiences, place.run / "tokens.json") if jwks and issuer else None,
+        tls,
     )
     context.exit(run_dev(place, lock, options, echo, note))
 

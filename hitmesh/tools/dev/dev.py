@@ -26,6 +26,7 @@ from hitmesh.tools.dev.given_settings import Given, write_given
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, remove_files, write_ready_file
 from hitmesh.tools.dev.instances import PROCESSOR, SERVICES, Instance
+from hitmesh.tools.dev.mesh_tls import MeshTls
 from hitmesh.tools.dev.processor_settings import setting_named_in
 from hitmesh.tools.stack.errors import StackError
 
@@ -59,6 +60,7 @@ class DevOptions:
     hang_after_s: float = HANG_AFTER_S
     processor_settings: Mapping[str, str] = field(default_factory=dict)
     tokens: TokenDoor | None = None
+    tls: bool = False
 
 
 class CannotStart(Exception):
@@ -144,6 +146,7 @@ class Mesh:
         self._children: list[children.Child] = []
         self._forks: ForkServer
         self._given: dict[str, Given] = {}
+        self._tls = MeshTls(home.certs if options.tls else None, home.run)
         self.door, self._instances = self._addresses()
         self._keys = WatchedKeys(options.tokens, open_paths()) if options.tokens else None
         self._silence = Silence(options.hang_after_s)
@@ -193,6 +196,7 @@ class Mesh:
                 self._kill_hanging(time.monotonic())
                 self.follow_servers()
                 self._refresh_keys()
+                self._tls.refresh(time.monotonic(), self._warn)
                 continue
             replica = next((instance for instance in self._instances if instance.name == dead.name), None)
             if replica is None or (self._options.replicas == 1 and dead.name not in self._hung):
@@ -297,7 +301,8 @@ class Mesh:
         collectors, processors, reporters, controls = (instances.addresses(planned, service) for service in SERVICES)
         public = Address(tcp_ports.HOST, port)
         fleet = (collectors, reporters, processors, controls)
-        return Door(public, operators, stats, *fleet, log, tokens=self._options.tokens), planned
+        tokens, tls = self._options.tokens, self._tls.door
+        return Door(public, operators, stats, *fleet, log, tokens=tokens, tls=tls), planned
 
     def _start_instance(self, instance: Instance) -> None:
         variables = self._variables(instance)
@@ -310,9 +315,10 @@ class Mesh:
     def _variables(self, instance: Instance) -> Mapping[str, str]:
         """Return the settings of a process as environment variables."""
         settings = {"STORE": self._home.store_url, "LISTEN": str(instance.address), "NODE": instance.node}
-        settings["METRICS_LISTEN"] = str(instance.metrics)
         settings |= {
+            "METRICS_LISTEN": str(instance.metrics),
             **backend.settings(self._choice, instance.service, instance.name, self._home.run),
+            **self._tls.settings(instance.service),
             **instance.settings,
         }
         if instance.service in READING and not self._options.closed_reads:

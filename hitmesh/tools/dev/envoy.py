@@ -23,6 +23,7 @@ from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 from hitmesh.model.sites import Role
 from hitmesh.tools.dev.door_limits import PRODUCTION, DoorLimits
 from hitmesh.tools.dev.envoy_discovery import discovery
+from hitmesh.tools.dev.envoy_tls import DoorTls, transports
 from hitmesh.tools.dev.envoy_tokens import (
     NO_TOKENS,
     TOKEN_REPLIES,
@@ -100,6 +101,7 @@ class Door:
             call it by the address of the pod.
         limits: limits on connections, requests, memory and time.
         tokens: the tokens that Envoy lets pass; None if Envoy checks no tokens.
+        tls: Envoy's certificate for its connections to the services; None for plaintext.
     """
 
     http: Address
@@ -114,6 +116,7 @@ class Door:
     in_cluster: bool = False
     limits: DoorLimits = PRODUCTION
     tokens: TokenDoor | None = None
+    tls: DoorTls | None = None
 
 
 def binary() -> Path:
@@ -167,6 +170,7 @@ def render(door: Door) -> str:
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
         control_endpoints=_endpoints("control", door.controls),
+        **transports(door.tls),
         reply_too_large=_reply(
             8, ErrorReason.REQUEST_TOO_LARGE, too_large(door.limits), limit=door.limits.max_body_bytes
         ),

@@ -57,6 +57,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def certs(self) -> Path:
+        """Directory of the certificates of `hitmesh dev --tls`."""
+        return self.root / "certs"
+
+    @property
     def server_key(self) -> Path:
         """The server key of merchant `demo`, mode 0600."""
         return self.root / "keys" / "dev-server"

@@ -1,0 +1,115 @@
+"""mTLS of a service: credentials that follow the certificate files, and a check of each caller's identity.
+
+TLS admits every peer with a certificate of the mesh's authorities. The check then refuses calls of peers that are not
+named in the setting TLS_PEERS, so that for example the certificate of a store gives no access to a service.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import grpc
+
+from hitmesh.model.errors import PermissionDenied
+from hitmesh.model.reasons import ErrorReason
+from hitmesh.runtime.config import ServiceSettings
+from hitmesh.runtime.logs import Complaints
+from hitmesh.runtime.rpc_errors import abort
+from hitmesh.runtime.tls_files import CertificateFiles
+from hitmesh.runtime.tls_identity import names_of, peers_in
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # grpc.RpcMethodHandler is generic only in the type stubs
+_Behaviour: TypeAlias = Callable[..., Any]
+# Minimum seconds between two log lines about refused peers.
+COMPLAIN_EVERY_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The certificates of a service, and the peers that may call it.
+
+    Attributes:
+        files: the certificates, which may be replaced at any time.
+        peers: URIs and DNS names; a peer needs one of them in its certificate.
+    """
+
+    files: CertificateFiles
+    peers: frozenset[str]
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return credentials that need a certificate of each peer. Each new connection uses the current files."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._configuration(), self._configuration, require_client_authentication=True
+        )
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        current = self.files.current()
+        return grpc.ssl_server_certificate_configuration([(current.key, current.certificate)], current.authorities)
+
+
+def server_tls(settings: ServiceSettings) -> ServerTls | None:
+    """Return the TLS of a service; None if the settings name no certificates.
+
+    Raises:
+        RefusedError: the files cannot be used (INVALID_CONFIG).
+    """
+    if not settings.tls_dir:
+        return None
+    return ServerTls(CertificateFiles(Path(settings.tls_dir)), peers_in(settings.tls_peers))
+
+
+class PeerCheck(grpc.ServerInterceptor):
+    """Refuses calls of peers whose certificate has none of the accepted names (PERMISSION_DENIED).
+
+    The check applies to every method, also of health and reflection, and runs before the request is handled.
+
+    Args:
+        peers: the accepted URIs and DNS names.
+    """
+
+    def __init__(self, peers: frozenset[str]) -> None:
+        self._peers = peers
+        self.complaints = Complaints("peers_refused", COMPLAIN_EVERY_S)
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Return a handler that checks the peer first; None if the method does not exist."""
+        handler = continuation(details)
+        if handler is None:
+            return None
+        codec = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(self._checked(handler.unary_unary), *codec)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(self._checked(handler.unary_stream), *codec)
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(self._checked(handler.stream_unary), *codec)
+        assert handler.stream_stream is not None, "a handler has one of four kinds"
+        return grpc.stream_stream_rpc_method_handler(self._checked(handler.stream_stream), *codec)
+
+    def _checked(self, behaviour: _Behaviour) -> _Behaviour:
+        @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
+        def checked(request: Any, context: grpc.ServicerContext, *call: Any) -> Any:
+            if self._peers.isdisjoint(names := _names(context)):
+                self.complaints.add(ErrorReason.PERMISSION_DENIED, names=sorted(names))
+                abort(context, _refusal())
+            return behaviour(request, context, *call)
+
+        return checked
+
+
+def _names(context: grpc.ServicerContext) -> frozenset[str]:
+    return names_of(context.auth_context())  # type: ignore[arg-type]  # each value is a list, unlike in the type stubs
+
+
+def _refusal() -> PermissionDenied:
+    return PermissionDenied(
+        "the peer's certificate has none of the names that may call this service: call through Envoy, or add a name of "
+        "the peer to the setting TLS_PEERS",
+        reason=ErrorReason.PERMISSION_DENIED,
+    )
