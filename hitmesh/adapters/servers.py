@@ -6,6 +6,7 @@ Several meshes can share servers if their names differ. This module opens no con
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, urlencode
@@ -30,13 +31,18 @@ class Servers:
     Attributes:
         kafka: bootstrap addresses of Kafka, host:port separated by commas.
         cassandra: contact points of Cassandra, host:port separated by commas.
-        broker: http URL of the Druid broker.
-        coordinator: http URL of the Druid coordinator, which must also run the overlord.
+        broker: http or https URL of the Druid broker.
+        coordinator: http or https URL of the Druid coordinator, which must also run the overlord.
         name: mesh name; prefix for topics, keyspace and data sources.
         keyspace: the Cassandra keyspace; if empty, the keyspace is `name`.
         datacenter: the Cassandra datacenter that is local to this process.
         mark_margin_ms: milliseconds for which a progress mark must be visible in both data sources before the mark is
             counted (architecture §4).
+        tls: directory with tls.crt, tls.key and ca.crt, with which this process identifies itself to all servers;
+            empty for plaintext.
+        tls_cassandra: name that the certificate of each Cassandra node must have; empty: the address of the node.
+        tls_druid: directory, on the machines of Druid, with tls-combined.pem (key and certificate) and ca.crt, with
+            which Druid identifies itself to Kafka. Needed if `tls` is given.
     """
 
     kafka: str
@@ -47,6 +53,9 @@ class Servers:
     keyspace: str = ""
     datacenter: str = "datacenter1"
     mark_margin_ms: int = MARK_MARGIN_MS
+    tls: str = ""
+    tls_cassandra: str = ""
+    tls_druid: str = ""
 
     def topic(self, topic: Topic) -> str:
         """Return the Kafka topic for a log topic."""
@@ -100,10 +109,25 @@ def parse_servers(url: str) -> Servers:
             raise _refused(
                 url, f"{name} {given[name]!r} is not 1 to 32 characters of a-z, 0-9 and _, beginning with a letter"
             )
+    _check_tls(url, given)
     margin = given.pop("mark_margin_ms", str(MARK_MARGIN_MS))
     if not margin.isascii() or not margin.isdigit():
         raise _refused(url, f"mark_margin_ms {margin!r} is not a whole number of milliseconds such as 5000")
     return Servers(**given, mark_margin_ms=int(margin))
+
+
+def _check_tls(url: str, given: Mapping[str, str]) -> None:
+    """Raise if a part of the mesh would be in plaintext although the URL has certificates, or the other way round."""
+    has_tls = bool(given.get("tls"))
+    for name in ("broker", "coordinator"):
+        if given[name].startswith("https://") != has_tls:
+            cure = "begins with https:// if tls is given, and otherwise with http://"
+            raise _refused(url, f"{name} {given[name]!r} {cure}")
+    for name in ("tls", "tls_druid"):
+        if given.get(name) and not given[name].startswith("/"):
+            raise _refused(url, f"{name} {given[name]!r} is not an absolute directory")
+    if has_tls != bool(given.get("tls_druid")) or (given.get("tls_cassandra") and not has_tls):
+        raise _refused(url, "tls needs tls_druid, and tls_druid and tls_cassandra need tls")
 
 
 def _refused(url: str, why: str) -> RefusedError:

@@ -6,7 +6,8 @@ Reads and writes use LOCAL_QUORUM, and conditional writes use LOCAL_SERIAL. The 
 from __future__ import annotations
 
 import logging
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from cassandra import ConsistencyLevel, ProtocolVersion
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
@@ -15,6 +16,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionP
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
 from hitmesh.adapters.cassandra.row_types import rows_of
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.client_tls import client_context
 from hitmesh.model.errors import FatalError
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -92,7 +94,19 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         schema_metadata_enabled=False,
         # Without this setting, each change of any table makes every session poll until all nodes agree on the schema.
         schema_event_refresh_window=-1,
+        **_encrypted(servers),
     )
+
+
+def _encrypted(servers: Servers) -> dict[str, Any]:
+    """Return the driver's options for TLS; empty without TLS.
+
+    The driver checks the address of each node, or the name `tls_cassandra` in the certificate of every node.
+    """
+    if not servers.tls:
+        return {}
+    name = {"server_hostname": servers.tls_cassandra} if servers.tls_cassandra else {}
+    return {"ssl_context": client_context(Path(servers.tls)), "ssl_options": name}
 
 
 def _address(contact_point: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.client_tls import client_context
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import FatalError, HitmeshError, RefusedError, Unavailable
 from hitmesh.model.reasons import ErrorReason
@@ -49,7 +51,8 @@ class DruidClient:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._pool = urllib3.PoolManager(num_pools=4, maxsize=_POOL, block=False, retries=_FOLLOW)
+        context = client_context(Path(servers.tls)) if servers.tls else None
+        self._pool = urllib3.PoolManager(num_pools=4, maxsize=_POOL, block=False, retries=_FOLLOW, ssl_context=context)
 
     def query(self, query: dict[str, Any], checkpoint: Checkpoint = unwatched) -> list[Any]:
         """Return the rows of a native query, as arrays.

@@ -22,6 +22,7 @@ from hitmesh.adapters.shared.druid_columns import (
 )
 from hitmesh.model.limits import LG_K_UNION
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
+from hitmesh.runtime.tls_files import AUTHORITIES, COMBINED
 
 Spec = dict[str, Any]
 
@@ -39,6 +40,20 @@ _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
 
 
+def _consumer(servers: Servers) -> Spec:
+    """Return the properties with which Druid's tasks read Kafka; their client reads key and certificate as PEM."""
+    properties: Spec = {"bootstrap.servers": servers.kafka, "isolation.level": "read_committed"}
+    if servers.tls_druid:
+        properties |= {
+            "security.protocol": "SSL",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": f"{servers.tls_druid}/{COMBINED}",
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": f"{servers.tls_druid}/{AUTHORITIES}",
+        }
+    return properties
+
+
 def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> Spec:
     """Return the spec of the supervisor that ingests a rollup topic."""
     return {
@@ -49,7 +64,7 @@ def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> S
             "ioConfig": {
                 "topic": servers.rollups(source),
                 "inputFormat": {"type": "json", "assumeNewlineDelimited": True},
-                "consumerProperties": {"bootstrap.servers": servers.kafka, "isolation.level": "read_committed"},
+                "consumerProperties": _consumer(servers),
                 "taskCount": options.task_count,
                 "replicas": 1,
                 "taskDuration": f"PT{options.task_minutes}M",

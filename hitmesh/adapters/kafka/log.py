@@ -13,6 +13,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection
 from hitmesh.adapters.kafka.errors import error_of, unavailable
 from hitmesh.adapters.kafka.records import header_of, place_of
 from hitmesh.adapters.servers import Servers
@@ -30,6 +31,7 @@ MAX_VALUE_BYTES: Final = 8 << 20
 # The client therefore retries each message for a full day.
 DELIVERY_MS: Final = 24 * 3_600_000
 _FULL_RETRY_S: Final = 0.25
+_RENEWAL_RETRY_S: Final = 0.05
 _POLL_S: Final = 0.1
 _CLOSE_S: Final = 10.0
 
@@ -62,6 +64,7 @@ class KafkaEventLog:
         self._max_queued_records = max_queued_records
         self._lock = threading.Lock()
         self._producer: Producer | None = None
+        self._certificates = CertificateWatch(servers)
         self._poller: threading.Thread | None = None
         self._waiting: set[Future[LoggedPosition]] = set()
         self._queued_bytes = 0
@@ -95,6 +98,7 @@ class KafkaEventLog:
             if self._closed:
                 raise Unavailable("the log is closed, because the process is stopping: try again")
             self._refuse_when_full(size)
+            self._renew_certificates()
             # The record is sent inside the lock, so that appends to a partition are sent in the order of the calls.
             self._send(topic, partition, record, future)
             self._waiting.add(future)
@@ -166,11 +170,23 @@ class KafkaEventLog:
                 limit=self._max_queued_bytes,
             )
 
+    def _renew_certificates(self) -> None:
+        """Discard a producer whose certificate was replaced, once its records are stored.
+
+        The records of two producers could change places. While records of the old producer wait, appends fail.
+        """
+        if self._producer is None or not self._certificates.has_changed():
+            return
+        if self._waiting:
+            raise LogFull("the log changes to a new certificate: send the batch again", retry_after_s=_RENEWAL_RETRY_S)
+        self._give_up()
+
     def _sending(self) -> Producer:
         if self._producer is None:
+            self._certificates.note()
             self._producer = Producer(
                 {
-                    "bootstrap.servers": self._servers.kafka,
+                    **connection(self._servers),
                     "client.id": f"{self._servers.name}-log",
                     "enable.idempotence": True,
                     "acks": "all",
@@ -179,7 +195,6 @@ class KafkaEventLog:
                     "delivery.timeout.ms": DELIVERY_MS,
                     "message.max.bytes": MAX_VALUE_BYTES + (1 << 20),
                     "queue.buffering.max.kbytes": 2 * self._max_queued_bytes // 1024,
-                    "log_level": 3,
                 }
             )
             self._poller = threading.Thread(

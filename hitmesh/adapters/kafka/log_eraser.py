@@ -7,6 +7,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # exported without a declaration
 
+from hitmesh.adapters.kafka.connection import connection
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import Unavailable
@@ -56,7 +57,7 @@ class KafkaLogEraser:
         name = self._servers.topic(Topic.HITS)
         resource = ConfigResource(ResourceType.TOPIC, name)
         try:
-            admin = AdminClient({"bootstrap.servers": self._servers.kafka, "log_level": 3})
+            admin = AdminClient(connection(self._servers))
             entries = admin.describe_configs([resource], request_timeout=_CALL_S)[resource].result(_CALL_S)
         except KafkaException as error:
             raise unavailable(error, f"settings of topic {name}") from error

@@ -14,6 +14,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.offsets import committed_by, is_newer, offset_of
@@ -82,10 +83,11 @@ class KafkaLogReader:
         self._times: dict[int, int] = {}
         self._heartbeat_every_s = max_silence_s / 10
         self._read_s = time.monotonic()
+        self._certificates = CertificateWatch(servers)
         self._is_assigned = self._has_moved = self._is_lost = self._is_closed = False
         self._consumer = Consumer(
             {
-                "bootstrap.servers": servers.kafka,
+                **connection(servers),
                 "group.id": group_id(servers, group, topic),
                 "group.instance.id": node,
                 "isolation.level": "read_committed",
@@ -103,7 +105,6 @@ class KafkaLogReader:
                 # even if it is larger than the limit.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
-                "log_level": 3,
             }
         )
         try:
@@ -121,10 +122,16 @@ class KafkaLogReader:
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.
-            Unavailable: Kafka does not answer, or another member replaced this reader. The caller must open a new
-                reader.
+            Unavailable: Kafka does not answer, another member replaced this reader, or the certificate of this process
+                was replaced. The caller must open a new reader.
             FatalError: unread records are missing from the log.
         """
+        if self._certificates.has_changed():
+            raise Unavailable(
+                f"the reader of {self._kafka_topic} uses a certificate that was replaced; open a new reader",
+                retry_after_s=0.5,
+                topic=self._kafka_topic,
+            )
         self._fetch(max_hits, 0.0 if self._ahead else timeout_s)
         taken = self._take(max_hits)
         for logged in taken:

@@ -14,6 +14,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from hitmesh.adapters.kafka.connection import connection
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.kafka.records import logged_behind, place_of
 from hitmesh.adapters.servers import Servers
@@ -155,7 +156,7 @@ class KafkaLogScan:
     def _consumer(self) -> Iterator[Consumer]:
         consumer = Consumer(
             {
-                "bootstrap.servers": self._servers.kafka,
+                **connection(self._servers),
                 # the client requires a group id, but no positions are committed
                 "group.id": f"{self._servers.name}-scan",
                 "enable.auto.commit": False,
@@ -166,7 +167,6 @@ class KafkaLogScan:
                 "fetch.wait.max.ms": 50,
                 "queued.max.messages.kbytes": 32 << 10,
                 "fetch.message.max.bytes": 16 << 20,
-                "log_level": 3,
             }
         )
         try:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer
 
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection
 from hitmesh.adapters.kafka.log_reader import group_id
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.offsets import committed_by, is_newer, offset_of
@@ -70,6 +71,7 @@ class KafkaOutbox:
         self._shadow = shadow
         self._topics = RollupTopics(servers)
         self._producer = TransactionalProducer(servers, f"{servers.name}-{group}-{node}")
+        self._certificates = CertificateWatch(servers)
         self._lock = threading.Lock()
         self._strangers: dict[Topic, Consumer] = {}
         self._done: dict[PartitionId, PartitionProgress] = {}
@@ -218,14 +220,16 @@ class KafkaOutbox:
     def _stranger(self, topic: Topic) -> Consumer:
         """Return a consumer that reads the consumer group's committed positions, but never joins the group."""
         with self._lock:
+            if self._certificates.has_changed():
+                self._certificates.note()
+                self._strangers = {}
             if topic not in self._strangers:
                 self._strangers[topic] = Consumer(
                     {
-                        "bootstrap.servers": self._servers.kafka,
+                        **connection(self._servers),
                         "group.id": group_id(self._servers, self._group, topic),
                         "isolation.level": "read_committed",
                         "enable.auto.commit": False,
-                        "log_level": 3,
                     }
                 )
             return self._strangers[topic]

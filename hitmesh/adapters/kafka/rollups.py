@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from confluent_kafka.admin import AdminClient
 
+from hitmesh.adapters.kafka.connection import connection
 from hitmesh.adapters.kafka.transactions import Message, TransactionalProducer
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.druid_rows import encoded, encoded_mark
@@ -47,7 +48,7 @@ class RollupTopics:
     def _count(self) -> int:
         if not self._partitions:
             topic = self._servers.rollups(RowSource.TRAFFIC)
-            found = AdminClient({"bootstrap.servers": self._servers.kafka, "log_level": 3}).list_topics(topic, _CALL_S)
+            found = AdminClient(connection(self._servers)).list_topics(topic, _CALL_S)
             if found.topics[topic].error is not None:
                 raise FatalError(f"Kafka has no topic {topic}: run hitmesh init", topic=topic)
             self._partitions = len(found.topics[topic].partitions)
@@ -74,6 +75,8 @@ class RollupProducer:
         Raises:
             RetryError: nothing was written, or the outcome is unknown.
         """
+        if self._producer.is_outdated:
+            self._producer.discard()  # `send` makes a producer with the new certificate
         self._producer.send(
             [message for site, site_rows in rows for message in self._topics.messages(hash64(site), site_rows)]
         )

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported wi
 
 from hitmesh.adapters.cassandra.logs import DeclaredLogs
 from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.kafka.connection import connection
 from hitmesh.adapters.kafka.errors import error_of, unavailable
 from hitmesh.adapters.kafka.log import MAX_VALUE_BYTES
 from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
@@ -238,4 +239,4 @@ def _config_text(config: Mapping[str, str]) -> str:
 
 
 def _admin(servers: Servers) -> AdminClient:
-    return AdminClient({"bootstrap.servers": servers.kafka, "log_level": 3})
+    return AdminClient(connection(servers))

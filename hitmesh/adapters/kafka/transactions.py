@@ -17,6 +17,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from hitmesh.adapters.kafka.bounded_calls import BoundedCalls, CallHangs
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection
 from hitmesh.adapters.kafka.errors import error_of, of_transaction, unavailable
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
@@ -63,11 +64,17 @@ class TransactionalProducer:
         self._producer: Producer | None = None
         self._calls: BoundedCalls | None = None
         self._has_sent = False
+        self._certificates = CertificateWatch(servers)
 
     @property
     def is_unused(self) -> bool:
-        """Return whether a producer exists and has sent nothing yet."""
-        return self._producer is not None and not self._has_sent
+        """Return whether a producer exists, has sent nothing yet, and uses the current certificate."""
+        return self._producer is not None and not self._has_sent and not self.is_outdated
+
+    @property
+    def is_outdated(self) -> bool:
+        """Return whether the certificate of this process has been replaced since the producer was made."""
+        return self._certificates.has_changed()
 
     @property
     def is_ready(self) -> bool:
@@ -81,9 +88,10 @@ class TransactionalProducer:
             Unavailable: Kafka does not answer.
         """
         self.discard()
+        self._certificates.note()
         producer = Producer(
             {
-                "bootstrap.servers": self._servers.kafka,
+                **connection(self._servers),
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "acks": "all",
@@ -94,7 +102,6 @@ class TransactionalProducer:
                 "batch.size": 1 << 20,
                 "message.max.bytes": 8 << 20,
                 "queue.buffering.max.kbytes": 256 << 10,
-                "log_level": 3,
             }
         )
         calls = BoundedCalls("kafka-transactions")

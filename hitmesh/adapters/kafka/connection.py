@@ -1,0 +1,48 @@
+"""Settings with which Kafka clients connect: addresses, and the certificate of this process.
+
+A client of librdkafka reads its certificate only when it is made. Long-lived clients therefore watch the files, and are
+replaced when the files have changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hitmesh.adapters.servers import Servers
+from hitmesh.runtime.tls_files import AUTHORITIES, CERTIFICATE, KEY, CertificateFiles
+
+
+def connection(servers: Servers) -> dict[str, str | int | float | bool]:
+    """Return the settings that every client needs to connect. TLS checks host names and authorities."""
+    settings: dict[str, str | int | float | bool] = {"bootstrap.servers": servers.kafka, "log_level": 3}
+    if servers.tls:
+        folder = Path(servers.tls)
+        settings |= {
+            "security.protocol": "SSL",
+            "ssl.ca.location": str(folder / AUTHORITIES),
+            "ssl.certificate.location": str(folder / CERTIFICATE),
+            "ssl.key.location": str(folder / KEY),
+            "ssl.endpoint.identification.algorithm": "https",
+        }
+    return settings
+
+
+class CertificateWatch:
+    """Tells whether the certificate files have changed since a client was made.
+
+    Args:
+        servers: the servers; without TLS, nothing ever changes.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self._files = CertificateFiles(Path(servers.tls)) if servers.tls else None
+        self._serial = self._files.current().serial if self._files else ""
+
+    def has_changed(self) -> bool:
+        """Return whether the files have changed since the last call of `note`, or since this object was made."""
+        return self._files is not None and self._files.current().serial != self._serial
+
+    def note(self) -> None:
+        """Remember the present files as those of the client that is made now."""
+        if self._files is not None:
+            self._serial = self._files.current().serial
