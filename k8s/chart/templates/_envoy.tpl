@@ -1005,6 +1005,7 @@ static_resources:
     ignore_health_on_host_removal: true
     lb_policy: LEAST_REQUEST
     load_assignment: {"cluster_name": "collector", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "collector", "port_value": 50051}}}}]}]}
+    # The services have no certificates.
     typed_extension_protocol_options: &http2
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -1048,6 +1049,7 @@ static_resources:
     ignore_health_on_host_removal: true
     lb_policy: LEAST_REQUEST
     load_assignment: {"cluster_name": "reporter", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "reporter", "port_value": 50051}}}}]}]}
+    # The services have no certificates.
     typed_extension_protocol_options: *http2
     health_checks:
     - timeout: 1s
@@ -1071,6 +1073,7 @@ static_resources:
     ignore_health_on_host_removal: true
     lb_policy: LEAST_REQUEST
     load_assignment: {"cluster_name": "control", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "control", "port_value": 50051}}}}]}]}
+    # The services have no certificates.
     typed_extension_protocol_options: *http2
     health_checks:
     - timeout: 1s
@@ -1096,6 +1099,7 @@ static_resources:
     ignore_health_on_host_removal: true
     lb_policy: LEAST_REQUEST
     load_assignment: {"cluster_name": "processor", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "processor", "port_value": 50051}}}}]}]}
+    # The services have no certificates.
     typed_extension_protocol_options: *http2
     health_checks:
     - timeout: 1s
