@@ -29,6 +29,9 @@ HEARTBEAT_S: Final = 10.0
 """Rule L1: default interval between heartbeats in every partition; a setting of the collector."""
 DELAYED_AFTER_MS: Final = 15 * 60_000
 """Rule L2: an answer is DELAYED if its lag exceeds this value."""
+STALLED_AFTER_MS: Final = 60_000
+"""Rule L2: an answer names a partition as stalled if the stream's progress there is older. Heartbeats advance an idle
+partition every 10 s; windows, flushes and ingestion add up to 30 s."""
 DEGRADED_AFTER_MS: Final = 60 * 60_000
 """Rule L2: an answer is DEGRADED if its lag exceeds this value."""
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS

@@ -20,7 +20,13 @@ from typing import Final, NamedTuple
 from hitmesh.model import closing
 from hitmesh.model.cells import cell_of, day_start_ms
 from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay, MarkRange
-from hitmesh.model.limits import AHEAD_TOLERANCE_MS, CLOSED_AFTER_MS, DEGRADED_AFTER_MS, DELAYED_AFTER_MS
+from hitmesh.model.limits import (
+    AHEAD_TOLERANCE_MS,
+    CLOSED_AFTER_MS,
+    DEGRADED_AFTER_MS,
+    DELAYED_AFTER_MS,
+    STALLED_AFTER_MS,
+)
 from hitmesh.model.placement import own_partitions
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site
@@ -82,7 +88,8 @@ class Freshness:
         lag_ms: the current time minus `complete_through`, or None while a partition has no progress.
         state: the state for the greater of two times: `lag_ms`, and the time by which log time is ahead.
         partitions: the visible progress of each partition that can hold hits.
-        stalled: partitions that lag more than DELAYED_AFTER_MS.
+        stalled: partitions whose progress is older than STALLED_AFTER_MS. A partition is also stalled if hits that
+            wait for settlement hold back its visible progress for more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
         open_from_day: a UTC day. This day and all later days are unsettled, in addition to `unsettled_days`.
         dirty_days: number of site-days with a dirty mark.
@@ -165,7 +172,9 @@ def freshness(
         else state_of(max([lag_ms, *(lead.log_time - now_ms for lead in ahead)])),
         partitions=visible,
         stalled=tuple(
-            partition for partition, reached in sorted(visible.items()) if now_ms - reached.log_time > DELAYED_AFTER_MS
+            partition
+            for partition, reached in sorted(visible.items())
+            if now_ms - progress[partition].log_time > STALLED_AFTER_MS or now_ms - reached.log_time > DELAYED_AFTER_MS
         ),
         unsettled_days=tuple(
             sorted({dirty.site_day.day for dirty in marked}.union(*(site_waiting.awaited for site_waiting in of_sites)))

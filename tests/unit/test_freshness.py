@@ -40,6 +40,22 @@ def test_without_waiting_days_progress_is_what_is_visible() -> None:
     assert found.dirty_days == 0
 
 
+def test_a_partition_is_named_as_stalled_when_it_stands_still_for_a_minute() -> None:
+    other = (OWN + 1) % PARTITIONS
+    spread = Site(SITE.name, "UTC", "USD", SITE.secret, spread=PARTITIONS)
+    at_the_limit = progress_at(NOW, **{f"p{other}": NOW - 60_000})
+    assert freshness([spread], at_the_limit, {}, NOW).stalled == ()
+    found = freshness([spread], progress_at(NOW, **{f"p{other}": NOW - 60_001}), {}, NOW)
+    assert found.stalled == (PartitionId(LOG, other),)
+    assert found.state is State.LIVE
+
+
+def test_hits_that_wait_for_settlement_stall_a_partition_only_after_15_minutes() -> None:
+    for waits_ms, stalled in ((900_000, ()), (900_001, (PartitionId(LOG, OWN),))):
+        pending = {SITE.name: Waiting([waiting(40, NOW - waits_ms, PartitionId(LOG, OWN))])}
+        assert freshness([SITE], progress_at(NOW), pending, NOW).stalled == stalled
+
+
 def test_a_waiting_record_holds_back_its_partition() -> None:
     pending = {SITE.name: Waiting([waiting(40, NOW - 5_000, PartitionId(LOG, OWN))])}
     found = freshness([SITE], progress_at(NOW), pending, NOW)

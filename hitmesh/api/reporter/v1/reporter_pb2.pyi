@@ -1027,7 +1027,9 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def stalled_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Partitions that are more than 15 minutes behind, as "log/partition"."""
+        """Partitions in which the stream has made no progress for a minute, or that are more than 15 minutes behind, as
+        "log/partition".
+        """
 
     @_builtins.property
     def live_from(self) -> _timestamp_pb2.Timestamp:
