@@ -24,7 +24,7 @@ either both or nothing is stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -88,6 +88,13 @@ class LogReader(Protocol):
 
         Raises:
             PartitionsMoved: the assignment changed, as in `poll`.
+        """
+
+    def before_moves(self, hand_over: Callable[[], None]) -> None:
+        """Call `hand_over`, in `poll` or `heartbeat`, before this reader gives up partitions.
+
+        No other reader gets the partitions before `hand_over` has returned. `hand_over` must not raise. If the group
+        has removed this reader, `hand_over` is not called, because another reader may already have the partitions.
         """
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:

@@ -18,6 +18,7 @@ from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.zones import DAY_MS
 from processor.erase.visitors import ErasedVisitors
+from processor.stream.live.snapshot import KEPT_PREFIX
 from processor.stream.live.state import LiveState
 
 _MAX_AGE_MS: Final = 2 * DAY_MS
@@ -63,7 +64,8 @@ def tables_with_erased(tables: Mapping[str, pl.DataFrame], visitors: ErasedVisit
     names = tables["sites"]["name"].to_list()
     if visitors.sites.isdisjoint(names):
         return False
-    found = (tables[name] for name in ("now", "bases", "closing", "pinned") if name in tables)
+    handed = (name for name in tables if name.startswith(KEPT_PREFIX))
+    found = (tables[name] for name in ("now", "bases", "closing", "pinned", *handed) if name in tables)
     return any(rows_of_erased(table, names, visitors).any() for table in found)
 
 

@@ -94,6 +94,10 @@ class _WrappedReader:
         """Tell the consumer group that this reader is alive."""
         self._reader.heartbeat()
 
+    def before_moves(self, hand_over: Callable[[], None]) -> None:
+        """Call `hand_over` before this reader gives up partitions."""
+        self._reader.before_moves(hand_over)
+
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the read positions."""
         return self._reader.positions()

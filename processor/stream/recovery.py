@@ -4,8 +4,9 @@ A recovery runs when a runner starts. A recovery also runs when the states may d
 example, after a commit whose outcome is in doubt, or after partitions moved between processors.
 
 For each partition, the recovery loads the last snapshot. The kept hits that are older than the snapshot are read from
-the log again. The recovery then replays the records up to the committed position. The replay emits no rows, because the
-rows were committed together with the positions. All values of the epochs since the snapshot are written again.
+the log again, unless the snapshot was handed over and contains the kept hits. The recovery then replays the records up
+to the committed position. The replay emits no rows, because the rows were committed together with the positions. All
+values of the epochs since the snapshot are written again.
 
 If another logic version wrote the last snapshot of a hits partition, the stream's version takes over at the committed
 position. The snapshot's version has emitted the rows up to the committed position. The recovery therefore computes the
@@ -17,19 +18,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from hitmesh.model.arrays import I64Array
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.logic import CURRENT, LOGICS, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.runtime.logs import logger
-from processor.erase.purge import purge
+from processor.erase.purge import purge, rows_of_erased
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.refunds import with_wins
 from processor.stream.intake import Intake, take_in
@@ -43,6 +45,7 @@ from processor.stream.live.snapshot import (
     copies_of,
     joined,
     kept_log_time,
+    restore_kept,
     restored,
     restored_refusals,
     unpacked,
@@ -61,7 +64,8 @@ Heartbeat = Callable[[], None]
 class Recovered:
     """All partitions' states at their committed positions, and the values that must be written again.
 
-    `replayed` is how many hits were read again: the kept hits, and the hits after the snapshots.
+    `kept` is how many kept hits from before the snapshots were read from the log again. `replayed` is how many hits
+    after the snapshots were replayed. Both are 0 if each partition was handed over at its committed position.
     `changes_logic` is true if a partition changes its logic version. If `changes_logic` is true, the caller must save
     snapshots before it commits rows. Without snapshots of the new version, the next recovery would use the previous
     version for records whose rows the new version has emitted.
@@ -70,6 +74,7 @@ class Recovered:
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
     refusals: dict[PartitionId, RefusalsState] = field(default_factory=dict)
     due: list[DueValues] = field(default_factory=list)
+    kept: int = 0
     replayed: int = 0
     changes_logic: bool = False
 
@@ -137,10 +142,8 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         state.sites.add(rules_of(stores.directory, state.sites.names, task.logic))
         if task.erased:
             purge(state, task.erased)  # the snapshot may contain hits that were erased later
-        copies, waiting = copies_of(tables), waiting_of(tables)
-        kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
-        for records in _in_batches(kept, task):
-            task.recovered.replayed += _keep_again(task, state, records, copies, waiting)
+        if not restore_kept(tables, state, partial(_erased_rows, task, state)):
+            _read_kept(task, state, manifest, tables)
     # Since the snapshot, the stream may have divided the records into other steps than the replay does. All values that
     # the stream has stored since the snapshot are therefore overwritten.
     state.sums.all_changed()
@@ -150,6 +153,18 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
     state.sums.all_changed()
     _reach(state, committed)
     return state
+
+
+def _erased_rows(task: _Task, state: LiveState, rows: pl.DataFrame) -> BoolArray:
+    return rows_of_erased(rows, state.sites.names, task.erased) if task.erased else np.zeros(rows.height, np.bool_)
+
+
+def _read_kept(task: _Task, state: LiveState, manifest: SnapshotManifest, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Read the kept hits from before the snapshot from the log."""
+    copies, waiting = copies_of(tables), waiting_of(tables)
+    kept = task.stores.log_scan.read(state.partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
+    for records in _in_batches(kept, task):
+        task.recovered.kept += _keep_again(task, state, records, copies, waiting)
 
 
 def _other_logic(task: _Task, partition: PartitionId) -> Logic | None:

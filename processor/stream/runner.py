@@ -38,6 +38,7 @@ from processor.stream.live.state import LiveState, PathCounts
 from processor.stream.live.step import Prepared, RecordsOf, Stepped, apply, prepare
 from processor.stream.metering import StreamMeter
 from processor.stream.pace import StreamPace
+from processor.stream.polling import collect
 from processor.stream.recovery import recover
 from processor.stream.snapshots import save_snapshot
 from processor.stream.stores import StreamStores, new_rules, wins_of
@@ -102,9 +103,11 @@ class Runner:
         self._can_go_on = False  # whether the readers are at the committed positions, so that a recovery can keep them
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
+        self._handed: dict[PartitionId, int] = {}
         self._erasures = KnownErasures(stores.erasures, stores.directory, clock, self._pace.erasures_ms)
         self.counts = PathCounts()
         self.recoveries = 0
+        self.recovered = (0, 0)
         self._writer = stores.outbox.take_over()
         try:
             self._recover()
@@ -136,7 +139,7 @@ class Runner:
         return taken
 
     def run(self, stop: Stop, *, poll_s: float = 0.2) -> None:
-        """Run steps until `stop` is set. Then save snapshots. After a retryable error, wait before the next step."""
+        """Run steps until `stop` is set, then hand the partitions over. Wait after a retryable error."""
         while not stop.is_set():
             try:
                 self.step(poll_s)
@@ -147,8 +150,7 @@ class Runner:
                 logger().warning("stream_waits", reason=again.reason, message=again.message)
                 self._meter.failed(again)
                 self._wait(stop, again.retry_after_s)
-        if self._is_certain:
-            self.snapshot()
+        self.hand_over()
 
     def _wait(self, stop: Stop, wait_s: float) -> None:
         """Wait before a retry. During the wait, heartbeats keep the runner's membership in the consumer group."""
@@ -199,8 +201,28 @@ class Runner:
     def snapshot(self) -> None:
         """Flush, then save every partition's state."""
         self.flush()
-        for partition in [*self._hits, *self._refusals]:
-            self._save_state(partition)
+        for state in self._states():
+            self._save_state(state.partition)
+
+    def hand_over(self) -> None:
+        """Flush, then save the states for the next owners of the partitions, who then need nothing from the log.
+
+        Nothing is saved if the states may be ahead of the committed positions, or have not changed since `hand_over`.
+        After an error, the next owners read more from the log.
+        """
+        if not self._is_certain:
+            return
+        began = time.perf_counter()
+        try:
+            self.flush()
+            for state in self._states():
+                if self._handed.get(state.partition) != state.next_offset:
+                    self._save_state(state.partition, hands_over=True)
+                    self._handed[state.partition] = state.next_offset
+        except HitmeshError as error:
+            logger().warning("not_handed_over", reason=error.reason, message=error.message)
+        else:
+            logger().info("handed_over", took_ms=round((time.perf_counter() - began) * 1_000))
 
     @property
     def states(self) -> Sequence[LiveState]:
@@ -301,39 +323,18 @@ class Runner:
             new_rules(self._stores.directory, state.sites, partition_intake.hits, self._logic),
         )
 
-    def _poll(self, timeout_s: float) -> list[LoggedRecord]:
-        """Wait up to `timeout_s` for the first record, then collect records from both topics until the window ends."""
-        hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
-        room = self._pace.max_hits
-        records: list[LoggedRecord] = []
-        ends = 0.0
-        while room > 0:
-            before = len(records)
-            left = min(ends - time.monotonic(), self._pace.quiet_ms / 1_000) if before else timeout_s
-            if left < 0:
-                break
-            for reader, wait_s in ((hits, left), (rejected, 0.0)):
-                try:
-                    records += reader.poll(room, wait_s)
-                except PartitionsMoved:
-                    # If this window has no records yet, both readers are at the committed positions, even if partitions
-                    # have moved.
-                    self._can_go_on = not records
-                    raise
-            if len(records) == before:
-                break
-            if not before:
-                ends = time.monotonic() + self._pace.window_ms / 1_000
-            room = self._pace.max_hits - sum(record.record.rows for record in records)
-        return records
-
     def _polled(self, timeout_s: float) -> list[LoggedRecord]:
+        records: list[LoggedRecord] = []
         try:
-            return self._poll(timeout_s)
-        except HitmeshError:
-            # Partitions may have moved to another processor, or the records of only one topic were read.
+            collect(records, self._readers[Topic.HITS], self._readers[Topic.REJECTED], self._pace, timeout_s)
+        except HitmeshError as error:
+            # Partitions may have moved to another processor, or the records of only one topic were read. If partitions
+            # have moved and this window has no records yet, both readers are at the committed positions.
             self._is_certain = False
+            if isinstance(error, PartitionsMoved):
+                self._can_go_on = not records
             raise
+        return records
 
     def _save_due(self, *, is_idle: bool) -> None:
         now = self._clock.now()
@@ -344,11 +345,21 @@ class Runner:
             self._save_state(partition)
             partition = self._turns.due(self._clock.now())
 
-    def _save_state(self, partition: PartitionId) -> None:
+    def _save_state(self, partition: PartitionId, *, hands_over: bool = False) -> None:
         began = self._clock.now()
         state = self._hits[partition] if partition in self._hits else self._refusals[partition]
         states, limits = self._stores.states, self._limits
-        save_snapshot(states, state, self._writer, self._logic, chunk_bytes=limits.chunk_bytes, meter=self._meter)
+        has_kept = hands_over and isinstance(state, LiveState) and len(state.kept) <= limits.handed_hits
+        save_snapshot(
+            states,
+            state,
+            self._writer,
+            self._logic,
+            chunk_bytes=limits.chunk_bytes,
+            meter=self._meter,
+            with_kept=has_kept,
+        )
+        self._handed.pop(partition, None)
         self._turns.saved(partition, began, self._clock.now())
 
     def _recover(self) -> None:
@@ -366,10 +377,12 @@ class Runner:
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
+                self._readers[topic].before_moves(self.hand_over)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
         heartbeat, erased = self._heartbeat_in_recovery, self._erasures.visitors
         recovered = recover(self._stores, committed, self._kept, heartbeat, self._limits, self._logic, erased)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
+        self._handed = {}
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:
             logger().warning("logic_changed", logic=self._logic.name)
@@ -377,11 +390,13 @@ class Runner:
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began
-        self._meter.recovered(recovered.replayed, took_s)
+        self.recovered = recovered.kept, recovered.replayed
+        self._meter.recovered(recovered.kept + recovered.replayed, took_s)
         logger().info(
             "recovered",
             partitions=sorted(partition.partition for partition in self._hits),
-            hits=recovered.replayed,
+            kept=recovered.kept,
+            replayed=recovered.replayed,
             took_ms=round(took_s * 1_000),
         )
 

@@ -10,7 +10,7 @@ from hitmesh.ports import StateStore
 from hitmesh.runtime.logs import logger
 from processor.stream.commit import CommitStep
 from processor.stream.live.refusals import RefusalsState
-from processor.stream.live.snapshot import chunked, packed, refusals_tables, state_tables
+from processor.stream.live.snapshot import chunked, kept_tables, packed, refusals_tables, state_tables
 from processor.stream.live.state import LiveState
 from processor.stream.metering import StreamMeter
 
@@ -23,6 +23,7 @@ def save_snapshot(
     *,
     chunk_bytes: int,
     meter: StreamMeter,
+    with_kept: bool = False,
 ) -> None:
     """Store a state's chunks, then the manifest, which makes the snapshot visible to readers.
 
@@ -32,6 +33,7 @@ def save_snapshot(
         writer: the writer's number. A snapshot never replaces a snapshot of a later writer.
         logic: the logic version that built the state.
         chunk_bytes: a chunk's maximum size.
+        with_kept: whether the snapshot includes the kept hits.
         meter: records the two commit steps (chunks, manifest), the snapshot's size, and the time in seconds.
 
     Raises:
@@ -39,6 +41,8 @@ def save_snapshot(
     """
     kept_from = state.kept.first_offset() if isinstance(state, LiveState) else None
     tables = state_tables(state) if isinstance(state, LiveState) else refusals_tables(state)
+    if with_kept and isinstance(state, LiveState):
+        tables |= kept_tables(state)
     began = time.perf_counter()
     chunks = chunked(packed(tables), chunk_bytes)
     states.save_chunks(state.partition, writer, state.next_offset, chunks)

@@ -24,6 +24,7 @@ from tests.bench.collector_run import run_collector
 from tests.bench.core_run import run_core
 from tests.bench.dear_run import run_dear
 from tests.bench.explained import where_the_time_goes
+from tests.bench.handover_run import run_handover
 from tests.bench.huge_run import run_huge
 from tests.bench.many_sites import ManySites
 from tests.bench.many_sites_run import run_many_sites
@@ -52,6 +53,7 @@ def main() -> int:
     results: Result = {"machine": _machine(), "collector": run_collector(load_traffic(), scale)}
     results["refused"] = run_refused(scale.refused_s, scale.refused_clients)
     results["core"], results["core_many"] = run_core(scale.core), run_core(scale.core_many)
+    results["handover"] = run_handover(scale.handover)
     results["texts"] = run_texts(scale.pages, scale.texts_per_hour)
     results["one_visitor"] = run_one_visitor(scale.one_visitor_hits, scale.kept_of_visitor)
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as store:

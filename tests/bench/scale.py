@@ -67,6 +67,8 @@ class Scale:
     """Sizes for the processor's core with the open visits of a large shop."""
     core_many: Core
     """Sizes for the processor's core with many more open visits."""
+    handover: Core
+    """Sizes of the state that a processor hands over to another processor."""
     pages: int
     """Number of distinct pages on a site."""
     texts_per_hour: int
@@ -128,6 +130,7 @@ FULL: Final = Scale(
     collector_batches=2_000,
     core=Core(500_000, 107, 43, 150_000),
     core_many=Core(2_000_000, 107, 15, 0),
+    handover=Core(400_000, 107, 1, 0),
     pages=2_000_000,
     texts_per_hour=PRODUCTION.texts_per_hour,
     one_visitor_hits=1_000_000,
@@ -161,6 +164,7 @@ SMALL: Final = Scale(
     collector_batches=300,
     core=Core(500, 92, 16, 0, window_hits=200),
     core_many=Core(1_000, 2, 16, 0, window_hits=400),
+    handover=Core(500, 92, 1, 0, window_hits=400),
     pages=2_000,
     texts_per_hour=100,
     one_visitor_hits=3_000,

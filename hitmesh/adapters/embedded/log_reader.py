@@ -8,7 +8,7 @@ PRAGMA.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -70,6 +70,9 @@ class EmbeddedLogReader:
 
     def heartbeat(self) -> None:
         """Do nothing, because no other reader shares the partitions."""
+
+    def before_moves(self, hand_over: Callable[[], None]) -> None:
+        """Ignore `hand_over`, because this reader never gives up partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the read position in each partition."""

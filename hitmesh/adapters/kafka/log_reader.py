@@ -9,7 +9,7 @@ metadata (rule L1). If records are missing from the log, the reader raises an er
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -84,6 +84,7 @@ class KafkaLogReader:
         self._heartbeat_every_s = max_silence_s / 10
         self._read_s = time.monotonic()
         self._certificates = CertificateWatch(servers)
+        self._hand_over: Callable[[], None] = lambda: None
         self._is_assigned = self._has_moved = self._is_lost = self._is_closed = False
         self._consumer = Consumer(
             {
@@ -152,6 +153,13 @@ class KafkaLogReader:
         for message in self._consumed(1, 0.0):
             self._keep(message)
         self._refuse_when_moved()
+
+    def before_moves(self, hand_over: Callable[[], None]) -> None:
+        """Call `hand_over` before this reader gives up partitions.
+
+        The group waits for this reader, for at most `max_silence_s`, before the partitions get other readers.
+        """
+        self._hand_over = hand_over
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the read position in each assigned partition, and accept the current assignment.
@@ -258,6 +266,8 @@ class KafkaLogReader:
 
     def _revoked(self, consumer: Consumer, revoked: Sequence[TopicPartition]) -> None:
         if not self._is_closed:
+            if not self._is_lost:
+                self._hand_over()
             self._move()
 
     def _lost(self, consumer: Consumer, lost: Sequence[TopicPartition]) -> None:

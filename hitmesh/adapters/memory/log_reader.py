@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
@@ -28,6 +28,9 @@ class MemoryLogReader:
 
     def heartbeat(self) -> None:
         """Do nothing, because no other reader shares the partitions."""
+
+    def before_moves(self, hand_over: Callable[[], None]) -> None:
+        """Ignore `hand_over`, because this reader never gives up partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the read position in each partition."""

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from processor.stream.live.limits import PRODUCTION, Limits
 
 _IDS_PER_BLOCK: Final = 4  # a block has 128 bits
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
+_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "epoch": pl.Int64(),
+    "capacity": pl.Int64(),
+    "count": pl.Int64(),
+    "words": pl.List(pl.UInt64),
+}
 _SIX: Final = np.uint64(63)
 _ONE: Final = np.uint64(1)
 
@@ -66,6 +73,20 @@ class IdFilter:
     def forget_before(self, epoch: int) -> None:
         """Drop the ids of all epochs before this epoch."""
         self._blocks = [block for block in self._blocks if block.epoch >= epoch]
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return the filters as a table."""
+        found = [(block.epoch, block.capacity, block.count, block.words) for block in self._blocks]
+        return pl.DataFrame(found, schema=_SCHEMA, orient="row")
+
+    def restore(self, table: pl.DataFrame) -> None:
+        """Load a table from `to_frame`, in place of all filters."""
+        self._blocks = [
+            _Block(epoch, capacity, words.to_numpy().copy(), count)
+            for (epoch, capacity, count), words in zip(
+                table.select("epoch", "capacity", "count").iter_rows(), table["words"], strict=True
+            )
+        ]
 
     def _with_room(self, epoch: int) -> _Block:
         """Return the epoch's newest filter if it has room; otherwise, return a new filter.

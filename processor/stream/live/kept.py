@@ -189,6 +189,10 @@ class KeptHits:
         """Yield all kept hits piece by piece, with only the given columns."""
         return (chunk.rows.select(names) for chunk in self._chunks())
 
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        """Yield all kept hits piece by piece, in the order in which `add` accepts them. A piece is from one epoch."""
+        return (chunk.rows for chunk in self._chunks())
+
     def forget_before(self, log_time: int) -> None:
         """Drop each piece whose hits all have a log time before `log_time`."""
         self._closed = [chunk for chunk in self._closed if chunk.last_log_time >= log_time]

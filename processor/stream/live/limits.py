@@ -31,6 +31,8 @@ class Limits:
             compared one by one.
         hash_bits: the number of hash bits that are used to find texts, tuples and rows before they are compared.
         replay_hits: approximate number of hits that a recovery reads at once.
+        handed_hits: a partition is handed over together with its kept hits if there are at most this many. The next
+            owner of a partition with more kept hits reads them from the log.
         kept_of_visitor: if a visitor has at least this many kept hits, further hits that are out of order wait for
             settlement (rule S9). Emitted rows depend on this value.
         chunk_bytes: the maximum size of a snapshot chunk. Each chunk is a value in a store. Some stores refuse values
@@ -52,6 +54,7 @@ class Limits:
     compared_copies: int = 16
     hash_bits: int = 64
     replay_hits: int = 50_000
+    handed_hits: int = 2_000_000
     kept_of_visitor: int = KEPT_HITS_OF_VISITOR
     chunk_bytes: int = 1_000_000
     texts_per_hour: int = 50_000

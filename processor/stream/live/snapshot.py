@@ -1,15 +1,16 @@
 """Converts a partition's state to bytes and back (journey step 6, architecture A5).
 
 A snapshot contains the whole state except the kept hits and their ids, which are read from the log again. For kept
-hits, a snapshot states only which hits are copies and which hits wait for settlement. A snapshot of hits is used only
-under the logic version that built the state. A snapshot in an unknown format is ignored, because the state can be
-rebuilt from the log.
+hits, a snapshot states only which hits are copies and which hits wait for settlement. The snapshot of a partition that
+is handed over also has the kept hits and the ids, so that the next owner reads nothing from the log. A snapshot of hits
+is used only under the logic version that built the state. A snapshot in an unknown format is ignored, because the state
+can be rebuilt from the log.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Final
 
@@ -17,7 +18,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from hitmesh.model.arrays import I64Array
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId
@@ -25,6 +26,7 @@ from hitmesh.model.rows.columns import as_int64_where_they_fit
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, UNKEYED_DIGESTS
 from hitmesh.model.stored import decoding, opened, sealed
+from processor.stream.live.batch import epoch_of
 from processor.stream.live.epochs import EpochSums
 from processor.stream.live.kept import KEPT_COLUMNS, Spill
 from processor.stream.live.limits import PRODUCTION, Limits
@@ -39,6 +41,12 @@ _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
 _PLACES: Final[dict[str, pl.DataType]] = {"offset": pl.Int64(), "row": pl.Int64()}
 _KEPT_LOG_TIME: Final = "kept_log_time"
+_IDS: Final = "ids"
+KEPT_PREFIX: Final = "kept/"
+"""Prefix of the names of tables with kept hits."""
+
+ErasedRows = Callable[[pl.DataFrame], BoolArray]
+"""Returns for each hit whether the hit's visitor is erased."""
 
 
 def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
@@ -69,6 +77,31 @@ def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
         "copies": _places(rows.filter("is_copy") for rows in kept),
         "waiting": _places(rows.filter("waits") for rows in kept),
     }
+
+
+def kept_tables(state: LiveState) -> dict[str, pl.DataFrame]:
+    """Return the kept hits and the ids as additional tables for a snapshot that is handed over."""
+    pieces = {f"{KEPT_PREFIX}{number}": rows for number, rows in enumerate(state.kept.pieces())}
+    return {**pieces, _IDS: state.ids.to_frame()}
+
+
+def restore_kept(tables: Mapping[str, pl.DataFrame], state: LiveState, erased: ErasedRows) -> bool:
+    """Load the kept hits and the ids. Return False if the snapshot has none, so that they must be read from the log.
+
+    Args:
+        tables: the snapshot's tables.
+        state: the state from `restored`.
+        erased: tells which rows belong to erased visitors; these rows are left out.
+    """
+    if _IDS not in tables:
+        return False
+    for name, rows in tables.items():
+        if name.startswith(KEPT_PREFIX):
+            kept = _as_kept(rows.filter(~pl.Series(erased(rows))))
+            if kept.height:
+                state.kept.add(kept, epoch_of(int(rows["log_time"][0])))
+    state.ids.restore(tables[_IDS])
+    return True
 
 
 def restored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -186,3 +187,25 @@ def test_reader_that_sends_heartbeats_keeps_its_partitions_and_a_silent_reader_l
     eventually(is_out, "the one that said nothing lost its place", WAIT_S)
     assert numbers(living) == ALL
     assert [logged.record.value for logged in polled(living, 3)] == [b"1", b"2", b"3"]
+
+
+def test_partitions_get_another_reader_only_when_they_are_handed_over(parts: Parts) -> None:
+    parts.append(0, b"1")
+    reader, released, events = parts.reader("a"), threading.Event(), list[str]()
+
+    def hand_over() -> None:
+        events.append("began")
+        assert released.wait(WAIT_S)
+        events.append("ended")
+
+    reader.before_moves(hand_over)
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(parts.reader, "b")
+        polling = pool.submit(await_move, reader)
+        eventually(lambda: events == ["began"], "the reader hands its partitions over", WAIT_S)
+        assert not joining.done()
+        released.set()
+        polling.result()
+        eventually(lambda: has_joined(joining, beside=reader), "the other reader has partitions", WAIT_S)
+    assert events[:2] == ["began", "ended"]
+    assert numbers(joining.result())
