@@ -40,6 +40,7 @@ from hitmesh.model.records import Record
 from hitmesh.ports import Clock, EventLog, SiteDirectory
 from hitmesh.runtime.logs import Seldom, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
+from hitmesh.runtime.vitals import Pulse
 
 MICRO_BATCH_BYTES = 8 << 20
 # Queued bytes that start admission at once: half of a stream's credit, so that a single stream keeps both sides busy.
@@ -61,8 +62,10 @@ class MicroBatcher:
         settings: CollectorSettings,
         metrics: Metrics | None = None,
         quotas: HitQuotas | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         metrics = metrics or unmeasured()
+        self._pulse = pulse or Pulse("the micro-batcher")
         self._meter = CollectorMeter(metrics)
         self._unmetered = CollectorMeter(unmeasured())
         self._log = log
@@ -157,8 +160,10 @@ class MicroBatcher:
         Return the batches to admit.
         """
         with self._arrived:
+            self._pulse.work()
             while not self._stopping and (wait_s := self._wait_s()) > 0:
                 self._arrived.wait(wait_s)
+                self._pulse.work()
             ends = itertools.accumulate(len(batch.frame.batch) for batch in self._queue)
             fitting = sum(1 for end in ends if end <= MICRO_BATCH_BYTES) or min(1, len(self._queue))
             taken, self._queue = self._queue[:fitting], self._queue[fitting:]

@@ -12,16 +12,18 @@ from hitmesh.model.errors import RetryError
 from hitmesh.model.positions import Topic
 from hitmesh.ports import Clock, EventLog
 from hitmesh.runtime.logs import logger, traceback_of
+from hitmesh.runtime.vitals import Pulse
 
 
 class Heartbeat:
     """The thread that appends heartbeats between `start` and `stop`."""
 
-    def __init__(self, log: EventLog, clock: Clock, node: str, pause_s: float) -> None:
+    def __init__(self, log: EventLog, clock: Clock, node: str, pause_s: float, pulse: Pulse | None = None) -> None:
         self._log = log
         self._clock = clock
         self._node = node
         self._pause_s = pause_s
+        self._pulse = pulse or Pulse("heartbeats")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -56,5 +58,6 @@ class Heartbeat:
                     # Without heartbeats, the watermark of every idle partition stops. The heartbeat thread must
                     # therefore continue after an error.
                     logger().error("heartbeat_failed", partition=partition, traceback=traceback_of(error))
+            self._pulse.work()
             if self._stop.wait(self._pause_s):
                 return

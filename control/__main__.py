@@ -15,12 +15,15 @@ from hitmesh.adapters.directories import open_directory
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
+from hitmesh.runtime.health import health_page
 from hitmesh.runtime.later import OpenedLater
 from hitmesh.runtime.lifecycle import serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger
+from hitmesh.runtime.store_probes import StoreProbes
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.tls import server_tls
+from hitmesh.runtime.vitals import Vitals
 
 if TYPE_CHECKING:
     from hitmesh.adapters.stores import Stores
@@ -34,7 +37,8 @@ def main() -> int:
     stop = stop_on_signals()
     try:
         settings = load(ControlSettings, os.environ)
-        telemetry = open_telemetry(Part.CONTROL, settings.metrics_listen)
+        vitals = Vitals(settings.vital_limits)
+        telemetry = open_telemetry(Part.CONTROL, settings.metrics_listen, health_page(vitals))
         tls = server_tls(settings)
         tokens = open_tokens(settings, SystemClock())
         directory = open_directory(settings.store, SystemClock(), unknown_keys_s=settings.unknown_keys_s)
@@ -65,7 +69,8 @@ def main() -> int:
             unknown=settings.max_unknown_calls,
             tls=tls,
         )
-        return serve(server, listen=settings.listen, services=SERVICES, stop=stop, tls=tls)
+        with StoreProbes(directory.probes, vitals):
+            return serve(server, listen=settings.listen, services=SERVICES, stop=stop, tls=tls, vitals=vitals)
     finally:
         stores.close()
         directory.close()

@@ -11,9 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hitmesh.access.callers import TokenReader, open_tokens
+from hitmesh.adapters.embedded.disk import probe_disk
 from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.adapters.served import Served, only
 from hitmesh.api.control.v1 import trace_pb2_grpc
 from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
@@ -23,8 +26,10 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.call_limits import CallPool
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
+from hitmesh.runtime.health import health_page
 from hitmesh.runtime.lifecycle import end_within, new_server, serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger, traceback_of
+from hitmesh.runtime.store_probes import Probe, StoreProbes
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
@@ -35,6 +40,7 @@ from hitmesh.runtime.telemetry.registry import (
 )
 from hitmesh.runtime.thread_clocks import WorkClock
 from hitmesh.runtime.tls import server_tls
+from hitmesh.runtime.vitals import Pulse, Vitals
 from processor.building import build_beside, build_reprocessor, build_runner, build_settler
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
@@ -52,6 +58,8 @@ EXIT_CONFIG = 3
 ENDS_WITHIN_S = 60.0
 TRIM_EVERY_S = 3_600.0
 ADOPT_AGAIN_S = 60.0
+# A settlement computes for up to minutes between two reports to its pulse.
+SETTLER_SLACK_S = 120.0
 
 
 class Worker:
@@ -75,21 +83,29 @@ class Worker:
 
 
 def run_stream(
-    stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
+    stores: Stores,
+    clock: Clock,
+    settings: ProcessorSettings,
+    metrics: Metrics,
+    stop: threading.Event,
+    pulse: Pulse | None = None,
 ) -> None:
     """Recover the stream's state, then run the stream until the process stops. Retry while a store is unavailable.
 
     If a shadow stream is adopted, the shadow becomes the live stream, and a new runner continues from the shadow's
     state.
     """
+    pulse = pulse or Pulse("the stream")
     while not stop.is_set():
         try:
+            pulse.turn()
             table = stores.streams.read()
-            runner = build_runner(stores, table, clock, settings, metrics)
+            runner = build_runner(stores, table, clock, settings, metrics, pulse)
         except (RetryError, OSError) as error:
             again = error if isinstance(error, RetryError) else as_disk_full(error)
             if again is None:
                 raise
+            pulse.fail(again)
             logger().warning("recovery_waits", reason=again.reason, message=again.message)
             stop.wait(again.retry_after_s)
             continue
@@ -158,27 +174,47 @@ def settler_names(settings: ProcessorSettings) -> list[str]:
 
 
 def build_settlers(
-    stores: Sequence[Stores], clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
+    stores: Sequence[Stores],
+    clock: Clock,
+    settings: ProcessorSettings,
+    metrics: Metrics,
+    stop: threading.Event,
+    vitals: Vitals | None = None,
 ) -> list[SettlerThreads]:
     """Return this process's settlers, each with its own stores. The settlers of all processes share the sites."""
-    names = settler_names(settings)
+    names, vitals = settler_names(settings), vitals or Vitals()
     return [
-        _settler_threads(name, of_settler, clock, settings, metrics, stop)
+        _settler_threads(
+            name, of_settler, clock, settings, metrics, stop, vitals.loop(f"the settler {name}", SETTLER_SLACK_S)
+        )
         for name, of_settler in zip(names, stores, strict=True)
     ]
 
 
 def _settler_threads(
-    name: str, stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
+    name: str,
+    stores: Stores,
+    clock: Clock,
+    settings: ProcessorSettings,
+    metrics: Metrics,
+    stop: threading.Event,
+    pulse: Pulse,
 ) -> SettlerThreads:
     keeper = LeaseKeeper(stores.leases, name, LeasePace(settings.lease_ms), lambda: time.monotonic() * 1_000)
-    rest = Rests(settings.settle_cpu_share, WorkClock(), stop)
+    rests = Rests(settings.settle_cpu_share, WorkClock(), stop)
+
+    def rest() -> None:
+        pulse.turn()
+        rests()
+        pulse.turn()
+
     settler = build_settler(stores, clock, settings, stop, metrics, keeper, rest)
     reprocessor = build_reprocessor(stores, clock, settings, stop, metrics, keeper, rest)
 
     def settle() -> None:
         try:
-            run_in_turns((settler.run_once, reprocessor.run_once), stop, metrics, pause_s=settings.settle_pause_s)
+            turns = (settler.run_once, reprocessor.run_once)
+            run_in_turns(turns, stop, metrics, pause_s=settings.settle_pause_s, pulse=pulse)
         finally:
             keeper.close()
 
@@ -244,7 +280,8 @@ def main() -> int:
     stop = stop_on_signals()
     try:
         settings = load(ProcessorSettings, os.environ)
-        telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
+        vitals = Vitals(settings.vital_limits)
+        telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen, health_page(vitals))
         tls = server_tls(settings)
         clock = SystemClock()
         tokens = open_tokens(settings, clock)
@@ -269,10 +306,11 @@ def main() -> int:
     workers = []
     if settings.role is not Role.SETTLER:
         beside = build_beside(for_shadow, clock, settings)
-        workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
+        pulse = vitals.loop("the stream")
+        workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt, pulse), halt))
         workers.append(Worker("shadow", lambda: beside.run(halt), halt))
     if settings.role is not Role.STREAM:
-        settlers = build_settlers([for_settler, *for_more_settlers], clock, settings, metrics, halt)
+        settlers = build_settlers([for_settler, *for_more_settlers], clock, settings, metrics, halt, vitals)
         observe_leases([settler.keeper for settler in settlers], metrics)
         for settler in settlers:
             workers.append(Worker(f"leases {settler.name}", settler.keep_leases, halt))
@@ -285,6 +323,8 @@ def main() -> int:
     trace_pb2_grpc.add_TraceServiceServicer_to_server(
         TraceService(inspect_stores(for_settler, clock, settings, tokens)), server
     )
+    probes = StoreProbes(probes_of(for_settler, settings), vitals)
+    probes.start()
     code = serve(
         server,
         listen=settings.listen,
@@ -294,7 +334,9 @@ def main() -> int:
         failed=lambda: next((worker.cause for worker in workers if worker.cause), None),
         complaints=(limit.complaints,),
         tls=tls,
+        vitals=vitals,
     )
+    probes.stop()
     halt.set()
     if not end_within([worker.thread for worker in workers], ENDS_WITHIN_S):
         logger().error("workers_still_running", within_s=ENDS_WITHIN_S)
@@ -303,6 +345,15 @@ def main() -> int:
         stores.close()
     telemetry.close()
     return code
+
+
+def probes_of(stores: Stores, settings: ProcessorSettings) -> Mapping[str, Probe]:
+    """Return the stores on which the readiness depends, with the disk of the cache. Only settlers need Druid."""
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    probes = stores.probes
+    if settings.role is Role.STREAM:
+        probes = only(probes, Served.FILES, Served.LOG, Served.TABLES)
+    return {**probes, "the cache directory": partial(probe_disk, settings.cache_dir)}
 
 
 def inspect_stores(

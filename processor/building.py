@@ -16,6 +16,7 @@ from hitmesh.model.logic import logic_named
 from hitmesh.model.streams import Stream, StreamTable
 from hitmesh.ports import Clock
 from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.vitals import Pulse
 from processor.fail_points import dying_at
 from processor.reprocess.pace import ReprocessPace
 from processor.reprocess.reprocessor import Reprocessor
@@ -73,7 +74,12 @@ def settler_stores(stores: Stores) -> SettlerStores:
 
 
 def build_runner(
-    stores: Stores, table: StreamTable, clock: Clock, settings: ProcessorSettings, metrics: Metrics
+    stores: Stores,
+    table: StreamTable,
+    clock: Clock,
+    settings: ProcessorSettings,
+    metrics: Metrics,
+    pulse: Pulse | None = None,
 ) -> Runner:
     """Return a runner for the live stream in the stream table, after the stream's state has been recovered."""
     store = stores.stream(table.live.generation, is_shadow=False)
@@ -82,7 +88,7 @@ def build_runner(
         clock,
         settings.pace,
         home=settings.cache_dir,
-        meter=StreamMeter(metrics, dying_at(settings.fail_at)),
+        meter=StreamMeter(metrics, dying_at(settings.fail_at), pulse),
         logic=logic_named(table.live_logic(settings.logic)),
     )
 

@@ -149,8 +149,9 @@ class ProcessorSettings(TokenSettings):
     )
     fail_at: str = Field(
         default="",
-        pattern=rf"^(({_STEPS}):[1-9]\d{{0,5}})?$",
-        description="For tests: step:n kills this process when this commit step is done for the n-th time",
+        pattern=rf"^(({_STEPS}):[1-9]\d{{0,5}}(:(panic|hang))?)?$",
+        description="For tests: step:n kills this process when this commit step is done for the n-th time; "
+        "step:n:panic raises an error instead, and step:n:hang blocks the stream",
     )
 
     @field_validator("logic")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 
 from hitmesh.access.callers import open_tokens
 from hitmesh.adapters.factory import open_stores
+from hitmesh.adapters.served import Probes, Served, only
 from hitmesh.adapters.servers import SCHEME
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
 from hitmesh.api.control.v1 import (
@@ -22,12 +24,15 @@ from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.config import load
+from hitmesh.runtime.health import health_page
 from hitmesh.runtime.lifecycle import serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger
 from hitmesh.runtime.quota_shares import QuotaShares
+from hitmesh.runtime.store_probes import Probe, StoreProbes
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.tls import server_tls
+from hitmesh.runtime.vitals import Vitals
 from reporter.answer.breaker import Breaker, Breakers
 from reporter.answer.report_budget import ReportBudget
 from reporter.answer.route import Path
@@ -71,12 +76,35 @@ def breakers_of(store: str) -> Breakers:
     return Breakers(series=cassandra, metrics=Breaker("Druid"), books=cassandra)
 
 
+def probe_any(probes: Probes) -> Mapping[str, Probe]:
+    """Return what a reporter probes: the files, or any server that answers reports.
+
+    A reporter answers some reports while one of Cassandra and Druid is away, so its health depends on both together.
+    """
+    paths = only(probes, Served.TABLES, Served.ROWS)
+    if not paths:
+        return probes
+
+    def probe() -> None:
+        errors: list[HitmeshError] = []
+        for probe_path in paths.values():
+            try:
+                probe_path()
+                return
+            except HitmeshError as error:
+                errors.append(error)
+        raise errors[0]
+
+    return {" and ".join(paths): probe}
+
+
 def main() -> int:
     """Return the exit code: 0 after a stop, 1 if a store cannot be used, 3 if a setting is wrong."""
     stop = stop_on_signals()
     try:
         settings = load(ReporterSettings, os.environ)
-        telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen)
+        vitals = Vitals(settings.vital_limits)
+        telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen, health_page(vitals))
         tls = server_tls(settings)
         clock = SystemClock()
         tokens = open_tokens(settings, clock)
@@ -120,7 +148,16 @@ def main() -> int:
         )
         shares.start()
         try:
-            return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop, tls=tls)
+            with StoreProbes(probe_any(stores.probes), vitals):
+                return serve(
+                    server,
+                    listen=settings.listen,
+                    services=SERVICES,
+                    reflected=_REFLECTED,
+                    stop=stop,
+                    tls=tls,
+                    vitals=vitals,
+                )
         finally:
             shares.stop()
     finally:

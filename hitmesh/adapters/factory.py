@@ -8,6 +8,7 @@ service uses. Server drivers are imported only when the URL names servers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
 from hitmesh.adapters.embedded.collector_reports import EmbeddedCollectorReports
 from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
+from hitmesh.adapters.embedded.disk import probe_disk
 from hitmesh.adapters.embedded.erasures import EmbeddedErasures
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
 from hitmesh.adapters.embedded.leases import LEASES_SCHEMA, EmbeddedLeases
@@ -62,6 +64,7 @@ from hitmesh.adapters.memory.series import MemorySeriesStore
 from hitmesh.adapters.memory.sink import MemoryRollupSink
 from hitmesh.adapters.memory.stream import MemoryOneStream
 from hitmesh.adapters.memory.streams import MemoryStreams
+from hitmesh.adapters.served import Served
 from hitmesh.adapters.servers import SCHEME, parse_servers
 from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
@@ -209,4 +212,5 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         stream=one_stream,
         close=close,
         check=check,
+        probes={Served.FILES: partial(probe_disk, directory)},
     )

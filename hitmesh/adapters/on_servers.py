@@ -18,6 +18,7 @@ from hitmesh.adapters.cassandra.leases import CassandraLeases
 from hitmesh.adapters.cassandra.ledger import CassandraLedger
 from hitmesh.adapters.cassandra.logs import DeclaredLogs
 from hitmesh.adapters.cassandra.merchants import CassandraMerchants
+from hitmesh.adapters.cassandra.probe import CassandraProbe
 from hitmesh.adapters.cassandra.progress import CassandraProgress
 from hitmesh.adapters.cassandra.raw import CassandraRawStore
 from hitmesh.adapters.cassandra.rejected import CassandraRejectedStore
@@ -37,7 +38,9 @@ from hitmesh.adapters.kafka.log_reader import KafkaLogReader
 from hitmesh.adapters.kafka.log_scan import KafkaLogScan
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.outbox import KafkaOutbox
+from hitmesh.adapters.kafka.probe import KafkaProbe
 from hitmesh.adapters.kafka.rollups import RollupProducer
+from hitmesh.adapters.served import Served
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.adapters.stream import OneStreamOnServers
@@ -108,4 +111,5 @@ def stores_on(
         streams=CassandraStreams(session),
         stream=one_stream,
         close=close,
+        probes={Served.LOG: KafkaProbe(servers), Served.TABLES: CassandraProbe(session), Served.ROWS: client.probe},
     )

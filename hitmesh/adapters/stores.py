@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from hitmesh.adapters.served import Probes
 from hitmesh.model.positions import Topic
 from hitmesh.ports import (
     CollectorReports,
@@ -49,7 +50,8 @@ class Stores:
     every consumer group has committed the record and its log time is before `older_than_ms` (UTC ms). Only embedded
     stores delete records. `check` opens all files and migrates their schemas to the newest version. If a file is
     unusable, the service therefore fails at its start (StoreCorrupt, Unavailable). If `check` is not called, each file
-    is opened at its first use. `close` closes the log, then all files or connections; a second call changes nothing.
+    is opened at its first use. `probes` has a function for each part of the stores, for one thread at a time. `close`
+    closes the log, then all files or connections; a second call changes nothing.
     """
 
     log: EventLog
@@ -80,3 +82,4 @@ class Stores:
     stream: OneStream
     close: Callable[[], None]
     check: Callable[[], None] = lambda: None
+    probes: Probes = field(default_factory=dict)

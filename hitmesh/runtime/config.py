@@ -25,6 +25,7 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.runtime.described import variables_of
 from hitmesh.runtime.tls_identity import identity, is_loopback, peers_in, plaintext_server
 from hitmesh.runtime.variables import Allowed, Unit, Variable, masked, nearest_name
+from hitmesh.runtime.vitals import DEAD_AFTER_S, SILENT_AFTER_S, STEADY_S, STUCK_AFTER_S, VitalLimits
 
 # The errors of pydantic, whose messages do not name a cure.
 _OF_PYDANTIC: Final = frozenset(get_args(ErrorType))
@@ -85,6 +86,27 @@ class ServiceSettings(BaseSettings):
         ge=1,
         description="Maximum look-ups of unknown keys per second; senders above the limit must retry",
     )
+    stuck_after_s: Annotated[float, Unit("s")] = Field(
+        default=STUCK_AFTER_S,
+        gt=0,
+        description="Seconds without a turn of a loop after which the process is not ready",
+    )
+    silent_after_s: Annotated[float, Unit("s")] = Field(
+        default=SILENT_AFTER_S,
+        gt=0,
+        description="Seconds without an answer of a store after which the process is not ready",
+    )
+    steady_s: Annotated[float, Unit("s")] = Field(
+        default=STEADY_S,
+        ge=0,
+        description="Seconds without trouble after which a process is ready again",
+    )
+    dead_after_s: Annotated[float, Unit("s")] = Field(
+        default=DEAD_AFTER_S,
+        gt=0,
+        description="Seconds without a turn of a loop after which the process is not live; must exceed the longest "
+        "wait for a store",
+    )
     node: str = Field(default="dev-0", description="Name of this instance in records and logs")
 
     @field_validator("tls_peers")
@@ -118,6 +140,10 @@ class ServiceSettings(BaseSettings):
                 f"on 127.0.0.1, or give in {prefix}PLAINTEXT_OK the reason why plaintext is safe there",
             )
         return value
+    @property
+    def vital_limits(self) -> VitalLimits:
+        """The limits of the process's health."""
+        return VitalLimits(self.stuck_after_s, self.silent_after_s, self.steady_s, self.dead_after_s)
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,7 @@
 """The life cycle of a service process: serve calls and health checks, stop on a signal, drain.
 
-The health service reports a status for "" (the whole server), and for every named service. Every status becomes
-NOT_SERVING as soon as the stop begins, so that Envoy opens no new streams.
+The health service reports whether the process is live, has started and is ready (hitmesh.runtime.health). The process
+is not ready as soon as the stop begins, so that Envoy opens no new streams.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ import time
 from collections.abc import Callable, Sequence
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from hitmesh.runtime.call_limits import CallLimit, CallPool, in_pool
 from hitmesh.runtime.decoding import DecodeRefusals
+from hitmesh.runtime.health import Health, HealthWatch
 from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.logs import Complaints, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.rpc import CallMeter
 from hitmesh.runtime.tls import PeerCheck, ServerTls
+from hitmesh.runtime.vitals import Vitals
 
 DRAIN_S = 5.0
+POLL_S = 0.5
 # Number of new objects that trigger a garbage collection. Drivers create many small, short-lived objects. With Python's
 # default of 700, a processor spent a quarter of its time in garbage collection. Objects that exist when serving begins
 # are frozen, so collections never scan them again.
@@ -100,6 +104,7 @@ def serve(
     failed: Callable[[], str | None] = lambda: None,
     complaints: Sequence[Complaints] = (),
     tls: ServerTls | None = None,
+    vitals: Vitals | None = None,
 ) -> int:
     """Serve until `stop` is set, `failed` returns a cause, or a thread ends with an error; return the exit code.
 
@@ -113,28 +118,34 @@ def serve(
         stop: set to stop the process, usually by a signal.
         ready: called once the listener accepts calls.
         drain: called when health reports NOT_SERVING, before the listener closes; must end live streams.
-        failed: polled every 0.5 s; returns None, or the reason why the service cannot continue.
+        failed: polled every POLL_S seconds; returns None, or the reason why the service cannot continue.
         complaints: rate-limited warnings. `serve` writes each pending warning when the warning is due, and all pending
             warnings at the end.
         tls: certificates and peers; None for plaintext.
+        vitals: the pulses of the process's loops and stores, to which `serve` adds a loop.
     """
-    dead_threads = watch_threads()
-    checks = add_own_services(server, (*services, *reflected))
+    dead_threads, vitals = watch_threads(), vitals or Vitals()
+    waiting = vitals.loop("the main thread", slack_s=2 * POLL_S)
+    checks = add_own_services(server, (*services, *reflected), vitals)
+    watch = HealthWatch(checks)
     port = server.add_secure_port(listen, tls.credentials()) if tls else server.add_insecure_port(listen)
     server.start()
-    for service in ("", *services):
-        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    waiting.work()
+    checks.serve(services)
     logger().info("serving", listen=listen, port=port, tls=tls is not None)
+    watch.start()
     ready()
     _collect_garbage_seldom()
     cause = None
-    while not stop.wait(0.5):
+    while not stop.wait(POLL_S):
+        waiting.work()
         for event_complaints in complaints:
             event_complaints.write_pending()
         cause = failed() or next(iter(dead_threads), None)
         if cause is not None:
             break
-    checks.enter_graceful_shutdown()
+    checks.end(cause or "the process stops")
+    watch.stop()
     if cause is not None:
         logger().error("process_failed", cause=cause)
     drain()
@@ -173,13 +184,13 @@ def end_within(threads: Sequence[threading.Thread], seconds: float) -> bool:
     return not any(thread.is_alive() for thread in threads)
 
 
-def add_own_services(server: grpc.Server, reflected: Sequence[str]) -> health.HealthServicer:
+def add_own_services(server: grpc.Server, reflected: Sequence[str], vitals: Vitals | None = None) -> Health:
     """Add the health and reflection services, each with its own threads; return the health servicer."""
     pool = CallPool(HEALTH_WORKERS, name="health")
-    checks = health.HealthServicer(experimental_thread_pool=pool)
+    checks = Health(vitals or Vitals(), pool)
     checks.Check = in_pool(pool, checks.Check)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    names = (*reflected, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    names = (*reflected, HEALTH_SERVICE, reflection.SERVICE_NAME)
     reflecting = reflection.ReflectionServicer(names)
     reflection_pool = CallPool(REFLECTION_WORKERS, name="reflection")
     reflecting.ServerReflectionInfo = in_pool(reflection_pool, reflecting.ServerReflectionInfo)  # type: ignore[method-assign]  # as above

@@ -25,6 +25,7 @@ from hitmesh.runtime.telemetry.labels import (
     Stage,
     TransactionResult,
 )
+from hitmesh.runtime.vitals import Pulse
 from processor.stream.commit import CommitStep, Reached, ignore_step
 from processor.stream.live.state import PathCounts
 
@@ -57,25 +58,42 @@ class StreamMeter:
     Args:
         metrics: receives the numbers.
         reached: a function that is called after each commit step, when the step's time has been recorded.
+        pulse: gets a report per stage, error and recovery.
     """
 
-    def __init__(self, metrics: Metrics, reached: Reached = ignore_step) -> None:
+    def __init__(self, metrics: Metrics, reached: Reached = ignore_step, pulse: Pulse | None = None) -> None:
         self._metrics = metrics
+        self._pulse = pulse or Pulse("the stream")
         self._reached = reached
         self._lap = time.perf_counter()
 
     def begin(self) -> None:
         """Start measuring the next stage's time."""
         self._lap = time.perf_counter()
+        self._pulse.turn()
+
+    def stepped(self) -> None:
+        """Report that all effects of a step are stored."""
+        self._pulse.work()
+
+    def waits(self) -> None:
+        """Report that the stream waits, and still turns."""
+        self._pulse.turn()
+
+    def recovers(self) -> None:
+        """Report that the stream recovers its state."""
+        self._pulse.recover()
 
     def record_stage(self, stage: Stage) -> None:
         """Record the time of a stage, which began when the previous stage ended."""
         now = time.perf_counter()
+        self._pulse.turn()
         self._metrics.record(names.PROCESSOR_STEP_SECONDS, now - self._lap, stage=stage)
         self._lap = now
 
     def reached(self, step: CommitStep) -> None:
         """Record a commit step's time, and call `reached` for this step."""
+        self._pulse.turn()
         if step in _STAGES:
             self.record_stage(_STAGES[step])
         self._reached(step)
@@ -132,6 +150,7 @@ class StreamMeter:
 
     def failed(self, error: HitmeshError) -> None:
         """Count a store error."""
+        self._pulse.fail(error)
         count_store_error(self._metrics, error)
 
 

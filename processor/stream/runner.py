@@ -136,6 +136,7 @@ class Runner:
             self._take(self._waiting[0])
             self._waiting.pop(0)
         self._save_due(is_idle=taken == 0)
+        self._meter.stepped()
         return taken
 
     def run(self, stop: Stop, *, poll_s: float = 0.2) -> None:
@@ -163,6 +164,7 @@ class Runner:
 
     def heartbeat(self) -> None:
         """Send heartbeats, even while polled records wait. If partitions moved, the next step begins a recovery."""
+        self._meter.waits()
         try:
             for reader in self._readers.values():
                 reader.heartbeat()
@@ -365,6 +367,7 @@ class Runner:
     def _recover(self) -> None:
         """Discard the states and rebuild them. Resume reading at the committed positions."""
         began = time.perf_counter()
+        self._meter.recovers()
         if self._erasures.refresh() and self.recoveries:
             self._writer = new_writer(self._stores.outbox, self._writer)
         if not self._can_go_on:
@@ -402,6 +405,7 @@ class Runner:
 
     def _heartbeat_in_recovery(self) -> None:
         """Send heartbeats, because a recovery polls no records. Raise PartitionsMoved if partitions moved."""
+        self._meter.recovers()
         for reader in self._readers.values():
             try:
                 reader.heartbeat()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from hitmesh.runtime.config import load
 from tests.support.mesh import environment
 from tests.support.patience import patient
 from tests.support.reporters import refusal
+from tests.support.waiting import eventually
 
 SITE = "merchants/demo/sites/shop"
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 @contextmanager
@@ -46,6 +49,10 @@ def a_control(**settings: str) -> Iterator[tuple[subprocess.Popen[bytes], grpc.C
             process.kill()
 
 
+def is_serving(health: Any, service: str) -> bool:
+    return bool(health.Check(health_pb2.HealthCheckRequest(service=service), timeout=patient(20)).status == SERVING)
+
+
 @pytest.mark.timeout(120)
 def test_control_serves_sites_then_opens_the_ledger_and_stops_with_0(tmp_path: Path) -> None:
     directory = open_directory(store := f"embedded:{tmp_path}", SystemClock())
@@ -54,8 +61,7 @@ def test_control_serves_sites_then_opens_the_ledger_and_stops_with_0(tmp_path: P
     with a_control(STORE=store, OPEN_READS="true") as (process, channel):
         health: Any = health_pb2_grpc.HealthStub(channel)
         for service in ("", *SERVICES):
-            status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=patient(20)).status
-            assert status == health_pb2.HealthCheckResponse.SERVING
+            eventually(partial(is_serving, health, service), "the directory has answered")
         listed = admin_pb2_grpc.AdminServiceStub(channel).ListSites(admin_pb2.ListSitesRequest(parent="merchants/-"))
         assert [site.name for site in listed.sites] == [SITE]
         assert [file.name for file in tmp_path.glob("*.db")] == ["directory.db"]

@@ -24,6 +24,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.runtime.config import ServiceSettings, load
 from hitmesh.runtime.described import variables_of
 from hitmesh.tools.cli.__main__ import COMMANDS
+from hitmesh.runtime.health import LIVE, READY, STARTED
 from hitmesh.tools.dev import drain
 from hitmesh.tools.dev.door_limits import PRODUCTION
 from hitmesh.tools.dev.envoy import ADMIN_SOCKET
@@ -69,11 +70,11 @@ HEALTH: Final[Mapping[str, tuple[str, ...]]] = {
     "reporter": REPORTER_SERVICES,
     "control": CONTROL_SERVICES,
 }
-"""The names for which each service's health service answers."""
+"""The names of gRPC services for which each service's health service answers."""
 ENVOY_NEEDS_BYTES: Final = 256 << 20  # beside the heap: docs/limits.md
 SECRET_TEXT: Final = re.compile(r"\bhm[sb]_[\w-]{20,}|BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@")
 HASHED: Final = re.compile(r".+-[a-z0-9]{10}")
-PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
+PROBES: Final = {"startupProbe": STARTED, "readinessProbe": READY, "livenessProbe": LIVE}
 
 
 @cache
@@ -195,7 +196,7 @@ def _is_program(module: str) -> bool:
 
 
 def probes(objects: Objects) -> Iterator[str]:
-    """Probes ask the port of the service, for names that the service's health service knows."""
+    """Probes ask the port of the service, each for its own name of the health service."""
     for item in of_kind(objects, *WORKLOADS):
         name, only = item["metadata"]["name"], container(item)
         for probe in PROBES:
@@ -207,8 +208,7 @@ def probes(objects: Objects) -> Iterator[str]:
                 if action["port"] != "stats" or not re.fullmatch(_stats_paths(objects), path):
                     yield f"{title(item)}: {probe}: the listener stats does not serve {path}"
             else:
-                known = HEALTH[name] if probe == "readinessProbe" else ("", *HEALTH[name])
-                if action["port"] != port(item, "grpc") or action.get("service", "") not in known:
+                if action["port"] != port(item, "grpc") or action.get("service") != PROBES[probe]:
                     yield f"{title(item)}: {probe}: {action} is no health check of {name}"
 
 

@@ -11,7 +11,6 @@ import grpc
 import polars as pl
 import pytest
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from control.__main__ import bookkeeping_of
@@ -173,8 +172,7 @@ def reporter_backend(stores: Stores, clock: Clock) -> Backend:
 def served(server: grpc.Server, services: Sequence[str]) -> int:
     """Start a server that also reports the health of its services, and return its port."""
     checks = add_own_services(server, services)
-    for service in services:
-        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    checks.serve(services)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return port

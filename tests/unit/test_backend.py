@@ -15,7 +15,8 @@ from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.init import init
 from hitmesh.tools.dev import backend
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend, choose
-from hitmesh.tools.dev.dev import DevOptions, Mesh
+from hitmesh.tools.dev.dev import Mesh
+from hitmesh.tools.dev.dev_options import DevOptions
 from hitmesh.tools.dev.home import Home
 from hitmesh.tools.dev.schema import apply
 from hitmesh.tools.stack import commands, tcp_ports

@@ -131,6 +131,7 @@ MUTATIONS: Final[list[tuple[str, str, Callable[[Objects], object]]]] = [
     ("commands", "other socket", lambda o: only(o, "envoy").update(workingDir="/tmp")),
     ("probes", "name", lambda o: only(o, "collector")["readinessProbe"]["grpc"].update(service="Collector")),
     ("probes", "whole server", lambda o: only(o, "collector")["readinessProbe"]["grpc"].pop("service")),
+    ("probes", "kill", lambda o: only(o, "collector")["livenessProbe"]["grpc"].update(service="ready")),
     ("probes", "port", lambda o: only(o, "collector")["livenessProbe"]["grpc"].update(port=9464)),
     ("probes", "no probe", lambda o: only(o, "settler").pop("startupProbe")),
     ("probes", "path", lambda o: only(o, "envoy")["livenessProbe"]["httpGet"].update(path="/healthz")),

@@ -24,6 +24,7 @@ from hitmesh.model.reasons import ErrorReason
 
 QUERY_S: Final = 30.0
 ADMIN_S: Final = 30.0
+PROBE_S: Final = 2.0
 _CONNECT_S: Final = 2.0
 _POOL: Final = 32
 MAX_BYTES: Final = 256 << 20
@@ -83,6 +84,14 @@ class DruidClient:
             FatalError: the coordinator rejects the request.
         """
         return self._request(method, f"{self._servers.coordinator}{path}", body, ADMIN_S, missing=missing)
+
+    def probe(self) -> None:
+        """Return when the broker, which answers queries, reports itself healthy.
+
+        Raises:
+            Unavailable: the broker does not answer.
+        """
+        self._request("GET", f"{self._servers.broker}/status/health", None, PROBE_S)
 
     def close(self) -> None:
         """Close all connections. Idempotent."""

@@ -1,5 +1,7 @@
 """Serves a process's metrics to Prometheus, with the HTTP server of prometheus_client on a separate address.
 
+The path /health has the health of the process as JSON, and the status 503 while the process is not ready.
+
 The exported names are the registry's names, without labels of the OpenTelemetry library. Only composition roots may
 import this module.
 """
@@ -7,14 +9,15 @@ import this module.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIServer
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 from prometheus_client.metrics_core import Metric
 
 from hitmesh.model.errors import RefusedError
@@ -22,6 +25,13 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.metrics import METER, Metrics, unmeasured
 from hitmesh.runtime.telemetry.process import observe_process
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+HEALTH_PATH: Final = "/health"
+HealthPage = Callable[[], tuple[bool, bytes]]
+"""Returns whether the process is ready, and the health as JSON."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,8 @@ class Telemetry:
             server.server_close()
 
 
-def open_telemetry(part: Part, listen: str) -> Telemetry:
-    """Return a process's metrics, and serve them on `listen` (host:port).
+def open_telemetry(part: Part, listen: str, health: HealthPage | None = None) -> Telemetry:
+    """Return a process's metrics, and serve them and the process's health on `listen` (host:port).
 
     If `listen` is "", the metrics are neither recorded nor served.
 
@@ -72,8 +82,23 @@ def open_telemetry(part: Part, listen: str) -> Telemetry:
             field="metrics_listen",
             reason=LocalReason.INVALID_CONFIG,
         ) from error
+    if health is not None:
+        server.set_app(_with_health(make_wsgi_app(registry), health))
     thread.name = "metrics"
     return Telemetry(metrics, f"{host}:{server.server_address[1]}", (server, thread))
+
+
+def _with_health(metrics: WSGIApplication, health: HealthPage) -> WSGIApplication:
+    """Return an application that answers /health itself, so that a slow answer with metrics delays no health."""
+
+    def answer(environment: WSGIEnvironment, respond: StartResponse) -> Iterable[bytes]:
+        if environment.get("PATH_INFO") != HEALTH_PATH:
+            return metrics(environment, respond)
+        is_ready, body = health()
+        respond("200 OK" if is_ready else "503 Service Unavailable", [("Content-Type", "application/json")])
+        return [body]
+
+    return answer
 
 
 class InTurn(CollectorRegistry):

@@ -159,7 +159,8 @@ def dev(
     if lock is None:
         context.exit(Exit.CANNOT_START)
     from hitmesh.tools.dev.backend import Backend
-    from hitmesh.tools.dev.dev import DevOptions, run_dev
+    from hitmesh.tools.dev.dev import run_dev
+    from hitmesh.tools.dev.dev_options import DevOptions
     from hitmesh.tools.dev.envoy_tokens import TokenDoor
 
     options = DevOptions(

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -19,11 +19,13 @@ from hitmesh.model.errors import HitmeshError
 from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.banner import banner
+from hitmesh.tools.dev.conditions import FILE, Conditions
+from hitmesh.tools.dev.dev_options import DevOptions
 from hitmesh.tools.dev.envoy import Address, Door, binary, open_paths, render
-from hitmesh.tools.dev.envoy_tokens import TokenDoor, WatchedKeys
+from hitmesh.tools.dev.envoy_tokens import WatchedKeys
 from hitmesh.tools.dev.forking import ForkServer, ForkServerEnded
 from hitmesh.tools.dev.given_settings import Given, write_given
-from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
+from hitmesh.tools.dev.health import Silence, causes_of, instance_checks, silent_instances, unhealthy_clusters
 from hitmesh.tools.dev.home import Home, remove_files, write_ready_file
 from hitmesh.tools.dev.instances import PROCESSOR, SERVICES, Instance
 from hitmesh.tools.dev.mesh_tls import MeshTls
@@ -31,9 +33,6 @@ from hitmesh.tools.dev.processor_settings import setting_named_in
 from hitmesh.tools.stack.errors import StackError
 
 READY_TIMEOUT_S = 60.0
-# A process that answers no health check for this many seconds counts as hanging. The limit is generous, because the
-# machine may be busy.
-HANG_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CONFIG, EXIT_CANNOT_START = 0, 1, 3, 4
@@ -43,24 +42,6 @@ READING = ("processor", "reporter", "control")  # services with RPCs that read d
 ENVOY = "envoy"
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class DevOptions:
-    """Options from the command line."""
-
-    port: int | None
-    ready_file: Path | None
-    demo_data: bool
-    backend: Backend | None
-    stack_home: Path | None
-    default_stack_home: Path
-    replicas: int = 1
-    closed_reads: bool = False
-    hang_after_s: float = HANG_AFTER_S
-    processor_settings: Mapping[str, str] = field(default_factory=dict)
-    tokens: TokenDoor | None = None
-    tls: bool = False
 
 
 class CannotStart(Exception):
@@ -151,6 +132,7 @@ class Mesh:
         self._keys = WatchedKeys(options.tokens, open_paths()) if options.tokens else None
         self._silence = Silence(options.hang_after_s)
         self._hung: set[str] = set()
+        self._conditions = Conditions(home.run / FILE, warn, causes_of)
         self.stopping = False
 
     def start(self) -> None:
@@ -193,6 +175,7 @@ class Mesh:
         while True:
             dead = children.wait_any(self._children, LOOK_EVERY_S)
             if dead is None:
+                self._conditions.look(self._instances, instance_checks(self.door.stats))
                 self._kill_hanging(time.monotonic())
                 self.follow_servers()
                 self._refresh_keys()
@@ -391,6 +374,10 @@ class Mesh:
         if code := self._forks.run(module, arguments, shown=shown):
             raise CannotStart(f"`python -m {module}` exited with code {code}: see the message above")
 
+    def _recovers(self) -> bool:
+        """Return whether a process recovers its state, which may take minutes after a crash."""
+        return any(causes_of(instance.metrics).recovers for instance in self._instances)
+
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
         missing = CLUSTERS
@@ -398,7 +385,7 @@ class Mesh:
             dead = children.wait_any(self._children, 0.1)
             if dead is not None and not self._try_next_port(dead):
                 raise CannotStart(dead.obituary())
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and not self._recovers():
                 raise CannotStart(
                     f"{', '.join(sorted(missing or {ENVOY}))} did not become healthy within {READY_TIMEOUT_S:.0f} s: "
                     f"see the logs in {self._home.logs}"

@@ -1,15 +1,23 @@
-"""Asks Envoy which clusters have no healthy instance, and which instances do not answer."""
+"""Probes Envoy for the health of clusters and instances, and an instance for the causes of its health."""
 
 from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from hitmesh.tools.dev.envoy import Address
 
 TIMEOUT_S = 1.0
+HEALTHY, SILENT, UNHEALTHY = "healthy", "silent", "unhealthy"
+
+
+class Causes(NamedTuple):
+    """Why a process is not ready, and whether the only cause is the recovery of its state."""
+
+    text: str
+    recovers: bool = False
 
 
 def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]:
@@ -32,6 +40,31 @@ def silent_instances(stats: Address) -> frozenset[Address] | None:
         return None
     hosts = [host for status in statuses for host in status.get("host_statuses", ())]
     return frozenset(_address(host) for host in hosts if host.get("health_status", {}).get("active_hc_timeout"))
+
+
+def instance_checks(stats: Address) -> Mapping[Address, str] | None:
+    """Return the health of each instance that Envoy checks: HEALTHY, SILENT or UNHEALTHY; None without an answer."""
+    statuses = _statuses(stats)
+    if statuses is None:
+        return None
+    return {_address(host): _check_of(host) for status in statuses for host in status.get("host_statuses", ())}
+
+
+def causes_of(metrics: Address) -> Causes:
+    """Return why a process is not ready, in the process's own words.
+
+    Args:
+        metrics: the process's listener for metrics and health.
+    """
+    connection = http.client.HTTPConnection(metrics.host, metrics.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        found = json.loads(connection.getresponse().read())
+        return Causes("; ".join(found["causes"]), recovers=bool(found["recovers"]))
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        return Causes(f"the process does not answer ({type(error).__name__})")
+    finally:
+        connection.close()
 
 
 class Silence:
@@ -74,6 +107,12 @@ def _statuses(stats: Address) -> list[Any] | None:
 def _address(host: dict[str, Any]) -> Address:
     place = host["address"].get("socket_address", {})
     return Address(str(place.get("address", "")), int(place.get("port_value", 0)))
+
+
+def _check_of(host: dict[str, Any]) -> str:
+    if _is_healthy(host):
+        return HEALTHY
+    return SILENT if host.get("health_status", {}).get("active_hc_timeout") else UNHEALTHY
 
 
 def _is_healthy(host: dict[str, object]) -> bool:
