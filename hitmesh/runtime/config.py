@@ -140,6 +140,7 @@ class ServiceSettings(BaseSettings):
                 f"on 127.0.0.1, or give in {prefix}PLAINTEXT_OK the reason why plaintext is safe there",
             )
         return value
+
     @property
     def vital_limits(self) -> VitalLimits:
         """The limits of the process's health."""

@@ -23,8 +23,8 @@ from control.settings import ControlSettings
 from hitmesh.model.errors import RefusedError
 from hitmesh.runtime.config import ServiceSettings, load
 from hitmesh.runtime.described import variables_of
-from hitmesh.tools.cli.__main__ import COMMANDS
 from hitmesh.runtime.health import LIVE, READY, STARTED
+from hitmesh.tools.cli.__main__ import COMMANDS
 from hitmesh.tools.dev import drain
 from hitmesh.tools.dev.door_limits import PRODUCTION
 from hitmesh.tools.dev.envoy import ADMIN_SOCKET
