@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Final, TypeVar
 
@@ -19,13 +20,15 @@ from hitmesh.ports import Clock, SiteDirectory
 from hitmesh.runtime.call_checkpoints import checkpoint_of
 from hitmesh.runtime.call_limits import recount
 from hitmesh.runtime.known_callers import KnownCallers
-from hitmesh.runtime.logs import Seldom, logger
+from hitmesh.runtime.logs import Seldom, bound_to, logger
 from hitmesh.runtime.rpc_errors import translating
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.kinds import Counter
 
 # Minimum interval in seconds between two log lines about the same damage.
 DAMAGE_EVERY_S: Final = 10.0
+# A longer text names no site, so log lines leave the text out.
+_MAX_SITE_CHARS: Final = 200
 
 _DATE_FIELDS: Final = ("first_date", "last_date", "first_utc_date", "last_utc_date", "last")
 
@@ -86,7 +89,9 @@ class Calls:
         try:
             caller = self._caller_of(context)
             authorise(caller, request, self._open_reads)
-            return call(caller, checkpoint)
+            site = str(getattr(request, "site", ""))
+            with bound_to(site=site) if 0 < len(site) <= _MAX_SITE_CHARS else nullcontext():
+                return call(caller, checkpoint)
         except (StoreCorrupt, Unavailable) as error:
             self._note_store_error(error, request)
             raise

@@ -21,7 +21,7 @@ from hitmesh.runtime.call_limits import CallLimit, CallPool, in_pool
 from hitmesh.runtime.decoding import DecodeRefusals
 from hitmesh.runtime.health import Health, HealthWatch
 from hitmesh.runtime.known_callers import KnownCallers
-from hitmesh.runtime.logs import Complaints, logger, traceback_of
+from hitmesh.runtime.logs import Complaints, logger, traceback_of, write_suppressed
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.rpc import CallMeter
 from hitmesh.runtime.tls import PeerCheck, ServerTls
@@ -141,6 +141,7 @@ def serve(
         waiting.work()
         for event_complaints in complaints:
             event_complaints.write_pending()
+        write_suppressed()
         cause = failed() or next(iter(dead_threads), None)
         if cause is not None:
             break
@@ -152,6 +153,7 @@ def serve(
     server.stop(DRAIN_S).wait()
     for event_complaints in complaints:
         event_complaints.write_pending(held_back=True)
+    write_suppressed(everything=True)
     logger().info("stopped")
     return 0 if cause is None else 1
 

@@ -1,6 +1,10 @@
 """Writes log lines to stderr, as key=value on a terminal, otherwise as JSON. No line contains payloads or secrets.
 
-A line that cannot be written is lost silently, because a full disk behind stderr must not stop the service.
+The lines of every thread name the service and the node. Lines that are written inside `bound_to` also name the site or
+the partition. Repeated lines are dropped and counted.
+
+A line that cannot be written is lost silently, because a full disk or a stalled reader behind stderr must not stop the
+service.
 """
 
 from __future__ import annotations
@@ -11,29 +15,53 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Final
 
 import structlog
+
+from hitmesh.runtime.log_lines import LineWriter, RepeatLimit, with_facts, without_secrets
+
+_REPEATED: Final = RepeatLimit()
 
 
 def configure(level: str, service: str, node: str) -> None:
     """Set up logging for the process; a composition root must call this function once."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer(default=str)
     )
+    writer = LineWriter(sys.stderr)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            with_facts({"service": service, "node": node}),
             structlog.processors.add_log_level,
+            _REPEATED,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            without_secrets,
             renderer,
         ],
         wrapper_class=_never_raising(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service, node=node)
+
+
+def bound_to(**facts: str | int) -> AbstractContextManager[None]:
+    """Return a context in which all lines of this thread have these facts, such as a site or a partition."""
+    return structlog.contextvars.bound_contextvars(**facts)
+
+
+def write_suppressed(*, everything: bool = False) -> None:
+    """Write a line for each kind of dropped lines whose pause is over; call regularly, and once at the end.
+
+    Args:
+        everything: also write a line for each kind whose pause is not over.
+    """
+    for level, event, count in _REPEATED.overdue(everything=everything):
+        logger().log(logging.getLevelNamesMapping()[level.upper()], event, suppressed=count)
 
 
 def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:

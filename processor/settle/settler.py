@@ -31,7 +31,7 @@ from hitmesh.model.logic import CURRENT, Logic, logic_named
 from hitmesh.model.site_buckets import site_bucket
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock
-from hitmesh.runtime.logs import logger, traceback_of
+from hitmesh.runtime.logs import bound_to, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.any_error import ANY_ERROR
@@ -142,7 +142,8 @@ class Settler:
             within = sorted_hits.bounds if sorted_hits else bounds
             covered = covered_by(entry, within.all)
             if covered is not None and not self._must_wait(covered):
-                self._compute_if_possible(this, covered, within, sorted_hits)
+                with bound_to(site=covered.site_day.site):
+                    self._compute_if_possible(this, covered, within, sorted_hits)
             if (
                 len(this.wave) >= self._pace.wave_site_days
                 or sum(computed.rows for computed in this.wave) > self._pace.wave_rows

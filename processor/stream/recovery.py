@@ -30,7 +30,7 @@ from hitmesh.model.logic import CURRENT, LOGICS, Logic
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.stream_values import SnapshotManifest
-from hitmesh.runtime.logs import logger
+from hitmesh.runtime.logs import bound_to, logger
 from processor.erase.purge import purge, rows_of_erased
 from processor.erase.visitors import ErasedVisitors
 from processor.rules.refunds import with_wins
@@ -123,10 +123,14 @@ def recover(
     """
     task = _Task(stores, cache, heartbeat, limits, logic, Recovered(), erased)
     for partition, reached in committed.get(Topic.HITS, {}).items():
-        other = _other_logic(task, partition)
-        task.recovered.hits[partition] = (
-            _hits_state(task, partition, reached) if other is None else _changed_state(task, other, partition, reached)
-        )
+        with bound_to(partition=partition.partition):
+            other = _other_logic(task, partition)
+            state = (
+                _hits_state(task, partition, reached)
+                if other is None
+                else _changed_state(task, other, partition, reached)
+            )
+        task.recovered.hits[partition] = state
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
         task.recovered.refusals[partition] = _refusals_state(task, partition, reached)
     return task.recovered
