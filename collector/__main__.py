@@ -21,7 +21,7 @@ from hitmesh.runtime.lifecycle import new_server, serve, stop_on_signals
 from hitmesh.runtime.logs import configure
 from hitmesh.runtime.quota_shares import QuotaShares
 from hitmesh.runtime.store_probes import StoreProbes
-from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.exposition import telemetry_of
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.tls import server_tls
 from hitmesh.runtime.vitals import Vitals
@@ -38,7 +38,7 @@ def main() -> int:
     try:
         settings = load(CollectorSettings, os.environ)
         vitals = Vitals(settings.vital_limits)
-        telemetry = open_telemetry(Part.COLLECTOR, settings.metrics_listen, health_page(vitals))
+        telemetry = telemetry_of(Part.COLLECTOR, settings, health_page(vitals))
         tls = server_tls(settings)
         clock = SystemClock()
         stores = open_stores(settings.store, clock, node=settings.node, unknown_keys_s=settings.unknown_keys_s)

@@ -48,3 +48,10 @@ def acks(before: int, progress: Progress, *, most_bytes: int = MAX_ACK_BYTES) ->
         ack.acked_through = max(ack.acked_through, batch_seq)
     ack.acked_through = progress.acked_through
     yield ack
+
+
+def go_away_message(drain_s: float, reason: str) -> collector_pb2.GoAway:
+    """Return the message that asks a client to open another stream within `drain_s`."""
+    message = collector_pb2.GoAway(reason=reason)
+    message.drain.FromMilliseconds(int(drain_s * 1000))
+    return message

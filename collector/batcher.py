@@ -11,12 +11,12 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 import polars as pl
+from opentelemetry.trace import Span
 
 from collector.admission import Admitted, Frame, Grant, admit, decode
 from collector.admission.batches import Answer, refused_senders
@@ -25,14 +25,15 @@ from collector.broken_rules import BrokenRules
 from collector.classify import Classifier
 from collector.hit_quotas import HitQuotas
 from collector.metering import CollectorMeter
-from collector.micro_batch import MicroBatch, Waiting, report_all
+from collector.micro_batch import MicroBatch, Waiting, monotonic_ms, report_all
 from collector.origins import granted
-from collector.outcome import RETRY_DELAY_S, BatchOutcome, put_off, retry_later
+from collector.outcome import RETRY_DELAY_S, BatchOutcome, as_retry, put_off, retry_later
 from collector.quota_gate import Passing, QuotaGate, quotas_of
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
 from collector.refusal_sample import RefusalSample
 from collector.rule_budget import RuleBudget
 from collector.settings import CollectorSettings
+from collector.tracing import BatchSpans, end_append
 from hitmesh.model.errors import HitmeshError, RetryError
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.reasons import HitReason
@@ -68,6 +69,8 @@ class MicroBatcher:
         self._pulse = pulse or Pulse("the micro-batcher")
         self._meter = CollectorMeter(metrics)
         self._unmetered = CollectorMeter(unmeasured())
+        self.traces = metrics.traces
+        self._spans = BatchSpans(metrics.traces)
         self._log = log
         self._directory = directory
         self._classifier = classifier
@@ -147,7 +150,7 @@ class MicroBatcher:
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
-            for partition, slices in self._cutter.due(_monotonic_ms(), everything=last_round):
+            for partition, slices in self._cutter.due(monotonic_ms(), everything=last_round):
                 self._append_hits(partition, slices)
             with self._arrived:
                 if last_round and not self._queue:
@@ -173,7 +176,7 @@ class MicroBatcher:
     def _wait_s(self) -> float:
         if self._queued_bytes >= ENOUGH_BYTES:
             return 0.0
-        now_ms = _monotonic_ms()
+        now_ms = monotonic_ms()
         waits_ms = [self._settings.linger_ms - (now_ms - batch.arrived_ms) for batch in self._queue[:1]]
         cutter_ms = self._cutter.wait_ms(now_ms)
         if cutter_ms is not None:
@@ -242,18 +245,21 @@ class MicroBatcher:
         """
         waiting = [each.waiting for each in part]
         frames = [batch.frame for batch in waiting]
+        span = self._spans.micro_batch(batch.span for batch in waiting)
         try:
             admitted = self._admitted(frames, [each.envelope for each in part], grants)
         except BaseException as error:
+            if span is not None:
+                span.end()
             for passing in part:
                 passing.give_back()
             self._not_admitted(waiting, error)
             return
         if waiting[0].is_trial:
-            MicroBatch(waiting, admitted, 1, self._unmetered).durable((), None)
+            MicroBatch(waiting, admitted, 1, self._unmetered, span=span).durable((), None)
         else:
             self._meter.admitted(frames, admitted)
-            self._split(waiting, admitted, lambda index: part[index].give_back())
+            self._split(waiting, admitted, lambda index: part[index].give_back(), span)
             self._broken_rules.note(grants.values())
 
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
@@ -303,12 +309,14 @@ class MicroBatcher:
             logger().warning("exclusion_rules_too_dear", site=site, batches=count, message=error.message)
         return put_off(error)
 
-    def _split(self, waiting: Sequence[Waiting], admitted: Admitted, give_back: Callable[[int], None]) -> None:
+    def _split(
+        self, waiting: Sequence[Waiting], admitted: Admitted, give_back: Callable[[int], None], span: Span | None
+    ) -> None:
         now, since_ms = self._clock.now(), waiting[0].arrived_ms
         bounds = partition_bounds(admitted.hits)
         by_site = {site: self._put_off(site, count) for site, count in Counter(admitted.put_off.values()).items()}
         again = {frame: by_site[site] for frame, site in admitted.put_off.items()}
-        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter, again, give_back)
+        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter, again, give_back, span)
         for partition, start, end in bounds:
             self._cutter.add(partition, Slice(admitted.hits.slice(start, end - start), micro_batch), since_ms)
         self.hits_accepted += admitted.hits.height
@@ -352,7 +360,8 @@ class MicroBatcher:
         for part in slices:
             part.owner.expect(expected[id(part.owner)] - 1)
         for parts, record in records:
-            self._follow(topic, self._log_append(topic, partition, record), parts)
+            record, span = self._spans.append(topic, partition, record, [part.owner.span for part in parts])
+            self._follow(topic, self._log_append(topic, partition, record), parts, span)
 
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
@@ -364,8 +373,15 @@ class MicroBatcher:
             failed.set_exception(error)
             return failed
 
-    def _follow(self, topic: Topic, appended: Future[LoggedPosition], parts: Sequence[Slice[MicroBatch]]) -> None:
+    def _follow(
+        self,
+        topic: Topic,
+        appended: Future[LoggedPosition],
+        parts: Sequence[Slice[MicroBatch]],
+        span: Span | None,
+    ) -> None:
         def resolved(future: Future[LoggedPosition]) -> None:
+            end_append(span, future)
             error = future.exception()
             self._meter.appended(topic, error)
             if error is not None:
@@ -375,12 +391,7 @@ class MicroBatcher:
                     position = future.result() if topic is Topic.HITS else None
                     part.owner.durable(part.frames, position)
                 else:
-                    cause = (
-                        error
-                        if isinstance(error, RetryError)
-                        else RetryError(f"the log failed ({error}): send the batch again", cause=str(error))
-                    )
-                    part.owner.failed(part.frames, cause)
+                    part.owner.failed(part.frames, as_retry(error))
 
         appended.add_done_callback(resolved)
 
@@ -394,11 +405,3 @@ class MicroBatcher:
             logger().error(
                 "batches_not_stored", reason=reason, cause=cause, batches=count, exc_info=None if known else error
             )
-
-
-def _monotonic_ms() -> int:
-    """Return the monotonic time in ms.
-
-    Changes to the system clock do not affect the monotonic time, so a clock change cannot delay a record.
-    """
-    return int(time.perf_counter() * 1000)

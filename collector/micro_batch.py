@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import polars as pl
+from opentelemetry.trace import Span
 
 from collector.admission import Admitted, Frame, Issue
 from collector.hit_quotas import Charged
@@ -32,8 +33,8 @@ class Waiting:
     `let_pass` is called immediately before admission. `let_pass` raises RetryError if the sender's budget for refused
     work has been exhausted since the batch arrived. `is_over` returns whether the call has ended: the caller has left,
     the deadline has passed, or the stream has ended. A batch whose call has ended is not admitted. If `is_trial` is
-    true, nothing from the batch is stored. `on_charged` gets the charge of
-    a batch that its quotas allow; None for a batch that will be refused.
+    true, nothing from the batch is stored. `on_charged` gets the charge of a batch that its quotas allow; None for a
+    batch that will be refused. `span` is the span of the frame or call; None if the frame or call is not recorded.
     """
 
     frame: Frame
@@ -43,6 +44,7 @@ class Waiting:
     is_trial: bool = False
     on_charged: Callable[[Charged | None], None] = lambda charged: None
     arrived_s: float = field(default_factory=time.perf_counter)
+    span: Span | None = None
 
     @property
     def arrived_ms(self) -> int:
@@ -50,11 +52,20 @@ class Waiting:
         return int(self.arrived_s * 1000)
 
 
+def monotonic_ms() -> int:
+    """Return the monotonic time in ms.
+
+    Changes to the system clock do not affect the monotonic time, so a clock change cannot delay a record.
+    """
+    return int(time.perf_counter() * 1000)
+
+
 class MicroBatch:
     """Batches that were admitted together, and the number of records that are not durable yet.
 
     `put_off` contains the outcomes of batches that must wait. Batches that must wait are not admitted, so they have no
     records. `give_back` is called with the index of each batch that must be sent again, to return its charge to quotas.
+    `span` ends when the outcomes are reported.
     """
 
     def __init__(
@@ -65,7 +76,9 @@ class MicroBatch:
         meter: CollectorMeter,
         put_off: Mapping[int, BatchOutcome] = MappingProxyType({}),
         give_back: Callable[[int], None] = lambda index: None,
+        span: Span | None = None,
     ) -> None:
+        self.span = span
         self._waiting = waiting
         self._put_off = put_off
         self._give_back = give_back
@@ -131,6 +144,8 @@ class MicroBatch:
             batch_issues, positions = tuple(issues[index]), tuple(self._positions[index])
             retry_s = RETRY_DELAY_S if batch_issues and batch_issues[0].outcome == "RETRY" else None
             outcomes.append(BatchOutcome(batch_issues, positions, accepted[index], rejected[index], retry_s))
+        if self.span is not None:
+            self.span.end()
         retry_hits = sum(accepted[index] + rejected[index] for index in self._failures)
         report_all(self._waiting, outcomes, self._meter, retry_hits)
 

@@ -105,3 +105,10 @@ def over_quota(error: QuotaExceeded) -> BatchOutcome:
 def put_off(error: RetryError) -> BatchOutcome:
     """Return the outcome for a batch that must wait, because its site's budget for exclusion rules is exhausted."""
     return retry_later(HitReason.QUOTA, error.message, error.retry_after_s, error.variables, is_free=True)
+
+
+def as_retry(error: BaseException) -> RetryError:
+    """Return the error after which a client must send a batch again, because the log failed."""
+    if isinstance(error, RetryError):
+        return error
+    return RetryError(f"the log failed ({error}): send the batch again", cause=str(error))

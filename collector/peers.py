@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import grpc
+from opentelemetry.trace import SpanContext
 
 from hitmesh.access.callers import bearer_key
+from hitmesh.runtime.telemetry.trace_context import context_in
 
 SITE_METADATA = "hitmesh-site"
 _ENCODING = "content-encoding"
@@ -25,6 +27,7 @@ class Peer(NamedTuple):
         key: the key in the metadata `authorization`, or "". The key applies to a batch without a key, if the stream has
             no key either. A token is no key.
         encoding: value of the header `content-encoding`, or "".
+        trace: the caller's trace context; None if there is none, or if this process records no traces.
     """
 
     site: str = ""
@@ -32,10 +35,11 @@ class Peer(NamedTuple):
     origin: str = ""
     key: str = ""
     encoding: str = ""
+    trace: SpanContext | None = None
 
 
-def peer_of(context: grpc.ServicerContext) -> Peer:
-    """Return the caller of a call.
+def peer_of(context: grpc.ServicerContext, *, is_traced: bool = False) -> Peer:
+    """Return the caller of a call, with its trace context if `is_traced`.
 
     The address is the last x-forwarded-for entry, which Envoy adds. If the call has no x-forwarded-for entry, the
     address is the peer's address. Several `authorization` headers give no key.
@@ -51,4 +55,5 @@ def peer_of(context: grpc.ServicerContext) -> Peer:
         ", ".join(found.get(_ORIGIN, [])),
         bearer_key(keys[0]) if len(keys) == 1 else "",
         encoding,
+        context_in(context.invocation_metadata()) if is_traced else None,
     )

@@ -42,6 +42,7 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECTOR_OPEN_STREAMS
+from hitmesh.runtime.telemetry.traces import active_span
 
 SERVICE = "hitmesh.api.collector.v1.CollectorService"
 JSON_SERVICE = "hitmesh.api.collector.v1.JsonCollectorService"
@@ -97,7 +98,7 @@ class CollectorService:
         """Handle a stream."""
         acknowledged = 0
         stream = HitStream(
-            peer=peer_of(context),
+            peer=peer_of(context, is_traced=self._batcher.traces.is_on),
             gate=self._gate,
             credit_bytes=self._settings.stream_credit_bytes,
             batcher=self._batcher,
@@ -269,7 +270,8 @@ class CollectorService:
         def let_pass() -> None:
             self._gate.check_again(frame, sent.key, peer.address)
 
-        self._batcher.submit(Waiting(frame, on_outcome, let_pass, sent.is_over, on_charged=sent.note_charge))
+        charged, span = sent.note_charge, active_span()
+        self._batcher.submit(Waiting(frame, on_outcome, let_pass, sent.is_over, on_charged=charged, span=span))
         try:
             outcome = answer.result(sent.left_s)
         except FutureTimeout as error:

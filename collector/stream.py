@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 
-from collector.acks import acks
+from collector.acks import acks, go_away_message
 from collector.admission import Frame
 from collector.admission.envelopes import hit_sizes, read_envelope
 from collector.batcher import MicroBatcher
@@ -23,6 +23,7 @@ from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from collector.peers import Peer
 from collector.sequence import Sequence, Verdict
+from collector.tracing import FrameSpans, end_frame
 from collector.wire import is_sound
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.model.errors import HitmeshError, RefusedError, Unauthenticated
@@ -90,6 +91,7 @@ class HitStream:
         self._key = ""
         self.validate_only = False
         self.peer = peer
+        self._spans = FrameSpans(batcher.traces, peer.trace)
         self._gate = gate
         self._proved: Callable[[str], None] | None = None
         self._prove_by_s: float | None = None
@@ -218,7 +220,7 @@ class HitStream:
     def go_away(self, drain_s: float, reason: str) -> None:
         """Ask the client to send no new batch and to reopen the stream elsewhere."""
         with self._changed:
-            self._go_away = _go_away_message(drain_s, reason)
+            self._go_away = go_away_message(drain_s, reason)
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -276,7 +278,7 @@ class HitStream:
         if self._age.is_draining:
             self._ended = True
             return
-        self._go_away = _go_away_message(self._age.drain_s, "the stream reached the maximum age: open another stream")
+        self._go_away = go_away_message(self._age.drain_s, "the stream reached the maximum age: open another stream")
         self._age.begin_drain()
 
     def _has_message(self) -> bool:
@@ -328,9 +330,11 @@ class HitStream:
                 self._sequence.finish(batch_seq, early)
                 self._changed.notify_all()
             return
+        span = self._spans.begin(batch_seq, size)
         self._budget.take(size)
 
         def on_outcome(outcome: BatchOutcome) -> None:
+            end_frame(span, outcome)
             self._budget.give(size)
             if outcome.is_charged:
                 key = read_envelope(frame).sender.key
@@ -342,7 +346,7 @@ class HitStream:
         def let_pass() -> None:
             self._gate.check_again(frame, None, self.peer.address)
 
-        waiting = Waiting(frame, on_outcome, let_pass, lambda: self._ended, is_trial=self.validate_only)
+        waiting = Waiting(frame, on_outcome, let_pass, lambda: self._ended, is_trial=self.validate_only, span=span)
         self._batcher.submit(waiting)
 
     def _wait_for_room(self, size: int) -> None:
@@ -383,12 +387,6 @@ def _check_number(field: str, number: int) -> None:
             value=number,
             limit=MAX_BATCH_SEQ,
         )
-
-
-def _go_away_message(drain_s: float, reason: str) -> collector_pb2.GoAway:
-    message = collector_pb2.GoAway(reason=reason)
-    message.drain.FromMilliseconds(int(drain_s * 1000))
-    return message
 
 
 def start_reader(stream: HitStream, messages: Iterator[bytes]) -> Callable[[], None]:

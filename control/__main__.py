@@ -20,7 +20,7 @@ from hitmesh.runtime.later import OpenedLater
 from hitmesh.runtime.lifecycle import serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger
 from hitmesh.runtime.store_probes import StoreProbes
-from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.exposition import telemetry_of
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.tls import server_tls
 from hitmesh.runtime.vitals import Vitals
@@ -38,7 +38,7 @@ def main() -> int:
     try:
         settings = load(ControlSettings, os.environ)
         vitals = Vitals(settings.vital_limits)
-        telemetry = open_telemetry(Part.CONTROL, settings.metrics_listen, health_page(vitals))
+        telemetry = telemetry_of(Part.CONTROL, settings, health_page(vitals))
         tls = server_tls(settings)
         tokens = open_tokens(settings, SystemClock())
         directory = open_directory(settings.store, SystemClock(), unknown_keys_s=settings.unknown_keys_s)

@@ -31,7 +31,7 @@ from hitmesh.runtime.lifecycle import end_within, new_server, serve, stop_on_sig
 from hitmesh.runtime.logs import configure, logger, traceback_of
 from hitmesh.runtime.store_probes import Probe, StoreProbes
 from hitmesh.runtime.telemetry import Metrics
-from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.exposition import telemetry_of
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.registry import (
     PROCESSOR_LAG_SECONDS,
@@ -281,7 +281,7 @@ def main() -> int:
     try:
         settings = load(ProcessorSettings, os.environ)
         vitals = Vitals(settings.vital_limits)
-        telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen, health_page(vitals))
+        telemetry = telemetry_of(Part.PROCESSOR, settings, health_page(vitals))
         tls = server_tls(settings)
         clock = SystemClock()
         tokens = open_tokens(settings, clock)

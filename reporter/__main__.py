@@ -29,7 +29,7 @@ from hitmesh.runtime.lifecycle import serve, stop_on_signals
 from hitmesh.runtime.logs import configure, logger
 from hitmesh.runtime.quota_shares import QuotaShares
 from hitmesh.runtime.store_probes import Probe, StoreProbes
-from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.exposition import telemetry_of
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.tls import server_tls
 from hitmesh.runtime.vitals import Vitals
@@ -104,7 +104,7 @@ def main() -> int:
     try:
         settings = load(ReporterSettings, os.environ)
         vitals = Vitals(settings.vital_limits)
-        telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen, health_page(vitals))
+        telemetry = telemetry_of(Part.REPORTER, settings, health_page(vitals))
         tls = server_tls(settings)
         clock = SystemClock()
         tokens = open_tokens(settings, clock)

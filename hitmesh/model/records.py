@@ -24,7 +24,8 @@ class Record:
 
     The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record's header states,
     or None if the header states no number. `sum64` is the sum modulo 2⁶⁴, and `xor64` the XOR, of the hits' hash64
-    (rule D5). Times are UTC ms.
+    (rule D5). Times are UTC ms. `trace` is the W3C `traceparent` of the span that appended the record, or "" if the
+    append is not recorded.
     """
 
     kind: RecordKind
@@ -39,6 +40,7 @@ class Record:
     hits: int | None = None
     sum64: int = 0
     xor64: int = 0
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,24 @@ class ServiceSettings(BaseSettings):
     metrics_listen: Annotated[str, Allowed("HOST:PORT or empty")] = Field(
         default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="Address that serves GET /metrics; empty = disabled"
     )
+    otlp_endpoint: Annotated[str, Allowed("http://HOST:PORT, https://HOST:PORT or empty")] = Field(
+        default="",
+        pattern=r"^(https?://[^\s/@]+:[1-9]\d{0,4})?$",
+        description="OpenTelemetry Collector that gets metrics and traces with OTLP over gRPC; empty = disabled",
+    )
+    otlp_metrics_s: Annotated[float, Unit("s")] = Field(
+        default=30.0, gt=0, le=3_600, description="Seconds between two exports of the metrics with OTLP"
+    )
+    trace_ratio: Annotated[float, Unit("share")] = Field(
+        default=0.001,
+        ge=0,
+        le=1,
+        description="Share of traces that are recorded if the caller sent no trace context; otherwise the caller "
+        "decides. Needs OTLP_ENDPOINT",
+    )
+    traces_s: Annotated[float, Unit("traces/s")] = Field(
+        default=50.0, ge=1, le=10_000, description="Maximum traces per second that the process records"
+    )
     unknown_keys_s: Annotated[int, Unit("look-ups/s")] = Field(
         default=UNKNOWN_KEYS_S,
         ge=1,

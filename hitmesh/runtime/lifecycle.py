@@ -23,6 +23,7 @@ from hitmesh.runtime.health import Health, HealthWatch
 from hitmesh.runtime.known_callers import KnownCallers
 from hitmesh.runtime.logs import Complaints, logger, traceback_of, write_suppressed
 from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.call_traces import CallTracer
 from hitmesh.runtime.telemetry.rpc import CallMeter
 from hitmesh.runtime.tls import PeerCheck, ServerTls
 from hitmesh.runtime.vitals import Vitals
@@ -88,7 +89,8 @@ def new_server(
     limit = CallLimit(pool, callers)
     size = () if max_request_bytes is None else (("grpc.max_receive_message_length", max_request_bytes),)
     peers = [PeerCheck(tls.peers)] if tls else []
-    interceptors = [limit, *peers, CallMeter(metrics), DecodeRefusals()]
+    traced = [CallTracer(metrics.traces)] if metrics.traces.is_on else []
+    interceptors = [limit, *peers, *traced, CallMeter(metrics), DecodeRefusals()]
     return grpc.server(pool, interceptors=interceptors, options=(*SERVER_OPTIONS, *size)), limit
 
 

@@ -172,10 +172,10 @@ class LineWriter:
 
 def _descriptor_of(stream: TextIO | None) -> int | None:
     """Return the descriptor of the process's own standard error; None for another stream, as a test has."""
-    own = sys.__stderr__
-    if own is None or stream is not own:
+    standard = sys.__stderr__
+    if standard is None or stream is not standard:
         return None
     try:
-        return own.fileno()
+        return standard.fileno()
     except (OSError, ValueError):
         return None

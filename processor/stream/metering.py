@@ -6,8 +6,11 @@ Metrics are recorded once per window, settlement or snapshot, but never per hit.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
+
+from opentelemetry.trace import Span, SpanKind
 
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError
 from hitmesh.model.generations import Drift
@@ -25,6 +28,8 @@ from hitmesh.runtime.telemetry.labels import (
     Stage,
     TransactionResult,
 )
+from hitmesh.runtime.telemetry.trace_context import parsed
+from hitmesh.runtime.telemetry.traces import active
 from hitmesh.runtime.vitals import Pulse
 from processor.stream.commit import CommitStep, Reached, ignore_step
 from processor.stream.live.state import PathCounts
@@ -37,6 +42,9 @@ _STAGES: Final = {
     CommitStep.STATE: Stage.STATE,
     CommitStep.PARTIALS: Stage.PARTIALS,
 }
+
+WINDOW: Final = "window"
+_STORE_STAGES: Final = frozenset({Stage.RAW, Stage.MARKS, Stage.CLAIMS, Stage.TRANSACTION})
 
 
 def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[int, float]:
@@ -66,6 +74,26 @@ class StreamMeter:
         self._pulse = pulse or Pulse("the stream")
         self._reached = reached
         self._lap = time.perf_counter()
+        self._window: Span | None = None
+        self._lap_ns = 0
+
+    @contextmanager
+    def tracing(self, records: Sequence[LoggedRecord]) -> Iterator[None]:
+        """Record the work on a window as a span that links to the appends of the window's records.
+
+        The span has a child for each stage. Without a record whose append is recorded, there is no span.
+        """
+        traces = self._metrics.traces
+        appends = [parsed(record.record.trace) for record in records if record.record.trace] if traces.is_on else []
+        causes = [context for context in appends if context is not None and context.trace_flags.sampled]
+        facts = {"hitmesh.records": len(records), "hitmesh.hits": sum(record.record.rows for record in records)}
+        self._window = traces.follow(WINDOW, SpanKind.CONSUMER, causes, facts) if causes else None
+        self._lap_ns = time.time_ns()
+        try:
+            with active(traces, self._window):
+                yield
+        finally:
+            self._window = None
 
     def begin(self) -> None:
         """Start measuring the next stage's time."""
@@ -90,6 +118,15 @@ class StreamMeter:
         self._pulse.turn()
         self._metrics.record(names.PROCESSOR_STEP_SECONDS, now - self._lap, stage=stage)
         self._lap = now
+        if self._window is not None:
+            self._trace_stage(self._window, stage)
+
+    def _trace_stage(self, window: Span, stage: Stage) -> None:
+        kind = SpanKind.CLIENT if stage in _STORE_STAGES else SpanKind.INTERNAL
+        span = self._metrics.traces.follow(f"window {stage}", kind, [window], start_ns=self._lap_ns)
+        self._lap_ns = time.time_ns()
+        if span is not None:
+            span.end(self._lap_ns)
 
     def reached(self, step: CommitStep) -> None:
         """Record a commit step's time, and call `reached` for this step."""

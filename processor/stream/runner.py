@@ -133,7 +133,8 @@ class Runner:
             self._meter.record_stage(Stage.POLL)
         taken = len(self._waiting[0]) if self._waiting else 0
         if taken:
-            self._take(self._waiting[0])
+            with self._meter.tracing(self._waiting[0]):
+                self._take(self._waiting[0])
             self._waiting.pop(0)
         self._save_due(is_idle=taken == 0)
         self._meter.stepped()

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from hitmesh.model.errors import Unavailable
 from hitmesh.ports import Clock
+from hitmesh.runtime.telemetry.traces import step
 from reporter.answer.route import Path
 
 PAUSE_MS: Final = 1_000
@@ -36,7 +37,8 @@ class Breaker:
         """
         self._refuse_in_pause(clock.now())
         try:
-            answer = query()
+            with step("read store", {"hitmesh.store": self.store}):
+                answer = query()
         except Unavailable as error:
             with self._lock:
                 self._cause, self._try_at = error.message or "no answer", clock.now() + PAUSE_MS

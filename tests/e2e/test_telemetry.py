@@ -46,7 +46,7 @@ def test_each_process_serves_only_what_the_registry_knows(mesh: Mesh, name: str)
     assert set(families) <= set(known)
     counters = {known for known, metric in known.items() if isinstance(metric, Counter) and f"_{name}_" in metric.name}
     assert counters <= set(families), "counters are there before anything happened"
-    assert {sample.labels["part"] for sample in families["hitmesh_process_build_info"].samples} == {name}
+    assert {sample.labels["part"] for sample in families["hitmesh_build_info"].samples} == {name}
     assert value(families, "hitmesh_process_cpu_seconds_total") > 0
     assert value(families, "hitmesh_process_resident_bytes") > 10 << 20
 

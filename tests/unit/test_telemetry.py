@@ -105,7 +105,9 @@ def test_names_are_part_thing_and_unit_and_only_counters_are_totals() -> None:
     names = [metric.name for metric in REGISTRY]
     assert len(set(names)) == len(names)
     for metric in REGISTRY:
-        assert re.fullmatch(r"hitmesh_(collector|processor|reporter|control|rpc|process)(_[a-z0-9]+)+", metric.name)
+        assert re.fullmatch(
+            r"hitmesh_(collector|processor|reporter|control|rpc|process|build)(_[a-z0-9]+)+", metric.name
+        )
         stem = metric.name.removesuffix(TOTAL)
         assert stem.endswith(f"_{metric.unit}"), metric.name
         assert (stem != metric.name) == (metric.kind == "counter"), metric.name

@@ -31,7 +31,7 @@ _DISK_RETRY_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 30.0
 _TRIM_CHUNK_RECORDS: Final = 500
 
-_INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 16)})"
+_INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 17)})"
 
 
 @dataclass(slots=True)
@@ -259,6 +259,7 @@ def _row(waiting: _Waiting, offset: int, log_time: int) -> tuple[str | int | byt
         record.hits,
         to_signed(record.sum64),
         to_signed(record.xor64),
+        record.trace,
     )
 
 

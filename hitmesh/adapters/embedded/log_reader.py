@@ -125,7 +125,8 @@ def records_between(
     rows = transaction.rows(
         _RecordRow,
         """SELECT record_offset, log_time, kind, value, row_count, min_event_time, max_event_time,
-            max_collect_time, schema_version, collector, classifier_version, hits, sum64, xor64 FROM records
+            max_collect_time, schema_version, collector, classifier_version, hits, sum64, xor64, trace
+        FROM records
         WHERE topic = ? AND partition_no = ? AND record_offset >= ? AND record_offset < ?
         ORDER BY record_offset""",
         (topic, partition.partition, first_offset, end_offset),
@@ -134,7 +135,7 @@ def records_between(
         LoggedRecord(
             Position(partition.log, partition.partition, row.offset),
             row.log_time,
-            Record(RecordKind(row.kind), *row[3:-2], to_unsigned(row.sum64), to_unsigned(row.xor64)),
+            Record(RecordKind(row.kind), *row[3:-3], to_unsigned(row.sum64), to_unsigned(row.xor64), row.trace),
         )
         for row in rows
     ]
@@ -169,6 +170,7 @@ class _RecordRow(NamedTuple):
     hits: int | None
     sum64: int
     xor64: int
+    trace: str
 
 
 def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:

@@ -53,6 +53,8 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
     ),
+    # The trace context of the span that appended the record (W3C traceparent); "" if the trace is not recorded.
+    ("ALTER TABLE records ADD COLUMN trace TEXT NOT NULL DEFAULT ''",),
 )
 
 SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (

@@ -22,6 +22,9 @@ from hitmesh.model.positions import Position
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 
 HEADER: Final = "h"
+# The W3C trace context. Instrumented tools for Kafka use the same header.
+TRACE: Final = "traceparent"
+_TRACE_CHARS: Final = 55
 _KINDS: Final = frozenset(int(kind) for kind in RecordKind)
 
 
@@ -41,7 +44,8 @@ def header_of(record: Record) -> list[tuple[str, str | bytes | None]]:
         sum64=record.sum64,
         xor64=record.xor64,
     )
-    return [(HEADER, header.SerializeToString())]
+    trace: list[tuple[str, str | bytes | None]] = [(TRACE, record.trace)] if record.trace else []
+    return [(HEADER, header.SerializeToString()), *trace]
 
 
 def record_of(message: Message) -> Record:
@@ -63,7 +67,14 @@ def record_of(message: Message) -> Record:
         hits=header.hits if header.HasField("hits") else None,
         sum64=header.sum64,
         xor64=header.xor64,
+        trace=_trace(message),
     )
+
+
+def _trace(message: Message) -> str:
+    """Return the trace context of a message; "" if there is none, or if the header cannot be a trace context."""
+    found = dict(message.headers() or ()).get(TRACE)
+    return found.decode("ascii", "replace") if isinstance(found, bytes) and len(found) == _TRACE_CHARS else ""
 
 
 def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord:

@@ -1,9 +1,9 @@
-"""Serves a process's metrics to Prometheus, with the HTTP server of prometheus_client on a separate address.
+"""Serves a process's metrics to Prometheus, and sends metrics and spans with OTLP.
 
-The path /health has the health of the process as JSON, and the status 503 while the process is not ready.
-
-The exported names are the registry's names, without labels of the OpenTelemetry library. Only composition roots may
-import this module.
+Prometheus reads from the HTTP server of prometheus_client, on a separate address. The path /health has the health of
+the process as JSON, and the status 503 while the process is not ready. The names that Prometheus reads are the
+registry's names, without labels of the OpenTelemetry library. With OTLP, the names of counters have no `_total`;
+collectors add this suffix again for Prometheus. Only composition roots may import this module.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from wsgiref.simple_server import WSGIServer
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 from prometheus_client.metrics_core import Metric
@@ -29,6 +30,9 @@ from hitmesh.runtime.telemetry.process import observe_process
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from hitmesh.runtime.config import ServiceSettings
+    from hitmesh.runtime.telemetry.otlp import Exporters, Otlp
+
 HEALTH_PATH: Final = "/health"
 HealthPage = Callable[[], tuple[bool, bytes]]
 """Returns whether the process is ready, and the health as JSON."""
@@ -36,14 +40,21 @@ HealthPage = Callable[[], tuple[bool, bytes]]
 
 @dataclass(frozen=True)
 class Telemetry:
-    """A process's metrics, and the host:port that serves them. The host:port is "" if the metrics are not served."""
+    """A process's metrics and spans, and the host:port that serves the metrics; "" if the metrics are not served."""
 
     metrics: Metrics
     address: str = ""
+    _provider: MeterProvider | None = field(default=None, repr=False)
+    _exporters: Exporters | None = field(default=None, repr=False)
     _served: tuple[WSGIServer, threading.Thread] | None = field(default=None, repr=False)
 
     def close(self) -> None:
-        """Stop the listener and release the port. A second call changes nothing."""
+        """Send the last spans and metrics within a deadline, stop the listener and release the port.
+
+        A second call changes nothing.
+        """
+        if self._exporters is not None and self._provider is not None:
+            self._exporters.close(self._provider)
         if self._served is not None:
             server, thread = self._served
             if thread.is_alive():
@@ -52,27 +63,59 @@ class Telemetry:
             server.server_close()
 
 
-def open_telemetry(part: Part, listen: str, health: HealthPage | None = None) -> Telemetry:
-    """Return a process's metrics, and serve them and the process's health on `listen` (host:port).
+def telemetry_of(part: Part, settings: ServiceSettings, health: HealthPage | None = None) -> Telemetry:
+    """Return the telemetry of a service with these settings.
 
-    If `listen` is "", the metrics are neither recorded nor served.
+    Raises:
+        RefusedError: the address for Prometheus cannot be bound (INVALID_CONFIG).
+    """
+    if not settings.otlp_endpoint:
+        return open_telemetry(part, settings.metrics_listen, health)
+    from hitmesh.runtime.telemetry.otlp import Otlp
+
+    otlp = Otlp(settings.otlp_endpoint, settings.node, settings.otlp_metrics_s, settings.trace_ratio, settings.traces_s)
+    return open_telemetry(part, settings.metrics_listen, health, otlp)
+
+
+def open_telemetry(
+    part: Part, listen: str, health: HealthPage | None = None, otlp: Otlp | None = None
+) -> Telemetry:
+    """Return a process's metrics and spans. Send both with `otlp`.
+
+    The metrics and the process's health are served on `listen` (host:port). If `listen` is "" and `otlp` is None, nothing is recorded.
 
     Raises:
         RefusedError: the address cannot be bound (INVALID_CONFIG).
     """
-    if not listen:
+    if not listen and otlp is None:
         return Telemetry(unmeasured())
-    registry = InTurn()
-    reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False, registry=registry)
+    registry, exporters = InTurn(), None
+    readers: list[MetricReader] = []
+    if listen:
+        readers.append(PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False, registry=registry))
+    if otlp is not None:
+        from hitmesh.runtime.telemetry.otlp import Exporters
+
+        exporters = Exporters(part, otlp)
+        readers.append(exporters.reader)
     provider = MeterProvider(
-        [reader],
-        resource=Resource.get_empty(),
+        readers,
+        resource=exporters.resource if exporters else Resource.get_empty(),
         exemplar_filter=AlwaysOffExemplarFilter(),
         shutdown_on_exit=False,
     )
-    metrics = Metrics(provider.get_meter(METER))
+    metrics = Metrics(provider.get_meter(METER), exporters.traces if exporters else None)
     metrics.start_counters(f"hitmesh_{part}_")
     observe_process(metrics, part)
+    if not listen:
+        return Telemetry(metrics, "", provider, exporters)
+    host, served = _serve(listen, registry, health)
+    return Telemetry(metrics, f"{host}:{served[0].server_address[1]}", provider, exporters, served)
+
+
+def _serve(
+    listen: str, registry: CollectorRegistry, health: HealthPage | None
+) -> tuple[str, tuple[WSGIServer, threading.Thread]]:
     host, _, port = listen.rpartition(":")
     try:
         server, thread = start_http_server(int(port), host, registry)
@@ -85,7 +128,7 @@ def open_telemetry(part: Part, listen: str, health: HealthPage | None = None) ->
     if health is not None:
         server.set_app(_with_health(make_wsgi_app(registry), health))
     thread.name = "metrics"
-    return Telemetry(metrics, f"{host}:{server.server_address[1]}", (server, thread))
+    return host, (server, thread)
 
 
 def _with_health(metrics: WSGIApplication, health: HealthPage) -> WSGIApplication:

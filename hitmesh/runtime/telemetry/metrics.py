@@ -15,6 +15,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Obs
 
 from hitmesh.runtime.telemetry.kinds import Counter, Gauge, Histogram, LabelsP, ReadCounter
 from hitmesh.runtime.telemetry.registry import REGISTRY
+from hitmesh.runtime.telemetry.traces import Traces
 
 METER: Final = "hitmesh"
 
@@ -22,9 +23,14 @@ Read = Callable[[], Iterable[Observation]]
 
 
 class Metrics:
-    """The metrics of a process, as instruments of `meter`."""
+    """The metrics of a process, as instruments of `meter`.
 
-    def __init__(self, meter: Meter) -> None:
+    Attributes:
+        traces: begins the spans of the process.
+    """
+
+    def __init__(self, meter: Meter, traces: Traces | None = None) -> None:
+        self.traces = traces or Traces()
         self._counters = {
             metric.name: meter.create_counter(metric.instrument, metric.unit.ucum, metric.meaning)
             for metric in REGISTRY

@@ -10,7 +10,7 @@ import psutil
 from hitmesh import __version__
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.metrics import Metrics
-from hitmesh.runtime.telemetry.registry import PROCESS_BUILD_INFO, PROCESS_CPU_SECONDS, PROCESS_RESIDENT_BYTES
+from hitmesh.runtime.telemetry.registry import BUILD_INFO, PROCESS_CPU_SECONDS, PROCESS_RESIDENT_BYTES
 
 
 def observe_process(metrics: Metrics, part: Part) -> None:
@@ -18,4 +18,4 @@ def observe_process(metrics: Metrics, part: Part) -> None:
     this = psutil.Process()
     metrics.observe(PROCESS_CPU_SECONDS, lambda: [PROCESS_CPU_SECONDS.of(time.process_time())])
     metrics.observe(PROCESS_RESIDENT_BYTES, lambda: [PROCESS_RESIDENT_BYTES.of(this.memory_info().rss)])
-    metrics.set(PROCESS_BUILD_INFO, 1, part=part, version=__version__, python=platform.python_version())
+    metrics.set(BUILD_INFO, 1, part=part, version=__version__, python=platform.python_version())

@@ -256,9 +256,7 @@ PROCESS_CPU_SECONDS: Final = ReadCounter(
 PROCESS_RESIDENT_BYTES: Final = Gauge(
     "hitmesh_process_resident_bytes", Unit.BYTES, "Resident memory, including shared pages", labels.unlabelled
 )
-PROCESS_BUILD_INFO: Final = Gauge(
-    "hitmesh_process_build_info", Unit.INFO, "Always 1; the labels identify the build", labels.by_build
-)
+BUILD_INFO: Final = Gauge("hitmesh_build_info", Unit.INFO, "Always 1; the labels identify the build", labels.by_build)
 
 REGISTRY: Final[tuple[Metric[Any], ...]] = (
     COLLECTOR_HITS,
@@ -302,6 +300,6 @@ REGISTRY: Final[tuple[Metric[Any], ...]] = (
     RPC_SECONDS,
     PROCESS_CPU_SECONDS,
     PROCESS_RESIDENT_BYTES,
-    PROCESS_BUILD_INFO,
+    BUILD_INFO,
 )
 """All metrics defined above, in order."""

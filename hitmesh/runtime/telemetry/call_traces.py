@@ -1,0 +1,76 @@
+"""Begins a span for each call with a single request, as a child of the caller's span (W3C Trace Context).
+
+Calls with a request stream last for hours, so the collector begins a span for each of their frames instead.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import grpc
+from opentelemetry.trace import Span, SpanKind
+
+from hitmesh.runtime.telemetry.rpc import Behaviour, Handler
+from hitmesh.runtime.telemetry.trace_context import context_in
+from hitmesh.runtime.telemetry.traces import Traces, active
+
+_CONTRACT: Final = "/hitmesh."
+
+
+class CallTracer(grpc.ServerInterceptor):
+    """Begins spans for the calls of RPC methods of the contract that take a single request message."""
+
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Return a handler that records the call, or the unchanged handler if the call is not recorded."""
+        handler = continuation(details)
+        if handler is None or handler.request_streaming or not details.method.startswith(_CONTRACT):
+            return handler
+        method = details.method.removeprefix("/")
+        span = self._traces.begin(
+            method,
+            SpanKind.SERVER,
+            context_in(details.invocation_metadata),
+            {"rpc.system.name": "grpc", "rpc.method": method},
+        )
+        if span is None:
+            return handler
+        codec = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(self._traced_stream(span, handler.unary_stream), *codec)
+        assert handler.unary_unary is not None  # a handler has one behaviour
+        return grpc.unary_unary_rpc_method_handler(self._traced(span, handler.unary_unary), *codec)
+
+    def _traced(self, span: Span, behaviour: Behaviour) -> Behaviour:
+        @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
+        def traced(request: Any, context: grpc.ServicerContext) -> Any:
+            with active(self._traces, span):
+                try:
+                    return behaviour(request, context)
+                finally:
+                    _note_status(span, context)
+
+        return traced
+
+    def _traced_stream(self, span: Span, behaviour: Behaviour) -> Behaviour:
+        @functools.wraps(behaviour)
+        def traced(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with active(self._traces, span):
+                try:
+                    yield from behaviour(request, context)
+                finally:
+                    _note_status(span, context)
+
+        return traced
+
+
+def _note_status(span: Span, context: grpc.ServicerContext) -> None:
+    code = context.code()  # type: ignore[attr-defined]  # exists, but the stubs lack it
+    if isinstance(code, grpc.StatusCode):
+        span.set_attribute("rpc.response.status_code", code.name)
