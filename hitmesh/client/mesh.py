@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from hitmesh.client.tracing import CallSpans
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
 
@@ -55,7 +56,8 @@ class Mesh:
     @classmethod
     def connect(cls, endpoint: str, key: str | None = None, key_source: str = "") -> Mesh:
         """Return a connection to the mesh at `host:port`; the first call opens the TCP connection."""
-        return cls(grpc.insecure_channel(endpoint, options=_OPTIONS), key, key_source)
+        channel = grpc.intercept_channel(grpc.insecure_channel(endpoint, options=_OPTIONS), CallSpans())
+        return cls(channel, key, key_source)
 
     def __enter__(self) -> Mesh:
         return self

@@ -18,6 +18,7 @@ from hitmesh.tools.cli.output import echo, note
 from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
 from hitmesh.tools.dev.home import Home
 
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}")
 _SETTING: Final = re.compile(r"[A-Za-z_]{1,64}=.*")
 
 
@@ -27,6 +28,16 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
         if not _SETTING.fullmatch(value):
             raise click.BadParameter(f"{value!r} is not NAME=VALUE: give for example keep_superseded_ms=1000")
     return {name.upper(): value for name, _, value in (value.partition("=") for value in values)}
+
+
+def _collector(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """Return the host and the port."""
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT: give for example 127.0.0.1:4317")
+    return host, int(port)
 
 
 @click.command(
@@ -121,6 +132,20 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
     help="Setting of the processor, for example keep_superseded_ms=1000, to try features with small values. Can be "
     "given several times.",
 )
+@click.option(
+    "--otlp",
+    callback=_collector,
+    metavar="HOST:PORT",
+    help="Send metrics and traces of all processes to the OpenTelemetry Collector whose gRPC receiver listens here.",
+)
+@click.option(
+    "--trace-ratio",
+    type=click.FloatRange(0, 1),
+    default=0.001,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of requests without a trace context whose traces are recorded, with `--otlp`.",
+)
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
 def dev(
@@ -141,6 +166,8 @@ def dev(
     logic: str | None,
     settlers: int,
     settings: Mapping[str, str],
+    otlp: tuple[str, int] | None,
+    trace_ratio: float,
 ) -> None:
     """Start a whole mesh on this machine, with Envoy, collector, processor, reporter and control.
 
@@ -162,6 +189,7 @@ def dev(
     from hitmesh.tools.dev.dev import run_dev
     from hitmesh.tools.dev.dev_options import DevOptions
     from hitmesh.tools.dev.envoy_tokens import TokenDoor
+    from hitmesh.tools.dev.envoy_traces import TracedDoor
 
     options = DevOptions(
         port,
@@ -180,6 +208,7 @@ def dev(
         },
         TokenDoor(_place(jwks), issuer, audiences, place.run / "tokens.json") if jwks and issuer else None,
         tls,
+        TracedDoor(*otlp, trace_ratio) if otlp else None,
     )
     context.exit(run_dev(place, lock, options, echo, note))
 

@@ -284,8 +284,8 @@ class Mesh:
         collectors, processors, reporters, controls = (instances.addresses(planned, service) for service in SERVICES)
         public = Address(tcp_ports.HOST, port)
         fleet = (collectors, reporters, processors, controls)
-        tokens, tls = self._options.tokens, self._tls.door
-        return Door(public, operators, stats, *fleet, log, tokens=tokens, tls=tls), planned
+        tokens, tls, traced = self._options.tokens, self._tls.door, self._options.traced
+        return Door(public, operators, stats, *fleet, log, tokens=tokens, tls=tls, traced=traced), planned
 
     def _start_instance(self, instance: Instance) -> None:
         variables = self._variables(instance)
@@ -298,6 +298,8 @@ class Mesh:
     def _variables(self, instance: Instance) -> Mapping[str, str]:
         """Return the settings of a process as environment variables."""
         settings = {"STORE": self._home.store_url, "LISTEN": str(instance.address), "NODE": instance.node}
+        if self._options.traced:
+            settings |= self._options.traced.settings()
         settings |= {
             "METRICS_LISTEN": str(instance.metrics),
             **backend.settings(self._choice, instance.service, instance.name, self._home.run),

@@ -9,6 +9,7 @@ from typing import Final
 
 from hitmesh.tools.dev.backend import Backend
 from hitmesh.tools.dev.envoy_tokens import TokenDoor
+from hitmesh.tools.dev.envoy_traces import TracedDoor
 
 # A process that answers no health check for this many seconds counts as hanging. The limit is generous, because the
 # machine may be busy.
@@ -31,3 +32,4 @@ class DevOptions:
     processor_settings: Mapping[str, str] = field(default_factory=dict)
     tokens: TokenDoor | None = None
     tls: bool = False
+    traced: TracedDoor | None = None

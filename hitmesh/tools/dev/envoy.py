@@ -33,6 +33,7 @@ from hitmesh.tools.dev.envoy_tokens import (
     token_cluster,
     token_filter,
 )
+from hitmesh.tools.dev.envoy_traces import NO_TRACES, TracedDoor, trace_cluster, tracing
 from hitmesh.tools.dev.path_fields import as_lua, path_fields, rest_paths, without_methods
 from hitmesh.tools.dev.refused_requests import PATHS, refused_requests, too_large, too_many
 
@@ -102,6 +103,7 @@ class Door:
         limits: limits on connections, requests, memory and time.
         tokens: the tokens that Envoy lets pass; None if Envoy checks no tokens.
         tls: Envoy's certificate for its connections to the services; None for plaintext.
+        traced: where Envoy sends its spans; None if Envoy records no traces.
     """
 
     http: Address
@@ -117,6 +119,7 @@ class Door:
     limits: DoorLimits = PRODUCTION
     tokens: TokenDoor | None = None
     tls: DoorTls | None = None
+    traced: TracedDoor | None = None
 
 
 def binary() -> Path:
@@ -165,6 +168,8 @@ def render(door: Door) -> str:
         nothing_here=json.dumps(_NOTHING_HERE),
         token_filter=f"- {token_filter(door.tokens, open_paths())}" if door.tokens else NO_TOKENS,
         token_cluster=f"- {token_cluster(door.tokens)}" if door.tokens and door.tokens.is_url else NO_TOKENS,
+        tracing=f"tracing: {tracing(door.traced)}" if door.traced else NO_TRACES,
+        trace_cluster=f"- {trace_cluster(door.traced)}" if door.traced else NO_TRACES,
         token_mappers=_token_mappers() if door.tokens else NO_TOKENS,
         collector_endpoints=_endpoints("collector", door.collectors),
         reporter_endpoints=_endpoints("reporter", door.reporters),
