@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 TYPED := hitmesh collector processor reporter control tests dev
 
-.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto settings k8s bench lock wheel clean
+.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto settings k8s observability bench lock wheel clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ settings: setup ## Write docs/settings.md from the settings of services and comm
 k8s: setup ## Write the Envoy configurations of k8s/ from the template, and the Helm chart from the manifests.
 	@$(BIN)/python -m dev.make_k8s
 	@$(BIN)/python -m dev.make_chart
+
+observability: setup ## Write the generated files of observability/: rules and dashboards.
+	@$(BIN)/python -m dev.make_observability
 
 bench: setup ## Measure throughput and latency; prints JSON. SMALL=1 only shows that every part runs.
 	@$(BIN)/python -m tests.bench $(if $(SMALL),--small)

@@ -1,4 +1,4 @@
-"""The service-level objectives of a mesh and its alerts, from which `dev.make_observability` makes Prometheus' rules."""
+"""The service-level objectives and the alerts of a mesh, from which `dev.make_observability` makes rules."""
 
 from __future__ import annotations
 
