@@ -19,8 +19,10 @@ AIM, FLOOR = 200_000, 100_000
 STREAMS = 8
 
 
-def run_collector(traffic: Traffic, scale: Scale) -> Result:
+def run_collector(traffic: Traffic, scale: Scale, trace_ratio: float | None = None) -> Result:
     """Return the hits per second and core, and the time per stage.
+
+    If `trace_ratio` is given, the collector records the traces of this share of frames.
 
     Also return whether the written hits equal the sent hits.
 
@@ -34,7 +36,7 @@ def run_collector(traffic: Traffic, scale: Scale) -> Result:
     batches = frames(traffic, KEYS, count)
     hit_bytes = sum(map(len, batches)) / (len(batches) * FRAME_HITS)
     progress(f"collector: {run_s:.0f} s of {STREAMS} streams, {hit_bytes:.0f} bytes a hit, {FRAME_HITS} hits a frame")
-    server = Child("tests.bench.collector_server")
+    server = Child("tests.bench.collector_server", *([] if trace_ratio is None else [str(trace_ratio)]))
     try:
         endpoint = f"127.0.0.1:{server.first_answer['port']}"
         clients = [StreamClient(endpoint, batches, first * count // STREAMS) for first in range(STREAMS)]

@@ -1,6 +1,7 @@
 """Run the production collector for a measurement, on a real port. The collector's log discards records.
 
-Each line on stdin is a command. The process answers with a JSON line on stdout. The
+The optional argument is the share of frames whose traces are recorded; the spans are exported to nowhere. Each line on
+stdin is a command. The process answers with a JSON line on stdout. The
 command `mark` returns the counters so far. The command `keep DIR` writes the sampled records to DIR. The command
 `renew` starts a new collector, which remembers no senders, and returns the new port. The end of stdin stops the
 process.
@@ -12,10 +13,15 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 import collector.batcher
 from collector.batcher import MicroBatcher
@@ -26,6 +32,8 @@ from hitmesh.adapters.factory import open_stores
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.lifecycle import SERVER_OPTIONS
 from hitmesh.runtime.logs import configure
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.traces import Traces
 from tests.bench.discarding_log import DiscardingLog
 from tests.bench.sites import create_sites
 from tests.bench.stages import StageTimer
@@ -53,7 +61,8 @@ def main() -> None:
     stores = open_stores(settings.store, clock)
     create_sites(stores.directory)
     log = DiscardingLog(KEEP_EVERY, MOST_KEPT)
-    batcher = MicroBatcher(log, stores.directory, Classifier(), clock, settings)
+    metrics = Metrics(NoOpMeterProvider().get_meter("bench"), _traces(float(sys.argv[1]))) if sys.argv[1:] else None
+    batcher = MicroBatcher(log, stores.directory, Classifier(), clock, settings, metrics)
     batcher.start()
     server, port = _listening(batcher, clock, settings)
     _say({"port": port})
@@ -73,6 +82,20 @@ def main() -> None:
     server.stop(0).wait()
     batcher.stop()
     stores.close()
+
+
+class _Nowhere(SpanExporter):
+    """Discards spans."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Discard the spans."""
+        return SpanExportResult.SUCCESS
+
+
+def _traces(ratio: float) -> Traces:
+    provider = TracerProvider(ALWAYS_ON, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(_Nowhere()))
+    return Traces(provider.get_tracer("bench"), ratio, 1e6)
 
 
 def _listening(batcher: MicroBatcher, clock: SystemClock, settings: CollectorSettings) -> tuple[grpc.Server, int]:

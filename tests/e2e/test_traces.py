@@ -104,15 +104,15 @@ def test_a_trace_leads_from_the_client_to_the_stores(tmp_path: Path) -> None:
             for stage in ("decode", "raw", "visits", "transaction"):
                 found(receiver, "hitmesh-processor", f"window {stage}", window)
 
-            asked = found(receiver, EDGE, REPORT)
-            assert asked.parent == ""
-            report = found(receiver, "hitmesh-reporter", REPORT, found(receiver, ENVOY, "", asked))
+            question_call = found(receiver, EDGE, REPORT)
+            assert question_call.parent == ""
+            report = found(receiver, "hitmesh-reporter", REPORT, found(receiver, ENVOY, "", question_call))
             assert found(receiver, "hitmesh-reporter", "read store", report).attributes["hitmesh.store"]
 
             # A malformed context changes no answer. Calls without a context are not recorded with the ratio 0.
             assert [status_of(mesh, site, text) for text in HOSTILE] == [200] * len(HOSTILE)
         # The mesh has stopped, so every process has sent its last spans and metrics.
-        assert {span.trace for span in receiver.spans} == {stream.trace, asked.trace, window.trace}
+        assert {span.trace for span in receiver.spans} == {stream.trace, question_call.trace, window.trace}
         for part in Part:
             assert {"hitmesh_build_info", f"hitmesh_{part}_store_errors"} & receiver.metrics(f"hitmesh-{part}")
         assert "hitmesh_collector_hits" in receiver.metrics("hitmesh-collector")

@@ -150,7 +150,7 @@ def test_line_after_the_pause_states_how_many_were_dropped() -> None:
     assert "suppressed" not in (kept(limit) or {})
 
 
-def test_dropped_lines_are_told_even_if_no_further_line_comes() -> None:
+def test_dropped_lines_are_counted_even_if_no_further_line_comes() -> None:
     now_s = [0.0]
     limit = RepeatLimit(1, 10.0, now_s=lambda: now_s[0])
     for _ in range(4):
