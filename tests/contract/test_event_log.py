@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,13 @@ class TestEventLog:
         (position,) = [stores.log.append(Topic.HITS, 3, record).result(5).position]
         (logged,) = stores.log_reader(Topic.HITS, "g").poll(10, 1.0)
         assert logged == LoggedRecord(position, taken_at, record)
+
+    def test_trace_context_of_a_record_is_read_back(self, stores: Stores) -> None:
+        traced = replace(a_record(), trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        for record in (traced, a_record()):
+            stores.log.append(Topic.HITS, 0, record).result(5)
+        found = stores.log_reader(Topic.HITS, "g").poll(10, 1.0)
+        assert [logged.record.trace for logged in found] == [traced.trace, ""]
 
     def test_counts_announced_by_a_record_are_read_back(self, stores: Stores) -> None:
         announced = Record(RecordKind.HITS, b"v", 1, 1, 2, NOON, hits=2**40, sum64=2**64 - 1, xor64=2**63)

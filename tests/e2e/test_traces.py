@@ -7,7 +7,10 @@ reporter to its stores.
 from __future__ import annotations
 
 import http.client
+import json
+import re
 import time
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -19,6 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from collector.tracing import APPEND, FRAME, MICRO_BATCH
+from dev.slos import EXTERNAL
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.mesh import Mesh as Client
@@ -63,6 +67,14 @@ def status_of(mesh: Mesh, site: str, traceparent: str) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def scraped_names(mesh: Mesh) -> set[str]:
+    """Return the names of Envoy's metrics."""
+    url = json.loads(mesh.ready_file.read_text())["metrics"]["envoy"]
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
 
 
 def found(receiver: OtlpReceiver, service: str, name: str, parent: SentSpan | None = None) -> SentSpan:
@@ -111,6 +123,8 @@ def test_a_trace_leads_from_the_client_to_the_stores(tmp_path: Path) -> None:
 
             # A malformed context changes no answer. Calls without a context are not recorded with the ratio 0.
             assert [status_of(mesh, site, text) for text in HOSTILE] == [200] * len(HOSTILE)
+            envoy_metrics = scraped_names(mesh)
+            assert {name for name in EXTERNAL if name.startswith("envoy_")} <= envoy_metrics
         # The mesh has stopped, so every process has sent its last spans and metrics.
         assert {span.trace for span in receiver.spans} == {stream.trace, question_call.trace, window.trace}
         for part in Part:

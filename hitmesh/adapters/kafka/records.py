@@ -44,7 +44,7 @@ def header_of(record: Record) -> list[tuple[str, str | bytes | None]]:
         sum64=record.sum64,
         xor64=record.xor64,
     )
-    trace: list[tuple[str, str | bytes | None]] = [(TRACE, record.trace)] if record.trace else []
+    trace: list[tuple[str, str | bytes | None]] = [(TRACE, record.trace.encode())] if record.trace else []
     return [(HEADER, header.SerializeToString()), *trace]
 
 
