@@ -53,6 +53,7 @@ generated: setup ## Check that the committed stubs match the protos, docs/settin
 	@$(BIN)/python -m dev.make_settings --check
 	@$(BIN)/python -m dev.make_k8s --check
 	@$(BIN)/python -m dev.make_chart --check
+	@$(BIN)/python -m dev.make_observability --check
 
 words: setup ## Check docstrings and comments for plain words, and names for banned words.
 	@$(BIN)/python dev/words.py

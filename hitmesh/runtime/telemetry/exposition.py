@@ -77,9 +77,7 @@ def telemetry_of(part: Part, settings: ServiceSettings, health: HealthPage | Non
     return open_telemetry(part, settings.metrics_listen, health, otlp)
 
 
-def open_telemetry(
-    part: Part, listen: str, health: HealthPage | None = None, otlp: Otlp | None = None
-) -> Telemetry:
+def open_telemetry(part: Part, listen: str, health: HealthPage | None = None, otlp: Otlp | None = None) -> Telemetry:
     """Return a process's metrics and spans. Send both with `otlp`.
 
     The metrics and the process's health are served on `listen` (host:port). If `listen` is "" and `otlp` is None, nothing is recorded.

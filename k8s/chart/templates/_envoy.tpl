@@ -120,6 +120,7 @@ static_resources:
             max_inbound_priority_frames_per_stream: 20
             max_inbound_window_update_frames_per_data_frame_sent: 10
             connection_keepalive: {interval: 30s, timeout: 10s}
+          # This Envoy records no traces.
           access_log:
           # Count the hits that were acknowledged to clients of this listener. Collectors report the number in the
           # trailers of every call.
@@ -560,6 +561,7 @@ static_resources:
             max_inbound_priority_frames_per_stream: 20
             max_inbound_window_update_frames_per_data_frame_sent: 10
             connection_keepalive: {interval: 30s, timeout: 10s}
+          # This Envoy records no traces.
           access_log:
           # Count the hits that were acknowledged to clients of this listener. Collectors report the number in the
           # trailers of every call.
@@ -1121,4 +1123,6 @@ static_resources:
 {{- else }}
   # This mesh accepts no tokens.
 {{- end }}
+  # Envoy sends its spans here.
+  # This Envoy records no traces.
 {{- end -}}
