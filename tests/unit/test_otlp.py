@@ -24,7 +24,7 @@ def otlp(port: int) -> Otlp:
 @pytest.mark.timeout(60)
 def test_last_spans_and_metrics_are_sent_at_the_end() -> None:
     with OtlpReceiver() as receiver:
-        telemetry = open_telemetry(Part.PROCESSOR, "", otlp(receiver.port))
+        telemetry = open_telemetry(Part.PROCESSOR, "", otlp=otlp(receiver.port))
         span = telemetry.metrics.traces.begin("window", SpanKind.CONSUMER, None)
         assert span is not None
         span.end()
@@ -40,7 +40,7 @@ def test_last_spans_and_metrics_are_sent_at_the_end() -> None:
 @pytest.mark.timeout(60)
 def test_collector_that_is_away_stops_no_span_and_delays_no_end() -> None:
     with structlog.testing.capture_logs():
-        telemetry = open_telemetry(Part.PROCESSOR, "", otlp(tcp_ports.any_free(1)[0]))
+        telemetry = open_telemetry(Part.PROCESSOR, "", otlp=otlp(tcp_ports.any_free(1)[0]))
         traces = telemetry.metrics.traces
         began_s = time.monotonic()
         for _ in range(2 * QUEUED_SPANS):

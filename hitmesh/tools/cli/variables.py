@@ -143,6 +143,14 @@ TESTS: Final = (
         "",
         "A Helm that renders k8s/chart; dev/kube/tools.sh builds one; empty = the Helm on the path or of Go, if any",
     ),
+    Variable(
+        "HITMESH_PROMTOOL",
+        "text",
+        "",
+        "path of a file",
+        "promtool on the path",
+        "A promtool that runs the alerts of observability/; without promtool, the test is skipped",
+    ),
 )
 
 
