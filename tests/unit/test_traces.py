@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
@@ -152,6 +153,15 @@ def test_steps_are_children_of_the_call_and_of_each_other(traced: Traced) -> Non
     assert parents == {"call": SPAN, "outer": ids["call"], "inner": ids["outer"]}
     assert dict(spans["outer"].attributes or {}) == {"hitmesh.store": "s"}
     assert active_span() is None
+
+
+def test_log_lines_of_a_recorded_call_have_the_id_of_the_trace(traced: Traced) -> None:
+    call = traced.traces.begin("call", SpanKind.SERVER, parsed(SAMPLED))
+    with active(traced.traces, call):
+        with step("inner", {}):
+            pass
+        assert structlog.contextvars.get_contextvars()["trace_id"] == TRACE
+    assert "trace_id" not in structlog.contextvars.get_contextvars()
 
 
 def test_failed_step_names_the_error_and_no_text_of_it(traced: Traced) -> None:

@@ -23,8 +23,10 @@ from opentelemetry.trace import (
     SpanKind,
     StatusCode,
     Tracer,
+    format_trace_id,
     set_span_in_context,
 )
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 MAX_LINKS: Final = 32
 """Maximum number of links of a span. A window may contain records of thousands of frames."""
@@ -127,12 +129,16 @@ _ACTIVE: Final[ContextVar[tuple[Traces, Span] | None]] = ContextVar("hitmesh_spa
 
 @contextmanager
 def active(traces: Traces, span: Span | None) -> Iterator[None]:
-    """Make a span the active span of this thread, and end the span at the end; do nothing without a span."""
+    """Make a span the active span of this thread, and end the span at the end; do nothing without a span.
+
+    Log lines of this thread then have `trace_id`.
+    """
     if span is None:
         yield
         return
     before = _ACTIVE.get()
     _ACTIVE.set((traces, span))
+    bind_contextvars(trace_id=format_trace_id(span.get_span_context().trace_id))
     try:
         yield
     except BaseException as error:
@@ -140,6 +146,8 @@ def active(traces: Traces, span: Span | None) -> Iterator[None]:
         raise
     finally:
         _ACTIVE.set(before)
+        if before is None:
+            unbind_contextvars("trace_id")
         span.end()
 
 
