@@ -108,7 +108,8 @@ def test_every_variable_that_code_or_a_document_names_is_a_setting() -> None:
 def test_every_variable_of_the_tests_is_described() -> None:
     scripts = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "dev").iterdir()]
     text = "\n".join(path.read_text(encoding="utf-8") for path in scripts if path.is_file())
-    named = {name for name in re.findall(r"HITMESH_(?:TEST_|KUBE_|HELM)[A-Z0-9_]*", text) if not name.endswith("_")}
+    pattern = r"HITMESH_(?:(?:TEST|KUBE)_[A-Z0-9_]*|HELM|PROMTOOL)"
+    named = {name for name in re.findall(pattern, text) if not name.endswith("_")}
     assert named == {variable.name for variable in TESTS}
 
 

@@ -252,7 +252,7 @@ def test_a_process_exports_its_cpu_time_memory_and_build(served: Telemetry) -> N
     families = scrape(served.address)
     (cpu,) = families["hitmesh_process_cpu_seconds"].samples
     (resident,) = families["hitmesh_process_resident_bytes"].samples
-    (build,) = families["hitmesh_process_build_info"].samples
+    (build,) = families["hitmesh_build_info"].samples
     assert 0 < cpu.value <= time.process_time()
     assert 10 << 20 < resident.value < 10 << 30
     assert build.labels["part"] == "processor"
