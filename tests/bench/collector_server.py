@@ -1,6 +1,6 @@
 """Run the production collector for a measurement, on a real port. The collector's log discards records.
 
-The optional argument is the share of frames whose traces are recorded; the spans are exported to nowhere. Each line on
+The optional argument is the share of frames whose traces are recorded; the spans are discarded. Each line on
 stdin is a command. The process answers with a JSON line on stdout. The
 command `mark` returns the counters so far. The command `keep DIR` writes the sampled records to DIR. The command
 `renew` starts a new collector, which remembers no senders, and returns the new port. The end of stdin stops the
@@ -84,7 +84,7 @@ def main() -> None:
     stores.close()
 
 
-class _Nowhere(SpanExporter):
+class _Discarding(SpanExporter):
     """Discards spans."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -94,7 +94,7 @@ class _Nowhere(SpanExporter):
 
 def _traces(ratio: float) -> Traces:
     provider = TracerProvider(ALWAYS_ON, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(_Nowhere()))
+    provider.add_span_processor(BatchSpanProcessor(_Discarding()))
     return Traces(provider.get_tracer("bench"), ratio, 1e6)
 
 
