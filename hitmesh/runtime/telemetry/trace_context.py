@@ -68,4 +68,5 @@ def traceparent_of(span: Span | None) -> str:
     if span is None:
         return ""
     context = span.get_span_context()
-    return f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{context.trace_flags:02x}"
+    flags = context.trace_flags & TraceFlags.SAMPLED
+    return f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{flags:02x}"
