@@ -43,8 +43,11 @@ def test_envoy_without_a_collector_records_nothing(tmp_path: Path) -> None:
     assert text.count(NO_TRACES) == 3, "two listeners and the list of clusters"
 
 
-@pytest.mark.parametrize(("ratio", "percent"), [(0.0, 0.0), (0.001, 0.1), (1.0, 100.0)])
-def test_ratio_becomes_a_percentage_and_no_header_forces_a_trace(ratio: float, percent: float) -> None:
+@pytest.mark.parametrize(("ratio", "millionths"), [(0.0, 0), (0.001, 1_000), (1.0, 1_000_000)])
+def test_caller_decides_and_otherwise_the_ratio_and_no_header_forces_a_trace(ratio: float, millionths: int) -> None:
     config = json.loads(tracing(TracedDoor("h", 1, ratio)))
-    assert config["random_sampling"] == {"value": percent}
+    sampler = config["provider"]["typed_config"]["sampler"]
+    assert sampler["name"].endswith(".parent_based")
+    wrapped = sampler["typed_config"]["wrapped_sampler"]["typed_config"]
+    assert wrapped["sampling_percentage"] == {"numerator": millionths, "denominator": "MILLION"}
     assert config["client_sampling"] == {"value": 0}

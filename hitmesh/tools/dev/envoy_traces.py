@@ -11,6 +11,7 @@ CLUSTER: Final = "otlp"
 NO_TRACES: Final = "# This Envoy records no traces."
 SERVICE_NAME: Final = "hitmesh-envoy"
 _MAX_PATH_CHARS: Final = 256
+_MILLION: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,28 @@ def tracing(traced: TracedDoor) -> str:
     decision, because Envoy passes the decision on in `traceparent`. A header cannot force Envoy to record a request
     (`client_sampling`), and the recorded path is short.
     """
+    samplers = "envoy.tracers.opentelemetry.samplers"
+    kinds = "type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3"
+    share = {"numerator": round(traced.ratio * _MILLION), "denominator": "MILLION"}
+    by_ratio = {
+        "name": f"{samplers}.trace_id_ratio_based",
+        "typed_config": {"@type": f"{kinds}.TraceIdRatioBasedSamplerConfig", "sampling_percentage": share},
+    }
     provider = {
         "name": "envoy.tracers.opentelemetry",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
             "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}, "timeout": "1s"},
             "service_name": SERVICE_NAME,
+            "sampler": {
+                "name": f"{samplers}.parent_based",
+                "typed_config": {"@type": f"{kinds}.ParentBasedSamplerConfig", "wrapped_sampler": by_ratio},
+            },
         },
     }
+    # A request that the listener does not sample is never recorded, whatever the sampler decides.
     sampling = {
-        "random_sampling": {"value": round(traced.ratio * 100, 4)},
+        "random_sampling": {"value": 100},
         "client_sampling": {"value": 0},
         "overall_sampling": {"value": 100},
     }
