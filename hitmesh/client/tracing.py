@@ -71,7 +71,7 @@ def _traced(provider: TracerProvider | None, continuation: Callable[..., Any], d
     if not context.is_valid:
         return continuation(details, request)
     ids = f"{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}"
-    # Envoy takes only the flags 01 as "recorded", so the flag for random ids (02) is left out.
+    # Version 00 defines only the flag "recorded".
     sent = [("traceparent", f"00-{ids}-{context.trace_flags & trace.TraceFlags.SAMPLED:02x}")]
     if context.trace_state:
         sent.append(("tracestate", context.trace_state.to_header()))

@@ -93,7 +93,7 @@ def test_metadata_with_two_contexts_or_bytes_has_no_context() -> None:
 def test_context_that_is_written_is_the_context_that_is_read(traced: Traced) -> None:
     span = traced.traces.begin("call", SpanKind.SERVER, None)
     assert span is not None
-    assert traceparent_of(span).endswith("-01"), "Envoy does not accept further flags"
+    assert traceparent_of(span).endswith("-01"), "version 00 defines only this flag"
     context = parsed(traceparent_of(span))
     assert context is not None
     assert (context.trace_id, context.span_id) == (span.get_span_context().trace_id, span.get_span_context().span_id)
