@@ -39,7 +39,7 @@ from tests.support.waiting import eventually
 STREAM = "hitmesh.api.collector.v1.CollectorService/StreamHits"
 REPORT = "hitmesh.api.reporter.v1.ReporterService/RunReport"
 EDGE, ENVOY = "edge", "hitmesh-envoy"
-HOSTILE = ("00", "x" * 60_000, f"00-{'0' * 32}-{'0' * 16}-01", f"ff-{'1' * 32}-{'1' * 16}-01")
+HOSTILE = ("00", "x" * 60_000, f"00-{'0' * 32}-{'0' * 16}-01", f"00-{'1' * 31}-{'1' * 16}-01")
 
 
 def edge(port: int) -> TracerProvider:
