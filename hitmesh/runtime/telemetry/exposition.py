@@ -80,7 +80,8 @@ def telemetry_of(part: Part, settings: ServiceSettings, health: HealthPage | Non
 def open_telemetry(part: Part, listen: str, health: HealthPage | None = None, otlp: Otlp | None = None) -> Telemetry:
     """Return a process's metrics and spans. Send both with `otlp`.
 
-    The metrics and the process's health are served on `listen` (host:port). If `listen` is "" and `otlp` is None, nothing is recorded.
+    The metrics and the process's health are served on `listen` (host:port). If `listen` is "" and `otlp` is None,
+    nothing is recorded.
 
     Raises:
         RefusedError: the address cannot be bound (INVALID_CONFIG).
