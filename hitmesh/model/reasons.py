@@ -185,6 +185,7 @@ class LocalReason(StrEnum):
     HISTORY_DAMAGED = "HISTORY_DAMAGED"
     DIFF_TOO_LARGE = "DIFF_TOO_LARGE"
     NOTHING_FOUND = "NOTHING_FOUND"
+    PROBLEMS_FOUND = "PROBLEMS_FOUND"
 
 
 Reason = ErrorReason | LocalReason

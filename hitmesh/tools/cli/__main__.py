@@ -31,6 +31,9 @@ COMMANDS = {
     "ledger": LazyCommand("hitmesh.tools.cli.ledger:ledger", "Check that every hit is accounted for."),
     "drift": LazyCommand("hitmesh.tools.cli.drift:drift", "Show how settlement changed the live numbers."),
     "trace": LazyCommand("hitmesh.tools.cli.trace:trace", "Show where a hit is in the log, and its outcome."),
+    "doctor": LazyCommand(
+        "hitmesh.tools.cli.doctor:doctor", "Check a whole mesh, and name cause and cure of each problem."
+    ),
     "reprocess": LazyCommand(
         "hitmesh.tools.cli.reprocess:reprocess_group", "Recompute settled days, compare, publish, undo."
     ),
