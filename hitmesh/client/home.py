@@ -28,6 +28,7 @@ ENDPOINT_VARIABLE: Final = "HITMESH_ENDPOINT"
 OPERATOR_ENDPOINT_VARIABLE: Final = "HITMESH_OPERATOR_ENDPOINT"
 KEY_VARIABLE: Final = "HITMESH_KEY"
 KEY_FILE_VARIABLE: Final = "HITMESH_KEY_FILE"
+METRICS_VARIABLE: Final = "HITMESH_METRICS"
 READY_FILE: Final = "ready.json"
 LOCK_FILE: Final = "run/lock"
 # `hitmesh dev` loads its demo data for up to a minute before it writes the ready file.

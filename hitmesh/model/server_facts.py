@@ -39,8 +39,10 @@ class KafkaTopic:
         leaderless: numbers of the partitions without a leader.
         config: the settings of the topic that hitmesh sets, by name.
         wanted: the values that `hitmesh init` would set with the given sizes.
-        declared: number of partitions that the mesh's directory declares; None if the topic is no log, or if the log
-            is not declared or has another id.
+        wanted_partitions: the number of partitions that `hitmesh init` would set with the given sizes.
+        is_log: whether the topic is a log; other topics have rows for Druid.
+        declared: number of partitions of the topic's declared log; None if unknown, or if the topic is no log.
+        is_undeclared: whether the mesh has declared another log, or none, for this topic.
     """
 
     name: str
@@ -51,8 +53,10 @@ class KafkaTopic:
     leaderless: Sequence[int] = ()
     config: Mapping[str, str] = field(default_factory=dict)
     wanted: Mapping[str, str] = field(default_factory=dict)
+    wanted_partitions: int = 0
     is_log: bool = False
     declared: int | None = None
+    is_undeclared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,19 @@ class CassandraKeyspace:
     down: Sequence[str] = ()
     nodes: int = 0
     ttl_days: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The sizes that `hitmesh init` would get, by option, such as `hits_retention_days`.
+
+    Attributes:
+        values: all sizes.
+        certain: the options whose values are certain; other sizes are defaults, which may not be those of the mesh.
+    """
+
+    values: Mapping[str, int | str]
+    certain: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
     """
     session = CassandraSession(servers, in_keyspace=False)
     try:
-        copies = _copies(session, servers.keyspace_name)
-        ttl_s = _ttls(session, servers.keyspace_name)
+        copies = copies_in(session, servers.keyspace_name)
+        ttl_s = ttls_in(session, servers.keyspace_name)
     finally:
         session.close()
     applied = _applied(servers) if "schema_migrations" in ttl_s else {}
@@ -114,7 +114,7 @@ def _days(number: int) -> str:
     return f"{number} days" if number else "forever"
 
 
-def _copies(session: CassandraSession, keyspace: str) -> int:
+def copies_in(session: CassandraSession, keyspace: str) -> int:
     """Return the keyspace's replication factor; 0 if the keyspace does not exist."""
     found = session.run("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,))
     if not found:
@@ -122,7 +122,8 @@ def _copies(session: CassandraSession, keyspace: str) -> int:
     return max((int(value) for name, value in found[0].replication.items() if name != "class"), default=1)
 
 
-def _ttls(session: CassandraSession, keyspace: str) -> dict[str, int]:
+def ttls_in(session: CassandraSession, keyspace: str) -> dict[str, int]:
+    """Return the seconds for which each table of a keyspace keeps rows; 0 means forever."""
     rows = session.run(
         "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?", (keyspace,)
     )

@@ -167,6 +167,11 @@ class CassandraSession:
                 timeout_s=SCHEMA_TIMEOUT_S,
             )
 
+    def nodes(self) -> dict[str, bool]:
+        """Return the address of each node of the cluster, and whether the driver sees the node as up."""
+        hosts = self._connected().cluster.metadata.all_hosts()
+        return {f"{host.address}:{host.endpoint.port}": host.is_up is not False for host in hosts}
+
     def close(self) -> None:
         """Close the connection. Idempotent."""
         with self._lock:

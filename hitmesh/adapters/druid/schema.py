@@ -21,8 +21,8 @@ from hitmesh.model.errors import FatalError, Unavailable
 from hitmesh.model.rows.rollup_rows import RowSource
 
 _SERVER: Final = "druid"
-_INDEXER: Final = "/druid/indexer/v1"
-_COORDINATOR: Final = "/druid/coordinator/v1"
+INDEXER: Final = "/druid/indexer/v1"
+COORDINATOR: Final = "/druid/coordinator/v1"
 _NONE: Final[dict[str, Any]] = {}
 _RUNNING_S: Final = 90.0
 _PAUSE_S: Final = 0.2
@@ -52,7 +52,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 def _supervisor(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:
     name, wanted = servers.data_source(source), supervisor(servers, source, options)
     thing = f"supervisor {name}"
-    there = client.coordinator("GET", f"{_INDEXER}/supervisor/{name}", missing=_NONE)
+    there = client.coordinator("GET", f"{INDEXER}/supervisor/{name}", missing=_NONE)
     apply = partial(_start, servers, source, wanted)
     if not there:
         description = f"reads topic {servers.rollups(source)} with {options.task_count} tasks"
@@ -69,7 +69,7 @@ def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
     name = servers.data_source(source)
     with closing(DruidClient(servers)) as client:
         _try(client, wanted)
-        client.coordinator("POST", f"{_INDEXER}/supervisor", wanted)
+        client.coordinator("POST", f"{INDEXER}/supervisor", wanted)
         _await(lambda: _is_running(client, name), f"the supervisor of {name} did not run")
 
 
@@ -92,7 +92,7 @@ def _try(client: DruidClient, wanted: Spec) -> None:
         },
         "samplerConfig": {"numRows": 1, "timeoutMs": 10_000},
     }
-    answer = client.coordinator("POST", f"{_INDEXER}/sampler", source)
+    answer = client.coordinator("POST", f"{INDEXER}/sampler", source)
     rows = [row for row in answer.get("data", ()) if row.get("parsed")]
     if len(rows) != 1 or rows[0]["parsed"].get("presence") != 1 or rows[0].get("error"):
         raise FatalError(
@@ -103,14 +103,14 @@ def _try(client: DruidClient, wanted: Spec) -> None:
 
 
 def _is_running(client: DruidClient, name: str) -> bool:
-    status = client.coordinator("GET", f"{_INDEXER}/supervisor/{name}/status", missing=_NONE)
+    status = client.coordinator("GET", f"{INDEXER}/supervisor/{name}/status", missing=_NONE)
     state = status.get("payload", {})
     return state.get("detailedState") == "RUNNING" and bool(state.get("activeTasks"))
 
 
 def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Change:
     name, wanted = servers.data_source(source), compaction(servers, source)
-    path = f"{_COORDINATOR}/config/compaction"
+    path = f"{COORDINATOR}/config/compaction"
     there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
     apply = partial(_send, servers, path, wanted)
     return _change(
@@ -120,7 +120,7 @@ def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Cha
 
 def _retention(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:
     name, wanted = servers.data_source(source), retention(options)
-    path = f"{_COORDINATOR}/rules/{name}"
+    path = f"{COORDINATOR}/rules/{name}"
     there = client.coordinator("GET", path, missing=[])
     if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
         there = []  # an earlier mesh with the same name was removed and left this rule

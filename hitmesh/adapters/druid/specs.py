@@ -59,6 +59,8 @@ def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> S
     return {
         "type": "kafka",
         "context": {"useConcurrentLocks": True},
+        # `hitmesh init` resumes a suspended supervisor, because a suspended supervisor differs from this spec.
+        "suspended": False,
         "spec": {
             "dataSchema": data_schema(servers, source, options),
             "ioConfig": {

@@ -163,7 +163,7 @@ def _is_declared(servers: Servers, topic: Topic, there: _There) -> bool:
     session = CassandraSession(servers)
     try:
         logs = DeclaredLogs(session)
-        return (logs.log_id(topic), logs.partitions(topic)) == (_log_id(topic, there.topic_id), there.partitions)
+        return (logs.log_id(topic), logs.partitions(topic)) == (log_id_of(topic, there.topic_id), there.partitions)
     except FatalError:  # the log is not declared, or the keyspace does not exist yet
         return False
     finally:
@@ -204,7 +204,7 @@ def _declare(servers: Servers, wanted: Wanted) -> None:
     there = _known(servers, wanted)
     session = CassandraSession(servers)
     try:
-        DeclaredLogs(session).declare(wanted.topic, _log_id(wanted.topic, there.topic_id), there.partitions)
+        DeclaredLogs(session).declare(wanted.topic, log_id_of(wanted.topic, there.topic_id), there.partitions)
     finally:
         session.close()
 
@@ -229,7 +229,7 @@ def _known(servers: Servers, wanted: Wanted) -> _There:
         time.sleep(_PAUSE_S)
 
 
-def _log_id(topic: Topic, topic_id: str) -> str:
+def log_id_of(topic: Topic, topic_id: str) -> str:
     """Return a log's id: the topic's name and Kafka's topic id, in which "/" becomes "_" and "+" becomes "-"."""
     return f"{topic}.{topic_id.replace('/', '_').replace('+', '-')}"
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from hitmesh.model.plurals import counted
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.exits import CommandFailed, Exit
-from hitmesh.tools.cli.options import examples, find_home, output_option
+from hitmesh.tools.cli.init import SIZES, STACK
+from hitmesh.tools.cli.options import CommandT, examples, find_home, output_option
+from hitmesh.tools.cli.stack import find_stack_home
 
 _SEVERITIES: Final = ("warning", "error")
+
+
+def _size_options(command: CommandT) -> CommandT:
+    """Add the sizes of `hitmesh init`, without defaults, because a size that is not given is not checked."""
+    for name, _, kind, meaning in reversed(SIZES):
+        command = click.option(name, type=kind, help=f"Expected size: {meaning[0].lower()}{meaning[1:]}")(command)
+    return command
 
 
 @click.command(
@@ -23,6 +32,7 @@ _SEVERITIES: Final = ("warning", "error")
         "hitmesh doctor --home /srv/hitmesh -o json",
         "hitmesh doctor --check canary --check disks --timeout 30",
         "hitmesh doctor --fail-on error",
+        "hitmesh doctor --backend stack --check topics --check tables --check sources --replication 1",
     )
     + "\n\n\b\nExit codes:\n  0    no problem was found\n  7    a problem was found, or a part did not answer in time",
 )
@@ -64,6 +74,7 @@ _SEVERITIES: Final = ("warning", "error")
     metavar="DAYS",
     help="A certificate that expires sooner is a problem. Default: 14.",
 )
+@_size_options
 @click.option("--endpoint", metavar="HOST:PORT", help="Address of the mesh. Default: as for other commands.")
 @click.option(
     "--home",
@@ -84,6 +95,7 @@ def doctor(
     endpoint: str | None,
     home: Path | None,
     output: str,
+    **sizes: Any,
 ) -> None:
     """Check a whole mesh: send a canary hit into a report, and examine services, stores, clocks, disks, certificates.
 
@@ -105,7 +117,14 @@ def doctor(
     given = {"free_bytes": min_free_bytes, "certificate_days": certificate_days}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     place = find_place(
-        Options(home, endpoint, backend, metrics, limits=limits),
+        Options(
+            home,
+            endpoint,
+            _store(backend),
+            metrics,
+            {name: value for name, value in sizes.items() if value is not None},
+            limits,
+        ),
         find_home(home),
         os.environ,
     )
@@ -118,3 +137,15 @@ def doctor(
             f"{counted(len(found.findings), 'problem')} found: docs/doctor.md describes each kind of problem",
             reason=LocalReason.PROBLEMS_FOUND,
         )
+
+
+def _store(backend: str | None) -> str | None:
+    """Return the store URL that an option names; `stack` stands for the servers of `hitmesh stack`."""
+    if backend != STACK:
+        return backend
+    from hitmesh.tools.stack import commands
+
+    url = commands.url(find_stack_home(None))
+    if url is None:
+        raise click.BadParameter("no server was ever started: run `hitmesh stack up`", param_hint="--backend")
+    return url

@@ -76,7 +76,7 @@ def command_of(finding: Finding, place: Place) -> str:
 
 def common_values(place: Place) -> Mapping[str, str]:
     """Return the parts of commands that all findings share."""
-    return {"home": place.home_option}
+    return {"home": place.home_option, "init": place.init_options}
 
 
 def _print_table(found: Diagnosis, place: Place) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STACK: Final = "stack"
 # The defaults are copied from SchemaOptions, because importing SchemaOptions would slow down help. A test checks that
 # the copies are equal to the originals.
-_OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
+SIZES: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     (
         "--hits-partitions",
         4,
@@ -59,7 +59,7 @@ _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
 
 
 def _schema_options(command: CommandT) -> CommandT:
-    for name, default, kind, meaning in reversed(_OPTIONS):
+    for name, default, kind, meaning in reversed(SIZES):
         command = click.option(name, type=kind, default=default, show_default=True, help=meaning)(command)
     return command
 

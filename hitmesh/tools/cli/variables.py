@@ -18,6 +18,7 @@ from hitmesh.client.home import (
     HOME_VARIABLE,
     KEY_FILE_VARIABLE,
     KEY_VARIABLE,
+    METRICS_VARIABLE,
     OPERATOR_ENDPOINT_VARIABLE,
     OPERATOR_KEY_FILE_VARIABLE,
     OPERATOR_KEY_VARIABLE,
@@ -108,6 +109,14 @@ COMMAND_LINE: Final = (
         f"the value of {HOME_VARIABLE}",
         "Directory of the Kafka, Cassandra and Druid servers that `hitmesh stack` runs",
     ),
+    Variable(
+        METRICS_VARIABLE,
+        "text",
+        "",
+        "NAME=HOST:PORT, separated by commas",
+        f"the addresses in {READY_FILE} of the home",
+        "Addresses of the metrics of processes, and of Envoy's statistics (`envoy=HOST:PORT`), for `hitmesh doctor`",
+    ),
 )
 
 TESTS: Final = (
@@ -190,6 +199,8 @@ def _value(name: str, home: Path | None, place: Path, environment: Mapping[str, 
         return str(place), origin if home is None else "--home"
     if name == STACK_HOME_VARIABLE:
         return str(stack_home(None, environment)), origin
+    if name == METRICS_VARIABLE:
+        return environment.get(name), origin
     if name == ENDPOINT_VARIABLE:
         return _endpoint(endpoint, (ENDPOINT_VARIABLE,), place, environment)
     if name == OPERATOR_ENDPOINT_VARIABLE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hitmesh.tools.doctor import kinds
+from hitmesh.tools.doctor import kinds, server_kinds
 from hitmesh.tools.doctor.gather_hits import gather_canary, gather_freshness, gather_history, gather_ledgers
 from hitmesh.tools.doctor.gather_machine import gather_certificates, gather_disks, gather_files
 from hitmesh.tools.doctor.gather_mesh import (
@@ -15,6 +15,7 @@ from hitmesh.tools.doctor.gather_mesh import (
     gather_health,
     gather_processes,
 )
+from hitmesh.tools.doctor.gather_servers import gather_sources, gather_tables, gather_topics
 from hitmesh.tools.doctor.judge_hits import judge_canary, judge_history, judge_ledgers
 from hitmesh.tools.doctor.judge_machine import judge_certificates, judge_clocks, judge_disks, judge_files
 from hitmesh.tools.doctor.judge_mesh import (
@@ -25,6 +26,7 @@ from hitmesh.tools.doctor.judge_mesh import (
     judge_health,
     judge_processes,
 )
+from hitmesh.tools.doctor.judge_servers import judge_sources, judge_tables, judge_topics
 from hitmesh.tools.doctor.running import DOOR, Check, Needs
 
 CHECKS: Final[tuple[Check[Any], ...]] = (
@@ -163,6 +165,60 @@ CHECKS: Final[tuple[Check[Any], ...]] = (
         (kinds.FILE_DAMAGED, kinds.FORMAT_NEWER, kinds.FORMAT_OLDER),
         gather_files,
         judge_files,
+    ),
+    Check(
+        "topics",
+        "Do the topics exist in Kafka, with the right partitions, replicas in sync, and retention?",
+        "Kafka acknowledges a hit only with enough replicas in sync. A stopped stream can catch up only while Kafka "
+        "keeps the hits.",
+        30.0,
+        Needs.SERVERS,
+        (
+            server_kinds.TOPIC_MISSING,
+            server_kinds.TOPIC_PARTITIONS,
+            server_kinds.LOG_NOT_DECLARED,
+            server_kinds.TOPIC_RETENTION,
+            server_kinds.TOPIC_SETTING,
+            server_kinds.TOPIC_REPLICAS,
+            server_kinds.UNDER_REPLICATED,
+            server_kinds.NO_LEADER,
+        ),
+        gather_topics,
+        judge_topics,
+    ),
+    Check(
+        "tables",
+        "Does Cassandra have this version's tables, with all nodes up, enough replicas and long enough retention?",
+        "Services do not start without their tables. Rows that expire too early are missing when a day is settled.",
+        30.0,
+        Needs.SERVERS,
+        (
+            server_kinds.KEYSPACE_MISSING,
+            server_kinds.MIGRATION_MISSING,
+            server_kinds.SCHEMA_UNKNOWN,
+            server_kinds.NODE_DOWN,
+            server_kinds.ROW_REPLICAS,
+            server_kinds.ROWS_EXPIRE,
+        ),
+        gather_tables,
+        judge_tables,
+    ),
+    Check(
+        "sources",
+        "Do Druid's supervisors run without lag, and are all segments loaded?",
+        "Reports with dimensions come from Druid. Totals come from Cassandra, and go on without Druid.",
+        30.0,
+        Needs.SERVERS,
+        (
+            server_kinds.SUPERVISOR_MISSING,
+            server_kinds.SUPERVISOR_SUSPENDED,
+            server_kinds.SUPERVISOR_UNHEALTHY,
+            server_kinds.INGESTION_LAG,
+            server_kinds.SEGMENTS_UNAVAILABLE,
+            server_kinds.NO_COMPACTION,
+        ),
+        gather_sources,
+        judge_sources,
     ),
 )
 """All checks."""

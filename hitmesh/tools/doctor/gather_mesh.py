@@ -10,7 +10,6 @@ import json
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import grpc
@@ -30,10 +29,10 @@ from hitmesh.tools.doctor.facts import (
     ServiceHealth,
 )
 from hitmesh.tools.doctor.findings import Skipped
+from hitmesh.tools.doctor.http_calls import CALL_S, clock_reading, get
 from hitmesh.tools.doctor.place import Place
 from hitmesh.tools.doctor.running import Watch, text_of
 
-CALL_S: Final = 4.0
 DOOR_PATH: Final = "/doctor"
 """A path that no service has, so that Envoy itself answers with HTTP status 404."""
 HEALTH_SERVICES: Final[Mapping[str, str]] = {
@@ -45,9 +44,6 @@ HEALTH_SERVICES: Final[Mapping[str, str]] = {
 """A named service of each part, and the part."""
 _BUILD: Final = re.compile(r"^hitmesh_process_build_info\{([^}]*)\}", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
-# The header Date has whole seconds. Envoy computes the header twice a second.
-_DATE_RESOLUTION_MS: Final = 1_500
-_MAX_BODY: Final = 16 << 20
 
 
 def gather_door(place: Place, watch: Watch) -> DoorFacts:
@@ -220,31 +216,9 @@ def _clocks_of(place: Place, addresses: Mapping[str, str], watch: Watch) -> Iter
                 yield reading
 
 
-def clock_reading(source: str, headers: Mapping[str, str], before: int, after: int) -> ClockReading | None:
-    """Return the time in the header Date of an HTTP answer, or None without a usable header."""
-    try:
-        at = parsedate_to_datetime(headers["date"])
-    except (KeyError, ValueError):
-        return None
-    return ClockReading(source, int(at.timestamp() * 1000), _DATE_RESOLUTION_MS, before, after)
-
-
 def _clocks_of_stores(place: Place, watch: Watch) -> Iterable[ClockReading]:
-    return ()
+    if not place.is_on_servers:
+        return ()
+    from hitmesh.tools.doctor.gather_servers import clocks_of_servers
 
-
-def get(address: str, path: str, watch: Watch, *, most_s: float = CALL_S) -> tuple[int, Mapping[str, str], bytes]:
-    """Send a GET request; return status, headers with names in lower case, and body.
-
-    Raises:
-        OSError: no connection, or no answer in time.
-        http.client.HTTPException: the answer is not HTTP.
-    """
-    connection = http.client.HTTPConnection(address, timeout=watch.left_s(most_s))
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        return answer.status, headers, answer.read(_MAX_BODY)
-    finally:
-        connection.close()
+    return clocks_of_servers(place, watch)

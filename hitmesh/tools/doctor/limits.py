@@ -22,6 +22,7 @@ class Limits:
         transit_s: a ledger that does not balance is read again for this long, because hits may be in transit.
         druid_lag_rows: Druid may be this many Kafka messages behind. A message has up to 500 rows.
         hits_retention_days: Kafka must keep hits at least this long, so that a stopped stream can catch up.
+        settle_days: days after which a closed day is settled; rows must outlive the hits in Kafka by this time.
         sites: number of sites whose ledgers are read, because a mesh may have a million sites.
     """
 
@@ -35,4 +36,5 @@ class Limits:
     transit_s: float = 10.0
     druid_lag_rows: int = 100_000
     hits_retention_days: int = 7
+    settle_days: int = 3
     sites: int = 1_000

@@ -7,6 +7,7 @@ environment variable over a file in the home directory.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from hitmesh.adapters.servers import SCHEME
 from hitmesh.adapters.urls import EMBEDDED, check_store_url
 from hitmesh.client.home import (
     ENDPOINT_VARIABLE,
+    METRICS_VARIABLE,
     OPERATOR_ENDPOINT_VARIABLE,
     READY_FILE,
     NoMesh,
@@ -27,13 +29,13 @@ from hitmesh.client.home import (
 )
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
+from hitmesh.model.server_facts import Expected
 from hitmesh.ports import Clock
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.tools.dev.given_settings import read_given
 from hitmesh.tools.dev.instances import SERVICES
 from hitmesh.tools.doctor.limits import Limits
 
-METRICS_VARIABLE: Final = "HITMESH_METRICS"
 ENVOY: Final = "envoy"
 _IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
 _TLS: Final = "TLS"
@@ -55,6 +57,7 @@ class Place:
         processes: host:port of each process's metrics, by process name.
         certificates: files of certificates, by the setting that names the file.
         sizes: sizes that `hitmesh init` would get; `given_sizes` has the names of those that are certain.
+        option_sizes: names of the sizes that options of the doctor gave.
         in_cluster: whether the doctor runs in Kubernetes.
         limits: thresholds.
         clock: the clock of this machine.
@@ -73,6 +76,7 @@ class Place:
     certificates: Mapping[str, Path] = field(default_factory=dict)
     sizes: SchemaOptions = field(default_factory=SchemaOptions)
     given_sizes: frozenset[str] = frozenset()
+    option_sizes: frozenset[str] = frozenset()
     in_cluster: bool = False
     home_option: str = ""
     limits: Limits = field(default_factory=Limits)
@@ -82,6 +86,21 @@ class Place:
     def is_on_servers(self) -> bool:
         """Whether the mesh stores its data in Kafka, Cassandra and Druid."""
         return self.store.startswith(SCHEME)
+
+    @property
+    def expected(self) -> Expected:
+        """The sizes of the mesh, for the pure judges."""
+        values = {name: getattr(self.sizes, name) for name in SchemaOptions.__dataclass_fields__}
+        return Expected(values, self.given_sizes)
+
+    @property
+    def init_options(self) -> str:
+        """The options of `hitmesh init` for this mesh: the store URL, and the sizes that were given."""
+        if not self.is_on_servers:
+            return ""
+        given = [name for name in SchemaOptions.__dataclass_fields__ if name in self.option_sizes]
+        sizes = "".join(f" --{name.replace('_', '-')} {getattr(self.sizes, name)}" for name in given)
+        return f" --backend {shlex.quote(self.store)}{sizes}"
 
     @property
     def data(self) -> Path | None:
@@ -135,8 +154,9 @@ def find_place(options: Options, home: Path, environment: Mapping[str, str]) -> 
         sizes=SchemaOptions(**options.sizes),
         # `hitmesh dev` creates topics and tables with the default sizes.
         given_sizes=frozenset(SchemaOptions.__dataclass_fields__) if settings else frozenset(options.sizes),
+        option_sizes=frozenset(options.sizes),
         in_cluster=bool(environment.get(_IN_CLUSTER)),
-        home_option=f" --home {options.home}" if options.home is not None else "",
+        home_option=f" --home {shlex.quote(str(options.home))}" if options.home is not None else "",
         limits=options.limits,
     )
 
