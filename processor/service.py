@@ -41,13 +41,15 @@ from hitmesh.ports import (
 from hitmesh.runtime.rpc_errors import translating
 from hitmesh.runtime.rpc_values import timestamp
 from processor.inspect.fate import HitAt, InspectedCopy, InspectedVisit, Known, Timeliness, Verdict, inspect
-from processor.inspect.search import Found, search
+from processor.inspect.search import Found, IdKind, search, with_id
 from processor.settle.claims_excluded import excluded_claims, rules_of_days, with_exclusion
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
 MAX_DAYS: Final = 31
 DEFAULT_DAYS: Final = 3
 MAX_REFUSALS: Final = 1_000
+MAX_HITS: Final = 20
+"""Number of hits of an order or batch that a trace shows."""
 MAX_ID_CHARS: Final = 256
 WAIT_S: Final = 5.0
 
@@ -99,7 +101,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
         self._one_at_a_time = threading.Lock()
 
     def TraceHit(self, request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
-        """Trace the hit for an authenticated caller. While another hit is being traced, wait up to 5 s."""
+        """Trace the hits for an authenticated caller. While another hit is being traced, wait up to 5 s."""
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
             stores = self._stores
@@ -117,26 +119,25 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
 
 
 def inspect_hit(stores: InspectStores, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
-    """Return all stored copies of a hit. Also return the site's recent refusals that have the hit's id.
+    """Return all stored copies of a hit, or of the hits of an order or batch, and the site's recent refusals.
 
     Raises:
         NotFound: the id is unknown, or the site is unknown.
-        RefusedError: the id or the range of days is invalid.
+        RefusedError: not exactly one id is given, or the id or the range of days is invalid.
     """
     site = found_site(stores.directory, request.site, "site")
-    if not 0 < len(request.hit_id) <= MAX_ID_CHARS:
-        raise RefusedError(
-            f"hit_id has {len(request.hit_id)} characters: give 1 to {MAX_ID_CHARS}",
-            field="hit_id",
-            count=len(request.hit_id),
-            limit=MAX_ID_CHARS,
-        )
+    kind, id_ = _id_of(request)
     days = _days(request, stores.clock.now())
-    found = search(stores.raw, stores.clock, site.name, request.hit_id, days)
-    copies = inspect(found.hits, request.hit_id, _known(stores, site, found, request.hit_id))
-    refusals = [hit for hit in stores.rejected.recent(site.name, MAX_REFUSALS) if hit.hit_id == request.hit_id]
+    found = search(stores.raw, stores.clock, site.name, id_, days, kind)
+    hit_ids = [id_] if kind is IdKind.HIT else found.hits.filter(with_id(kind, id_))["hit_id"].unique().sort().to_list()
+    copies = [
+        copy
+        for hit_id in hit_ids[:MAX_HITS]
+        for copy in inspect(found.hits, hit_id, _known(stores, site, found, hit_id))
+    ]
+    refusals = [hit for hit in stores.rejected.recent(site.name, MAX_REFUSALS) if _is_refusal_of(hit, kind, id_)]
     if not copies and not refusals:
-        raise _not_found(request, days, found)
+        raise _not_found(kind, id_, days, found)
     return pb.TraceHitResponse(
         site=site.name,
         hit_id=request.hit_id,
@@ -145,8 +146,45 @@ def inspect_hit(stores: InspectStores, request: pb.TraceHitRequest) -> pb.TraceH
         records_read=found.records_read,
         first_utc_date=day_message(days.start),
         last_utc_date=day_message(days.stop - 1),
-        truncated=found.truncated,
+        truncated=found.truncated or len(hit_ids) > MAX_HITS,
     )
+
+
+def _id_of(request: pb.TraceHitRequest) -> tuple[IdKind, str]:
+    """Return the only id of a request.
+
+    Raises:
+        RefusedError: not exactly one id is given, or the id is too long.
+    """
+    ids = {IdKind.HIT: request.hit_id, IdKind.ORDER: request.order_id, IdKind.BATCH: request.batch_id}
+    given = [(kind, id_) for kind, id_ in ids.items() if id_]
+    if len(given) != 1:
+        raise RefusedError(
+            f"the request has {len(given)} ids: give exactly one of hit_id, order_id and batch_id",
+            field="hit_id",
+            count=len(given),
+            limit=1,
+        )
+    kind, id_ = given[0]
+    if len(id_) > MAX_ID_CHARS:
+        raise RefusedError(
+            f"{kind}_id has {len(id_)} characters: give 1 to {MAX_ID_CHARS}",
+            field=f"{kind}_id",
+            count=len(id_),
+            limit=MAX_ID_CHARS,
+        )
+    return kind, id_
+
+
+def _is_refusal_of(hit: RejectedHit, kind: IdKind, id_: str) -> bool:
+    """Return whether a refused hit has the id. The order id of a refused hit is not stored."""
+    match kind:
+        case IdKind.HIT:
+            return hit.hit_id == id_
+        case IdKind.ORDER:
+            return False
+        case IdKind.BATCH:
+            return hit.origin is not None and hit.origin.batch_id == id_
 
 
 def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
@@ -189,14 +227,14 @@ def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Know
     return Known(site, entries, committed, claims, logic)
 
 
-def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFound:
+def _not_found(kind: IdKind, id_: str, days: range, found: Found) -> NotFound:
     where = f"the hits of {date_text(days.start)} to {date_text(days.stop - 1)} ({found.records_read:,} records read"
     stopped = ", stopped at a limit: ask for fewer days)" if found.truncated else ")"
     return NotFound(
-        f"hit {request.hit_id!r} is not among {where}{stopped}, nor among the last {MAX_REFUSALS:,} refusals of the "
+        f"{kind} {id_!r} is not among {where}{stopped}, nor among the last {MAX_REFUSALS:,} refusals of the "
         "site: give the UTC days around the event time, or call again in a few seconds if the hit is new",
-        field="hit_id",
-        value=request.hit_id,
+        field=f"{kind}_id",
+        value=id_,
         first=date_text(days.start),
         last=date_text(days.stop - 1),
         records=found.records_read,
@@ -223,6 +261,8 @@ def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
         generation=None if is_streamed(copy.generation) else copy.generation,
         visitor_key=copy.visitor_key,
         exclusion_reasons=copy.exclusion_reasons,
+        hit_id=copy.hit_id,
+        batch_id=copy.batch_id or None,
     )
 
 

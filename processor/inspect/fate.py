@@ -95,6 +95,8 @@ class InspectedCopy:
     is_settled: bool
     generation: int
     exclusion_reasons: tuple[str, ...] = ()
+    hit_id: str = ""
+    batch_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class _Hit:
     order_id: str
     refund_id: str
     flags: int
+    hit_id: str
+    batch_id: str
 
     @property
     def day(self) -> int:
@@ -198,6 +202,8 @@ def _hits_of_id(visitor_hits: pl.DataFrame, hit_id: str) -> list[_Hit]:
             order_id=row["order_id"] or "",
             refund_id=row["refund_id"] or "",
             flags=row["flags"],
+            hit_id=hit_id,
+            batch_id=row["batch_id"] or "",
         )
         for row in rows.iter_rows(named=True)
     ]
@@ -225,6 +231,8 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
         is_settled=entry is not None,
         generation=STREAM_GENERATION if entry is None else entry.generation,
         exclusion_reasons=tuple(flag.name or "" for flag in EXCLUDING_FLAGS if flag & hit.flags),
+        hit_id=hit.hit_id,
+        batch_id=hit.batch_id,
     )
 
 

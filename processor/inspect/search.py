@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import polars as pl
@@ -49,6 +50,7 @@ READ_COLUMNS: Final = (
     "user_agent",
     "referrer_host",
     "network",
+    "batch_id",
 )
 INSPECT_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{name: HITS_COLUMNS[name] for name in READ_COLUMNS},
@@ -60,6 +62,32 @@ INSPECT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "row": pl.Int64(),
 }
 _VISITOR: Final = ["visitor_hi", "visitor_lo"]
+
+
+class IdKind(StrEnum):
+    """The kinds of ids by which hits are found: a hit id, the id of an order or refund, or a batch id."""
+
+    HIT = "hit"
+    ORDER = "order"
+    BATCH = "batch"
+
+
+def with_id(kind: IdKind, id_: str) -> pl.Expr:
+    """Return the condition that a hit has the id."""
+    match kind:
+        case IdKind.HIT:
+            return pl.col("hit_hash") == hash64(id_)
+        case IdKind.ORDER:
+            return (pl.col("order_id") == id_) | (pl.col("refund_id") == id_)
+        case IdKind.BATCH:
+            return pl.col("batch_id") == id_
+
+
+_ID_COLUMNS: Final = {
+    IdKind.HIT: ("hit_hash",),
+    IdKind.ORDER: ("order_id", "refund_id"),
+    IdKind.BATCH: ("batch_id",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +128,14 @@ class _Reading:
                 yield record
 
 
-def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> Found:
-    """Return all hits of the visitors who have a hit with the id `hit_id` on one of the UTC days `days`.
+def search(raw: RawStore, clock: Clock, site: str, id_: str, days: range, kind: IdKind = IdKind.HIT) -> Found:
+    """Return all hits of the visitors who have a hit with the id `id_` on one of the UTC days `days`.
 
     Raises:
         StoreCorrupt: a record does not decode.
     """
     first, second = _Reading(raw, clock), _Reading(raw, clock)
-    holders = _holders(first, site, hit_id, days)
+    holders = _holders(first, site, id_, days, kind)
     visitors = holders.select(_VISITOR).unique().head(MAX_VISITORS)
     around = {day + step for day in holders["day"].to_list() for step in (-1, 0, 1)}
     hits = [
@@ -121,12 +149,14 @@ def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> 
     )
 
 
-def _holders(reading: _Reading, site: str, hit_id: str, days: range) -> pl.DataFrame:
+def _holders(reading: _Reading, site: str, id_: str, days: range, kind: IdKind) -> pl.DataFrame:
     """Return the visitors that have a hit with the id, and the UTC days of these hits."""
-    wanted = (pl.col("site") == site) & (pl.col("hit_hash") == hash64(hit_id))
+    wanted = (pl.col("site") == site) & with_id(kind, id_)
     day = (pl.col("event_time") // DAY_MS).alias("day")
     found = [
-        read_rows(record.value, ("site", "hit_hash", *_VISITOR, "event_time")).filter(wanted).select(*_VISITOR, day)
+        read_rows(record.value, ("site", *_ID_COLUMNS[kind], *_VISITOR, "event_time"))
+        .filter(wanted)
+        .select(*_VISITOR, day)
         for record in reading.records(site, days)
     ]
     schema = {**{name: HITS_COLUMNS[name] for name in _VISITOR}, "day": pl.Int64()}

@@ -98,6 +98,43 @@ def test_a_hit_is_traced_to_its_copies_visit_and_cell(mesh: Mesh) -> None:
     assert found.records_read > 0
 
 
+def test_the_hits_of_an_order_and_of_a_batch_are_found_with_their_ids(mesh: Mesh) -> None:
+    hits = [
+        RefHit(SITE, "v1", "h1", NOW - 60_000, type="ORDER", order_id="o1"),
+        RefHit(SITE, "v2", "h2", NOW - 50_000, page_path="/"),
+        RefHit(SITE, "v2", "h3", NOW - 40_000, type="REFUND", order_id="o2", refund_id="o1"),
+    ]
+    record = a_record(hits, NOW - 30_000, 0)
+    mesh.stores.raw.put(
+        [
+            RawRecord(
+                Position(mesh.stores.log.log_id(Topic.HITS), 0, 0),
+                record.log_time,
+                3,
+                hits[0].event_time,
+                hits[2].event_time,
+                record.value,
+                1,
+                record.site_days,
+            )
+        ]
+    )
+    with tracing(mesh, open_reads=True) as ask:
+        by_order = ask("", order_id="o1")
+        assert [copy.hit_id for copy in by_order.copies] == ["h1", "h3"], "the order, and the refund with this id"
+        assert by_order.hit_id == ""
+        batch_id = by_order.copies[0].batch_id
+        assert batch_id
+        assert [copy.hit_id for copy in ask("", batch_id=batch_id).copies] == ["h1", "h2", "h3"]
+        unknown = refusal(lambda: ask("", order_id="o9"))
+        assert (unknown.code, unknown.field) == (grpc.StatusCode.NOT_FOUND, "order_id")
+        assert "order 'o9'" in unknown.message
+        both = refusal(lambda: ask("h1", order_id="o1"))
+        assert (both.code, both.field) == (grpc.StatusCode.INVALID_ARGUMENT, "hit_id")
+        long = refusal(lambda: ask("", batch_id="b" * 257))
+        assert (long.code, long.field) == (grpc.StatusCode.INVALID_ARGUMENT, "batch_id")
+
+
 def test_a_refused_hit_is_found_with_its_reason(mesh: Mesh) -> None:
     position = Position("rejected-1", 0, 3)
     refused = RejectedHit(position, 2, SITE, NOW, "MISSING_FIELD", "visitor_id", "is missing", "h7", 1, b"")

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/api/control/v1/trace.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"J\n\x0bHitPosition\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0b\n\x03row\x18\x04 \x01(\x03\"\xae\x01\n\x0bTracedVisit\x12\x10\n\x08visit_id\x18\x01 \x01(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04last\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04hits\x18\x04 \x01(\x03\x12\x19\n\x0clanding_page\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0f\n\r_landing_page\"\xc2\x05\n\nTracedCopy\x12\x35\n\x08position\x18\x01 \x01(\x0b\x32#.hitmesh.api.control.v1.HitPosition\x12,\n\x08log_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ollect_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08hit_type\x18\x05 \x01(\t\x12\x33\n\x07verdict\x18\x06 \x01(\x0e\x32\".hitmesh.api.control.v1.HitVerdict\x12\x39\n\ntimeliness\x18\x07 \x01(\x0e\x32%.hitmesh.api.control.v1.HitTimeliness\x12\x35\n\x08original\x18\x08 \x01(\x0b\x32#.hitmesh.api.control.v1.HitPosition\x12\x14\n\x0cid_collision\x18\t \x01(\x08\x12\x33\n\x05order\x18\n \x01(\x0e\x32$.hitmesh.api.control.v1.OrderOutcome\x12\x15\n\x08order_id\x18\x0b \x01(\tH\x00\x88\x01\x01\x12\x32\n\x05visit\x18\x0c \x01(\x0b\x32#.hitmesh.api.control.v1.TracedVisit\x12(\n\x04\x63\x65ll\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07settled\x18\x0e \x01(\x08\x12\x17\n\ngeneration\x18\x0f \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0bvisitor_key\x18\x10 \x01(\t\x12\x19\n\x11\x65xclusion_reasons\x18\x1e \x03(\tB\x0b\n\t_order_idB\r\n\x0b_generation\"\xb7\x01\n\rTracedRefusal\x12\x35\n\x08position\x18\x01 \x01(\x0b\x32#.hitmesh.api.control.v1.HitPosition\x12\x30\n\x0c\x63ollect_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\x05\x66ield\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x05 \x01(\tB\x08\n\x06_field\"\xcb\x01\n\x0fTraceHitRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x14\n\x06hit_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12/\n\x0e\x66irst_utc_date\x18\x05 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01\x12.\n\rlast_utc_date\x18\x06 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05R\x05sinceR\x05until\"\xcc\x02\n\x10TraceHitResponse\x12#\n\x04site\x18\x01 \x01(\tB\x15\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x0e\n\x06hit_id\x18\x02 \x01(\t\x12\x32\n\x06\x63opies\x18\x03 \x03(\x0b\x32\".hitmesh.api.control.v1.TracedCopy\x12\x37\n\x08refusals\x18\x04 \x03(\x0b\x32%.hitmesh.api.control.v1.TracedRefusal\x12\x14\n\x0crecords_read\x18\x05 \x01(\x03\x12)\n\x0e\x66irst_utc_date\x18\t \x01(\x0b\x32\x11.google.type.Date\x12(\n\rlast_utc_date\x18\n \x01(\x0b\x32\x11.google.type.Date\x12\x11\n\ttruncated\x18\x08 \x01(\x08J\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08R\x05sinceR\x05until*\x90\x01\n\nHitVerdict\x12\x1b\n\x17HIT_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n\x13HIT_VERDICT_COUNTED\x10\x01\x12\x19\n\x15HIT_VERDICT_DUPLICATE\x10\x02\x12\x18\n\x14HIT_VERDICT_EXCLUDED\x10\x03\x12\x17\n\x13HIT_VERDICT_PENDING\x10\x04*\x80\x01\n\rHitTimeliness\x12\x1e\n\x1aHIT_TIMELINESS_UNSPECIFIED\x10\x00\x12\x1a\n\x16HIT_TIMELINESS_ON_TIME\x10\x01\x12\x17\n\x13HIT_TIMELINESS_LATE\x10\x02\x12\x1a\n\x16HIT_TIMELINESS_HISTORY\x10\x03*^\n\x0cOrderOutcome\x12\x1d\n\x19ORDER_OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_OUTCOME_WON\x10\x01\x12\x18\n\x14ORDER_OUTCOME_REPEAT\x10\x02\x32\x9f\x01\n\x0cTraceService\x12\x8e\x01\n\x08TraceHit\x12\'.hitmesh.api.control.v1.TraceHitRequest\x1a(.hitmesh.api.control.v1.TraceHitResponse\"/\x82\xd3\xe4\x93\x02)\x12\'/v1/{site=merchants/*/sites/*}:traceHitb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/api/control/v1/trace.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"J\n\x0bHitPosition\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0b\n\x03row\x18\x04 \x01(\x03\"\xae\x01\n\x0bTracedVisit\x12\x10\n\x08visit_id\x18\x01 \x01(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04last\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04hits\x18\x04 \x01(\x03\x12\x19\n\x0clanding_page\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0f\n\r_landing_page\"\xf6\x05\n\nTracedCopy\x12\x35\n\x08position\x18\x01 \x01(\x0b\x32#.hitmesh.api.control.v1.HitPosition\x12,\n\x08log_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ollect_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08hit_type\x18\x05 \x01(\t\x12\x33\n\x07verdict\x18\x06 \x01(\x0e\x32\".hitmesh.api.control.v1.HitVerdict\x12\x39\n\ntimeliness\x18\x07 \x01(\x0e\x32%.hitmesh.api.control.v1.HitTimeliness\x12\x35\n\x08original\x18\x08 \x01(\x0b\x32#.hitmesh.api.control.v1.HitPosition\x12\x14\n\x0cid_collision\x18\t \x01(\x08\x12\x33\n\x05order\x18\n \x01(\x0e\x32$.hitmesh.api.control.v1.OrderOutcome\x12\x15\n\x08order_id\x18\x0b \x01(\tH\x00\x88\x01\x01\x12\x32\n\x05visit\x18\x0c \x01(\x0b\x32#.hitmesh.api.control.v1.TracedVisit\x12(\n\x04\x63\x65ll\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07settled\x18\x0e \x01(\x08\x12\x17\n\ngeneration\x18\x0f \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0bvisitor_key\x18\x10 \x01(\t\x12\x19\n\x11\x65xclusion_reasons\x18\x1e \x03(\t\x12\x0e\n\x06hit_id\x18\x1f \x01(\t\x12\x15\n\x08\x62\x61tch_id\x18  \x01(\tH\x02\x88\x01\x01\x42\x0b\n\t_order_idB\r\n\x0b_generationB\x0b\n\t_batch_id\"\xb7\x01\n\rTracedRefusal\x12\x35\n\x08position\x18\x01 \x01(\x0b\x32#.hitmesh.api.control.v1.HitPosition\x12\x30\n\x0c\x63ollect_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\x05\x66ield\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x05 \x01(\tB\x08\n\x06_field\"\xfb\x01\n\x0fTraceHitRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x14\n\x06hit_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12/\n\x0e\x66irst_utc_date\x18\x05 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01\x12.\n\rlast_utc_date\x18\x06 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x62\x61tch_id\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05R\x05sinceR\x05until\"\xcc\x02\n\x10TraceHitResponse\x12#\n\x04site\x18\x01 \x01(\tB\x15\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x0e\n\x06hit_id\x18\x02 \x01(\t\x12\x32\n\x06\x63opies\x18\x03 \x03(\x0b\x32\".hitmesh.api.control.v1.TracedCopy\x12\x37\n\x08refusals\x18\x04 \x03(\x0b\x32%.hitmesh.api.control.v1.TracedRefusal\x12\x14\n\x0crecords_read\x18\x05 \x01(\x03\x12)\n\x0e\x66irst_utc_date\x18\t \x01(\x0b\x32\x11.google.type.Date\x12(\n\rlast_utc_date\x18\n \x01(\x0b\x32\x11.google.type.Date\x12\x11\n\ttruncated\x18\x08 \x01(\x08J\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08R\x05sinceR\x05until*\x90\x01\n\nHitVerdict\x12\x1b\n\x17HIT_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n\x13HIT_VERDICT_COUNTED\x10\x01\x12\x19\n\x15HIT_VERDICT_DUPLICATE\x10\x02\x12\x18\n\x14HIT_VERDICT_EXCLUDED\x10\x03\x12\x17\n\x13HIT_VERDICT_PENDING\x10\x04*\x80\x01\n\rHitTimeliness\x12\x1e\n\x1aHIT_TIMELINESS_UNSPECIFIED\x10\x00\x12\x1a\n\x16HIT_TIMELINESS_ON_TIME\x10\x01\x12\x17\n\x13HIT_TIMELINESS_LATE\x10\x02\x12\x1a\n\x16HIT_TIMELINESS_HISTORY\x10\x03*^\n\x0cOrderOutcome\x12\x1d\n\x19ORDER_OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_OUTCOME_WON\x10\x01\x12\x18\n\x14ORDER_OUTCOME_REPEAT\x10\x02\x32\x9f\x01\n\x0cTraceService\x12\x8e\x01\n\x08TraceHit\x12\'.hitmesh.api.control.v1.TraceHitRequest\x1a(.hitmesh.api.control.v1.TraceHitResponse\"/\x82\xd3\xe4\x93\x02)\x12\'/v1/{site=merchants/*/sites/*}:traceHitb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,33 +39,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACEHITREQUEST'].fields_by_name['site']._loaded_options = None
   _globals['_TRACEHITREQUEST'].fields_by_name['site']._serialized_options = b'\342A\001\002\372A\022\n\020hitmesh.dev/Site'
   _globals['_TRACEHITREQUEST'].fields_by_name['hit_id']._loaded_options = None
-  _globals['_TRACEHITREQUEST'].fields_by_name['hit_id']._serialized_options = b'\342A\001\002'
+  _globals['_TRACEHITREQUEST'].fields_by_name['hit_id']._serialized_options = b'\342A\001\001'
   _globals['_TRACEHITREQUEST'].fields_by_name['first_utc_date']._loaded_options = None
   _globals['_TRACEHITREQUEST'].fields_by_name['first_utc_date']._serialized_options = b'\342A\001\001'
   _globals['_TRACEHITREQUEST'].fields_by_name['last_utc_date']._loaded_options = None
   _globals['_TRACEHITREQUEST'].fields_by_name['last_utc_date']._serialized_options = b'\342A\001\001'
+  _globals['_TRACEHITREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_TRACEHITREQUEST'].fields_by_name['order_id']._serialized_options = b'\342A\001\001'
+  _globals['_TRACEHITREQUEST'].fields_by_name['batch_id']._loaded_options = None
+  _globals['_TRACEHITREQUEST'].fields_by_name['batch_id']._serialized_options = b'\342A\001\001'
   _globals['_TRACEHITRESPONSE'].fields_by_name['site']._loaded_options = None
   _globals['_TRACEHITRESPONSE'].fields_by_name['site']._serialized_options = b'\372A\022\n\020hitmesh.dev/Site'
   _globals['_TRACESERVICE'].methods_by_name['TraceHit']._loaded_options = None
   _globals['_TRACESERVICE'].methods_by_name['TraceHit']._serialized_options = b'\202\323\344\223\002)\022\'/v1/{site=merchants/*/sites/*}:traceHit'
-  _globals['_HITVERDICT']._serialized_start=1899
-  _globals['_HITVERDICT']._serialized_end=2043
-  _globals['_HITTIMELINESS']._serialized_start=2046
-  _globals['_HITTIMELINESS']._serialized_end=2174
-  _globals['_ORDEROUTCOME']._serialized_start=2176
-  _globals['_ORDEROUTCOME']._serialized_end=2270
+  _globals['_HITVERDICT']._serialized_start=1999
+  _globals['_HITVERDICT']._serialized_end=2143
+  _globals['_HITTIMELINESS']._serialized_start=2146
+  _globals['_HITTIMELINESS']._serialized_end=2274
+  _globals['_ORDEROUTCOME']._serialized_start=2276
+  _globals['_ORDEROUTCOME']._serialized_end=2370
   _globals['_HITPOSITION']._serialized_start=209
   _globals['_HITPOSITION']._serialized_end=283
   _globals['_TRACEDVISIT']._serialized_start=286
   _globals['_TRACEDVISIT']._serialized_end=460
   _globals['_TRACEDCOPY']._serialized_start=463
-  _globals['_TRACEDCOPY']._serialized_end=1169
-  _globals['_TRACEDREFUSAL']._serialized_start=1172
-  _globals['_TRACEDREFUSAL']._serialized_end=1355
-  _globals['_TRACEHITREQUEST']._serialized_start=1358
-  _globals['_TRACEHITREQUEST']._serialized_end=1561
-  _globals['_TRACEHITRESPONSE']._serialized_start=1564
-  _globals['_TRACEHITRESPONSE']._serialized_end=1896
-  _globals['_TRACESERVICE']._serialized_start=2273
-  _globals['_TRACESERVICE']._serialized_end=2432
+  _globals['_TRACEDCOPY']._serialized_end=1221
+  _globals['_TRACEDREFUSAL']._serialized_start=1224
+  _globals['_TRACEDREFUSAL']._serialized_end=1407
+  _globals['_TRACEHITREQUEST']._serialized_start=1410
+  _globals['_TRACEHITREQUEST']._serialized_end=1661
+  _globals['_TRACEHITRESPONSE']._serialized_start=1664
+  _globals['_TRACEHITRESPONSE']._serialized_end=1996
+  _globals['_TRACESERVICE']._serialized_start=2373
+  _globals['_TRACESERVICE']._serialized_end=2532
 # @@protoc_insertion_point(module_scope)

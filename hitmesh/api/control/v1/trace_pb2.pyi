@@ -214,6 +214,8 @@ class TracedCopy(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     VISITOR_KEY_FIELD_NUMBER: _builtins.int
     EXCLUSION_REASONS_FIELD_NUMBER: _builtins.int
+    HIT_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
     hit_type: _builtins.str
     """Hit type, for example "PAGE_VIEW"."""
     verdict: Global___HitVerdict.ValueType
@@ -232,6 +234,10 @@ class TracedCopy(_message.Message):
     """Generation that reports read for the hit's day. If not set, reports read the live stream's rows."""
     visitor_key: _builtins.str
     """Visitor key, 32 hexadecimal digits: a keyed hash, useful only for comparison."""
+    hit_id: _builtins.str
+    """Hit id, as sent by the client."""
+    batch_id: _builtins.str
+    """Id of the batch with which the copy was sent. If not set, the record was written before batch ids were stored."""
     @_builtins.property
     def position(self) -> Global___HitPosition:
         """Position of the hit in the log."""
@@ -286,15 +292,21 @@ class TracedCopy(_message.Message):
         generation: _builtins.int | None = ...,
         visitor_key: _builtins.str = ...,
         exclusion_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        hit_id: _builtins.str = ...,
+        batch_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "_order_id", b"_order_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "generation", b"generation", "log_time", b"log_time", "order_id", b"order_id", "original", b"original", "position", b"position", "visit", b"visit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_id", b"_batch_id", "_generation", b"_generation", "_order_id", b"_order_id", "batch_id", b"batch_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "generation", b"generation", "log_time", b"log_time", "order_id", b"order_id", "original", b"original", "position", b"position", "visit", b"visit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "_order_id", b"_order_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "exclusion_reasons", b"exclusion_reasons", "generation", b"generation", "hit_type", b"hit_type", "id_collision", b"id_collision", "log_time", b"log_time", "order", b"order", "order_id", b"order_id", "original", b"original", "position", b"position", "settled", b"settled", "timeliness", b"timeliness", "verdict", b"verdict", "visit", b"visit", "visitor_key", b"visitor_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_id", b"_batch_id", "_generation", b"_generation", "_order_id", b"_order_id", "batch_id", b"batch_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "exclusion_reasons", b"exclusion_reasons", "generation", b"generation", "hit_id", b"hit_id", "hit_type", b"hit_type", "id_collision", b"id_collision", "log_time", b"log_time", "order", b"order", "order_id", b"order_id", "original", b"original", "position", b"position", "settled", b"settled", "timeliness", b"timeliness", "verdict", b"verdict", "visit", b"visit", "visitor_key", b"visitor_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_id: _TypeAlias = _typing.Literal["batch_id"]  # noqa: Y015
+    _WhichOneofArgType__batch_id: _TypeAlias = _typing.Literal["_batch_id", b"_batch_id"]  # noqa: Y015
     _WhichOneofReturnType__generation: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
     _WhichOneofArgType__generation: _TypeAlias = _typing.Literal["_generation", b"_generation"]  # noqa: Y015
     _WhichOneofReturnType__order_id: _TypeAlias = _typing.Literal["order_id"]  # noqa: Y015
     _WhichOneofArgType__order_id: _TypeAlias = _typing.Literal["_order_id", b"_order_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_id) -> _WhichOneofReturnType__batch_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__generation) -> _WhichOneofReturnType__generation | None: ...
     @_typing.overload
@@ -350,7 +362,7 @@ Global___TracedRefusal: _TypeAlias = TracedRefusal  # noqa: Y015
 
 @_typing.final
 class TraceHitRequest(_message.Message):
-    """A request to trace a hit."""
+    """A request to trace a hit, or the hits of an order or of a batch. Exactly one id must be set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -358,10 +370,16 @@ class TraceHitRequest(_message.Message):
     HIT_ID_FIELD_NUMBER: _builtins.int
     FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
     LAST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """`merchants/{m}/sites/{s}`."""
     hit_id: _builtins.str
     """Hit id, as sent by the client."""
+    order_id: _builtins.str
+    """Id of an order or of a refund, as sent by the client."""
+    batch_id: _builtins.str
+    """Id of a batch, as sent by the client."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
         """First UTC day to search, by event time. If not set, the search begins two days before the last day."""
@@ -379,10 +397,12 @@ class TraceHitRequest(_message.Message):
         hit_id: _builtins.str = ...,
         first_utc_date: _date_pb2.Date | None = ...,
         last_utc_date: _date_pb2.Date | None = ...,
+        order_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "hit_id", b"hit_id", "last_utc_date", b"last_utc_date", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "first_utc_date", b"first_utc_date", "hit_id", b"hit_id", "last_utc_date", b"last_utc_date", "order_id", b"order_id", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -405,7 +425,7 @@ class TraceHitResponse(_message.Message):
     site: _builtins.str
     """The site."""
     hit_id: _builtins.str
-    """The hit id."""
+    """The hit id of the request. Empty if the request had another id; each copy has its hit id."""
     records_read: _builtins.int
     """Records read."""
     truncated: _builtins.bool
@@ -414,11 +434,11 @@ class TraceHitResponse(_message.Message):
     """
     @_builtins.property
     def copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracedCopy]:
-        """All copies, in log order."""
+        """All copies, in log order; for an order or a batch, the copies of at most 20 hits, hit by hit."""
 
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracedRefusal]:
-        """Refused hits with this id, newest first."""
+        """Refused hits with this hit id or of this batch, newest first."""
 
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:

@@ -47,7 +47,7 @@ class TraceServiceServicer:
     """
 
     def TraceHit(self, request, context):
-        """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+        """Finds each copy of a hit, or of the hits of an order or batch, in the stored raw records. For each copy, the response has the log position and the
         verdict (whether and how the copy counts).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

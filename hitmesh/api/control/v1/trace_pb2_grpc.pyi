@@ -34,7 +34,7 @@ class TraceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TraceServiceAsyncStub: ...
     TraceHit: _grpc.UnaryUnaryMultiCallable[_trace_pb2.TraceHitRequest, _trace_pb2.TraceHitResponse]
-    """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+    """Finds each copy of a hit, or of the hits of an order or batch, in the stored raw records. For each copy, the response has the log position and the
     verdict (whether and how the copy counts).
     """
 
@@ -44,7 +44,7 @@ class TraceServiceAsyncStub(TraceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TraceHit: _aio.UnaryUnaryMultiCallable[_trace_pb2.TraceHitRequest, _trace_pb2.TraceHitResponse]  # type: ignore[assignment]
-    """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+    """Finds each copy of a hit, or of the hits of an order or batch, in the stored raw records. For each copy, the response has the log position and the
     verdict (whether and how the copy counts).
     """
 
@@ -57,7 +57,7 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trace_pb2.TraceHitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trace_pb2.TraceHitResponse, _abc.Awaitable[_trace_pb2.TraceHitResponse]]:
-        """Finds each copy of a hit in the stored raw records. For each copy, the response has the log position and the
+        """Finds each copy of a hit, or of the hits of an order or batch, in the stored raw records. For each copy, the response has the log position and the
         verdict (whether and how the copy counts).
         """
 
