@@ -164,6 +164,23 @@ def test_hits_that_the_processor_does_not_read_are_found(mesh: Mesh) -> None:
 
 
 @pytest.mark.timeout(120)
+def test_a_trace_names_the_processor_that_does_not_answer(mesh: Mesh) -> None:
+    sent = one_json_line(mesh.cli("send", "page", "/traced", "--site", "demo/traced", "-o", "json"))
+    with suspended(mesh, "-m processor"):
+        began_s = time.monotonic()
+        done = mesh.run("trace", sent["hit_id"], "--site", "demo/traced")
+        took_s = time.monotonic() - began_s
+    assert done.code == 64 + 14, "UNAVAILABLE"
+    assert "the processor behind Envoy" in done.err
+    assert took_s < 20
+    arguments = ("trace", sent["hit_id"], "--site", "demo/traced", "-o", "json")
+    eventually(lambda: mesh.run(*arguments).code == 0, "the hit is stored", 30)
+    shown = one_json_line(mesh.cli(*arguments))
+    assert shown["found_by"] == "hit"
+    assert {copy["batch_id"] for copy in shown["copies"]} == {sent["hit_id"]}, "`hitmesh send` names the batch so"
+
+
+@pytest.mark.timeout(120)
 def test_a_ledger_that_does_not_balance_is_found(mesh: Mesh) -> None:
     mesh.cli("send", "page", "/lost", "--site", "demo/lost")
     raw = mesh.home / "data" / "raw.db"

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
+import polars as pl
 import pytest
-from google.type.date_pb2 import Date
 
 from hitmesh.api.control.v1 import trace_pb2, trace_pb2_grpc
 from hitmesh.model.positions import Position, Topic
 from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.rows.columns import pack_record
 from processor.service import InspectStores, TraceService
 from tests.reference.hits import RefHit
 from tests.support.dates import a_date
 from tests.support.raw_hits import a_record
 from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, assert_hidden, bearer, refusal, start
 from tests.support.settled_rows import SITE
+from tests.support.small_mesh import hit_rows
 
 RIVAL_SITE = "merchants/rival/sites/shop"
 
@@ -52,8 +55,8 @@ def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
-    def ask(hit_id: str, secret: str | None = None, site: str = SITE, **dates: Date) -> trace_pb2.TraceHitResponse:
-        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, **dates)
+    def ask(hit_id: str, secret: str | None = None, site: str = SITE, **more: Any) -> trace_pb2.TraceHitResponse:
+        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, **more)
         return stub.TraceHit(request, metadata=bearer(secret) if secret else None)
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -113,7 +116,7 @@ def test_the_hits_of_an_order_and_of_a_batch_are_found_with_their_ids(mesh: Mesh
                 3,
                 hits[0].event_time,
                 hits[2].event_time,
-                record.value,
+                pack_record(hit_rows(hits).with_columns(pl.lit("b7").alias("batch_id"))),
                 1,
                 record.site_days,
             )
@@ -123,9 +126,8 @@ def test_the_hits_of_an_order_and_of_a_batch_are_found_with_their_ids(mesh: Mesh
         by_order = ask("", order_id="o1")
         assert [copy.hit_id for copy in by_order.copies] == ["h1", "h3"], "the order, and the refund with this id"
         assert by_order.hit_id == ""
-        batch_id = by_order.copies[0].batch_id
-        assert batch_id
-        assert [copy.hit_id for copy in ask("", batch_id=batch_id).copies] == ["h1", "h2", "h3"]
+        assert by_order.copies[0].batch_id == "b7"
+        assert [copy.hit_id for copy in ask("", batch_id="b7").copies] == ["h1", "h2", "h3"]
         unknown = refusal(lambda: ask("", order_id="o9"))
         assert (unknown.code, unknown.field) == (grpc.StatusCode.NOT_FOUND, "order_id")
         assert "order 'o9'" in unknown.message

@@ -238,9 +238,10 @@ class ScriptedMesh(
 
     def TraceHit(self, request: trace_pb2.TraceHitRequest, context: grpc.ServicerContext) -> trace_pb2.TraceHitResponse:
         self.questions.append(request)
-        if request.hit_id not in self.traces:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"hit {request.hit_id!r} is not known")
-        return self.traces[request.hit_id]
+        id_ = request.hit_id or f"order {request.order_id}" if not request.batch_id else f"batch {request.batch_id}"
+        if id_ not in self.traces:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"{id_!r} is not known")
+        return self.traces[id_]
 
     def ScheduleVisitPolicy(
         self, request: admin_pb2.ScheduleVisitPolicyRequest, context: grpc.ServicerContext
