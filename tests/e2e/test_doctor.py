@@ -243,10 +243,15 @@ def test_a_clock_that_differs_is_found(mesh: Mesh) -> None:
 @pytest.mark.timeout(60)
 def test_certificates_that_ended_or_end_soon_or_are_no_certificates_are_found(mesh: Mesh, tmp_path: Path) -> None:
     now = datetime.now(UTC)
+    directory = tmp_path / "control"
+    directory.mkdir()
+    certificate(directory / "tls.crt", now + timedelta(days=200))
+    (directory / "tls.key").write_text("a private key is not read")
     variables = {
         "HITMESH_TLS_CERT_FILE": str(certificate(tmp_path / "ended.pem", now - timedelta(days=1))),
         "HITMESH_COLLECTOR_TLS_CERT_FILE": str(certificate(tmp_path / "soon.pem", now + timedelta(days=3))),
         "HITMESH_TLS_CA_FILE": str(certificate(tmp_path / "good.pem", now + timedelta(days=300))),
+        "HITMESH_CONTROL_TLS_DIR": str(directory),
         "HITMESH_REPORTER_TLS_CERT_FILE": str(tmp_path / "missing.pem"),
         "HITMESH_TLS_KEY_FILE": str(tmp_path / "private-key.pem"),
     }
@@ -258,6 +263,8 @@ def test_certificates_that_ended_or_end_soon_or_are_no_certificates_are_found(me
         "certificates:CERTIFICATE_ENDS": "soon.pem",
         "certificates:CERTIFICATE_UNREADABLE": "missing.pem",
     }
+    (check,) = answer["checks"]
+    assert check["summary"].startswith("5 certificates"), "the directory has a certificate too"
     assert "expires in 2 days" in found["certificates:CERTIFICATE_ENDS"]["cause"]
 
 

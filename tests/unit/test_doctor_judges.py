@@ -47,6 +47,7 @@ SICK = EnvoyHost("reporter", "10.0.0.2:50052", ("failed_active_health_check",))
 CANARY = CanaryFacts(SITE, "a1", "doctor-a1", (CanaryStep("acknowledged", 0.1, "hits-1/0@7"),), visible_s=1.0)
 FRESH = FreshnessFacts("merchants/demo/sites/example", "LIVE", 1.5, "")
 VALID = CertificateFacts("/tls/collector.pem", "CN=collector", NOW - DAY_MS, NOW + 90 * DAY_MS)
+WEEK = replace(VALID, not_before=NOW - 4 * DAY_MS, not_after=NOW + 2 * DAY_MS)
 DISK = DiskFacts("/srv/hitmesh", 100 << 30, 50 << 30)
 CLOCK = ClockReading("collector", NOW - 500, 1_500, NOW, NOW + 10)
 LEDGER = SiteLedger("merchants/demo/sites/example", 0)
@@ -123,6 +124,7 @@ BROKEN: list[tuple[str, Any, list[str]]] = [
     ("certificates", certificates(replace(VALID, not_after=NOW)), ["CERTIFICATE_ENDED"]),
     ("certificates", certificates(replace(VALID, not_before=NOW + 1)), ["CERTIFICATE_ENDED"]),
     ("certificates", certificates(replace(VALID, not_after=NOW + 14 * DAY_MS - 1)), ["CERTIFICATE_ENDS"]),
+    ("certificates", certificates(replace(WEEK, not_after=NOW + 2 * DAY_MS - 3)), ["CERTIFICATE_ENDS"]),
     ("certificates", certificates(CertificateFacts("/tls/x", error="no such file")), ["CERTIFICATE_UNREADABLE"]),
     ("disks", [replace(DISK, free_bytes=(2 << 30) - 1)], ["DISK_FULL"]),
     ("disks", [replace(DISK, free_bytes=(10 << 30) - 1)], ["DISK_LOW"]),
@@ -140,6 +142,7 @@ EDGES: list[tuple[str, Any]] = [
     ("clocks", [replace(CLOCK, at=NOW + 2_010)]),
     ("clocks", [replace(CLOCK, at=NOW - 3_500)]),
     ("certificates", certificates(replace(VALID, not_before=NOW, not_after=NOW + 14 * DAY_MS))),
+    ("certificates", certificates(WEEK)),
     ("disks", [replace(DISK, free_bytes=10 << 30)]),
 ]
 """Facts just inside a limit."""

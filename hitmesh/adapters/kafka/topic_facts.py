@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without a declaration
@@ -12,15 +11,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported wi
     ResourceType,
 )
 
+from hitmesh.adapters.kafka import schema
 from hitmesh.adapters.kafka.errors import error_of, unavailable
 from hitmesh.adapters.kafka.schema import Wanted, log_id_of, wanted_topics
 from hitmesh.adapters.schema_plan import SchemaOptions
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.positions import Topic
 from hitmesh.model.server_facts import KafkaTopic
-
-_LOG_NOTHING: Final = 0
-
 
 Declared = Mapping[Topic, tuple[str, int]]
 
@@ -39,7 +36,7 @@ def kafka_topics(
     Raises:
         Unavailable: Kafka does not answer.
     """
-    admin = AdminClient({"bootstrap.servers": servers.kafka, "log_level": _LOG_NOTHING})
+    admin = schema._admin(servers)
     try:
         return [_topic(admin, wanted, declared, timeout_s) for wanted in wanted_topics(servers, options)]
     except KafkaException as error:

@@ -23,13 +23,21 @@ _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 def gather_certificates(place: Place, watch: Watch) -> CertificatesFacts | Skipped:
     """Read the certificates in the files that settings name, and the certificate of the front door."""
-    found = [each for name, path in place.certificates.items() for each in _in_file(name, path)]
+    files = {file: name for name, path in place.certificates.items() for file in _files(path)}
+    found = [each for file, name in files.items() for each in _in_file(name, file)]
     if place.door:
         watch.on(f"the certificate of the front door at {place.door}")
         found += _of_door(place.door, watch)
     if not found:
         return Skipped("no setting names a certificate, and the front door has none")
     return CertificatesFacts(found, place.clock.now())
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file itself, or the certificates in a directory, such as `tls.crt` and `ca.crt`."""
+    if not path.is_dir():
+        return [path]
+    return sorted(path.glob("*.crt")) or [path / "tls.crt"]
 
 
 def _in_file(name: str, path: Path) -> Iterator[CertificateFacts]:

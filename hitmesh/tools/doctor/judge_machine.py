@@ -54,9 +54,17 @@ def _certificate(facts: CertificateFacts, now: int, limits: Limits) -> Iterator[
         ended = now >= facts.not_after
         cause = f"the certificate expired {-days:,} days ago" if ended else "the certificate is not valid yet"
         yield kinds.CERTIFICATE_ENDED.about(subject, cause, evidence, file=facts.source)
-    elif days < limits.certificate_days:
-        cause = f"the certificate expires in {days:,} days, fewer than {limits.certificate_days}"
+    elif facts.not_after - now < _margin_ms(facts, limits):
+        cause = f"the certificate expires in {days:,} days, fewer than {_margin_ms(facts, limits) / DAY_MS:,.1f}"
         yield kinds.CERTIFICATE_ENDS.about(subject, cause, evidence, file=facts.source)
+
+
+def _margin_ms(facts: CertificateFacts, limits: Limits) -> int:
+    """Return the time before its end at which a certificate should have been renewed.
+
+    A certificate for a week has a shorter margin, because it would otherwise be a finding from its first day.
+    """
+    return min(limits.certificate_days * DAY_MS, (facts.not_after - facts.not_before) // 3)
 
 
 def _day(instant: int) -> str:

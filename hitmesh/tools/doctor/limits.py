@@ -15,7 +15,8 @@ class Limits:
             would complain about a huge disk, and the bytes alone about no disk until the last minute.
         skew_ms: two clocks may differ by this much. Hits with event times further in the future are corrected (rule
             T2), and log time that is ahead delays visits.
-        certificate_days: a certificate that expires sooner is a finding. Two weekends remain to renew the certificate.
+        certificate_days: a certificate that expires sooner is a finding, unless it is valid for less than three times
+            this time: its margin is then a third of its validity. Two weekends remain to renew a certificate.
         lag_s: reports may be this old.
         canary_s: how long the canary may take from the acknowledgement into a report.
         unread_s: the processor may leave acknowledged hits unread for this long.

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from hitmesh.adapters.schema_plan import SchemaOptions
 from hitmesh.adapters.servers import SCHEME
@@ -55,7 +56,7 @@ class Place:
         store: the store URL; "" if unknown.
         envoy: host:port of the listener with Envoy's statistics; "" if unknown.
         processes: host:port of each process's metrics, by process name.
-        certificates: files of certificates, by the setting that names the file.
+        certificates: files of certificates, or directories with such files, by the setting that names them.
         sizes: sizes that `hitmesh init` would get; `given_sizes` has the names of those that are certain.
         option_sizes: names of the sizes that options of the doctor gave.
         in_cluster: whether the doctor runs in Kubernetes.
@@ -139,6 +140,7 @@ def find_place(options: Options, home: Path, environment: Mapping[str, str]) -> 
     given = parse_metrics([*environment.get(METRICS_VARIABLE, "").split(","), *options.metrics])
     processes = {**_metrics_of(ready), **given}
     envoy = processes.pop(ENVOY, "")
+    store = _store(options, settings, environment)
     return Place(
         home=home,
         uses_home=uses_home,
@@ -147,10 +149,10 @@ def find_place(options: Options, home: Path, environment: Mapping[str, str]) -> 
         door_error=error,
         server_key=server_key(home, environment),
         operator_key=operator_key(home, environment),
-        store=_store(options, settings, environment),
+        store=store,
         envoy=envoy,
         processes=processes,
-        certificates=_certificates({**settings, **environment}),
+        certificates=_certificates({**settings, **environment}, store),
         sizes=SchemaOptions(**options.sizes),
         # `hitmesh dev` creates topics and tables with the default sizes.
         given_sizes=frozenset(SchemaOptions.__dataclass_fields__) if settings else frozenset(options.sizes),
@@ -222,10 +224,12 @@ def _metrics_of(ready: Mapping[str, Any]) -> dict[str, str]:
     return {name: url.removeprefix("http://").partition("/")[0] for name, url in urls.items()}
 
 
-def _certificates(variables: Mapping[str, str]) -> dict[str, Path]:
-    """Return the files that settings of TLS name, except private keys."""
-    return {
+def _certificates(variables: Mapping[str, str], store: str) -> dict[str, Path]:
+    """Return the files and directories that settings of TLS and the store URL name, except private keys."""
+    found = {
         name: Path(value)
         for name, value in sorted(variables.items())
         if name.startswith("HITMESH_") and _TLS in name.split("_") and "KEY" not in name.split("_") and "/" in value
     }
+    in_store = dict(parse_qsl(store.partition("?")[2])).get("tls")
+    return {**found, "tls of the store URL": Path(in_store)} if in_store else found
