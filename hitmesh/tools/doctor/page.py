@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from hitmesh.tools.doctor.running import Check
 
 BEGIN: Final = "<!-- the tables of checks begin: python -m hitmesh.tools.doctor.page docs/doctor.md -->"
 END: Final = "<!-- the tables of checks end -->"
+_WIDTH: Final = 120
 _HEAD: Final = "| finding | severity | what is wrong | cure | command |\n|---|---|---|---|---|\n"
 
 
@@ -34,7 +36,7 @@ def with_table(page: str) -> str:
 
 def _section(check: Check[Any]) -> str:
     about = f"{check.question} {check.why} Needs: {check.needs}. Time limit: {check.deadline_s:g} s."
-    return f"\n### {check.name}\n\n{about}\n\n{_HEAD}" + "".join(map(_row, check.kinds))
+    return f"\n### {check.name}\n\n{textwrap.fill(about, _WIDTH)}\n\n{_HEAD}" + "".join(map(_row, check.kinds))
 
 
 def _row(kind: Kind) -> str:
