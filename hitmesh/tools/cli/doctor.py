@@ -21,7 +21,9 @@ _SEVERITIES: Final = ("warning", "error")
 def _size_options(command: CommandT) -> CommandT:
     """Add the sizes of `hitmesh init`, without defaults, because a size that is not given is not checked."""
     for name, _, kind, meaning in reversed(SIZES):
-        command = click.option(name, type=kind, help=f"Expected size: {meaning[0].lower()}{meaning[1:]}")(command)
+        command = click.option(name, type=kind, help=f"As given to `hitmesh init`: {meaning[0].lower()}{meaning[1:]}")(
+            command
+        )
     return command
 
 
