@@ -8,6 +8,7 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.exits import RPC_BASE, CommandFailed, Exit
 from hitmesh.tools.doctor.gather_mesh import DOOR_PATH
 from hitmesh.tools.doctor.http_calls import get
@@ -29,7 +30,8 @@ def silent_part(address: str, service: str, part: str) -> CommandFailed | None:
     try:
         get(address, DOOR_PATH, Watch(PROBE_S), most_s=PROBE_S)
     except (OSError, http.client.HTTPException) as error:
-        return CommandFailed(Exit.UNREACHABLE, f"Envoy at {address} does not answer ({text_of(error)}): {_CURE}")
+        message = f"Envoy at {address} does not answer ({text_of(error)}): {_CURE}"
+        return CommandFailed(Exit.UNREACHABLE, message, reason=LocalReason.NO_MESH)
     with grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
@@ -43,5 +45,7 @@ def silent_part(address: str, service: str, part: str) -> CommandFailed | None:
 
 def _silent(part: str, address: str, evidence: str) -> CommandFailed:
     return CommandFailed(
-        _UNAVAILABLE, f"the {part} behind Envoy at {address} does not answer (health check: {evidence}): {_CURE}"
+        _UNAVAILABLE,
+        f"the {part} behind Envoy at {address} does not answer (health check: {evidence}): {_CURE}",
+        reason=LocalReason.NOT_HEALTHY,
     )
