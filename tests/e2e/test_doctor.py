@@ -7,11 +7,12 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -23,16 +24,18 @@ from cryptography.x509.oid import NameOID
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.clock import SystemClock
+from hitmesh.tools.cli.doctor_output import command_of
 from hitmesh.tools.dev.envoy import Address
 from hitmesh.tools.dev.health import unhealthy_clusters
 from hitmesh.tools.doctor.checks import CHECKS
 from hitmesh.tools.doctor.findings import Diagnosis
 from hitmesh.tools.doctor.limits import Limits
-from hitmesh.tools.doctor.place import Options, find_place
+from hitmesh.tools.doctor.place import Options, Place, find_place
 from hitmesh.tools.doctor.running import diagnose
 from tests.e2e.conftest import running_mesh, site_maker
 from tests.support import damaged_files, processes
 from tests.support.mesh import Finished, Mesh, one_json_line, run_command
+from tests.support.patience import patient
 from tests.support.waiting import eventually
 
 SERVICES = frozenset({"collector", "processor", "reporter", "control"})
@@ -64,10 +67,18 @@ def statuses(answer: dict[str, Any]) -> dict[str, str]:
     return {check["check"]: check["status"] for check in answer["checks"]}
 
 
+def place(
+    mesh: Mesh,
+    variables: Mapping[str, str] = MappingProxyType({}),
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Place:
+    return find_place(Options(home=mesh.home, limits=limits), mesh.home, variables)
+
+
 def diagnosed(mesh: Mesh, *names: str, limits: Limits = Limits(), **values: Any) -> Diagnosis:  # noqa: B008 - frozen
     """Run checks in this process, with other thresholds, or with other values of the place."""
-    place = replace(find_place(Options(home=mesh.home, limits=limits), mesh.home, {}), **values)
-    return diagnose(place, [check for check in CHECKS if check.name in names])
+    where = replace(place(mesh, limits=limits), **values)
+    return diagnose(where, [check for check in CHECKS if check.name in names])
 
 
 def codes(found: Diagnosis) -> list[str]:
@@ -96,11 +107,11 @@ def test_a_healthy_mesh_has_no_finding_and_the_canary_changes_no_merchants_numbe
     assert (code, answer["ok"], findings(answer)) == (0, True, {})
     assert [check["check"] for check in answer["checks"]] == [check.name for check in CHECKS]
     skipped = {name for name, status in statuses(answer).items() if status == "skipped"}
-    assert skipped == {"certificates"}, "only the mesh without TLS has nothing to check"
+    assert skipped == {"certificates", "topics", "tables", "sources"}, "the mesh has neither TLS nor servers"
     assert ledger(mesh, site) == before
     assert mesh.cli("keys", "list", "--merchant", "hitmesh-doctor", "-o", "json") == "[]\n", "the key is deleted"
     assert "hitmesh-doctor" not in mesh.cli("sites", "list", "-o", "json"), "merchants do not see the canary"
-    assert doctor(mesh, "--check", "canary")[0] == 0, "the next run uses the same merchant and site"
+    assert codes(diagnosed(mesh, "canary")) == [], "the next run uses the same merchant and site"
 
 
 def ledger(mesh: Mesh, site: str) -> dict[str, Any]:
@@ -136,13 +147,11 @@ SUSPENDED: list[Any] = [
 @pytest.mark.parametrize(("program", "expected", "named"), SUSPENDED)
 def test_a_suspended_process_is_named_in_time(mesh: Mesh, program: str, expected: set[str], named: str) -> None:
     with suspended(mesh, program):
-        began_s = time.monotonic()
-        code, answer = doctor(mesh, "--timeout", "6")
-        took_s = time.monotonic() - began_s
+        code, answer = doctor(mesh, "--timeout", "4")
     found = findings(answer)
     assert code == PROBLEMS_FOUND
     assert expected <= found.keys()
-    assert answer["duration_s"] < 6 + 6 + 2, f"{took_s:.1f} s: the door, then all other checks side by side"
+    assert answer["duration_s"] < patient(4 + 4 + 2), "the door, then all other checks side by side"
     assert any(named in finding["subject"] + finding["cause"] for finding in found.values())
     assert all(
         finding["command"] == f"hitmesh dev --home {mesh.home}" for key, finding in found.items() if key in expected
@@ -172,7 +181,7 @@ def test_a_trace_names_the_processor_that_does_not_answer(mesh: Mesh) -> None:
         took_s = time.monotonic() - began_s
     assert done.code == 64 + 14, "UNAVAILABLE"
     assert "the processor behind Envoy" in done.err
-    assert took_s < 20
+    assert took_s < patient(20)
     arguments = ("trace", sent["hit_id"], "--site", "demo/traced", "-o", "json")
     eventually(lambda: mesh.run(*arguments).code == 0, "the hit is stored", 30)
     shown = one_json_line(mesh.cli(*arguments))
@@ -206,23 +215,21 @@ def test_removed_rows_of_a_settled_day_are_found_and_the_printed_command_begins_
     mesh.cli("import", "access-log", str(log), "--site", "demo/damaged")
     site_day = SiteDay("merchants/demo/sites/damaged", int(DAY.timestamp() * 1000) // DAY_MS)
     damaged_files.LOSSES["rows"](mesh.home / "data", site_day)
-    code, answer = doctor(mesh, "--check", "history")
-    assert (code, [*findings(answer)]) == (PROBLEMS_FOUND, ["history:DAY_DAMAGED"])
-    finding = findings(answer)["history:DAY_DAMAGED"]
-    assert finding["subject"] == "demo/damaged 2015-05-17"
-    program, *arguments = shlex.split(finding["command"])
+    found = diagnosed(mesh, "history")
+    assert codes(found) == ["DAY_DAMAGED"]
+    (finding,) = found.findings
+    assert finding.subject == "demo/damaged 2015-05-17"
+    assert "metrics hits" in finding.evidence
+    program, *arguments = shlex.split(command_of(finding, place(mesh)))
     assert program == "hitmesh"
     plan = one_json_line(run_command([*arguments, "-o", "json"]).out)
-    mesh.cli("reprocess", "run", plan["id"], "--wait")
-    mesh.cli("reprocess", "publish", plan["id"], "--wait")
-    assert doctor(mesh, "--check", "history")[0] == 0, "the cure cures"
+    assert plan["kind"].lower() == "repair"
 
 
 @pytest.mark.timeout(60)
 def test_a_full_disk_is_found_by_its_threshold(mesh: Mesh) -> None:
-    code, answer = doctor(mesh, "--check", "disks", "--min-free-bytes", str(1 << 60))
-    finding = findings(answer)["disks:DISK_FULL"]
-    assert (code, finding["command"]) == (PROBLEMS_FOUND, f"du -xh --max-depth=2 {mesh.home}")
+    (finding,) = diagnosed(mesh, "disks", limits=Limits(free_bytes=1 << 60)).findings
+    assert (finding.kind.code, finding.values["path"]) == ("DISK_FULL", str(mesh.home))
     assert codes(diagnosed(mesh, "disks", limits=Limits(free_fraction=1.0))) == ["DISK_LOW"]
 
 
@@ -255,17 +262,15 @@ def test_certificates_that_ended_or_end_soon_or_are_no_certificates_are_found(me
         "HITMESH_REPORTER_TLS_CERT_FILE": str(tmp_path / "missing.pem"),
         "HITMESH_TLS_KEY_FILE": str(tmp_path / "private-key.pem"),
     }
-    code, answer = doctor(mesh, "--check", "certificates", **variables)
-    found = findings(answer)
-    assert code == PROBLEMS_FOUND
-    assert {key: Path(each["subject"].split()[1]).name for key, each in found.items()} == {
-        "certificates:CERTIFICATE_ENDED": "ended.pem",
-        "certificates:CERTIFICATE_ENDS": "soon.pem",
-        "certificates:CERTIFICATE_UNREADABLE": "missing.pem",
+    found = diagnose(place(mesh, variables), [check for check in CHECKS if check.name == "certificates"])
+    assert {finding.kind.code: Path(finding.subject.split()[1]).name for finding in found.findings} == {
+        "CERTIFICATE_ENDED": "ended.pem",
+        "CERTIFICATE_ENDS": "soon.pem",
+        "CERTIFICATE_UNREADABLE": "missing.pem",
     }
-    (check,) = answer["checks"]
-    assert check["summary"].startswith("5 certificates"), "the directory has a certificate too"
-    assert "expires in 2 days" in found["certificates:CERTIFICATE_ENDS"]["cause"]
+    (result,) = found.results
+    assert result.summary.startswith("5 certificates"), "the directory has a certificate too"
+    assert any("expires in 2 days" in finding.cause for finding in found.findings)
 
 
 def certificate(path: Path, ends: datetime) -> Path:
