@@ -18,7 +18,7 @@ from hitmesh.tools.doctor.findings import Kind
 from hitmesh.tools.doctor.page import with_table
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {kind.code: kind for check in CHECKS for kind in (kinds.NO_ANSWER, *check.kinds)}
+KINDS = {kind.code: kind for check in CHECKS for kind in (kinds.NO_ANSWER, kinds.STORE_NO_ANSWER, *check.kinds)}
 OTHER_PROGRAMS = {"kubectl", "du", "openssl", "chronyc", "nodetool", "kafka-topics.sh", "kafka-reassign-partitions.sh"}
 """Programs of the machine or of the cluster, for problems that are outside of hitmesh."""
 COMMON = {"home": " --home /srv/hitmesh", "init": " --backend 'servers:?kafka=k:9092' --replication 3"}

@@ -75,7 +75,10 @@ def test_an_error_of_a_check_is_a_finding_and_the_other_checks_go_on() -> None:
     found = diagnose(PLACE, [check("a", fail), check("b", lambda *_: "fine")])
     assert [result.status for result in found.results] == [Status.PROBLEM, Status.OK]
     (finding,) = found.findings
-    assert (finding.cause, finding.evidence) == ("the broker failed", "Druid does not answer: try again")
+    assert (finding.cause, finding.evidence) == (
+        "the broker does not answer as expected",
+        "Druid does not answer: try again",
+    )
 
 
 def test_a_bug_in_a_check_is_a_finding_too() -> None:

@@ -238,5 +238,5 @@ def _config_text(config: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(config.items()))
 
 
-def _admin(servers: Servers) -> AdminClient:
-    return AdminClient(connection(servers))
+def _admin(servers: Servers, *, log_level: int = 3) -> AdminClient:
+    return AdminClient({**connection(servers), "log_level": log_level})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without a declaration
@@ -19,6 +20,8 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.positions import Topic
 from hitmesh.model.server_facts import KafkaTopic
 
+# The client's own error, which names the broker, comes before the time-out of the future.
+_MARGIN_S: Final = 1.0
 Declared = Mapping[Topic, tuple[str, int]]
 
 
@@ -36,7 +39,8 @@ def kafka_topics(
     Raises:
         Unavailable: Kafka does not answer.
     """
-    admin = schema._admin(servers)
+    # Without a broker, the client would log each of its attempts to connect.
+    admin = schema._admin(servers, log_level=0)
     try:
         return [_topic(admin, wanted, declared, timeout_s) for wanted in wanted_topics(servers, options)]
     except KafkaException as error:
@@ -46,13 +50,13 @@ def kafka_topics(
 def _topic(admin: AdminClient, wanted: Wanted, declared: Declared | None, timeout_s: float) -> KafkaTopic:
     try:
         answers = admin.describe_topics(TopicCollection([wanted.name]), request_timeout=timeout_s)
-        found = answers[wanted.name].result(timeout_s)
+        found = answers[wanted.name].result(timeout_s + _MARGIN_S)
     except KafkaException as error:
         if error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return KafkaTopic(wanted.name, exists=False)
         raise
     resource = ConfigResource(ResourceType.TOPIC, wanted.name)
-    config = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result(timeout_s)
+    config = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result(timeout_s + _MARGIN_S)
     log_id, partitions = (declared or {}).get(wanted.topic, ("", None)) if wanted.topic is not None else ("", None)
     is_log = wanted.topic is not None
     is_declared = wanted.topic is None or log_id == log_id_of(wanted.topic, str(found.topic_id))

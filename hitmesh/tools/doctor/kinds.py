@@ -20,6 +20,14 @@ NO_ANSWER: Final = Kind(
     _START,
     "kubectl get pods --all-namespaces --field-selector=status.phase!=Running",
 )
+STORE_NO_ANSWER: Final = Kind(
+    "STORE_NO_ANSWER",
+    Severity.ERROR,
+    "Kafka, Cassandra or Druid does not answer, or not before the check's deadline.",
+    "Start the server that is named, and run the doctor again. Services go on when the server answers.",
+    "hitmesh stack up",
+    "kubectl get pods --all-namespaces --field-selector=status.phase!=Running",
+)
 DOOR_CLOSED: Final = Kind(
     "DOOR_CLOSED",
     Severity.ERROR,

@@ -23,7 +23,7 @@ _HEAD: Final = "| finding | severity | what is wrong | cure | command |\n|---|--
 
 def tables() -> str:
     """Return a section per check, in the order of the output, and the finding that every check may have."""
-    general = f"\n### Every check\n\n{_HEAD}{_row(kinds.NO_ANSWER)}"
+    general = f"\n### Every check\n\n{_HEAD}{_row(kinds.NO_ANSWER)}{_row(kinds.STORE_NO_ANSWER)}"
     return general + "".join(map(_section, CHECKS)) + "\n"
 
 

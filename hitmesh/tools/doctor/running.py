@@ -150,14 +150,15 @@ def _result(check: Check[Any], place: Place, watch: Watch) -> CheckResult:
             return CheckResult(check.name, Status.SKIPPED, facts.why, (), time.monotonic() - began_s)
         verdict = check.judge(facts, place.limits)
     except Exception as error:  # every error of a check becomes a finding, and the other checks go on
-        cause = f"{watch.waits_for} failed"
+        cause = f"{watch.waits_for} does not answer as expected"
         return _unanswered(check, cause, text_of(error), time.monotonic() - began_s)
     status = Status.PROBLEM if verdict.findings else Status.OK
     return CheckResult(check.name, status, verdict.summary, tuple(verdict.findings), time.monotonic() - began_s)
 
 
 def _unanswered(check: Check[Any], cause: str, evidence: str, duration_s: float) -> CheckResult:
-    finding: Finding = kinds.NO_ANSWER.about(f"check {check.name}", cause, evidence)
+    kind = kinds.STORE_NO_ANSWER if check.needs is Needs.SERVERS else kinds.NO_ANSWER
+    finding: Finding = kind.about(f"check {check.name}", cause, evidence)
     return CheckResult(check.name, Status.PROBLEM, cause, (finding,), duration_s)
 
 

@@ -164,7 +164,7 @@ def test_a_server_that_does_not_answer_is_named_in_time(
 ) -> None:
     found = diagnose(place(replace(servers, **part)), [each for each in CHECKS if each.name == check], at_most_s=10)
     (finding,) = found.findings
-    assert finding.kind.code == "NO_ANSWER"
+    assert finding.kind.code == "STORE_NO_ANSWER"
     assert named in finding.cause
     assert found.duration_s < 12
 
