@@ -95,19 +95,13 @@ def test_a_retention_that_was_changed_is_found_and_set_back(servers: Servers) ->
     name = servers.topic(Topic.HITS)
     entry = ConfigEntry("retention.ms", "3600000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-    admin(servers).incremental_alter_configs([resource])[resource].result()
+    client = admin(servers)  # a client without a reference ends its requests
+    client.incremental_alter_configs([resource])[resource].result()
     unsure = find_place(Options(endpoint="127.0.0.1:1", backend=servers.url), Path("/"), {})
     eventually(lambda: codes(unsure, "topics") == ["TOPIC_RETENTION"], "the retention is found without any size", 30)
     assert codes(place(servers), "topics") == ["TOPIC_RETENTION"]
     cure(place(servers), "TOPIC_RETENTION")
     wait_until_well(place(servers))
-
-
-def test_too_few_partitions_are_found_and_added(servers: Servers) -> None:
-    more = place(servers, rollups_partitions=3)
-    assert codes(more, "topics") == ["TOPIC_PARTITIONS"] * 2
-    cure(more, "TOPIC_PARTITIONS")
-    wait_until_well(more)
 
 
 def test_a_missing_migration_is_found_and_applied(servers: Servers) -> None:
@@ -143,12 +137,21 @@ def test_a_suspended_and_a_missing_supervisor_are_found_and_start_again(servers:
 
 def test_a_log_that_was_deleted_and_created_again_is_found(servers: Servers) -> None:
     name = servers.topic(Topic.REJECTED)
-    admin(servers).delete_topics([name])[name].result()
+    client = admin(servers)  # a client without a reference ends its requests
+    client.delete_topics([name])[name].result()
     eventually(lambda: codes(place(servers), "topics") == ["TOPIC_MISSING"], "the missing topic is found", 30)
-    admin(servers).create_topics([NewTopic(name, 1, 1)])[name].result()
+    client.create_topics([NewTopic(name, 1, 1)])[name].result()
     eventually(lambda: "LOG_NOT_DECLARED" in codes(place(servers), "topics"), "the new log is found", 30)
     cure(place(servers), "LOG_NOT_DECLARED")
     wait_until_well(place(servers))
+
+
+def test_too_few_partitions_are_found_and_added(servers: Servers) -> None:
+    """The topics keep the additional partitions, so this test comes after the tests of cures."""
+    more = place(servers, rollups_partitions=3)
+    assert codes(more, "topics") == ["TOPIC_PARTITIONS"] * 2
+    cure(more, "TOPIC_PARTITIONS")
+    wait_until_well(more)
 
 
 @pytest.mark.parametrize(
