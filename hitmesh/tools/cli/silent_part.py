@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hitmesh.model.reasons import LocalReason
-from hitmesh.tools.cli.exits import RPC_BASE, CommandFailed, Exit
+from hitmesh.tools.cli.exits import CURE_UNREACHABLE, RPC_BASE, CommandFailed, Exit
 from hitmesh.tools.doctor.gather_mesh import DOOR_PATH
 from hitmesh.tools.doctor.http_calls import get
 from hitmesh.tools.doctor.running import Watch, text_of
@@ -30,7 +30,7 @@ def silent_part(address: str, service: str, part: str) -> CommandFailed | None:
     try:
         get(address, DOOR_PATH, Watch(PROBE_S), most_s=PROBE_S)
     except (OSError, http.client.HTTPException) as error:
-        message = f"Envoy at {address} does not answer ({text_of(error)}): {_CURE}"
+        message = f"Envoy at {address} does not answer ({text_of(error)}): {CURE_UNREACHABLE}"
         return CommandFailed(Exit.UNREACHABLE, message, reason=LocalReason.NO_MESH)
     with grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
