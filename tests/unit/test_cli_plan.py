@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hitmesh.tools.cli.__main__ import run
-from hitmesh.tools.cli.init import _OPTIONS
+from hitmesh.tools.cli.init import SIZES
 from tests.support.manifests import kustomize_objects, objects_of, of_kind
 
 LOAD = ["plan", "--hits-per-day", "2e9", "--sites", "1e6", "--retention", "400d"]
@@ -35,7 +35,7 @@ def test_a_plan_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_options_for_init_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*LOAD, "-o", "json"]) == 0
     words = json.loads(capsys.readouterr().out)["init_options"].split()
-    options = {name: (kind, default) for name, default, kind, _meaning in _OPTIONS}
+    options = {name: (kind, default) for name, default, kind, _meaning in SIZES}
     assert set(words[::2]) <= set(options)
     for name, value in zip(words[::2], words[1::2], strict=True):
         options[name][0].convert(value, None, None)
