@@ -13,7 +13,6 @@ from hitmesh.runtime.clock import SystemClock
 from hitmesh.tools.stack.commands import down, ensure_up
 from tests.breaking.members.conftest import COPIES, HOME
 from tests.breaking.members.test_members import BATCH_HITS, COUNTED_S, GOES_ON_S, MOVED, PAUSE_S, wait_until_both_go_on
-from tests.breaking.members.trickle import Standstill, Trickle
 from tests.breaking.outages.asking import check_counted_when_answered
 from tests.support import servers
 from tests.support.kill_checks import check_acknowledged, read_log
@@ -21,6 +20,7 @@ from tests.support.kill_load import SITES, SLACK_MS, hits_of_now, messages_of
 from tests.support.namespaces import Network, a_network
 from tests.support.senders import Senders, portions
 from tests.support.services import KEY, Cluster
+from tests.support.trickle import Standstill, Trickle
 from tests.support.waiting import eventually
 
 VISITORS = 400

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from hitmesh.runtime.clock import SystemClock
-from tests.breaking.members.trickle import Standstill, Trickle
 from tests.breaking.outages.asking import check_counted_when_answered
 from tests.breaking.outages.servers import Control
 from tests.support.kill_checks import check_acknowledged, read_log
 from tests.support.kill_load import SITES, SLACK_MS, hits_of_now, messages_of
 from tests.support.senders import Senders, portions
 from tests.support.services import KEY, Cluster
+from tests.support.trickle import Standstill, Trickle
 from tests.support.waiting import eventually
 from tests.support.witness import Witness
 

@@ -66,7 +66,7 @@ class Standstill:
         self._thread.join()
 
     def _run(self) -> None:
-        last, moved_s = self._number(), time.monotonic()
+        last, moved_s = 0, time.monotonic()
         while not self._stopping.wait(LOOK_S):
             try:
                 now = self._number()
