@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
+import psutil
 import pytest
 
 from hitmesh.client.batches import batches
@@ -92,7 +93,7 @@ def pids_of(mesh: Mesh, service: str) -> list[int]:
         try:
             if f"-m {service}" in processes.name_of(pid):
                 found.append(pid)
-        except FileNotFoundError:  # the process has just ended
+        except (FileNotFoundError, psutil.Error):  # the process has just ended
             continue
     return found
 
