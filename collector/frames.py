@@ -1,4 +1,4 @@
-"""Reads a message's envelope without parsing the hits: the message's kind, and a batch's number, bytes and id."""
+"""Reads a message's envelope without parsing the hits: the message's kind, and a batch's number and bytes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from google.protobuf.message import DecodeError
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.internal.log.v1 import view_pb2
 
-_BATCH_ID_TAG = 0x0A  # field 1, length-delimited
-_ONE_BYTE_VARINT = 0x80
 # The largest batch number. The field `batch_seq` is a uint64, so the number after MAX_BATCH_SEQ fits into the field.
 MAX_BATCH_SEQ = (1 << 63) - 1
 
@@ -31,7 +29,6 @@ class BatchFrame:
 
     batch_seq: int
     batch: bytes
-    batch_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
         return GarbageFrame(message)
     if kind is None:
         return GarbageFrame(message)
-    return BatchFrame(frame.batch.batch_seq, frame.batch.batch, batch_id_of(frame.batch.batch))
+    return BatchFrame(frame.batch.batch_seq, frame.batch.batch)
 
 
 def read_unary_frame(message: bytes) -> bytes | None:
@@ -63,17 +60,3 @@ def read_unary_frame(message: bytes) -> bytes | None:
         return view_pb2.UnaryFrame.FromString(message).batch
     except DecodeError:
         return None
-
-
-def batch_id_of(batch: bytes) -> str:
-    """Return the batch_id of an unparsed HitBatch, or "" if the batch has no id or does not parse.
-
-    Serialisers write field 1 first, so the id is usually at the batch's beginning. If the id is not at the beginning,
-    the whole batch is parsed.
-    """
-    if not batch or (batch[0] == _BATCH_ID_TAG and len(batch) > 1 and batch[1] < _ONE_BYTE_VARINT):
-        return batch[2 : 2 + batch[1]].decode("utf-8", "replace") if batch else ""
-    try:
-        return view_pb2.HitBatchEnvelope.FromString(batch).batch_id
-    except DecodeError:
-        return ""

@@ -5,13 +5,14 @@ This module uses no lock, no thread and no clock. The caller must make only one 
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
-from dataclasses import dataclass, replace
+from collections import defaultdict, deque
+from dataclasses import dataclass
 from enum import Enum, auto
 
+from collector.answered import AnsweredBatches, repeat_of
+from collector.batch_identity import BatchIdentity
 from collector.outcome import BatchOutcome
 
-REMEMBERED_BATCHES = 256
 # The batch number 0 means that the client did not number the batch. If the client did not number a garbage frame, the
 # frame's acknowledgement contains 0 too.
 UNNUMBERED = 0
@@ -29,7 +30,7 @@ class Verdict(Enum):
 class _Batch:
     batch_seq: int
     size: int
-    batch_id: str
+    identity: BatchIdentity | None
     outcome: BatchOutcome | None = None
     is_garbage: bool = False
     answer_seq: int | None = None  # the number to use in acknowledgements; None = batch_seq
@@ -45,26 +46,32 @@ class Progress:
 
 
 class Sequence:
-    """The numbers, outcomes and sizes of a stream's batches."""
+    """The numbers, outcomes and sizes of a stream's batches.
 
-    def __init__(self, resume_from: int) -> None:
+    Args:
+        resume_from: number of the last batch that was acknowledged on an earlier stream.
+        answered: memory for the outcomes of batches that may be sent again.
+    """
+
+    def __init__(self, resume_from: int, answered: AnsweredBatches | None = None) -> None:
         self.acked_through = resume_from
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
         # Two indexes avoid a search through the open batches. `_taken` contains the taken batches, keyed by a pair: the
         # batch's number, and whether the batch is a garbage frame. A garbage frame may have the same number as a batch.
-        # `_repeats` contains the repeats of each pending batch, keyed by batch id.
+        # `_repeats` contains the repeats of each pending batch, keyed by the batch's identity.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
-        self._repeats: dict[str, list[_Batch]] = {}
-        self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
+        self._repeats: dict[BatchIdentity, list[_Batch]] = {}
+        self._answered = answered or AnsweredBatches()
         self._uncounted = 0  # garbage frames since the last batch, whether numbered or not
 
-    def arrive(self, batch_seq: int, batch_id: str, size: int) -> Verdict:
+    def arrive(self, batch_seq: int, identity: BatchIdentity | None, size: int) -> Verdict:
         """Register a batch. If the result is TAKE, the caller must submit the batch and later call `finish`.
 
-        A batch is a repeat, whatever its number, if its id is the id of a remembered or pending batch. A repeat gets
-        the same receipts, and nothing new is written (rule D4). For a batch without a number, the result is always GAP.
+        A batch is a repeat, whatever its number, if its identity is the identity of a remembered or pending batch. A
+        repeat gets the same receipts, and nothing new is written (rule D4). A batch without an identity is never a
+        repeat. For a batch without a number, the result is always GAP.
         The client may have numbered some, all or none of the garbage frames before a batch. The lowest batch number
         that is accepted is the number if the client numbered no garbage frame. The highest batch number that is
         accepted is the number if the client numbered every garbage frame before the batch.
@@ -75,24 +82,24 @@ class Sequence:
                 if open_batch.is_garbage and open_batch.batch_seq >= batch_seq:
                     open_batch.answer_seq = UNNUMBERED
         self._uncounted = 0
-        known = self._remembered.get(batch_id) if batch_id else None
-        again = known is not None or batch_id in self._repeats
+        known = None if identity is None else self._answered.outcome(identity)
+        again = known is not None or identity in self._repeats
         if batch_seq != self.due and not (again and UNNUMBERED < batch_seq < self.due):
             return Verdict.GAP
         self.due = max(self.due, batch_seq + 1)
-        batch = _Batch(batch_seq, size, batch_id, known)
+        batch = _Batch(batch_seq, size, identity, known)
         self._add(batch)
         if not again:
             self._taken[batch_seq, False].append(batch)
-            if batch_id:
-                self._repeats[batch_id] = []
-        elif known is None:
-            self._repeats[batch_id].append(batch)
+            if identity is not None:
+                self._repeats[identity] = []
+        elif identity is not None and known is None:
+            self._repeats[identity].append(batch)
         return Verdict.RESUME if again else Verdict.TAKE
 
     def garbage(self, size: int) -> int:
         """Register a garbage message under the expected number, and return this number."""
-        batch = _Batch(self.due, size, "", is_garbage=True)
+        batch = _Batch(self.due, size, None, is_garbage=True)
         self.due += 1
         self._uncounted += 1
         self._add(batch)
@@ -105,14 +112,12 @@ class Sequence:
         taken = waiting.popleft()
         if not waiting:
             del self._taken[batch_seq, is_garbage]
-        taken.outcome = outcome
-        if not taken.batch_id:
+        if taken.identity is None:
+            taken.outcome = outcome
             return
-        # A repeat has the same receipts as the first batch, but counts no hit as accepted.
-        repeated = replace(outcome, accepted=0)
-        if outcome.retry_s is None:
-            self._remember(taken.batch_id, repeated)
-        for repeat in self._repeats.pop(taken.batch_id):
+        taken.outcome = self._answered.note(taken.identity, outcome)
+        repeated = repeat_of(taken.outcome)
+        for repeat in self._repeats.pop(taken.identity):
             repeat.outcome = repeated
 
     def progress(self) -> Progress | None:
@@ -143,8 +148,3 @@ class Sequence:
     def _add(self, batch: _Batch) -> None:
         self.unacked_bytes += batch.size
         self._open.append(batch)
-
-    def _remember(self, batch_id: str, outcome: BatchOutcome) -> None:
-        self._remembered[batch_id] = outcome
-        while len(self._remembered) > REMEMBERED_BATCHES:
-            self._remembered.popitem(last=False)

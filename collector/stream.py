@@ -15,6 +15,7 @@ import grpc
 from collector.acks import acks, go_away_message
 from collector.admission import Frame
 from collector.admission.envelopes import hit_sizes, read_envelope
+from collector.batch_identity import identity_of
 from collector.batcher import MicroBatcher
 from collector.budget import ByteBudget
 from collector.frames import MAX_BATCH_SEQ, GarbageFrame, OpenFrame, read_stream_frame
@@ -305,8 +306,9 @@ class HitStream:
                 batch_seq = self._sequence.garbage(size)
             self._submit(batch_seq, frame.original, size, is_garbage=True)
             return
+        identity = identity_of(frame.batch, self._key)
         with self._changed:
-            verdict = self._sequence.arrive(frame.batch_seq, frame.batch_id, size)
+            verdict = self._sequence.arrive(frame.batch_seq, identity, size)
             due = self._sequence.due
             if self._sequence.ready:  # wake the handler only if needed, because a wake-up costs 40 µs per batch
                 self._changed.notify_all()

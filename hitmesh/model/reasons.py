@@ -17,7 +17,8 @@ ERROR_DOMAIN: Final = "hitmesh.dev"
 class HitReason(StrEnum):
     """The reason why a hit or batch was refused, was repaired, or must be sent again.
 
-    ID_COLLISION is found only after the acknowledgement.
+    For a hit, ID_COLLISION is found only after the acknowledgement. For a batch, ID_COLLISION is a warning about a
+    batch id that was used before for other content.
     """
 
     UNKNOWN_KEY = "UNKNOWN_KEY"

@@ -11,7 +11,6 @@ from collector.frames import (
     BatchFrame,
     GarbageFrame,
     OpenFrame,
-    batch_id_of,
     read_stream_frame,
     read_unary_frame,
 )
@@ -47,12 +46,12 @@ def test_an_open_message_is_read_in_full() -> None:
 def test_a_batch_is_handed_on_as_the_bytes_it_came_in() -> None:
     batch = hit_pb2.HitBatch(batch_id="b-1", hits=[hit_pb2.Hit(hit_id="h")])
     message = collector_pb2.StreamHitsRequest(batch=collector_pb2.SequencedBatch(batch_seq=3, batch=batch))
-    assert read_stream_frame(bytes_of(message)) == BatchFrame(3, bytes_of(batch), "b-1")
+    assert read_stream_frame(bytes_of(message)) == BatchFrame(3, bytes_of(batch))
 
 
 def test_a_batch_that_does_not_parse_is_still_a_numbered_batch() -> None:
     frame = read_stream_frame(sequenced(3, b"\xff\xff\xff\xff"))
-    assert frame == BatchFrame(3, b"\xff\xff\xff\xff", "")
+    assert frame == BatchFrame(3, b"\xff\xff\xff\xff")
 
 
 @pytest.mark.parametrize(
@@ -66,27 +65,14 @@ def test_a_message_that_is_neither_open_nor_batch_is_garbage(message: bytes) -> 
 
 def test_a_batch_without_a_number_is_a_batch_with_the_number_0() -> None:
     batch = bytes_of(hit_pb2.HitBatch(batch_id="b-1"))
-    assert read_stream_frame(sequenced(0, batch)) == BatchFrame(0, batch, "b-1")
-    assert read_stream_frame(_field(2, b"")) == BatchFrame(0, b"", "")
+    assert read_stream_frame(sequenced(0, batch)) == BatchFrame(0, batch)
+    assert read_stream_frame(_field(2, b"")) == BatchFrame(0, b"")
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_reading_fail(message: bytes) -> None:
     read_stream_frame(message)
     read_unary_frame(message)
-    batch_id_of(message)
-
-
-@given(st.text(max_size=300), st.text(max_size=20))
-def test_the_batch_id_is_found_whatever_its_length(batch_id: str, ingest_key: str) -> None:
-    batch = hit_pb2.HitBatch(batch_id=batch_id, ingest_key=ingest_key, hits=[hit_pb2.Hit(hit_id="x")])
-    assert batch_id_of(bytes_of(batch)) == batch_id
-
-
-def test_a_batch_id_that_is_not_at_the_front_is_found_too() -> None:
-    key_first = _field(2, b"key") + _field(1, b"b-9")
-    assert batch_id_of(key_first) == "b-9"
-    assert batch_id_of(_field(2, b"key")) == ""
 
 
 def test_a_unary_request_gives_its_batch_and_garbage_gives_none() -> None:

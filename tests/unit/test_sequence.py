@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from collector.answered import REMEMBERED_BATCHES, AnsweredBatches
+from collector.batch_identity import BatchIdentity, identity_of
 from collector.outcome import BatchOutcome, retry_later
-from collector.sequence import REMEMBERED_BATCHES, UNNUMBERED, Sequence, Verdict
+from collector.sequence import UNNUMBERED, Sequence, Verdict
+from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.positions import LoggedPosition, Position
 from hitmesh.model.reasons import HitReason
 
@@ -14,15 +17,20 @@ def outcome(offset: int = 0, accepted: int = 1) -> BatchOutcome:
     return BatchOutcome(positions=(LoggedPosition(Position("log-a", 3, offset), 1_000),), accepted=accepted)
 
 
+def identity(batch_id: str, content: str = "", key: str = "hms_k") -> BatchIdentity | None:
+    hits = [hit_pb2.Hit(hit_id=content)]
+    return identity_of(hit_pb2.HitBatch(batch_id=batch_id, ingest_key=key, hits=hits).SerializeToString(), "")
+
+
 def take(sequence: Sequence, batch_seq: int, batch_id: str = "", size: int = 10) -> None:
-    assert sequence.arrive(batch_seq, batch_id, size) is Verdict.TAKE
+    assert sequence.arrive(batch_seq, identity(batch_id), size) is Verdict.TAKE
 
 
 def test_the_first_batch_is_the_one_after_what_was_acknowledged_before() -> None:
     sequence = Sequence(resume_from=7)
     assert sequence.acked_through == 7
-    assert sequence.arrive(9, "", 1) is Verdict.GAP
-    assert sequence.arrive(1, "", 1) is Verdict.GAP
+    assert sequence.arrive(9, identity(""), 1) is Verdict.GAP
+    assert sequence.arrive(1, identity(""), 1) is Verdict.GAP
     take(sequence, 8)
 
 
@@ -55,7 +63,7 @@ def test_acks_are_cumulative_and_in_order_whatever_the_order_of_outcomes() -> No
 def test_a_gap_changes_nothing_of_what_was_taken_before() -> None:
     sequence = Sequence(0)
     take(sequence, 1)
-    assert sequence.arrive(3, "", 10) is Verdict.GAP
+    assert sequence.arrive(3, identity(""), 10) is Verdict.GAP
     assert sequence.unacked_bytes == 10
     sequence.finish(1, outcome())
     assert sequence.acked_through == 0
@@ -70,7 +78,7 @@ def test_a_batch_sent_again_after_its_ack_gets_the_same_receipts_and_no_new_hits
     take(sequence, 1, "b-1")
     sequence.finish(1, outcome(41, accepted=5))
     sequence.progress()
-    assert sequence.arrive(number, "b-1", 10) is Verdict.RESUME
+    assert sequence.arrive(number, identity("b-1"), 10) is Verdict.RESUME
     progress = sequence.progress()
     assert progress is not None
     ((batch_seq, again),) = progress.outcomes
@@ -84,7 +92,7 @@ def test_a_batch_sent_again_after_its_ack_gets_the_same_receipts_and_no_new_hits
 def test_a_batch_sent_again_while_it_is_on_its_way_is_acknowledged_with_it(number: int) -> None:
     sequence = Sequence(0)
     take(sequence, 1, "b-1")
-    assert sequence.arrive(number, "b-1", 10) is Verdict.RESUME
+    assert sequence.arrive(number, identity("b-1"), 10) is Verdict.RESUME
     assert sequence.unacked_bytes == 20
     sequence.finish(1, outcome(41, accepted=5))
     progress = sequence.progress()
@@ -99,14 +107,14 @@ def test_a_batch_sent_again_while_it_is_on_its_way_is_acknowledged_with_it(numbe
 
 def test_a_batch_without_a_number_is_out_of_sequence_even_if_its_id_is_known_or_garbage_came_before() -> None:
     sequence = Sequence(0)
-    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+    assert sequence.arrive(UNNUMBERED, identity("b-1"), 10) is Verdict.GAP
     assert sequence.due == 1
     sequence.garbage(3)
-    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+    assert sequence.arrive(UNNUMBERED, identity("b-1"), 10) is Verdict.GAP
     take(sequence, 2, "b-1")
-    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+    assert sequence.arrive(UNNUMBERED, identity("b-1"), 10) is Verdict.GAP
     sequence.finish(2, outcome(41))
-    assert sequence.arrive(UNNUMBERED, "b-1", 10) is Verdict.GAP
+    assert sequence.arrive(UNNUMBERED, identity("b-1"), 10) is Verdict.GAP
 
 
 def test_batches_without_an_id_are_never_repeats() -> None:
@@ -114,7 +122,7 @@ def test_batches_without_an_id_are_never_repeats() -> None:
     take(sequence, 1, "")
     take(sequence, 2, "")
     sequence.finish(1, outcome(1))
-    assert sequence.arrive(1, "", 10) is Verdict.GAP
+    assert sequence.arrive(1, identity(""), 10) is Verdict.GAP
 
 
 def test_a_batch_that_was_put_off_is_taken_anew_when_it_comes_again() -> None:
@@ -177,7 +185,7 @@ def test_several_garbage_frames_in_a_row_may_all_go_uncounted() -> None:
         take(sequence, next_number)
     sequence = Sequence(0)
     sequence.garbage(1)
-    assert sequence.arrive(3, "", 1) is Verdict.GAP
+    assert sequence.arrive(3, identity(""), 1) is Verdict.GAP
 
 
 def test_only_the_last_ids_are_remembered() -> None:
@@ -187,5 +195,43 @@ def test_only_the_last_ids_are_remembered() -> None:
         take(sequence, batch_seq, f"b-{batch_seq}")
         sequence.finish(batch_seq, outcome(batch_seq))
         sequence.progress()
-    assert sequence.arrive(count + 1, f"b-{count}", 1) is Verdict.RESUME
+    assert sequence.arrive(count + 1, identity(f"b-{count}"), 1) is Verdict.RESUME
     take(sequence, count + 2, "b-1")
+
+
+@pytest.mark.parametrize("other", [identity("b-1", "other content"), identity("b-1", key="hms_other")])
+def test_a_batch_with_the_id_of_another_batch_is_taken(other: BatchIdentity) -> None:
+    sequence = Sequence(0)
+    take(sequence, 1, "b-1")
+    assert sequence.arrive(2, other, 10) is Verdict.TAKE, "the first batch is pending"
+    sequence.finish(1, outcome(41))
+    sequence.finish(2, outcome(42))
+    sequence.progress()
+    for number, known, offset in ((3, other, 42), (4, identity("b-1"), 41)):
+        assert sequence.arrive(number, known, 10) is Verdict.RESUME
+        progress = sequence.progress()
+        assert progress is not None
+        assert [result.positions for _, result in progress.outcomes] == [outcome(offset).positions]
+
+
+def test_a_batch_that_was_refused_is_admitted_anew_when_it_is_sent_again() -> None:
+    sequence = Sequence(0)
+    take(sequence, 1, "b-1")
+    sequence.finish(1, BatchOutcome(rejected=1))
+    take(sequence, 2, "b-1")
+    sequence.finish(2, outcome(8))
+    progress = sequence.progress()
+    assert progress is not None
+    assert [result.accepted for _, result in progress.outcomes] == [0, 1]
+
+
+def test_the_issues_and_receipts_of_remembered_batches_are_bounded() -> None:
+    sequence = Sequence(0, AnsweredBatches(most_batches=10, most_parts=3))
+    for batch_seq in range(1, 6):
+        take(sequence, batch_seq, f"b-{batch_seq}")
+        sequence.finish(batch_seq, outcome(batch_seq))
+    assert sequence.arrive(6, identity("b-3"), 1) is Verdict.RESUME
+    take(sequence, 7, "b-2")
+    many = BatchOutcome(positions=outcome(1).positions * 4, accepted=4)
+    sequence.finish(7, many)
+    take(sequence, 8, "b-5")

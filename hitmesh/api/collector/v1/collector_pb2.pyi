@@ -35,7 +35,9 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_WARNED: _Outcome.ValueType  # 2
     """The hit is durable, but the sender gets a warning, for example because a long string was cut."""
     OUTCOME_REJECTED: _Outcome.ValueType  # 3
-    """The hit is refused permanently. A refused hit that is sent again is refused again."""
+    """The hit is refused permanently. If a refused hit is sent again, the hit is checked again, and refused again unless
+    the cause is removed.
+    """
     OUTCOME_RETRY: _Outcome.ValueType  # 4
     """The hit is not accepted now. The client should send the hit again after `retry_delay`."""
 
@@ -49,7 +51,9 @@ OUTCOME_ACCEPTED: Outcome.ValueType  # 1
 OUTCOME_WARNED: Outcome.ValueType  # 2
 """The hit is durable, but the sender gets a warning, for example because a long string was cut."""
 OUTCOME_REJECTED: Outcome.ValueType  # 3
-"""The hit is refused permanently. A refused hit that is sent again is refused again."""
+"""The hit is refused permanently. If a refused hit is sent again, the hit is checked again, and refused again unless
+the cause is removed.
+"""
 OUTCOME_RETRY: Outcome.ValueType  # 4
 """The hit is not accepted now. The client should send the hit again after `retry_delay`."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
@@ -102,7 +106,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The log cannot store the hit now."""
     REASON_ID_COLLISION: _Reason.ValueType  # 20
     """An earlier hit has the same id and different content. The processor finds the collision after the acknowledgement,
-    so no HitIssue has this reason. TraceHit and RejectedHitService report the collision.
+    so no HitIssue about a hit has this reason. TraceHit and RejectedHitService report the collision. A HitIssue about a
+    whole batch has this reason and the outcome WARNED if the sender used the batch id before for other content on the
+    same stream. Hits without hit_id in such batches may count as copies.
     """
     REASON_PERMISSION_DENIED: _Reason.ValueType  # 21
     """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""
@@ -154,7 +160,9 @@ REASON_LOG_FULL: Reason.ValueType  # 19
 """The log cannot store the hit now."""
 REASON_ID_COLLISION: Reason.ValueType  # 20
 """An earlier hit has the same id and different content. The processor finds the collision after the acknowledgement,
-so no HitIssue has this reason. TraceHit and RejectedHitService report the collision.
+so no HitIssue about a hit has this reason. TraceHit and RejectedHitService report the collision. A HitIssue about a
+whole batch has this reason and the outcome WARNED if the sender used the batch id before for other content on the
+same stream. Hits without hit_id in such batches may count as copies.
 """
 REASON_PERMISSION_DENIED: Reason.ValueType  # 21
 """The key is known, but keys of this kind may not send hits: use a browser, server or edge key."""

@@ -181,7 +181,13 @@ class HitBatch(_message.Message):
     CLIENT_DISCARDS_FIELD_NUMBER: _builtins.int
     EDGE_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """Batch id; a retry must carry the same id. At most 64 bytes."""
+    """Batch id, at most 64 bytes. A retry must carry the same id, the same key and the same content; only
+    `client_send_time` changes. The id must be unique among the batches that are sent with the same ingest key. If a
+    batch with an equal key, id and content is sent again on a stream, the collector repeats the receipts and stores
+    nothing. If the content differs, the collector admits the batch like any other batch, and a stream reports a warning
+    with the reason ID_COLLISION. Hits without hit_id get their ids from the ingest key, the batch id and their place in
+    the batch. A batch id that is used twice may therefore make different hits of a visitor count as copies.
+    """
     ingest_key: _builtins.str
     """The ingest key. If the key is valid for all sites of a merchant, the metadata `hitmesh-site` must name the batch's
     site.

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/internal/log/v1/view.proto\x12\x17hitmesh.internal.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x0bStreamFrame\x12\x0e\n\x04open\x18\x01 \x01(\x0cH\x00\x12\x38\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\'.hitmesh.internal.log.v1.SequencedFrameH\x00\x42\x06\n\x04kind\"2\n\x0eSequencedFrame\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\"\x1b\n\nUnaryFrame\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x0c\"\xa3\x01\n\x10HitBatchEnvelope\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x12\n\ningest_key\x18\x02 \x01(\t\x12\x34\n\x10\x63lient_send_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x64\x65\x66\x61ult_context\x18\x05 \x01(\x0c\x12\x0c\n\x04hits\x18\x06 \x03(\x0c\x12\x0c\n\x04\x65\x64ge\x18\x08 \x01(\x0c\"\x91\x02\n\x0cHitBatchView\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x12\n\ningest_key\x18\x02 \x01(\t\x12\x34\n\x10\x63lient_send_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0f\x64\x65\x66\x61ult_context\x18\x05 \x01(\x0b\x32$.hitmesh.internal.log.v1.ContextView\x12.\n\x04hits\x18\x06 \x03(\x0b\x32 .hitmesh.internal.log.v1.HitView\x12\x36\n\x04\x65\x64ge\x18\x08 \x01(\x0b\x32(.hitmesh.internal.log.v1.EdgeContextView\"\xf7\x05\n\x07HitView\x12\x0e\n\x06hit_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\x05\x12\x36\n\x12\x63lient_create_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttrue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nvisitor_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x35\n\x07\x63ontext\x18\t \x01(\x0b\x32$.hitmesh.internal.log.v1.ContextView\x12\x12\n\nproperties\x18\n \x03(\x0c\x12\x0f\n\x07offline\x18\x0b \x01(\x08\x12\x38\n\tpage_view\x18\x14 \x01(\x0b\x32%.hitmesh.internal.log.v1.PageViewView\x12\x18\n\x0bscreen_view\x18\x15 \x01(\x0cH\x00\x88\x01\x01\x12\x12\n\x05\x65vent\x18\x16 \x01(\x0cH\x01\x88\x01\x01\x12\x17\n\nengagement\x18\x17 \x01(\x0cH\x02\x88\x01\x01\x12\x18\n\x0bperformance\x18\x18 \x01(\x0cH\x03\x88\x01\x01\x12\x11\n\x04\x63\x61rt\x18\x19 \x01(\x0cH\x04\x88\x01\x01\x12\x15\n\x08\x63heckout\x18\x1a \x01(\x0cH\x05\x88\x01\x01\x12\x12\n\x05order\x18\x1b \x01(\x0cH\x06\x88\x01\x01\x12\x13\n\x06refund\x18\x1c \x01(\x0cH\x07\x88\x01\x01\x12\x13\n\x06search\x18\x1d \x01(\x0cH\x08\x88\x01\x01\x12\x16\n\texception\x18\x1e \x01(\x0cH\t\x88\x01\x01\x12\x15\n\x08identify\x18\x1f \x01(\x0cH\n\x88\x01\x01\x12\x19\n\x0cproduct_view\x18  \x01(\x0cH\x0b\x88\x01\x01\x42\x0e\n\x0c_screen_viewB\x08\n\x06_eventB\r\n\x0b_engagementB\x0e\n\x0c_performanceB\x07\n\x05_cartB\x0b\n\t_checkoutB\x08\n\x06_orderB\t\n\x07_refundB\t\n\x07_searchB\x0c\n\n_exceptionB\x0b\n\t_identifyB\x0f\n\r_product_view\"b\n\x0cPageViewView\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x10\n\x08referrer\x18\x03 \x01(\t\x12\x0f\n\x07view_id\x18\x04 \x01(\t\x12\x13\n\x0bhttp_status\x18\x05 \x01(\x05\"\xe7\x01\n\x0b\x43ontextView\x12\x37\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32%.hitmesh.internal.log.v1.CampaignView\x12\x33\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32#.hitmesh.internal.log.v1.DeviceView\x12\x33\n\x06locale\x18\x03 \x01(\x0b\x32#.hitmesh.internal.log.v1.LocaleView\x12\x35\n\x07\x63onsent\x18\x04 \x01(\x0b\x32$.hitmesh.internal.log.v1.ConsentView\"\x88\x01\n\x0c\x43\x61mpaignView\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06medium\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t\x12\x10\n\x08\x63lick_id\x18\x06 \x01(\t\x12\x15\n\rclick_id_kind\x18\x07 \x01(\t\" \n\nDeviceView\x12\x12\n\nuser_agent\x18\x01 \x01(\t\"\x1e\n\nLocaleView\x12\x10\n\x08language\x18\x01 \x01(\t\" \n\x0b\x43onsentView\x12\x11\n\tanalytics\x18\x01 \x01(\x05\"N\n\x0eHitConsentView\x12<\n\x07\x63ontext\x18\t \x01(\x0b\x32+.hitmesh.internal.log.v1.ContextConsentView\"K\n\x12\x43ontextConsentView\x12\x35\n\x07\x63onsent\x18\x04 \x01(\x0b\x32$.hitmesh.internal.log.v1.ConsentView\"l\n\x0f\x45\x64geContextView\x12\x35\n\x11\x65\x64ge_receive_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tclient_ip\x18\x02 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hitmesh/internal/log/v1/view.proto\x12\x17hitmesh.internal.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x0bStreamFrame\x12\x0e\n\x04open\x18\x01 \x01(\x0cH\x00\x12\x38\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\'.hitmesh.internal.log.v1.SequencedFrameH\x00\x42\x06\n\x04kind\"2\n\x0eSequencedFrame\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\"\x1b\n\nUnaryFrame\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x0c\"l\n\x10HitBatchIdentity\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x12\n\ningest_key\x18\x02 \x01(\t\x12\x1d\n\x10\x63lient_send_time\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x42\x13\n\x11_client_send_time\"\xa3\x01\n\x10HitBatchEnvelope\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x12\n\ningest_key\x18\x02 \x01(\t\x12\x34\n\x10\x63lient_send_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x64\x65\x66\x61ult_context\x18\x05 \x01(\x0c\x12\x0c\n\x04hits\x18\x06 \x03(\x0c\x12\x0c\n\x04\x65\x64ge\x18\x08 \x01(\x0c\"\x91\x02\n\x0cHitBatchView\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x12\n\ningest_key\x18\x02 \x01(\t\x12\x34\n\x10\x63lient_send_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0f\x64\x65\x66\x61ult_context\x18\x05 \x01(\x0b\x32$.hitmesh.internal.log.v1.ContextView\x12.\n\x04hits\x18\x06 \x03(\x0b\x32 .hitmesh.internal.log.v1.HitView\x12\x36\n\x04\x65\x64ge\x18\x08 \x01(\x0b\x32(.hitmesh.internal.log.v1.EdgeContextView\"\xf7\x05\n\x07HitView\x12\x0e\n\x06hit_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\x05\x12\x36\n\x12\x63lient_create_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttrue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nvisitor_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x35\n\x07\x63ontext\x18\t \x01(\x0b\x32$.hitmesh.internal.log.v1.ContextView\x12\x12\n\nproperties\x18\n \x03(\x0c\x12\x0f\n\x07offline\x18\x0b \x01(\x08\x12\x38\n\tpage_view\x18\x14 \x01(\x0b\x32%.hitmesh.internal.log.v1.PageViewView\x12\x18\n\x0bscreen_view\x18\x15 \x01(\x0cH\x00\x88\x01\x01\x12\x12\n\x05\x65vent\x18\x16 \x01(\x0cH\x01\x88\x01\x01\x12\x17\n\nengagement\x18\x17 \x01(\x0cH\x02\x88\x01\x01\x12\x18\n\x0bperformance\x18\x18 \x01(\x0cH\x03\x88\x01\x01\x12\x11\n\x04\x63\x61rt\x18\x19 \x01(\x0cH\x04\x88\x01\x01\x12\x15\n\x08\x63heckout\x18\x1a \x01(\x0cH\x05\x88\x01\x01\x12\x12\n\x05order\x18\x1b \x01(\x0cH\x06\x88\x01\x01\x12\x13\n\x06refund\x18\x1c \x01(\x0cH\x07\x88\x01\x01\x12\x13\n\x06search\x18\x1d \x01(\x0cH\x08\x88\x01\x01\x12\x16\n\texception\x18\x1e \x01(\x0cH\t\x88\x01\x01\x12\x15\n\x08identify\x18\x1f \x01(\x0cH\n\x88\x01\x01\x12\x19\n\x0cproduct_view\x18  \x01(\x0cH\x0b\x88\x01\x01\x42\x0e\n\x0c_screen_viewB\x08\n\x06_eventB\r\n\x0b_engagementB\x0e\n\x0c_performanceB\x07\n\x05_cartB\x0b\n\t_checkoutB\x08\n\x06_orderB\t\n\x07_refundB\t\n\x07_searchB\x0c\n\n_exceptionB\x0b\n\t_identifyB\x0f\n\r_product_view\"b\n\x0cPageViewView\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x10\n\x08referrer\x18\x03 \x01(\t\x12\x0f\n\x07view_id\x18\x04 \x01(\t\x12\x13\n\x0bhttp_status\x18\x05 \x01(\x05\"\xe7\x01\n\x0b\x43ontextView\x12\x37\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32%.hitmesh.internal.log.v1.CampaignView\x12\x33\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32#.hitmesh.internal.log.v1.DeviceView\x12\x33\n\x06locale\x18\x03 \x01(\x0b\x32#.hitmesh.internal.log.v1.LocaleView\x12\x35\n\x07\x63onsent\x18\x04 \x01(\x0b\x32$.hitmesh.internal.log.v1.ConsentView\"\x88\x01\n\x0c\x43\x61mpaignView\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06medium\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t\x12\x10\n\x08\x63lick_id\x18\x06 \x01(\t\x12\x15\n\rclick_id_kind\x18\x07 \x01(\t\" \n\nDeviceView\x12\x12\n\nuser_agent\x18\x01 \x01(\t\"\x1e\n\nLocaleView\x12\x10\n\x08language\x18\x01 \x01(\t\" \n\x0b\x43onsentView\x12\x11\n\tanalytics\x18\x01 \x01(\x05\"N\n\x0eHitConsentView\x12<\n\x07\x63ontext\x18\t \x01(\x0b\x32+.hitmesh.internal.log.v1.ContextConsentView\"K\n\x12\x43ontextConsentView\x12\x35\n\x07\x63onsent\x18\x04 \x01(\x0b\x32$.hitmesh.internal.log.v1.ConsentView\"l\n\x0f\x45\x64geContextView\x12\x35\n\x11\x65\x64ge_receive_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tclient_ip\x18\x02 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,28 +38,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEQUENCEDFRAME']._serialized_end=243
   _globals['_UNARYFRAME']._serialized_start=245
   _globals['_UNARYFRAME']._serialized_end=272
-  _globals['_HITBATCHENVELOPE']._serialized_start=275
-  _globals['_HITBATCHENVELOPE']._serialized_end=438
-  _globals['_HITBATCHVIEW']._serialized_start=441
-  _globals['_HITBATCHVIEW']._serialized_end=714
-  _globals['_HITVIEW']._serialized_start=717
-  _globals['_HITVIEW']._serialized_end=1476
-  _globals['_PAGEVIEWVIEW']._serialized_start=1478
-  _globals['_PAGEVIEWVIEW']._serialized_end=1576
-  _globals['_CONTEXTVIEW']._serialized_start=1579
-  _globals['_CONTEXTVIEW']._serialized_end=1810
-  _globals['_CAMPAIGNVIEW']._serialized_start=1813
-  _globals['_CAMPAIGNVIEW']._serialized_end=1949
-  _globals['_DEVICEVIEW']._serialized_start=1951
-  _globals['_DEVICEVIEW']._serialized_end=1983
-  _globals['_LOCALEVIEW']._serialized_start=1985
-  _globals['_LOCALEVIEW']._serialized_end=2015
-  _globals['_CONSENTVIEW']._serialized_start=2017
-  _globals['_CONSENTVIEW']._serialized_end=2049
-  _globals['_HITCONSENTVIEW']._serialized_start=2051
-  _globals['_HITCONSENTVIEW']._serialized_end=2129
-  _globals['_CONTEXTCONSENTVIEW']._serialized_start=2131
-  _globals['_CONTEXTCONSENTVIEW']._serialized_end=2206
-  _globals['_EDGECONTEXTVIEW']._serialized_start=2208
-  _globals['_EDGECONTEXTVIEW']._serialized_end=2316
+  _globals['_HITBATCHIDENTITY']._serialized_start=274
+  _globals['_HITBATCHIDENTITY']._serialized_end=382
+  _globals['_HITBATCHENVELOPE']._serialized_start=385
+  _globals['_HITBATCHENVELOPE']._serialized_end=548
+  _globals['_HITBATCHVIEW']._serialized_start=551
+  _globals['_HITBATCHVIEW']._serialized_end=824
+  _globals['_HITVIEW']._serialized_start=827
+  _globals['_HITVIEW']._serialized_end=1586
+  _globals['_PAGEVIEWVIEW']._serialized_start=1588
+  _globals['_PAGEVIEWVIEW']._serialized_end=1686
+  _globals['_CONTEXTVIEW']._serialized_start=1689
+  _globals['_CONTEXTVIEW']._serialized_end=1920
+  _globals['_CAMPAIGNVIEW']._serialized_start=1923
+  _globals['_CAMPAIGNVIEW']._serialized_end=2059
+  _globals['_DEVICEVIEW']._serialized_start=2061
+  _globals['_DEVICEVIEW']._serialized_end=2093
+  _globals['_LOCALEVIEW']._serialized_start=2095
+  _globals['_LOCALEVIEW']._serialized_end=2125
+  _globals['_CONSENTVIEW']._serialized_start=2127
+  _globals['_CONSENTVIEW']._serialized_end=2159
+  _globals['_HITCONSENTVIEW']._serialized_start=2161
+  _globals['_HITCONSENTVIEW']._serialized_end=2239
+  _globals['_CONTEXTCONSENTVIEW']._serialized_start=2241
+  _globals['_CONTEXTCONSENTVIEW']._serialized_end=2316
+  _globals['_EDGECONTEXTVIEW']._serialized_start=2318
+  _globals['_EDGECONTEXTVIEW']._serialized_end=2426
 # @@protoc_insertion_point(module_scope)

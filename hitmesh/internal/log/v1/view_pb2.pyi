@@ -101,6 +101,40 @@ class UnaryFrame(_message.Message):
 Global___UnaryFrame: _TypeAlias = UnaryFrame  # noqa: Y015
 
 @_typing.final
+class HitBatchIdentity(_message.Message):
+    """A HitBatch reduced to the fields that are not part of the content by which a stream recognises a repeated batch. All
+    other fields remain unknown fields, whose bytes stay as they were sent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    INGEST_KEY_FIELD_NUMBER: _builtins.int
+    CLIENT_SEND_TIME_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """As in HitBatch."""
+    ingest_key: _builtins.str
+    """As in HitBatch."""
+    client_send_time: _builtins.bytes
+    """The same field as in HitBatch, as unparsed bytes."""
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        ingest_key: _builtins.str = ...,
+        client_send_time: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_send_time", b"_client_send_time", "client_send_time", b"client_send_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_send_time", b"_client_send_time", "batch_id", b"batch_id", "client_send_time", b"client_send_time", "ingest_key", b"ingest_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__client_send_time: _TypeAlias = _typing.Literal["client_send_time"]  # noqa: Y015
+    _WhichOneofArgType__client_send_time: _TypeAlias = _typing.Literal["_client_send_time", b"_client_send_time"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_send_time) -> _WhichOneofReturnType__client_send_time | None: ...
+
+Global___HitBatchIdentity: _TypeAlias = HitBatchIdentity  # noqa: Y015
+
+@_typing.final
 class HitBatchEnvelope(_message.Message):
     """A HitBatch with unparsed hits, used to find the hit that does not decode."""
 
