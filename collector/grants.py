@@ -10,7 +10,7 @@ from hitmesh.access.roles import cannot_send, has_role
 from hitmesh.model.errors import KeyNotLookedUp, RefusedError
 from hitmesh.model.names import site_name
 from hitmesh.model.reasons import HitReason
-from hitmesh.model.sites import Role
+from hitmesh.model.sites import IngestKey, Role
 from hitmesh.ports import SiteDirectory
 
 Sender = tuple[str, str]  # (key secret, site header)
@@ -49,13 +49,17 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory, now: i
         return Refusal(
             HitReason(ending.reason),
             ending.message,
-            site=key.site or "",
+            site=_site_of_refusal(key, site_header, directory),
             key_id=key.key_id,
             variables=ending.variables,
         )
     if not has_role(key, Role.SEND):
         return Refusal(
-            HitReason.PERMISSION_DENIED, cannot_send(key), key_id=key.key_id, variables={"key_kind": key.kind.value}
+            HitReason.PERMISSION_DENIED,
+            cannot_send(key),
+            site=_site_of_refusal(key, site_header, directory),
+            key_id=key.key_id,
+            variables={"key_kind": key.kind.value},
         )
     try:
         named = site_name(site_header) if site_header else key.site
@@ -83,3 +87,17 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory, now: i
         variables = {"key_id": key.key_id, "value": named}
         return Refusal(HitReason.UNKNOWN_SITE, message, key_id=key.key_id, at_fault=SITE_FIELD, variables=variables)
     return Grant(key=key, site=site)
+
+
+def _site_of_refusal(key: IngestKey, site_header: str, directory: SiteDirectory) -> str:
+    """Return the site under which the refused hits of a known key count, so that the merchant can see the refusals.
+
+    Return "" if the key is for all sites of its merchant, and the site header names none of these sites.
+    """
+    if key.site is not None:
+        return key.site
+    try:
+        named = site_name(site_header) if site_header else ""
+    except RefusedError:
+        return ""
+    return named if named.startswith(f"{key.merchant}/sites/") and directory.site(named) is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from hitmesh.adapters.factory import open_stores
 from hitmesh.model.days import iso_second
 from hitmesh.model.errors import Unauthenticated
 from hitmesh.model.reasons import ErrorReason, HitReason
-from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.model.sites import IngestKey, KeyKind, Role, Site
 from tests.support.clock import ManualClock
 
 ENDS = 1_700_000_000_500
@@ -49,6 +50,32 @@ def test_a_revoked_key_counts_as_revoked_even_after_its_expiry(now: int) -> None
 
 def test_a_time_is_cut_to_seconds() -> None:
     assert [iso_second(ms) for ms in (0, 999, 1_000)] == ["1970-01-01T00:00:00Z"] * 2 + ["1970-01-01T00:00:01Z"]
+
+
+@pytest.mark.parametrize(
+    ("header", "site"),
+    [(SITE, SITE), ("merchants/demo/sites/none", ""), ("merchants/other/sites/theirs", ""), ("no name", ""), ("", "")],
+)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"revoked_at": 5}, HitReason.KEY_REVOKED),
+        ({"expires_at": 5}, HitReason.KEY_EXPIRED),
+        ({"roles": frozenset({Role.READ})}, HitReason.PERMISSION_DENIED),
+    ],
+    ids=["revoked", "expired", "may not send"],
+)
+def test_refusals_of_a_merchant_wide_key_count_for_the_merchants_site_in_the_header(
+    changes: dict[str, Any], reason: HitReason, header: str, site: str
+) -> None:
+    clock = ManualClock(10)
+    directory = open_stores("memory:", clock).directory
+    for name in (SITE, "merchants/other/sites/theirs"):
+        directory.create_site(Site(name, "UTC", "USD", b"a secret of sixteen"))
+    directory.create_key(IngestKey("wide-1", "merchants/demo", KeyKind.SERVER, **changes), "secret")
+    (answer,) = resolve([("secret", header)], directory, clock.now()).values()
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.site, answer.key_id) == (reason, site, "wide-1")
 
 
 def test_calls_streams_and_batches_refuse_an_expired_key_from_the_same_time_on() -> None:
