@@ -1,4 +1,4 @@
-"""Lists hosts and words that published lists lack: payment providers, web mail, and names in campaign parameters.
+"""Lists hosts and words that published lists lack: web mail, and names in campaign parameters.
 
 CHANNELS_VERSION covers these lists: a change here requires a new CHANNELS_VERSION.
 """
@@ -10,27 +10,6 @@ from typing import Final, Literal
 # The kinds of sites and apps from which visitors arrive. If no list contains a site, its kind is "site". If a hit has
 # no referring site, the kind is "none".
 Kind = Literal["none", "site", "search", "social", "ai", "email", "payment"]
-
-# If a customer returns from the page of a payment provider, this provider does not count as the referrer (rules.md §9,
-# rule S3).
-PAYMENT_HOSTS: Final = """
-    paypal.com paypal.me paypalobjects.com braintreegateway.com braintree-api.com stripe.com stripe.network
-    link.com klarna.com klarnacdn.net klarnaservices.com sofort.com giropay.de paydirekt.de wero-wallet.eu
-    adyen.com adyenpayments.com mollie.com mollie.nl worldpay.com checkout.com sumup.com pay.google.com
-    apple-pay-gateway.apple.com pay.amazon.com pay.amazon.co.uk pay.amazon.de pay.amazon.eu
-    payments.amazon.com payments.amazon.de payments-eu.amazon.com payments.amazon.co.uk shop.app
-    pay.shopify.com squareup.com authorize.net 2checkout.com paddle.com cybersource.com datatrans.com
-    datatrans.biz saferpay.com postfinance.ch wallee.com twint.ch payrexx.com sagepay.com opayo.co.uk
-    gocardless.com bluesnap.com multisafepay.com buckaroo.nl ideal.nl pay.nl bancontact.com payconiq.com
-    computop-paygate.com payone.com pay1.de unzer.com heidelpay.com novalnet.de concardis.com wirecard.com
-    ogone.com ingenico.com viva.com vivapayments.com trustly.com swish.nu nets.eu dibspayment.eu
-    quickpay.net vipps.no mobilepay.dk przelewy24.pl payu.com payu.in tpay.com dotpay.pl gopay.com
-    comgate.cz redsys.es nexi.it satispay.com scalapay.com oney.fr getalma.eu systempay.fr payplug.com
-    afterpay.com clearpay.co.uk affirm.com zip.co sezzle.com razorpay.com paytm.com ccavenue.com
-    billdesk.com phonepe.com alipay.com tenpay.com mercadopago.com mercadopago.com.ar mercadopago.com.br
-    pagseguro.uol.com.br payfast.co.za paystack.com flutterwave.com iyzico.com yookassa.ru cloudpayments.ru
-    skrill.com neteller.com coinbase.com bitpay.com
-""".split()  # noqa: SIM905  # a hundred quoted hosts would take a page
 
 # Maps the host of each web mail service, and the package of each mail app, to a name.
 WEBMAIL_HOSTS: Final = {

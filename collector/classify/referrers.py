@@ -14,8 +14,9 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple, cast
 
 from collector.classify.hosts import Place, place_of
-from collector.classify.own_lists import MORE_PLACES, PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
+from collector.classify.own_lists import MORE_PLACES, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
 from collector.urls import ascii_host
+from hitmesh.model.payment_hosts import PAYMENT_HOSTS
 
 # Two-letter top-level domains of countries (ISO 3166-1, with eu and uk). In a host pattern, `{}` stands for any
 # country's domain.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import Final
 from hitmesh.model.errors import NotFound, RefusedError
 from hitmesh.model.exclusion import ExclusionRule, RuleKind, SiteRules
 from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
+from hitmesh.model.payment_hosts import dropped_referrer
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rule_patterns import RulePatterns
 
@@ -25,14 +26,15 @@ _HOST: Final = re.compile(r"(?:\*\.)?LABEL(?:\.LABEL)*".replace("LABEL", r"[^\s.
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 
-def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> SiteRules:
+def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int, own_hosts: Collection[str] = ()) -> SiteRules:
     """Return the next version of the rules, with one more rule.
 
-    If the rule is already in force, return the same version.
+    If the rule is already in force, return the same version. `own_hosts` are the hosts that the site declares.
 
     Raises:
         RefusedError: the value is invalid (INVALID_FIELD, INVALID_REGEXP), a limit is exceeded (TOO_MANY_RULES,
-            FILTER_TOO_DEAR), or the site stores no truncated addresses (RULE_NOT_APPLICABLE).
+            FILTER_TOO_DEAR), or the rule would match no hit (RULE_NOT_APPLICABLE): the site stores no truncated
+            addresses, or the referrer is an own host or a payment provider.
 
     Example:
         >>> with_rule(SiteRules(), RuleKind.HOST, "Staging.Example.com", now=0).current[0].value
@@ -49,6 +51,15 @@ def with_rule(rules: SiteRules, kind: RuleKind, value: str, *, now: int) -> Site
             field="rule.value",
             reason=ErrorReason.RULE_NOT_APPLICABLE,
             value=value,
+        )
+    if kind is RuleKind.REFERRER and (dropped := dropped_referrer(wanted, own_hosts)):
+        raise RefusedError(
+            f"referrer {value!r}: {dropped} is an own host of the site or a payment provider, which is never a "
+            "referrer, so the rule would match no hit: use a rule of another kind",
+            field="rule.value",
+            reason=ErrorReason.RULE_NOT_APPLICABLE,
+            value=value,
+            host=dropped,
         )
     for count, limit, hint in (
         (len(current), MAX_RULES, "at a time: delete a rule first"),

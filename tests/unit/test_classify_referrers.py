@@ -10,9 +10,9 @@ import pytest
 
 from collector.classify.channels import RULES, Channel, Facts, channel_of
 from collector.classify.hosts import cut, is_declared_host, is_own_host, place_of
-from collector.classify.own_lists import PAYMENT_HOSTS
 from collector.classify.referrers import ReferrerTable, load_table
 from dev import make_referrers
+from hitmesh.model.payment_hosts import PAYMENT_HOSTS
 
 GOOGLE_APP = "com.google.android.googlequicksearchbox"
 LISTS = Path(__file__).parents[3] / "shared" / "data" / "referrers"

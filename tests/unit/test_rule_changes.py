@@ -141,6 +141,34 @@ def test_network_rules_need_stored_networks() -> None:
     assert with_networks(without_rule(rules, rules.current[0].id), stored=False, now=8).networks_since is None
 
 
+@pytest.mark.parametrize(
+    ("value", "host"),
+    [
+        ("paypal.com", "paypal.com"),
+        ("www.PayPal.com", "paypal.com"),
+        ("*.checkout.stripe.com", "stripe.com"),
+        ("shop.example", "shop.example"),
+        ("*.shop.example", "shop.example"),
+        ("blog.shop.example", "shop.example"),
+        ("outlet.example", "outlet.example"),
+    ],
+)
+def test_referrer_that_is_always_dropped_is_refused(value: str, host: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        with_rule(NO_RULES, RuleKind.REFERRER, value, now=0, own_hosts=("shop.example", "www.outlet.example"))
+    assert caught.value.reason is ErrorReason.RULE_NOT_APPLICABLE
+    assert caught.value.variables == {"value": value, "host": host}
+
+
+@pytest.mark.parametrize("value", ["spam.example", "*.example", "notpaypal.com", "com"])
+def test_referrer_that_may_arrive_is_accepted(value: str) -> None:
+    assert with_rule(NO_RULES, RuleKind.REFERRER, value, now=0, own_hosts=("shop.example",)).current[0].value == value
+
+
+def test_host_rule_for_an_own_host_is_accepted() -> None:
+    assert with_rule(NO_RULES, RuleKind.HOST, "shop.example", now=0, own_hosts=("shop.example",)).current
+
+
 def test_rules_that_two_callers_create_from_the_same_version_both_exist() -> None:
     directory, name = open_stores("memory:", ManualClock(0)).directory, "merchants/demo/sites/shop"
     directory.create_site(Site(name, "UTC", "USD", b"secret"))

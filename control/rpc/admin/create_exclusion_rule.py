@@ -32,7 +32,7 @@ def create_exclusion_rule(
     kind, now = _kind_of(request.rule), backend.clock.now()
 
     def change(rules: SiteRules) -> SiteRules:
-        return with_rule(rules, kind, request.rule.value, now=now)
+        return with_rule(rules, kind, request.rule.value, now=now, own_hosts=site.own_hosts)
 
     if request.validate_only:
         rule = rule_message(site.name, _found(change(site.rules), kind, request.rule.value))

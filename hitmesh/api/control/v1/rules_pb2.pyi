@@ -41,7 +41,11 @@ class _ExclusionRuleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exc
     EXCLUSION_RULE_KIND_USER_AGENT: _ExclusionRuleKind.ValueType  # 4
     """The user agent. The pattern is an RE2 regular expression that may match anywhere in the first 512 bytes."""
     EXCLUSION_RULE_KIND_REFERRER: _ExclusionRuleKind.ValueType  # 5
-    """The referrer's host without "www."; the pattern is written as for HOST."""
+    """The referrer's host without "www."; the pattern is written as for HOST. Payment providers and the site's own hosts
+    (the host of the hit's page and `Site.own_hosts`) are never a referrer. A rule for a payment provider or for a host
+    in `Site.own_hosts` is therefore refused. If a host is added to `Site.own_hosts` later, existing rules for the host
+    match no further hit.
+    """
     EXCLUSION_RULE_KIND_NETWORK: _ExclusionRuleKind.ValueType  # 6
     """The truncated IP address. The pattern is an IPv4 range that is a /24 or larger, or an IPv6 range that is a /48 or
     larger, for example 203.0.113.0/24. A rule of this kind is possible only if the site stores truncated addresses
@@ -66,7 +70,11 @@ EXCLUSION_RULE_KIND_COUNTRY: ExclusionRuleKind.ValueType  # 3
 EXCLUSION_RULE_KIND_USER_AGENT: ExclusionRuleKind.ValueType  # 4
 """The user agent. The pattern is an RE2 regular expression that may match anywhere in the first 512 bytes."""
 EXCLUSION_RULE_KIND_REFERRER: ExclusionRuleKind.ValueType  # 5
-"""The referrer's host without "www."; the pattern is written as for HOST."""
+"""The referrer's host without "www."; the pattern is written as for HOST. Payment providers and the site's own hosts
+(the host of the hit's page and `Site.own_hosts`) are never a referrer. A rule for a payment provider or for a host
+in `Site.own_hosts` is therefore refused. If a host is added to `Site.own_hosts` later, existing rules for the host
+match no further hit.
+"""
 EXCLUSION_RULE_KIND_NETWORK: ExclusionRuleKind.ValueType  # 6
 """The truncated IP address. The pattern is an IPv4 range that is a /24 or larger, or an IPv6 range that is a /48 or
 larger, for example 203.0.113.0/24. A rule of this kind is possible only if the site stores truncated addresses

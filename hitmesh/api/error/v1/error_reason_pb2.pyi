@@ -234,8 +234,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: count, limit.
     """
     ERROR_REASON_RULE_NOT_APPLICABLE: _ErrorReason.ValueType  # 95
-    """An exclusion rule needs truncated IP addresses, which the site does not store. Set the site's field `store_network`
-    first. Metadata: value.
+    """An exclusion rule would match no hit. A rule of kind NETWORK needs truncated IP addresses, which the site does not
+    store: set the site's field `store_network` first. A rule of kind REFERRER names an own host of the site or a payment
+    provider (`host`), which is never a referrer. Metadata: value, host.
     """
     ERROR_REASON_TOO_MANY_RESOURCES: _ErrorReason.ValueType  # 96
     """The merchant has as many sites or keys as allowed. Revoke keys that are not used, or ask the operator for a higher
@@ -554,8 +555,9 @@ ERROR_REASON_TOO_MANY_RULES: ErrorReason.ValueType  # 94
 Metadata: count, limit.
 """
 ERROR_REASON_RULE_NOT_APPLICABLE: ErrorReason.ValueType  # 95
-"""An exclusion rule needs truncated IP addresses, which the site does not store. Set the site's field `store_network`
-first. Metadata: value.
+"""An exclusion rule would match no hit. A rule of kind NETWORK needs truncated IP addresses, which the site does not
+store: set the site's field `store_network` first. A rule of kind REFERRER names an own host of the site or a payment
+provider (`host`), which is never a referrer. Metadata: value, host.
 """
 ERROR_REASON_TOO_MANY_RESOURCES: ErrorReason.ValueType  # 96
 """The merchant has as many sites or keys as allowed. Revoke keys that are not used, or ask the operator for a higher
