@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-import idna
+from hitmesh.model.hosts import host_in_ascii
 
 # If this expression matches nothing in a path, the path is already in normal form. The expression has the same meaning
 # in RE2 and in Python.
@@ -74,21 +74,9 @@ def ascii_host(host: str) -> str:
     lower = host.lower()
     if lower.endswith(".") and not lower.endswith(".."):
         lower = lower[:-1]
-    if lower.isascii() or len(lower) > _MAX_HOST_CHARS:
+    if len(lower) > _MAX_HOST_CHARS:
         return lower
-    try:
-        return idna.encode(lower, uts46=True).decode()
-    except (idna.IDNAError, UnicodeError):
-        return _lenient(lower)
-
-
-def _lenient(host: str) -> str:
-    """Return the form that browsers use for a host that IDNA 2008 forbids, such as `i❤.example`."""
-    try:
-        labels = idna.uts46_remap(host, std3_rules=False).split(".")
-        return ".".join(label if label.isascii() else _MARKED + label.encode("punycode").decode() for label in labels)
-    except (idna.IDNAError, UnicodeError):
-        return host
+    return host_in_ascii(lower)
 
 
 def _readable_label(label: str) -> str:

@@ -19,6 +19,7 @@ from collector.admission.texts import Texts, byte_lengths, limited, refuse_nul
 from collector.admission.verdicts import Verdicts, shown
 from collector.urls import PATH_TO_NORMALISE, normal_host, normal_path
 from hitmesh.model.arrays import BoolArray, I32Array
+from hitmesh.model.hosts import address_in_decimal
 from hitmesh.model.reasons import HitReason
 
 MAX_PATH_BYTES: Final = 2_000
@@ -29,9 +30,9 @@ MAX_TITLE_BYTES: Final = 256
 MAX_VIEW_ID_BYTES: Final = 64
 HTTP_STATUSES: Final = range(100, 600)
 _FIELD: Final = "page_view.url"
-_URL: Final = (
-    r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://(?P<authority>[^/?#]*))?(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#(?s:.*))?$"
-)
+_URL: Final = r"^(?P<origin>[A-Za-z][A-Za-z0-9+.\-]*://(?P<authority>[^/?#]*))?(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#(?s:.*))?$"
+_WEB_SCHEMES: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
+_BACKSLASH: Final = r"^((?i:https?|wss?|ftp)://[^/?#\\]*)\\"
 _PORT: Final = re.compile(r":[0-9]*$")
 
 
@@ -95,9 +96,9 @@ class Split:
 
 def split_urls(urls: pa.StringArray) -> Split:
     """Return each URL's parts."""
-    found = pc.extract_regex(urls, _URL)
-    authority, path, query = (_filled(found.field(name)) for name in ("authority", "path", "query"))
-    hosts = authority.dictionary_encode()
+    found = pc.extract_regex(_with_slashes(urls), _URL)
+    origin, authority, path, query = (_filled(found.field(name)) for name in ("origin", "authority", "path", "query"))
+    hosts = origin.dictionary_encode()
     names = [_host(each) for each in hosts.dictionary.to_pylist()]
     codes = hosts.indices.to_numpy()
     named = byte_lengths(authority) > 0
@@ -113,9 +114,18 @@ def split_urls(urls: pa.StringArray) -> Split:
     )
 
 
-def _host(authority: str) -> str:
-    """Return the host of `user@host:port` in normal form."""
-    return normal_host(_PORT.sub("", authority.rpartition("@")[2]))
+def _with_slashes(urls: pa.StringArray) -> pa.StringArray:
+    """Return URLs in which no backslash ends the host. As in browsers, such a backslash means a slash."""
+    if not pc.any(pc.match_substring(urls, "\\")).as_py():
+        return urls
+    return pc.replace_substring_regex(urls, _BACKSLASH, r"\1/")
+
+
+def _host(origin: str) -> str:
+    """Return the host of `scheme://user@host:port` in normal form. On the web, IPv4 addresses have several forms."""
+    scheme, _, authority = origin.partition("://")
+    host = normal_host(_PORT.sub("", authority.rpartition("@")[2]))
+    return address_in_decimal(host) if scheme.lower() in _WEB_SCHEMES else host
 
 
 def _normal_paths(paths: pa.StringArray) -> pa.StringArray:

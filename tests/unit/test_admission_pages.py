@@ -46,6 +46,17 @@ BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
         ("/quote'\"back\\slash\nline", None, "/quote'%22back%5Cslash%0Aline", None),
         ("https://B%C3%9Ccher.example./%7eu/caf%c3%a9%2f%20x/../a%20b?c=%7e", "bücher.example", "/~u/a b", "c=%7e"),
         ("/a#one\ntwo", None, "/a", None),
+        ("https://shop.example\\a", "shop.example", "/a", None),
+        ("HTTP://shop.example\\", "shop.example", "/", None),
+        ("https://shop.example/a\\b", "shop.example", "/a%5Cb", None),
+        ("app://a\\b/c", "a\\b", "/c", None),
+        ("https://0x7f.1/", "127.0.0.1", "/", None),
+        ("https://u@010.0x1:80/", "8.0.0.1", "/", None),
+        ("http://2130706433/", "127.0.0.1", "/", None),
+        ("http://192.0.2.1/", "192.0.2.1", "/", None),
+        ("http://256.0.0.1/", "256.0.0.1", "/", None),
+        ("app://0x7f.1/", "0x7f.1", "/", None),
+        (f"https://{'a' * 64}.example/", f"{'a' * 64}.example", "/", None),
     ],
 )
 def test_a_url_is_host_path_and_query(url: str, host: str | None, path: str, query: str | None) -> None:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-import idna
-
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.hosts import host_in_ascii
 from hitmesh.model.origins import standard_origin
 
 MAX_NAME_CHARS: Final = 200
@@ -103,9 +102,5 @@ def _address_or_host(text: str) -> str | None:
 def _ascii_host(text: str) -> str | None:
     """Return a host in lower case and ASCII without a final dot; None if the text is not a host."""
     host = text.lower().removesuffix(".")
-    if not host.isascii():
-        try:
-            host = idna.encode(host, uts46=True).decode()
-        except (idna.IDNAError, UnicodeError):
-            return None
+    host = host_in_ascii(host)
     return host if len(host) <= _MAX_HOST_CHARS and _HOST.fullmatch(host) else None
