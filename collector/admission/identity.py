@@ -146,8 +146,8 @@ def _refuse_denied(known: Identities, denied: BoolArray, verdicts: Verdicts) -> 
             denied & ~_fact(known, lambda site: site.cookieless_counting),
             HitReason.CONSENT_DENIED,
             "context.consent.analytics",
-            "the visitor denied analytics consent, and the site allows no cookieless counting: do not send hits "
-            "of this visitor",
+            "the visitor denied analytics consent, or gave no answer and the site's default is to deny, and the site "
+            "allows no cookieless counting: do not send hits of this visitor",
         )
 
 

@@ -44,9 +44,7 @@ _EXITS = (
     metavar="HEX",
     help="Visitor key, as hitmesh trace shows it, for a visitor without an id. Can be given several times.",
 )
-@click.option(
-    "--publish", "is_published", is_flag=True, help="Remove the hits at once, without a review of the difference."
-)
+@click.option("--publish", "is_published", is_flag=True, help="Remove the hits without a review of the difference.")
 @click.option(
     "--unknown",
     "is_unknown",
@@ -75,10 +73,11 @@ def erase(
 ) -> None:
     """Find all hits that a visitor sent until now, and show how reports would change without these hits.
 
-    With --publish, the hits are removed at once. Without --publish, no report changes until `hitmesh reprocess publish
-    ID` removes the hits. The removal cannot be rolled back. If no hit of the visitor is known, the erasure is
-    cancelled. The JSON output is a single object that has the difference in "diff" or, with --publish, the receipt in
-    "receipt".
+    With --publish, the hits are removed without a review: reports of closed days change as soon as the days are
+    recomputed, but the sums of an open day stay until the day is settled, 26 hours after its end. Without --publish,
+    no report changes until `hitmesh reprocess publish ID` removes the hits. The removal cannot be rolled back. If no
+    hit of the visitor is known, the erasure is cancelled. The JSON output is a single object that has the difference
+    in "diff" or, with --publish, the receipt in "receipt".
 
     With --dry-run, the command prints the plan and the visitor's hits that a search of the raw hits finds; in JSON, the
     result is in "search". The search reads the newest UTC day first, and ends after about 2,000,000 hits or 10 s. If

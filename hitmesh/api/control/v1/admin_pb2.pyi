@@ -855,7 +855,9 @@ Global___DeleteIngestKeyResponse: _TypeAlias = DeleteIngestKeyResponse  # noqa: 
 
 @_typing.final
 class RotateIngestKeyRequest(_message.Message):
-    """A request to replace a key."""
+    """A request to replace a key. A batch whose hits have no `hit_id` must not be sent again with the new key if it was sent
+    with the replaced key, because the hits would count twice (see Hit.hit_id).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

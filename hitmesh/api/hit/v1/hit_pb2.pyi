@@ -153,7 +153,9 @@ class _ConsentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsentS
     CONSENT_STATE_GRANTED: _ConsentState.ValueType  # 1
     """Granted."""
     CONSENT_STATE_DENIED: _ConsentState.ValueType  # 2
-    """The visitor denied consent. Hits are refused with CONSENT_DENIED unless the site allows cookieless counting."""
+    """The visitor denied consent. Hits are refused with CONSENT_DENIED unless the site allows cookieless counting, and the
+    hit has a user agent and a trusted edge sent `client_ip`.
+    """
 
 class ConsentState(_ConsentState, metaclass=_ConsentStateEnumTypeWrapper):
     """A visitor's answer to a consent question."""
@@ -163,7 +165,9 @@ CONSENT_STATE_UNSPECIFIED: ConsentState.ValueType  # 0
 CONSENT_STATE_GRANTED: ConsentState.ValueType  # 1
 """Granted."""
 CONSENT_STATE_DENIED: ConsentState.ValueType  # 2
-"""The visitor denied consent. Hits are refused with CONSENT_DENIED unless the site allows cookieless counting."""
+"""The visitor denied consent. Hits are refused with CONSENT_DENIED unless the site allows cookieless counting, and the
+hit has a user agent and a trusted edge sent `client_ip`.
+"""
 Global___ConsentState: _TypeAlias = ConsentState  # noqa: Y015
 
 @_typing.final
@@ -340,8 +344,10 @@ class Hit(_message.Message):
     IDENTIFY_FIELD_NUMBER: _builtins.int
     PRODUCT_VIEW_FIELD_NUMBER: _builtins.int
     hit_id: _builtins.str
-    """Hit id, unique per visitor. Copies with the same id count once. At most 64 bytes. If empty, the collector generates
-    an id.
+    """Hit id, unique per visitor. Copies with the same id count once. At most 64 bytes. If empty, the collector derives
+    an id from the ingest key's id, the batch id and the hit's place in the batch, or generates a random id if the batch
+    has no id. A batch without hit ids must be retried with the same key: after a rotation, a retry with the new key
+    counts twice.
     """
     type: Global___HitType.ValueType
     """Hit type."""
