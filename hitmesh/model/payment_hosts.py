@@ -44,5 +44,5 @@ def dropped_referrer(pattern: str, own_hosts: Collection[str]) -> str:
         ('', '')
     """
     host = pattern.removeprefix("*.")
-    dropped = (*(own.removeprefix("www.") for own in own_hosts), *PAYMENT_HOSTS)
+    dropped = (*(each.removeprefix("www.") for each in own_hosts), *PAYMENT_HOSTS)
     return next((each for each in dropped if host == each or host.endswith(f".{each}")), "")

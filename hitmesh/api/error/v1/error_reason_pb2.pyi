@@ -290,6 +290,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       first: first allowed or requested date, offset or instant.
       fitting_rows: number of rows that would fit.
       grain: the time grain.
+      host: an own host of the site, or a payment provider.
       hosts: allowed host names.
       key_id: id of the ingest key.
       key_kind: kind of the ingest key.
