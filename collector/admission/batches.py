@@ -121,14 +121,16 @@ def read_batches(decoded: Decoded, grants: Mapping[tuple[str, str], Answer], ver
     senders = _senders(answers)
     trusted = senders.by_edge[sender]
     edge = table.column("edge") if trusted.any() else None
+    sent = Instants.of(table.column("client_send_time"), "client_send_time", verdicts)
+    edge_time = None if edge is None else _edge_times(edge, trusted, verdicts)
     return Batches(
         senders,
         sender,
         ~verdicts.refused,
         batch_id,
         np.array([frame.received_at for frame in decoded.frames], dtype=np.int64),
-        Instants.of(table.column("client_send_time")),
-        _edge_times(edge, trusted),
+        sent,
+        edge_time,
         _edge_texts(edge, "client_ip", truncated_network, trusted),
         _edge_texts(edge, "country", _known_country, trusted),
         context,
@@ -164,11 +166,8 @@ def _senders(answers: tuple[Answer, ...]) -> Senders:
     )
 
 
-def _edge_times(edge: pa.StructArray | None, trusted: BoolArray) -> Instants | None:
-    times = None if edge is None else Instants.of(edge.field("edge_receive_time"))
-    if times is None:
-        return None
-    return Instants(times.values, times.known & trusted)
+def _edge_times(edge: pa.StructArray, trusted: BoolArray, verdicts: Verdicts) -> Instants | None:
+    return Instants.of(edge.field("edge_receive_time"), "edge.edge_receive_time", verdicts, trusted)
 
 
 def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: BoolArray) -> Texts | None:

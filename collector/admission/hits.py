@@ -194,9 +194,9 @@ def _times(hits: Hits, batches: Batches, verdicts: Verdicts) -> EventTimes:
     sent = SentTimes(
         collected=batches.collected[hits.frame],
         edge=None if batches.edge_time is None else batches.edge_time.rows(hits.frame),
-        created=Instants.of(hits.fields.field("client_create_time")),
+        created=Instants.of(hits.fields.field("client_create_time"), "client_create_time", verdicts),
         sent=None if batches.sent is None else batches.sent.rows(hits.frame),
-        true=Instants.of(hits.fields.field("true_time")),
+        true=Instants.of(hits.fields.field("true_time"), "true_time", verdicts),
         by_server=batches.senders.by_server[hits.sender],
         unbounded=batches.senders.unbounded[hits.sender],
     )

@@ -24,6 +24,7 @@ from hitmesh.model.reasons import HitReason
 # Times are clipped to ± this value. The value is far beyond any accepted time. The difference between two clipped times
 # cannot overflow.
 _FAR_MS: Final = 1 << 60
+_NANOS: Final = 1_000_000_000
 _UNBOUNDED: Final = "a server key that CreateIngestKey created with unboundedHistory"
 _FIELDS: Final = {
     TimeSource.TRUE_TIME: "true_time",
@@ -41,13 +42,31 @@ class Instants:
     known: BoolArray
 
     @classmethod
-    def of(cls, column: pa.TimestampArray) -> Instants | None:
-        """Return a column of times in ms, or None if no row has a time."""
+    def of(
+        cls, column: pa.StructArray, field: str, verdicts: Verdicts, among: BoolArray | None = None
+    ) -> Instants | None:
+        """Return a column of times in ms, or None if no row has a time. Refuse rows whose time has invalid nanoseconds.
+
+        Args:
+            column: seconds and nanos as sent.
+            field: the name of the column, for messages.
+            verdicts: has a row for each row of the column.
+            among: rows whose times count; None = all rows. The times of other rows are unknown.
+        """
         if column.null_count == len(column):
             return None
         known = np.ones(len(column), np.bool_) if not column.null_count else np.asarray(column.is_valid())
-        numbers = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
-        return cls(np.clip(np.where(known, numbers, 0), -_FAR_MS, _FAR_MS), known)
+        if among is not None:
+            known = known & among
+        seconds, nanos = column.field("seconds").to_numpy(), column.field("nanos").to_numpy()
+        verdicts.refuse(
+            known & ((nanos < 0) | (nanos >= _NANOS)),
+            HitReason.INVALID_FIELD,
+            field,
+            lambda row: f"{field} has {nanos[row]} nanos: send 0 to {_NANOS - 1:,} nanos, and whole seconds apart",
+        )
+        millis = np.clip(seconds, -_FAR_MS // 1_000, _FAR_MS // 1_000) * 1_000 + nanos // 1_000_000
+        return cls(np.where(known, millis, 0), known)
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Instants:
         """Return the rows at the given positions, in this order."""

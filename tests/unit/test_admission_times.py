@@ -114,3 +114,38 @@ def test_offline_is_taken_from_servers_only() -> None:
     assert stored(hit)["offline"] is True
     assert verdict(hit, key=BROWSER) == ("WARNED", "INVALID_FIELD", "offline")
     assert admitted(a_batch(hit, key=BROWSER)).hits["offline"].to_list() == [False]
+
+
+@pytest.mark.parametrize("nanos", [-1, 1_000_000_000, -(1 << 31), (1 << 31) - 1])
+@pytest.mark.parametrize("field", ["client_create_time", "true_time"])
+@pytest.mark.parametrize("key", [SERVER, BROWSER])
+def test_a_hit_whose_time_has_invalid_nanos_is_refused(nanos: int, field: str, key: str) -> None:
+    hit = a_hit()
+    getattr(hit, field).CopyFrom(Timestamp(seconds=NOW // 1_000 - 60, nanos=nanos))
+    found = admitted(a_batch(hit, a_hit("h2"), key=key, sent=NOW))
+    assert [(issue.index, issue.outcome, issue.reason, issue.field) for issue in found.issues] == [
+        (0, "REJECTED", "INVALID_FIELD", field)
+    ]
+    assert found.hits["hit_id"].to_list() == ["h2"]
+
+
+@pytest.mark.parametrize("nanos", [-1, 1_000_000_000])
+def test_a_batch_whose_time_has_invalid_nanos_is_refused(nanos: int) -> None:
+    bad = Timestamp(seconds=NOW // 1_000, nanos=nanos)
+    sent = a_batch(a_hit(), key=EDGE, client_send_time=bad)
+    at_the_edge = a_batch(a_hit(), key=EDGE, edge=hit_pb2.EdgeContext(edge_receive_time=bad))
+    found = admitted(sent, at_the_edge, a_batch(a_hit("h2"), key=EDGE))
+    assert [(issue.frame, issue.index, issue.reason, issue.field) for issue in found.issues] == [
+        (0, -1, "INVALID_FIELD", "client_send_time"),
+        (1, -1, "INVALID_FIELD", "edge.edge_receive_time"),
+    ]
+    assert found.hits["hit_id"].to_list() == ["h2"]
+    untrusted = a_batch(a_hit(), key=SERVER, edge=hit_pb2.EdgeContext(edge_receive_time=bad))
+    assert not admitted(untrusted).issues, "the edge context of other keys is dropped unread"
+
+
+@pytest.mark.parametrize("nanos", [0, 999_999, 1_000_000, 999_999_999])
+def test_valid_nanos_are_cut_to_milliseconds(nanos: int) -> None:
+    hit = a_hit()
+    hit.true_time.CopyFrom(Timestamp(seconds=NOW // 1_000 - 60, nanos=nanos))
+    assert stored(hit, key=SERVER)["event_time"] == NOW - 60_000 + nanos // 1_000_000

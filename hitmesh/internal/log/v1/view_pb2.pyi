@@ -181,6 +181,32 @@ class HitBatchEnvelope(_message.Message):
 Global___HitBatchEnvelope: _TypeAlias = HitBatchEnvelope  # noqa: Y015
 
 @_typing.final
+class SentTime(_message.Message):
+    """A google.protobuf.Timestamp with its fields as sent, so that an invalid time can be refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    NANOS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.int
+    """As in Timestamp."""
+    nanos: _builtins.int
+    """As in Timestamp."""
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.int = ...,
+        nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nanos", b"nanos", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SentTime: _TypeAlias = SentTime  # noqa: Y015
+
+@_typing.final
 class HitBatchView(_message.Message):
     """A HitBatch reduced to the columns that admission needs."""
 
@@ -197,7 +223,7 @@ class HitBatchView(_message.Message):
     ingest_key: _builtins.str
     """As in HitBatch."""
     @_builtins.property
-    def client_send_time(self) -> _timestamp_pb2.Timestamp:
+    def client_send_time(self) -> Global___SentTime:
         """As in HitBatch."""
 
     @_builtins.property
@@ -217,7 +243,7 @@ class HitBatchView(_message.Message):
         *,
         batch_id: _builtins.str = ...,
         ingest_key: _builtins.str = ...,
-        client_send_time: _timestamp_pb2.Timestamp | None = ...,
+        client_send_time: Global___SentTime | None = ...,
         default_context: Global___ContextView | None = ...,
         hits: _abc.Iterable[Global___HitView] | None = ...,
         edge: Global___EdgeContextView | None = ...,
@@ -295,11 +321,11 @@ class HitView(_message.Message):
     product_view: _builtins.bytes
     """The same field as in Hit, as unparsed bytes."""
     @_builtins.property
-    def client_create_time(self) -> _timestamp_pb2.Timestamp:
+    def client_create_time(self) -> Global___SentTime:
         """As in Hit."""
 
     @_builtins.property
-    def true_time(self) -> _timestamp_pb2.Timestamp:
+    def true_time(self) -> Global___SentTime:
         """As in Hit."""
 
     @_builtins.property
@@ -319,8 +345,8 @@ class HitView(_message.Message):
         *,
         hit_id: _builtins.str = ...,
         type: _builtins.int = ...,
-        client_create_time: _timestamp_pb2.Timestamp | None = ...,
-        true_time: _timestamp_pb2.Timestamp | None = ...,
+        client_create_time: Global___SentTime | None = ...,
+        true_time: Global___SentTime | None = ...,
         visitor_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
         context: Global___ContextView | None = ...,
@@ -649,13 +675,13 @@ class EdgeContextView(_message.Message):
     country: _builtins.str
     """As in EdgeContext."""
     @_builtins.property
-    def edge_receive_time(self) -> _timestamp_pb2.Timestamp:
+    def edge_receive_time(self) -> Global___SentTime:
         """As in EdgeContext."""
 
     def __init__(
         self,
         *,
-        edge_receive_time: _timestamp_pb2.Timestamp | None = ...,
+        edge_receive_time: Global___SentTime | None = ...,
         client_ip: _builtins.str = ...,
         country: _builtins.str = ...,
     ) -> None: ...
