@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from collector.sequence import REMEMBERED_BATCHES
+from collector.answered import REMEMBERED_BATCHES
 from tests.bench.measured import Child, Result, judged, progress
 from tests.bench.sample import compare_sample
 from tests.bench.scale import Scale

@@ -22,6 +22,9 @@ from hitmesh.model.errors import FatalError
 REQUEST_TIMEOUT_S: Final = 10.0
 SCHEMA_TIMEOUT_S: Final = 60.0
 _CONNECT_TIMEOUT_S: Final = 5.0
+# A node behind a broken network never answers, and its connections stay open. With the driver's default of 30 s for each
+# of the two numbers, a third of the requests to three nodes would wait for the node's answer for up to a minute.
+_HEARTBEAT_S: Final = 5.0
 _SERIAL: Final = "serial"
 _PORT: Final = 9042
 _LIBEV: Final = "LibevConnection"
@@ -90,6 +93,8 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         compression=False,  # compression is useless, because large values are already compressed
         connect_timeout=_CONNECT_TIMEOUT_S,
         control_connection_timeout=_CONNECT_TIMEOUT_S,
+        idle_heartbeat_interval=_HEARTBEAT_S,
+        idle_heartbeat_timeout=2 * _HEARTBEAT_S,
         max_schema_agreement_wait=SCHEMA_TIMEOUT_S,
         schema_metadata_enabled=False,
         # Without this setting, each change of any table makes every session poll until all nodes agree on the schema.
