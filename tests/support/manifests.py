@@ -19,8 +19,8 @@ K8S: Final = ROOT / "k8s"
 WORKLOADS: Final = ("Deployment", "StatefulSet")
 PODS: Final = (*WORKLOADS, "CronJob")
 """The kinds whose objects make pods."""
-FOREIGN: Final = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")
-"""Versions of kinds that Kubernetes does not have; manifest_traffic checks their fields."""
+FOREIGN: Final = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1", "cert-manager.io/v1")
+"""Versions of kinds that Kubernetes does not have; manifest_traffic and manifest_tls check their fields."""
 COMPONENT: Final = "app.kubernetes.io/component"
 
 Object = dict[str, Any]
