@@ -94,6 +94,7 @@ OTHERS: Final = (
     Party("stranger", namespace={"kubernetes.io/metadata.name": "shop"}),
     Party("operator", namespace={"kubernetes.io/metadata.name": "ops", "hitmesh.io/operators": "true"}),
     Party("metrics", namespace={"kubernetes.io/metadata.name": "prometheus", "hitmesh.io/metrics": "true"}),
+    Party("telemetry", namespace={"kubernetes.io/metadata.name": "telemetry", "hitmesh.io/telemetry": "true"}),
     Party("stores", namespace={"kubernetes.io/metadata.name": "stores", "hitmesh.io/stores": "true"}),
     Party("dns", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"}),
     Party("outside", is_outside=True),
@@ -119,6 +120,10 @@ def wanted_calls(objects: Objects) -> set[Call]:
         calls |= {(DOCTOR, ENVOY, port(envoy, name)) for name in ("door", "operators", "stats")}
         calls |= {(DOCTOR, name, port(workload(objects, name), "metrics")) for name in STORES}
         calls |= {(DOCTOR, "stores", _port_of(getattr(servers, store))) for store in STORES["control"]}
+    for name, declared in SETTINGS.items():
+        otlp = load(declared, variables(objects, workload(objects, name))).otlp_endpoint
+        if otlp:
+            calls.add((name, "telemetry", _port_of(otlp)))
     calls |= {(item["metadata"]["name"], "dns", DNS_PORT) for item in of_kind(objects, *PODS)}
     if any(each["name"] == TOKEN_CLUSTER for each in envoy_config(objects)["static_resources"]["clusters"]):
         calls |= {(name, "outside", HTTPS_PORT) for name in READS_TOKENS}

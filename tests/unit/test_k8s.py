@@ -275,7 +275,7 @@ def test_the_scaler_by_lag_measures_the_group_of_the_processor(why: str) -> None
     assert list(traffic.scaling(objects)), why
 
 
-@pytest.mark.parametrize("component", ["telemetry", "doctor", "keda"])
+@pytest.mark.parametrize("component", ["telemetry", "otlp", "doctor", "keda"])
 def test_the_development_overlay_with_a_component_follows_the_rules(component: str, tmp_path: Path) -> None:
     objects = combined(tmp_path, "overlays/dev", component)
     for name in RULES.keys() - {"availability"}:
@@ -316,6 +316,17 @@ def test_a_monitor_that_does_not_read_each_pod_once_is_found(why: str, monitored
     objects = copy.deepcopy(monitored)
     MONITORS[why](objects)
     assert list(traffic.monitors(objects)), why
+
+
+@pytest.mark.parametrize("why", ["no policy", "other port"])
+def test_services_that_cannot_send_their_telemetry_are_found(why: str, tmp_path: Path) -> None:
+    objects = combined(tmp_path, "overlays/dev", "otlp")
+    assert not list(traffic.traffic(objects))
+    if why == "no policy":
+        without(objects, "NetworkPolicy", "telemetry")
+    else:
+        data(objects, "control").update(HITMESH_CONTROL_OTLP_ENDPOINT="http://otel-collector.telemetry:4318")
+    assert list(traffic.traffic(objects))
 
 
 # Mutations of the doctor, which the base does not have.

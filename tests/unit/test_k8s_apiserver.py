@@ -34,6 +34,7 @@ PLACES: Final = (
     "overlays/production",
     "overlays/dev doctor",
     "overlays/dev telemetry",
+    "overlays/dev otlp",
     "overlays/dev keda",
     "overlays/production telemetry",
 )
