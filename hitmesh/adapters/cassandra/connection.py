@@ -22,7 +22,7 @@ from hitmesh.model.errors import FatalError
 REQUEST_TIMEOUT_S: Final = 10.0
 SCHEMA_TIMEOUT_S: Final = 60.0
 _CONNECT_TIMEOUT_S: Final = 5.0
-# A node behind a broken network never answers, and its connections stay open. With the driver's default of 30 s for each
+# A node behind a broken network never answers, and its connections stay open. With the default of 30 s for each
 # of the two numbers, a third of the requests to three nodes would wait for the node's answer for up to a minute.
 _HEARTBEAT_S: Final = 5.0
 _SERIAL: Final = "serial"
