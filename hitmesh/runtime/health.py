@@ -41,7 +41,7 @@ class Health(health.HealthServicer):
     def __init__(self, vitals: Vitals, pool: Any) -> None:
         super().__init__(experimental_thread_pool=pool)
         self._vitals = vitals
-        self._services: tuple[str, ...] = ()
+        self._services: tuple[str, ...] | None = None  # None until `serve` is called
         self._sent: dict[str, Any] = {}
         self._is_ill_logged = False
         self._was_ready = False
@@ -73,7 +73,7 @@ class Health(health.HealthServicer):
         self._log(condition)
 
     def _statuses(self, condition: Condition) -> dict[str, Any]:
-        if not self._services:
+        if self._services is None:
             return {"": _NOT_SERVING}
         ready = dict.fromkeys(("", *self._services, READY), condition.ready)
         by_name = {**ready, LIVE: condition.live, STARTED: condition.started}

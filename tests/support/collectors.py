@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import grpc
 import polars as pl
-from grpc_health.v1 import health_pb2
 
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
@@ -155,7 +154,7 @@ def running(
     service = CollectorService(batcher, backend.clock, settings, metrics)
     server, _ = new_server(CallPool(settings.workers), metrics or unmeasured(), max_request_bytes=MAX_MESSAGE_BYTES)
     server.add_generic_rpc_handlers(generic_handlers(service))
-    add_own_services(server, (SERVICE, JSON_SERVICE)).set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    add_own_services(server, (SERVICE, JSON_SERVICE)).serve((SERVICE, JSON_SERVICE))
     port = server.add_insecure_port("127.0.0.1:0")
     batcher.start()
     server.start()

@@ -13,7 +13,7 @@ from hitmesh.model.positions import Topic
 from hitmesh.runtime.clock import SystemClock
 
 SERVERS = "servers:?kafka=localhost:1&cassandra=localhost:1&broker=http://localhost:1&coordinator=http://localhost:1"
-NOT_PORTS = {"log_reader", "trim", "close", "check"}
+NOT_PORTS = {"log_reader", "trim", "close", "check", "probes"}
 PORTS = [field.name for field in fields(Stores) if field.name not in NOT_PORTS]
 
 

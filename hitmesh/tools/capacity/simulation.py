@@ -14,15 +14,12 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from hitmesh.model.arrays import U64Array
+from hitmesh.model.arrays import F64Array, I64Array, U64Array
 from hitmesh.model.keys import hash64, partition_of
 from hitmesh.tools.capacity.load import Load
 from hitmesh.tools.capacity.measured import MEASURED, RULES, Costs, Rules
 from hitmesh.tools.capacity.sizes import Sizes, spread_of
-
-F64Array = npt.NDArray[np.float64]
 
 HOUR_S: Final = 3_600
 ZIPF: Final = 1.1
@@ -251,7 +248,7 @@ def _append(state: _State, sizes: Sizes, now: Fault, costs: Costs, rules: Rules)
     state.arrived.append(stored)
 
 
-def _part_done(waiting: F64Array, owners: npt.NDArray[np.int64], can: F64Array) -> F64Array:
+def _part_done(waiting: F64Array, owners: I64Array, can: F64Array) -> F64Array:
     """Return for each partition which part of its waiting hits its owner can handle in a second."""
     waits = np.bincount(owners, weights=waiting, minlength=len(can))
     parts: F64Array = np.minimum(1.0, can / np.maximum(waits, 1e-12))[owners]
