@@ -41,7 +41,7 @@ from hitmesh.runtime.telemetry.registry import (
 from hitmesh.runtime.thread_clocks import WorkClock
 from hitmesh.runtime.tls import server_tls
 from hitmesh.runtime.vitals import Pulse, Vitals
-from processor.building import build_beside, build_reprocessor, build_runner, build_settler
+from processor.building import build_beside, build_reprocessor, build_runner, build_settler, store_all_again
 from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
 from processor.settle.lease_keeper import LeaseKeeper, LeasePace
@@ -93,13 +93,15 @@ def run_stream(
     """Recover the stream's state, then run the stream until the process stops. Retry while a store is unavailable.
 
     If a shadow stream is adopted, the shadow becomes the live stream, and a new runner continues from the shadow's
-    state.
+    state. After the restoration of a store, records are first stored again (`store_again_since`).
     """
     pulse = pulse or Pulse("the stream")
+    is_whole = settings.store_again_from is None
     while not stop.is_set():
         try:
             pulse.turn()
             table = stores.streams.read()
+            is_whole = is_whole or store_all_again(stores, table, clock, settings, stop, pulse)
             runner = build_runner(stores, table, clock, settings, metrics, pulse)
         except (RetryError, OSError) as error:
             again = error if isinstance(error, RetryError) else as_disk_full(error)

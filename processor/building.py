@@ -30,6 +30,7 @@ from processor.shadow.stores import begin_at_start, live_stores, shadow_stores
 from processor.stream.metering import StreamMeter
 from processor.stream.runner import Runner
 from processor.stream.stores import StreamStores
+from processor.stream.storing_again import store_again
 
 
 def stream_stores(stores: Stores) -> StreamStores:
@@ -91,6 +92,24 @@ def build_runner(
         meter=StreamMeter(metrics, dying_at(settings.fail_at), pulse),
         logic=logic_named(table.live_logic(settings.logic)),
     )
+
+
+def store_all_again(
+    stores: Stores, table: StreamTable, clock: Clock, settings: ProcessorSettings, stop: threading.Event, pulse: Pulse
+) -> bool:
+    """Store again the effects of the records since `store_again_since`. Return whether the work is finished."""
+
+    def is_over() -> bool:
+        pulse.turn()
+        return stop.is_set()
+
+    since = settings.store_again_from
+    if since is None:
+        return True
+    store = stores.stream(table.live.generation, is_shadow=False)
+    live = live_stores(table.live, stream_stores(stores), store, stores.streams)
+    store_again(live, clock, since, is_over)
+    return not stop.is_set()
 
 
 def build_shadow(stores: Stores, clock: Clock, settings: ProcessorSettings, stream: Stream) -> Runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import tempfile
 from enum import StrEnum
@@ -126,6 +127,11 @@ class ProcessorSettings(TokenSettings):
         ge=0,
         description="Milliseconds after which all streams apply an erasure; must exceed the time for storing a window",
     )
+    store_again_since: Annotated[str, Allowed("UTC time, as 2026-11-30T02:00:00Z")] = Field(
+        default="",
+        description="Only after Cassandra was restored from a backup: at its start, the stream stores again what the "
+        "records of the log since this time changed in Cassandra; empty = nothing",
+    )
     keep_log_days: Annotated[int, Unit("days")] = Field(
         default=7, ge=2, description="Age in days at which the log deletes records that are also stored as raw records"
     )
@@ -162,6 +168,19 @@ class ProcessorSettings(TokenSettings):
         except RefusedError as error:
             raise PydanticCustomError("logic", "{message}", {"message": error.message}) from error
 
+    @field_validator("store_again_since")
+    @classmethod
+    def _is_time(cls, text: str) -> str:
+        if text and _utc_ms(text) is None:
+            message = f"{text} is not a UTC time: write it as 2026-11-30T02:00:00Z"
+            raise PydanticCustomError("time", "{message}", {"message": message})
+        return text
+
+    @property
+    def store_again_from(self) -> int | None:
+        """The time `store_again_since` in UTC ms; None if nothing is stored again."""
+        return _utc_ms(self.store_again_since)
+
     @property
     def version(self) -> Logic:
         """The logic version whose name is `logic`."""
@@ -189,6 +208,14 @@ class ProcessorSettings(TokenSettings):
     def cache_dir(self) -> Path:
         """The directory for kept hits. The directory's files do not outlive the process."""
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"
+
+
+def _utc_ms(text: str) -> int | None:
+    """Return a UTC time that ends in Z as ms since 1970, or None if the text is no such time."""
+    try:
+        return int(dt.datetime.fromisoformat(text).timestamp() * 1_000) if text.endswith("Z") else None
+    except ValueError:
+        return None
 
 
 if __name__ == "__main__":

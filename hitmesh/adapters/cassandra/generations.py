@@ -11,7 +11,7 @@ superseded generation's number. The module hitmesh.adapters.shared.publication d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -55,15 +55,25 @@ class _StoredCarry(NamedTuple):
 
 
 class CassandraGenerations:
-    """Implements the port Generations. Thread-safe; settlers of different sites never conflict."""
+    """Implements the port Generations. Thread-safe; settlers of different sites never conflict.
 
-    def __init__(self, session: CassandraSession) -> None:
+    Args:
+        session: a session on the keyspace.
+        clock_s: returns the seconds since 1970, the minimum of the next generation number.
+    """
+
+    def __init__(self, session: CassandraSession, clock_s: Callable[[], float] = time.time) -> None:
         self._session = session
+        self._clock_s = clock_s
         self._carries = Carries(session)
         self._replaced = ReplacedSiteDays(session)
 
     def begin(self, site_day: SiteDay) -> int:
         """Return a new generation number; no number is returned twice for the same site-day.
+
+        The number is at least the time in seconds since 1970, so that no number is returned twice even after the
+        keyspace was restored from a backup. Druid may still have the rows of numbers that were returned after the
+        backup (decision 0132).
 
         Raises:
             Unavailable: Cassandra is unavailable, or every try failed because another process changed the site-day
@@ -71,7 +81,7 @@ class CassandraGenerations:
         """
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
-            number = there.attempts + 1
+            number = max(there.attempts + 1, int(self._clock_s()))
             if self._changed(site_day, there, replace(there, attempts=number, waiting=there.waiting | {number})):
                 return number
         raise _busy(site_day)
