@@ -17,7 +17,7 @@ SETTLEMENT_LOG = "settlement"
 # mark stays.
 FLAGS_LOG: Final = "flags"
 
-# The generation number of the first stream's rows. Settlements have the generation numbers 1, 2, …; further streams
+# The generation number of the first stream's rows. Settlements have greater generation numbers; further streams
 # (hitmesh.model.streams) have -1, -2, …
 STREAM_GENERATION: Final = 0
 FIRST_STREAM: Final = (STREAM_GENERATION,)

@@ -125,7 +125,22 @@ def test_a_page_reads_only_as_many_site_days_as_it_needs_and_the_next_page_goes_
             assert watched.read == {found[-1][0]}
         assert [day for day, _ in found[1:]] == days
         publish(elsewhere, days[3], elsewhere.sequence("a-paged"), b"3")
-        assert (days[3], 1) in replaced.superseded(KEPT + 1, found[-2], 1)
+        assert found[-1] in replaced.superseded(KEPT + 1, found[-2], 1)
+
+
+def test_a_number_is_not_returned_again_after_the_keyspace_was_restored_from_a_backup(
+    session: CassandraSession,
+) -> None:
+    site_day = SiteDay("restored", 1)
+    before = CassandraGenerations(session, lambda: 1_000.9)
+    assert [before.begin(site_day) for _ in range(2)] == [1_000, 1_001]
+    session.run(
+        "DELETE FROM generations WHERE site = ? AND day = ?", site_day
+    )  # a backup from before the first attempt
+    after = CassandraGenerations(session, lambda: 1_060.0)
+    assert [after.begin(site_day) for _ in range(2)] == [1_060, 1_061]
+    behind = CassandraGenerations(session, lambda: 0.0)
+    assert behind.begin(site_day) == 1_062, "a clock that was set back gives no number twice"
 
 
 def test_publication_that_supersedes_nothing_leaves_nothing_to_look_at(session: CassandraSession) -> None:

@@ -1,0 +1,1 @@
+"""A stack is restored from a backup. The tests in this directory use a stack of their own."""
