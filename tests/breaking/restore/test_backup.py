@@ -56,8 +56,8 @@ def test_a_cold_copy_of_all_servers_brings_ledger_and_reports_back_and_new_hits_
         shutil.copytree(copy, data, symlinks=True)
         ensure_up(stack_home, print)
         wait_until_cassandra_answers(cluster)
+        wait_for_reports_and_ledger(cluster, now, before)
         check_counted_when_answered(cluster, read_log(cluster.stores, early), COUNTED_S)
-        assert reports_and_ledger(cluster, now) == before
         count(cluster, later, hits, now, "later")
         cluster.stop()
     assert SystemClock().now() - now < SLACK_MS
@@ -149,6 +149,18 @@ def reports_and_ledger(cluster: Cluster, now: int) -> list[tuple[Seen, object]]:
         )
         for site in SITES
     ]
+
+
+def wait_for_reports_and_ledger(cluster: Cluster, now: int, before: list[tuple[Seen, object]]) -> None:
+    """Block until reports and ledger are as before. A historical of Druid needs seconds to load its segments again."""
+
+    def are_as_before() -> bool:
+        try:
+            return reports_and_ledger(cluster, now) == before
+        except Unavailable:
+            return False
+
+    eventually(are_as_before, "reports and ledger are as before", COUNTED_S)
 
 
 def positions_in_log(cluster: Cluster) -> set[Position]:
