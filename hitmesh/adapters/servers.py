@@ -121,7 +121,7 @@ def _check_tls(url: str, given: Mapping[str, str]) -> None:
     has_tls = bool(given.get("tls"))
     for name in ("broker", "coordinator"):
         if given[name].startswith("https://") != has_tls:
-            cure = "begins with https:// if tls is given, and otherwise with http://"
+            cure = "must begin with https:// if tls is given, and otherwise with http://"
             raise _refused(url, f"{name} {given[name]!r} {cure}")
     for name in ("tls", "tls_druid"):
         if given.get(name) and not given[name].startswith("/"):

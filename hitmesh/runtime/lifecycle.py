@@ -88,7 +88,7 @@ def new_server(
     """
     limit = CallLimit(pool, callers)
     size = () if max_request_bytes is None else (("grpc.max_receive_message_length", max_request_bytes),)
-    peers = [PeerCheck(tls.peers)] if tls else []
+    peers = [PeerCheck(tls)] if tls else []
     traced = [CallTracer(metrics.traces)] if metrics.traces.is_on else []
     interceptors = [limit, *peers, *traced, CallMeter(metrics), DecodeRefusals()]
     return grpc.server(pool, interceptors=interceptors, options=(*SERVER_OPTIONS, *size)), limit
@@ -127,6 +127,7 @@ def serve(
         vitals: the pulses of the process's loops and stores, to which `serve` adds a loop.
     """
     dead_threads, vitals = watch_threads(), vitals or Vitals()
+    complaints = (*complaints, *([tls.complaints] if tls else ()))
     waiting = vitals.loop("the main thread", slack_s=2 * POLL_S)
     checks = add_own_services(server, (*services, *reflected), vitals)
     watch = HealthWatch(checks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -35,10 +35,12 @@ class ServerTls:
     Attributes:
         files: the certificates, which may be replaced at any time.
         peers: URIs and DNS names; a peer needs one of them in its certificate.
+        complaints: warnings about refused peers, which `serve` writes.
     """
 
     files: CertificateFiles
     peers: frozenset[str]
+    complaints: Complaints = field(default_factory=lambda: Complaints("peers_refused", COMPLAIN_EVERY_S))
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials that need a certificate of each peer. Each new connection uses the current files."""
@@ -68,12 +70,11 @@ class PeerCheck(grpc.ServerInterceptor):
     The check applies to every method, also of health and reflection, and runs before the request is handled.
 
     Args:
-        peers: the accepted URIs and DNS names.
+        tls: the accepted URIs and DNS names, and the warnings about refused peers.
     """
 
-    def __init__(self, peers: frozenset[str]) -> None:
-        self._peers = peers
-        self.complaints = Complaints("peers_refused", COMPLAIN_EVERY_S)
+    def __init__(self, tls: ServerTls) -> None:
+        self._peers, self._complaints = tls.peers, tls.complaints
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
@@ -96,7 +97,7 @@ class PeerCheck(grpc.ServerInterceptor):
         @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
         def checked(request: Any, context: grpc.ServicerContext, *call: Any) -> Any:
             if self._peers.isdisjoint(names := _names(context)):
-                self.complaints.add(ErrorReason.PERMISSION_DENIED, names=sorted(names))
+                self._complaints.add(ErrorReason.PERMISSION_DENIED, names=sorted(names))
                 abort(context, _refusal())
             return behaviour(request, context, *call)
 

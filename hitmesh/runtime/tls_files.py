@@ -59,26 +59,27 @@ class CertificateFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._version = _version(folder)
+        self._version = self._complained = _version(folder)
         self._current = read_certificates(folder)
 
     def current(self) -> Certificates:
         """Return the certificates; read the files again if they have changed.
 
         If the changed files cannot be used, write a log line, and return the certificates that were read before. The
-        files are read again when they change again.
+        files are read again at the next call.
         """
         with self._lock:
+            version = _version(self.folder)
+            if version == self._version:
+                return self._current
             try:
-                version = _version(self.folder)
-                if version == self._version:
-                    return self._current
-                self._version = version
                 self._current = read_certificates(self.folder)
+                self._version = version
                 logger().info("certificates_read", serial=self._current.serial)
-            except (RefusedError, OSError) as error:
-                cause = error.message if isinstance(error, RefusedError) else str(error)
-                logger().warning("certificates_not_read", cause=cause)
+            except RefusedError as error:
+                if self._complained != version:
+                    self._complained = version
+                    logger().warning("certificates_not_read", cause=error.message)
             return self._current
 
 
@@ -101,8 +102,10 @@ def read_certificates(folder: Path) -> Certificates:
 def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
+    except FileNotFoundError as error:
+        raise _refused(f"{file} is missing: make it with `hitmesh certs make`") from error
     except OSError as error:
-        raise _refused(f"{file} cannot be read ({error.strerror}): make it with `hitmesh certs make`") from error
+        raise _refused(f"{file} cannot be read ({error.strerror}): let the user of this process read it") from error
 
 
 def _version(folder: Path) -> _Version:
@@ -110,7 +113,7 @@ def _version(folder: Path) -> _Version:
     for name in NAMES:
         try:
             state = (folder / name).stat()
-        except FileNotFoundError:
+        except OSError:
             found.append((0, 0, 0))
         else:
             found.append((state.st_ino, state.st_mtime_ns, state.st_size))

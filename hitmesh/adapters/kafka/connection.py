@@ -48,13 +48,13 @@ class CertificateWatch:
 
     def __init__(self, servers: Servers) -> None:
         self._files = CertificateFiles(Path(servers.tls)) if servers.tls else None
-        self._serial = self._files.current().serial if self._files else ""
+        self._seen = self._files.current() if self._files else None
 
     def has_changed(self) -> bool:
         """Return whether the files have changed since the last call of `note`, or since this object was made."""
-        return self._files is not None and self._files.current().serial != self._serial
+        return self._files is not None and self._files.current() != self._seen
 
     def note(self) -> None:
         """Remember the present files as those of the client that is made now."""
         if self._files is not None:
-            self._serial = self._files.current().serial
+            self._seen = self._files.current()

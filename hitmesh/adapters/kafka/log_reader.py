@@ -266,9 +266,11 @@ class KafkaLogReader:
 
     def _revoked(self, consumer: Consumer, revoked: Sequence[TopicPartition]) -> None:
         if not self._is_closed:
-            if not self._is_lost:
-                self._hand_over()
-            self._move()
+            try:
+                if not self._is_lost:
+                    self._hand_over()
+            finally:
+                self._move()
 
     def _lost(self, consumer: Consumer, lost: Sequence[TopicPartition]) -> None:
         """Handle this member's removal from the consumer group.

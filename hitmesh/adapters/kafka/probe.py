@@ -44,8 +44,15 @@ class KafkaProbe:
             found = self._client.list_topics(topic, timeout=self._answer_s).topics[topic]
         except KafkaException as error:
             raise unavailable(error, f"check of {topic}") from error
+        if found.error is not None or not found.partitions:
+            raise Unavailable(
+                f"topic {topic} cannot be used ({found.error}): create it with `hitmesh init`",
+                retry_after_s=RETRY_S,
+                topic=topic,
+                cause=str(found.error),
+            )
         without = sorted(number for number, partition in found.partitions.items() if partition.leader < 0)
-        if found.error is not None or without or not found.partitions:
+        if without:
             raise Unavailable(
                 f"partitions {without} of {topic} have no leader: check that all brokers run",
                 retry_after_s=RETRY_S,

@@ -153,6 +153,8 @@ def _is_due(certificate: x509.Certificate, now: datetime.datetime) -> bool:
 
 
 def _put(root: Path, authority: Authority, part: str, term: Term, hosts: Sequence[str], domain: str) -> None:
+    if authority.certificate.not_valid_after_utc <= term.now:
+        raise _refused(f"the authority in {root} has expired: make a new directory with `hitmesh certs make`")
     key = _new_key()
     made = issue(authority, part, key, x509.random_serial_number(), term, hosts, domain)
     trusted = (root / AUTHORITY).read_bytes()

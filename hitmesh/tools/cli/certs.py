@@ -83,7 +83,7 @@ def certs_group() -> None:
 @_days_option
 @click.option(
     "--authority-days",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 36_500, min_open=True),
     default=_AUTHORITY_DAYS,
     show_default=True,
     help="Days until the certificate of the authority expires.",
@@ -133,9 +133,12 @@ def show(*, folder: Path, min_days: float, output: str) -> None:
     _print(found, output)
     due = [each.name for each in found if each.days_left < min_days]
     if due:
+        cure = f"run `hitmesh certs rotate {folder}`"
+        if "ca" in due:
+            cure = "make a new directory with `hitmesh certs make`, and replace the authority (docs/tls.md)"
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"fewer than {min_days:g} days are left for {', '.join(due)}: run `hitmesh certs rotate {folder}`",
+            f"fewer than {min_days:g} days are left for {', '.join(due)}: {cure}",
             reason=LocalReason.NOT_HEALTHY,
         )
 
