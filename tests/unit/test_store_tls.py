@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 from cryptography import x509
 
 from hitmesh.adapters.cassandra.connection import _cluster
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.specs import supervisor
-from hitmesh.adapters.kafka.connection import CertificateWatch, connection
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection, new_client
 from hitmesh.adapters.schema_plan import SchemaOptions
 from hitmesh.adapters.servers import Servers, parse_servers
 from hitmesh.adapters.shared.client_tls import client_context
@@ -188,3 +189,26 @@ def test_authority_that_was_removed_is_trusted_no_longer(broker: tuple[Path, _Se
 def test_missing_certificates_are_refused_when_stores_are_opened(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="hitmesh certs make"):
         client_context(tmp_path)
+
+
+def test_a_changed_authority_is_a_change_too(tmp_path: Path) -> None:
+    folder, others = (made(tmp_path / name) / "reporter" for name in ("certs", "others"))
+    watch = CertificateWatch(encrypted(folder))
+    assert not watch.has_changed()
+    both = (folder / "ca.crt").read_bytes() + (others / "ca.crt").read_bytes()
+    (folder / "ca.crt").unlink()
+    (folder / "ca.crt").write_bytes(both)
+    assert watch.has_changed()
+    watch.note()
+    assert not watch.has_changed()
+
+
+def test_a_client_of_kafka_that_cannot_use_the_files_can_be_made_later(tmp_path: Path) -> None:
+    folder, others = (made(tmp_path / name) / "reporter" for name in ("certs", "others"))
+    settings = connection(encrypted(folder))
+    (folder / "tls.key").unlink()
+    (folder / "tls.key").write_bytes((others / "tls.key").read_bytes())
+    with pytest.raises(Unavailable, match=r"cannot use the certificates beside .*tls\.key"):
+        new_client(Producer, {**settings})
+    with pytest.raises(KafkaException):
+        new_client(Producer, {"bootstrap.servers": "k:9092", "no.such.setting": "1"})

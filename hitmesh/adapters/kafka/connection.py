@@ -6,12 +6,18 @@ replaced when the files have changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaException
 
 from hitmesh.adapters.servers import Servers
+from hitmesh.model.errors import Unavailable
 from hitmesh.runtime.tls_files import AUTHORITIES, CERTIFICATE, KEY, CertificateFiles
 
+ClientT = TypeVar("ClientT")
+_RETRY_S: Final = 1.0
 SILENT_MS: Final = 20_000
 """Milliseconds without an answer after which a client gives a broker up and asks another broker.
 
@@ -37,6 +43,26 @@ def connection(servers: Servers) -> dict[str, str | int | float | bool]:
             "ssl.endpoint.identification.algorithm": "https",
         }
     return settings
+
+
+def new_client(kind: Callable[[dict[str, Any]], ClientT], settings: dict[str, Any]) -> ClientT:
+    """Return a new client. The client reads the certificate files itself, so files that do not fit are found here.
+
+    Raises:
+        Unavailable: the client cannot use the certificates; the files may be replaced at any time.
+    """
+    try:
+        return kind(settings)
+    except KafkaException as error:
+        folder = settings.get("ssl.key.location")
+        if folder is None:
+            raise
+        raise Unavailable(
+            f"a client of Kafka cannot use the certificates beside {folder} ({error}): replace the files",
+            retry_after_s=_RETRY_S,
+            file=str(folder),
+            cause=str(error),
+        ) from error
 
 
 class CertificateWatch:

@@ -8,12 +8,13 @@ never decodes a record's value.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future, wait
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from hitmesh.adapters.kafka.connection import CertificateWatch, connection
+from hitmesh.adapters.kafka.connection import SILENT_MS, CertificateWatch, connection, new_client
 from hitmesh.adapters.kafka.errors import error_of, unavailable
 from hitmesh.adapters.kafka.records import header_of, place_of
 from hitmesh.adapters.servers import Servers
@@ -48,6 +49,7 @@ class KafkaEventLog:
         max_queued_bytes: maximum total size of values that wait for acknowledgement; beyond it, `append` raises
             LogFull.
         max_queued_records: maximum number of records that wait for acknowledgement; beyond it, `append` raises LogFull.
+        renew_within_s: seconds for which records of a producer with a replaced certificate may still wait.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class KafkaEventLog:
         *,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
         max_queued_records: int = MAX_QUEUED_RECORDS,
+        renew_within_s: float = 2 * SILENT_MS / 1_000,
     ) -> None:
         self._servers = servers
         self._catalogue = catalogue
@@ -65,6 +68,8 @@ class KafkaEventLog:
         self._lock = threading.Lock()
         self._producer: Producer | None = None
         self._certificates = CertificateWatch(servers)
+        self._renew_within_s = renew_within_s
+        self._renewing_until: float | None = None
         self._poller: threading.Thread | None = None
         self._waiting: set[Future[LoggedPosition]] = set()
         self._queued_bytes = 0
@@ -150,7 +155,7 @@ class KafkaEventLog:
 
     def _give_up(self) -> None:
         """Discard the producer and its messages. The futures of unacknowledged appends then fail."""
-        producer, self._producer = self._producer, None
+        producer, self._producer, self._renewing_until = self._producer, None, None
         if producer is not None:
             producer.purge()
 
@@ -173,18 +178,22 @@ class KafkaEventLog:
     def _renew_certificates(self) -> None:
         """Discard a producer whose certificate was replaced, once its records are stored.
 
-        The records of two producers could change places. While records of the old producer wait, appends fail.
+        The records of two producers could change places. While records of the old producer wait, appends fail. After
+        `renew_within_s`, the waiting records fail too, because Kafka may no longer admit the old certificate.
         """
         if self._producer is None or not self._certificates.has_changed():
             return
-        if self._waiting:
+        if self._renewing_until is None:
+            self._renewing_until = time.monotonic() + self._renew_within_s
+        if self._waiting and time.monotonic() < self._renewing_until:
             raise LogFull("the log changes to a new certificate: send the batch again", retry_after_s=_RENEWAL_RETRY_S)
         self._give_up()
 
     def _sending(self) -> Producer:
         if self._producer is None:
             self._certificates.note()
-            self._producer = Producer(
+            self._producer = new_client(
+                Producer,
                 {
                     **connection(self._servers),
                     "client.id": f"{self._servers.name}-log",
@@ -195,7 +204,7 @@ class KafkaEventLog:
                     "delivery.timeout.ms": DELIVERY_MS,
                     "message.max.bytes": MAX_VALUE_BYTES + (1 << 20),
                     "queue.buffering.max.kbytes": 2 * self._max_queued_bytes // 1024,
-                }
+                },
             )
             self._poller = threading.Thread(
                 target=self._serve_reports, args=(self._producer,), name="kafka-reports", daemon=True

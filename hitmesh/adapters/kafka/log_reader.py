@@ -14,7 +14,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from hitmesh.adapters.kafka.connection import CertificateWatch, connection
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection, new_client
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.offsets import committed_by, is_newer, offset_of
@@ -86,7 +86,8 @@ class KafkaLogReader:
         self._certificates = CertificateWatch(servers)
         self._hand_over: Callable[[], None] = lambda: None
         self._is_assigned = self._has_moved = self._is_lost = self._is_closed = False
-        self._consumer = Consumer(
+        self._consumer = new_client(
+            Consumer,
             {
                 **connection(servers),
                 "group.id": group_id(servers, group, topic),
@@ -106,7 +107,7 @@ class KafkaLogReader:
                 # even if it is larger than the limit.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
-            }
+            },
         )
         try:
             self._join()

@@ -14,7 +14,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from hitmesh.adapters.kafka.connection import connection
+from hitmesh.adapters.kafka.connection import connection, new_client
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.kafka.records import logged_behind, place_of
 from hitmesh.adapters.servers import Servers
@@ -154,7 +154,8 @@ class KafkaLogScan:
 
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:
-        consumer = Consumer(
+        consumer = new_client(
+            Consumer,
             {
                 **connection(self._servers),
                 # the client requires a group id, but no positions are committed
@@ -167,7 +168,7 @@ class KafkaLogScan:
                 "fetch.wait.max.ms": 50,
                 "queued.max.messages.kbytes": 32 << 10,
                 "fetch.message.max.bytes": 16 << 20,
-            }
+            },
         )
         try:
             yield consumer

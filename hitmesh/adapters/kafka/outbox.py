@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer
 
-from hitmesh.adapters.kafka.connection import CertificateWatch, connection
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection, new_client
 from hitmesh.adapters.kafka.log_reader import group_id
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.offsets import committed_by, is_newer, offset_of
@@ -224,13 +224,14 @@ class KafkaOutbox:
                 self._certificates.note()
                 self._strangers = {}
             if topic not in self._strangers:
-                self._strangers[topic] = Consumer(
+                self._strangers[topic] = new_client(
+                    Consumer,
                     {
                         **connection(self._servers),
                         "group.id": group_id(self._servers, self._group, topic),
                         "isolation.level": "read_committed",
                         "enable.auto.commit": False,
-                    }
+                    },
                 )
             return self._strangers[topic]
 

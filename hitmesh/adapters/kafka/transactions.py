@@ -17,7 +17,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from hitmesh.adapters.kafka.bounded_calls import BoundedCalls, CallHangs
-from hitmesh.adapters.kafka.connection import CertificateWatch, connection
+from hitmesh.adapters.kafka.connection import CertificateWatch, connection, new_client
 from hitmesh.adapters.kafka.errors import error_of, of_transaction, unavailable
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
@@ -89,7 +89,8 @@ class TransactionalProducer:
         """
         self.discard()
         self._certificates.note()
-        producer = Producer(
+        producer = new_client(
+            Producer,
             {
                 **connection(self._servers),
                 "transactional.id": self.transactional_id,
@@ -102,7 +103,7 @@ class TransactionalProducer:
                 "batch.size": 1 << 20,
                 "message.max.bytes": 8 << 20,
                 "queue.buffering.max.kbytes": 256 << 10,
-            }
+            },
         )
         calls = BoundedCalls("kafka-transactions")
         deadline = time.monotonic() + _INIT_S
