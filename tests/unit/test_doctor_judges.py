@@ -20,6 +20,7 @@ from hitmesh.tools.doctor.facts import (
     CertificatesFacts,
     ClockReading,
     ContractFile,
+    CountedFacts,
     DamagedDay,
     DiskFacts,
     DoorFacts,
@@ -35,7 +36,7 @@ from hitmesh.tools.doctor.facts import (
 from hitmesh.tools.doctor.findings import Severity
 from hitmesh.tools.doctor.gather_mesh import envoy_facts
 from hitmesh.tools.doctor.http_calls import clock_reading
-from hitmesh.tools.doctor.judge_hits import STEPS
+from hitmesh.tools.doctor.judge_hits import STEPS, uncounted
 from hitmesh.tools.doctor.limits import Limits
 from hitmesh.tools.doctor.running import Needs
 
@@ -177,6 +178,24 @@ def test_every_kind_of_finding_has_facts_that_cause_it() -> None:
         (check.name, kind.code) for check in CHECKS if check.needs is not Needs.SERVERS for kind in check.kinds
     }
     assert documented == produced
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_shown"),
+    [
+        ({}, True),
+        ({"is_on_servers": False, "store_of_all": "embedded"}, True),
+        ({"by_page": 0}, False),
+        ({"by_page": 2}, False),
+        ({"in_all": 7}, False),
+        ({"store_of_all": "druid"}, False),
+    ],
+)
+def test_an_earlier_canary_or_another_store_does_not_stand_in_for_this_one(
+    changed: dict[str, Any], is_shown: bool
+) -> None:
+    found = replace(CountedFacts(1, "druid", 7, 8, "cassandra", is_on_servers=True), **changed)
+    assert (uncounted(found) == "") is is_shown
 
 
 def test_the_evidence_of_the_canary_names_hit_request_and_steps() -> None:

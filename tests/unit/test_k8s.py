@@ -11,6 +11,7 @@ import pytest
 
 from control.settings import ControlSettings
 from hitmesh.runtime.variables import Secret
+from hitmesh.tools.doctor.checks import CHECKS
 from tests.support import manifest_rules as rules
 from tests.support import manifest_traffic as traffic
 from tests.support.manifests import (
@@ -360,7 +361,8 @@ def test_a_rule_finds_a_doctor_that_breaks_it(why: str) -> None:
 def test_the_doctor_reads_the_metrics_of_every_service_and_of_envoy() -> None:
     objects = objects_of("overlays/production")
     given = {each["name"]: each.get("value") for each in only(objects, "doctor")["env"]}
-    pairs = dict(part.removeprefix("--metrics=").split("=") for part in only(objects, "doctor")["args"])
+    arguments = [each for each in only(objects, "doctor")["args"] if each.startswith("--metrics=")]
+    pairs = dict(part.removeprefix("--metrics=").split("=") for part in arguments)
     assert pairs.keys() == {*rules.SETTINGS, "envoy"}
     for name, address in (*pairs.items(), ("", given["HITMESH_ENDPOINT"]), ("", given["HITMESH_OPERATOR_ENDPOINT"])):
         host, _, number = address.partition(":")
@@ -403,3 +405,9 @@ def test_a_secret_setting_in_clear_is_found(place: str, monkeypatch: pytest.Monk
     only(objects, "control")["env"].pop()
     CLEAR[place](objects)
     assert list(rules.settings(objects)) == ["Deployment control: HITMESH_CONTROL_PASSWORD is a secret in clear"]
+
+
+def test_the_scheduled_doctor_runs_all_checks_except_the_one_that_reads_raw_hits() -> None:
+    arguments = only(objects_of("overlays/production"), "doctor")["args"]
+    chosen = [each.removeprefix("--check=") for each in arguments if each.startswith("--check=")]
+    assert chosen == [check.name for check in CHECKS if check.name != "history"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hitmesh.tools.doctor import kinds, server_kinds
-from hitmesh.tools.doctor.gather_hits import gather_canary, gather_freshness, gather_history, gather_ledgers
+from hitmesh.tools.doctor.gather_hits import gather_canary
+from hitmesh.tools.doctor.gather_ledgers import gather_freshness, gather_history, gather_ledgers
 from hitmesh.tools.doctor.gather_machine import gather_certificates, gather_disks, gather_files
 from hitmesh.tools.doctor.gather_mesh import (
     gather_clocks,
@@ -118,8 +119,8 @@ CHECKS: Final[tuple[Check[Any], ...]] = (
     ),
     Check(
         "history",
-        "Do the stored rows of settled days agree with the ledger, and across stores?",
-        "A store may lose or damage rows long after they were written.",
+        "Do the stored rows of recently settled days agree with the ledger, and across stores?",
+        "A store may lose or damage rows after they were written. `hitmesh reprocess check` reads older days, too.",
         60.0,
         Needs.MESH,
         (kinds.DAY_DAMAGED, kinds.DAY_LOST),

@@ -137,6 +137,35 @@ class CanaryStep:
 
 
 @dataclass(frozen=True, slots=True)
+class CountedFacts:
+    """What two reports count after the canary.
+
+    Attributes:
+        by_page: hits with the canary's page.
+        store_of_page: the store that answered this report.
+        before: hits on the canary's site before the canary was sent.
+        in_all: hits on the site now.
+        store_of_all: the store that answered the report on the site.
+        is_on_servers: whether the mesh stores its data in Kafka, Cassandra and Druid.
+    """
+
+    by_page: int
+    store_of_page: str
+    before: int
+    in_all: int
+    store_of_all: str
+    is_on_servers: bool
+
+    @property
+    def text(self) -> str:
+        """The numbers, and the stores that they come from."""
+        return (
+            f"{self.by_page:,} with its page ({self.store_of_page}), {self.in_all:,} on the site "
+            f"({self.store_of_all}) after {self.before:,}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class CanaryFacts:
     """The canary's journey.
 

@@ -11,7 +11,7 @@ from typing import Final
 from hitmesh.model.names import short_site_name
 from hitmesh.model.plurals import counted
 from hitmesh.tools.doctor import kinds
-from hitmesh.tools.doctor.facts import CanaryFacts, DamagedDay, HistoryFacts, LedgersFacts, SiteLedger
+from hitmesh.tools.doctor.facts import CanaryFacts, CountedFacts, DamagedDay, HistoryFacts, LedgersFacts, SiteLedger
 from hitmesh.tools.doctor.findings import Finding, Verdict
 from hitmesh.tools.doctor.judge_machine import judge_clocks
 from hitmesh.tools.doctor.limits import Limits
@@ -28,6 +28,19 @@ _KINDS: Final = {
     REPORTED: kinds.CANARY_NOT_REPORTED,
     COUNTED: kinds.CANARY_MISCOUNTED,
 }
+
+
+_SERIES_STORE: Final = "cassandra"
+"""On servers, the store of reports without dimensions (docs/decisions/0127)."""
+
+
+def uncounted(facts: CountedFacts) -> str:
+    """Return why two reports do not show that the canary counts once; "" if they show it."""
+    if facts.by_page != 1 or facts.in_all <= facts.before:
+        return f"reports count {facts.text}; expected are 1 with its page, and more on the site than before"
+    if facts.is_on_servers and facts.store_of_all != _SERIES_STORE:
+        return f"the report on the site does not come from {_SERIES_STORE}: reports count {facts.text}"
+    return ""
 
 
 def judge_canary(facts: CanaryFacts, limits: Limits) -> Verdict:

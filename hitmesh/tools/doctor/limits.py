@@ -25,6 +25,8 @@ class Limits:
         hits_retention_days: Kafka must keep hits at least this long, so that a stopped stream can catch up.
         settle_days: days after which a closed day is settled; rows must outlive the hits in Kafka by this time.
         sites: number of sites whose ledgers are read, because a mesh may have a million sites.
+        history_days: the check of settled days begins this many days before today.
+        history_pages: pages of site-days that this check reads in a run, because a page may read 2,000,000 raw hits.
     """
 
     free_fraction: float = 0.10
@@ -39,3 +41,5 @@ class Limits:
     hits_retention_days: int = 7
     settle_days: int = 3
     sites: int = 1_000
+    history_days: int = 14
+    history_pages: int = 3
