@@ -18,12 +18,14 @@ class StoreFile:
         version: the schema version in the file; 0 if the file cannot be read.
         newest: the schema version that this program writes.
         error: why the file cannot be read; "" if it can.
+        is_locked: whether the file cannot be read because another program has locked the file.
     """
 
     name: str
     version: int
     newest: int
     error: str = ""
+    is_locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

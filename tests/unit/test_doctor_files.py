@@ -55,3 +55,20 @@ def test_a_file_without_tables_is_an_error(directory: Path) -> None:
     (directory / "leases.db").unlink()
     (directory / "leases.db").touch()
     assert facts(directory, "leases.db").error
+
+
+def test_a_locked_file_is_not_damaged(directory: Path) -> None:
+    with closing(sqlite3.connect(directory / "log.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        (locked,) = (each for each in store_files(directory, timeout_s=0.0) if each.name == "log.db")
+    assert locked.is_locked
+    assert "locked" in locked.error
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b"])
+def test_a_directory_may_have_any_name(directory: Path, name: str) -> None:
+    inside = directory / name
+    inside.mkdir()
+    (directory / "log.db").rename(inside / "log.db")
+    assert facts(inside, "log.db").error == ""

@@ -126,10 +126,13 @@ BROKEN: list[tuple[str, Any, list[str]]] = [
     ("certificates", certificates(replace(VALID, not_before=NOW + 1)), ["CERTIFICATE_ENDED"]),
     ("certificates", certificates(replace(VALID, not_after=NOW + 14 * DAY_MS - 1)), ["CERTIFICATE_ENDS"]),
     ("certificates", certificates(replace(WEEK, not_after=NOW + 2 * DAY_MS - 3)), ["CERTIFICATE_ENDS"]),
+    ("certificates", certificates(replace(VALID, not_after=NOW, is_of_door=True)), ["DOOR_CERTIFICATE_ENDED"]),
+    ("certificates", certificates(replace(VALID, not_after=NOW + 1, is_of_door=True)), ["DOOR_CERTIFICATE_ENDS"]),
     ("certificates", certificates(CertificateFacts("/tls/x", error="no such file")), ["CERTIFICATE_UNREADABLE"]),
     ("disks", [replace(DISK, free_bytes=(2 << 30) - 1)], ["DISK_FULL"]),
     ("disks", [replace(DISK, free_bytes=(10 << 30) - 1)], ["DISK_LOW"]),
     ("files", [replace(FILE, error="file is not a database")], ["FILE_DAMAGED"]),
+    ("files", [replace(FILE, error="database is locked", is_locked=True)], ["FILE_LOCKED"]),
     ("files", [replace(FILE, version=3)], ["FORMAT_NEWER"]),
     ("files", [replace(FILE, version=1)], ["FORMAT_OLDER"]),
 ]
@@ -208,6 +211,19 @@ def test_an_unhealthy_instance_beside_healthy_ones_is_only_a_warning() -> None:
     (finding,) = judge("envoy")(replace(ENVOY, hosts=(*HEALTHY, SICK)), Limits()).findings
     assert finding.kind.severity is Severity.WARNING
     assert "failed_active_health_check" in finding.evidence
+
+
+def test_commands_in_a_cluster_name_the_kind_of_workload() -> None:
+    for part, workload in (("processor", "statefulset/processor"), ("reporter", "deployment/reporter")):
+        facts = [PROCESS, ProcessFacts(part, "http://127.0.0.1:9464/metrics", part, "0.0.1")]
+        (finding,) = judge("processes")(facts, Limits()).findings
+        assert finding.command({}, in_cluster=True) == f"kubectl rollout status {workload}"
+
+
+def test_a_certificate_of_the_front_door_is_read_from_its_address() -> None:
+    facts = certificates(replace(VALID, source="127.0.0.1:443", not_after=NOW, is_of_door=True))
+    (finding,) = judge("certificates")(facts, Limits()).findings
+    assert finding.command({}, in_cluster=False) == "openssl s_client -connect 127.0.0.1:443"
 
 
 def test_clocks_whose_times_overlap_have_no_skew() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from hitmesh.model.errors import Unavailable
 from hitmesh.tools.doctor import kinds
 from hitmesh.tools.doctor.findings import Diagnosis, Severity, Skipped, Status, Verdict
+from hitmesh.tools.doctor.gather_mesh import resolved
 from hitmesh.tools.doctor.limits import Limits
-from hitmesh.tools.doctor.place import Place
+from hitmesh.tools.doctor.place import Options, Place, find_place
 from hitmesh.tools.doctor.running import DOOR, Check, Needs, Watch, diagnose
 
 PLACE = Place(Path("/home"), uses_home=True, door="127.0.0.1:1", operators="127.0.0.1:2")
@@ -132,3 +134,33 @@ def test_a_command_quotes_the_values_of_its_finding() -> None:
     finding = kinds.DISK_FULL.about("disk", "c", "e", path="/a b; rm")
     assert finding.command({"home": ""}, in_cluster=False) == "du -xh --max-depth=2 '/a b; rm'"
     assert finding.command({"home": ""}, in_cluster=True).startswith("kubectl ")
+
+
+def test_names_of_permitted_callers_are_no_certificate(tmp_path: Path) -> None:
+    environment = {
+        "HITMESH_ENDPOINT": "127.0.0.1:1",
+        "HITMESH_COLLECTOR_TLS_DIR": "/tls/collector",
+        "HITMESH_COLLECTOR_TLS_PEERS": "spiffe://hitmesh/envoy",
+    }
+    found = find_place(Options(), tmp_path, environment)
+    assert found.certificates == {"HITMESH_COLLECTOR_TLS_DIR": Path("/tls/collector")}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({socket.AF_INET: ["10.0.0.2", "10.0.0.1"], socket.AF_INET6: ["fd00::1"]}, ["10.0.0.1:9", "10.0.0.2:9"]),
+        ({socket.AF_INET6: ["fd00::1"]}, ["[fd00::1]:9"]),
+        ({}, ["collector:9"]),
+    ],
+)
+def test_a_pod_with_addresses_of_both_families_counts_once(
+    known: dict[socket.AddressFamily, list[str]], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def getaddrinfo(host: str, port: int, family: socket.AddressFamily, kind: socket.SocketKind) -> list[Any]:
+        if family not in known:
+            raise socket.gaierror(socket.EAI_NONAME, f"no address of {host}")
+        return [(family, kind, 6, "", (address, port)) for address in known[family]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert [address for _, address in resolved("collector", "collector:9", Watch(1.0))] == expected

@@ -13,6 +13,7 @@ from hitmesh.adapters.servers import parse_servers
 from hitmesh.tools.stack import poms, servers, tcp_ports, versions
 from hitmesh.tools.stack.errors import StackError
 from hitmesh.tools.stack.kafka import cluster_id
+from hitmesh.tools.stack.layout import StackHome
 from hitmesh.tools.stack.members import SINGLE, keep, on_loopback, read
 from hitmesh.tools.stack.server import HOST
 from tests.unit.stack_place import PORTS, rendered
@@ -105,20 +106,23 @@ def test_a_store_url_names_all_members() -> None:
 
 
 def test_members_are_kept_and_never_change(tmp_path: Path) -> None:
-    file = tmp_path / "members.json"
-    assert read(file) == SINGLE
-    keep(file, on_loopback(3))
-    assert read(file) == on_loopback(3)
-    keep(file, on_loopback(3))
+    place = StackHome(tmp_path)
+    place.base.mkdir()
+    assert read(place.members_file) == SINGLE
+    keep(place, on_loopback(3))
+    assert read(place.members_file) == on_loopback(3)
+    keep(place, on_loopback(3))
     with pytest.raises(StackError, match="has 3 members, not 1: copies of existing data would be missing"):
-        keep(file, SINGLE)
+        keep(place, SINGLE)
 
 
 def test_a_stack_with_data_gets_no_members(tmp_path: Path) -> None:
-    (tmp_path / "ports.json").write_text("{}", encoding="utf-8")
-    keep(tmp_path / "members.json", SINGLE)
+    place = StackHome(tmp_path)
+    place.base.mkdir()
+    place.ports_file.write_text("{}", encoding="utf-8")
+    keep(place, SINGLE)
     with pytest.raises(StackError, match="has 1 members, not 3"):
-        keep(tmp_path / "members.json", on_loopback(3))
+        keep(place, on_loopback(3))
 
 
 def test_a_damaged_list_of_members_is_named(tmp_path: Path) -> None:

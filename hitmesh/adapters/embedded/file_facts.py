@@ -23,19 +23,26 @@ SCHEMAS: Final[Mapping[str, tuple[Migration, ...]]] = {
 }
 """The schema of each file in the directory of embedded stores."""
 _TIMEOUT_S: Final = 3.0
+_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def store_files(directory: Path) -> list[StoreFile]:
-    """Return the facts about all files of embedded stores in a directory."""
-    return [_file(directory / name, len(schema)) for name, schema in SCHEMAS.items()]
+def store_files(directory: Path, timeout_s: float = _TIMEOUT_S) -> list[StoreFile]:
+    """Return the facts about all files of embedded stores in a directory.
+
+    Args:
+        directory: the directory.
+        timeout_s: how long to wait for a file that another program has locked.
+    """
+    return [_file(directory / name, len(schema), timeout_s) for name, schema in SCHEMAS.items()]
 
 
-def _file(path: Path, newest: int) -> StoreFile:
+def _file(path: Path, newest: int, timeout_s: float) -> StoreFile:
     if not path.exists():
         return StoreFile(path.name, 0, newest, f"{path} does not exist")
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_TIMEOUT_S)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout_s)) as connection:
             (version,) = connection.execute("SELECT version FROM schema_version").fetchone()
             return StoreFile(path.name, int(version), newest)
     except (sqlite3.Error, TypeError, ValueError) as error:
-        return StoreFile(path.name, 0, newest, f"{path}: {error}")
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return StoreFile(path.name, 0, newest, f"{path}: {error}", code in _LOCKED)

@@ -101,13 +101,17 @@ class ClockReading:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """A certificate. If the certificate cannot be read, `error` has the cause."""
+    """A certificate. If the certificate cannot be read, `error` has the cause.
+
+    `source` is the file, or host:port of the front door if `is_of_door`.
+    """
 
     source: str
     subject: str = ""
     not_before: int = 0
     not_after: int = 0
     error: str = ""
+    is_of_door: bool = False
 
 
 @dataclass(frozen=True, slots=True)

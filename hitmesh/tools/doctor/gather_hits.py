@@ -89,11 +89,11 @@ def gather_canary(place: Place, watch: Watch) -> CanaryFacts | Skipped:
     try:
         with canary_access(place, watch) as mesh:
             journey.done(f"site {SITE} and a key are there", ACKNOWLEDGED)
-            asked = _range_around(place.clock.now())
-            before = _hits_before(mesh, watch, asked)
+            days = _range_around(place.clock.now())
+            before = _hits_before(mesh, watch, days)
             offsets = _send(mesh, place, watch, journey)
             _await_reported(mesh, watch, journey, offsets, place.limits.canary_s)
-            _await_counted(mesh, place, watch, journey, asked, before)
+            _await_counted(mesh, place, watch, journey, days, before)
     except _Failed as failure:
         return journey.facts(str(failure))
     except (grpc.RpcError, HitmeshError) as error:
@@ -230,13 +230,13 @@ def _range_around(now: int) -> reporter_pb2.TimeRange:
     return reporter_pb2.TimeRange(dates=dates)
 
 
-def _hits_before(mesh: Mesh, watch: Watch, asked: reporter_pb2.TimeRange) -> int:
+def _hits_before(mesh: Mesh, watch: Watch, days: reporter_pb2.TimeRange) -> int:
     """Return the hits that the site has already. Services know a new key and site after a second."""
     ends_s = time.monotonic() + watch.left_s(_KEY_KNOWN_S)
     while True:
         watch.on("RunReport of the reporter")
         try:
-            return _hits(mesh, watch, asked, None)[0]
+            return _hits(mesh, watch, days, None)[0]
         except grpc.RpcError as error:
             if error.code() not in _UNKNOWN_YET or time.monotonic() > ends_s:
                 raise
@@ -244,7 +244,7 @@ def _hits_before(mesh: Mesh, watch: Watch, asked: reporter_pb2.TimeRange) -> int
 
 
 def _await_counted(
-    mesh: Mesh, place: Place, watch: Watch, journey: _Journey, asked: reporter_pb2.TimeRange, before: int
+    mesh: Mesh, place: Place, watch: Watch, journey: _Journey, days: reporter_pb2.TimeRange, before: int
 ) -> None:
     """Wait until a report on the canary's page counts the hit once, and a report on the site counts more than before.
 
@@ -253,8 +253,8 @@ def _await_counted(
     ends_s = time.monotonic() + watch.left_s() - CALL_S
     while True:
         watch.on("RunReport of the reporter")
-        by_page, store_of_page = _hits(mesh, watch, asked, journey.hit_id)
-        in_all, store_of_all = _hits(mesh, watch, asked, None)
+        by_page, store_of_page = _hits(mesh, watch, days, journey.hit_id)
+        in_all, store_of_all = _hits(mesh, watch, days, None)
         found = CountedFacts(by_page, store_of_page, before, in_all, store_of_all, place.is_on_servers)
         failure = uncounted(found)
         if not failure:
@@ -265,12 +265,12 @@ def _await_counted(
         time.sleep(_PAUSE_S)
 
 
-def _hits(mesh: Mesh, watch: Watch, asked: reporter_pb2.TimeRange, hit_id: str | None) -> tuple[int, str]:
+def _hits(mesh: Mesh, watch: Watch, days: reporter_pb2.TimeRange, hit_id: str | None) -> tuple[int, str]:
     """Return the number of hits in a time range, and the store that answered."""
     request = reporter_pb2.RunReportRequest(
         site=SITE,
         metrics=["hits"],
-        time_range=asked,
+        time_range=days,
         time_grain=reporter_pb2.TIME_GRAIN_NONE,
         include_excluded=True,
     )

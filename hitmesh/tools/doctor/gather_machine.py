@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +66,7 @@ def _of_door(address: str, watch: Watch) -> Iterator[CertificateFacts]:
     except (OSError, ValueError):  # ssl.SSLError is an OSError
         return
     if content:
-        yield facts_of(address, x509.load_der_x509_certificate(content))
+        yield replace(facts_of(address, x509.load_der_x509_certificate(content)), is_of_door=True)
 
 
 def facts_of(source: str, certificate: x509.Certificate) -> CertificateFacts:

@@ -137,18 +137,27 @@ def _process(name: str, address: str, watch: Watch) -> ProcessFacts:
 
 
 def resolved(name: str, host_port: str, watch: Watch) -> Iterator[tuple[str, str]]:
-    """Yield a name and host:port for each IPv4 address of a host, because a headless service has many addresses."""
+    """Yield a name and host:port for each address of a host, because a headless service has many addresses.
+
+    A pod with an address in both families counts once: IPv6 addresses are used only without an IPv4 address.
+    """
     watch.on(f"the name service for {host_port}")
     host, _, port = host_port.rpartition(":")
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), socket.AF_UNSPEC, socket.SOCK_STREAM)
-    except OSError:
+    families = (socket.AF_INET, socket.AF_INET6)
+    addresses = next(filter(None, (_addresses(host.strip("[]"), int(port), family) for family in families)), [])
+    if not addresses:
         yield name, host_port
-        return
-    addresses = sorted({str(entry[4][0]) for entry in found})
     for address in addresses:
         shown = f"[{address}]" if ":" in address else address
         yield (name if len(addresses) == 1 else f"{name} {address}"), f"{shown}:{port}"
+
+
+def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[str]:
+    """Return the addresses of a host in an address family; none if the name service knows none."""
+    try:
+        return sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)})
+    except OSError:
+        return []
 
 
 def gather_contract(place: Place, watch: Watch) -> list[ContractFile] | Skipped:

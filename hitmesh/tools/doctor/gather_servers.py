@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from hitmesh.adapters.servers import Servers, parse_servers
+from hitmesh.adapters.shared.client_tls import client_context
 from hitmesh.adapters.urls import without_driver
 from hitmesh.model.errors import HitmeshError
 from hitmesh.model.server_facts import DruidSource
@@ -70,8 +72,9 @@ def clocks_of_servers(place: Place, watch: Watch) -> Iterator[ClockReading]:
         watch.on(f"the clock of {name} at {url}")
         before = place.clock.now()
         try:
-            _, headers, _ = get(urlsplit(url).netloc, "/status/health", watch, most_s=2.0)
-        except (OSError, http.client.HTTPException):
+            tls = client_context(Path(servers.tls)) if servers.tls else None
+            _, headers, _ = get(urlsplit(url).netloc, "/status/health", watch, most_s=2.0, tls=tls)
+        except (OSError, http.client.HTTPException, HitmeshError):
             continue
         reading = clock_reading(name, headers, before, place.clock.now())
         if reading is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -16,14 +17,28 @@ _DATE_RESOLUTION_MS: Final = 1_500
 _MAX_BODY: Final = 16 << 20
 
 
-def get(address: str, path: str, watch: Watch, *, most_s: float = CALL_S) -> tuple[int, Mapping[str, str], bytes]:
+def get(
+    address: str, path: str, watch: Watch, *, most_s: float = CALL_S, tls: ssl.SSLContext | None = None
+) -> tuple[int, Mapping[str, str], bytes]:
     """Send a GET request; return status, headers with names in lower case, and body.
+
+    Args:
+        address: host:port.
+        path: the path.
+        watch: limits the time.
+        most_s: longest time.
+        tls: context for HTTPS, or None for HTTP.
 
     Raises:
         OSError: no connection, or no answer in time.
         http.client.HTTPException: the answer is not HTTP.
     """
-    connection = http.client.HTTPConnection(address, timeout=watch.left_s(most_s))
+    timeout = watch.left_s(most_s)
+    connection = (
+        http.client.HTTPConnection(address, timeout=timeout)
+        if tls is None
+        else http.client.HTTPSConnection(address, timeout=timeout, context=tls)
+    )
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -13,7 +13,7 @@ from hitmesh.model.server_facts import StoreFile
 from hitmesh.model.zones import DAY_MS
 from hitmesh.tools.doctor import kinds
 from hitmesh.tools.doctor.facts import CertificateFacts, CertificatesFacts, ClockReading, DiskFacts
-from hitmesh.tools.doctor.findings import Finding, Verdict
+from hitmesh.tools.doctor.findings import Finding, Kind, Verdict
 from hitmesh.tools.doctor.limits import Limits
 
 _MIB = 1 << 20
@@ -43,20 +43,26 @@ def judge_certificates(facts: CertificatesFacts, limits: Limits) -> Verdict:
 
 
 def _certificate(facts: CertificateFacts, now: int, limits: Limits) -> Iterator[Finding]:
-    subject = f"certificate {facts.source}"
     if facts.error:
         cause = "the certificate cannot be read"
-        yield kinds.CERTIFICATE_UNREADABLE.about(subject, cause, facts.error)
+        yield kinds.CERTIFICATE_UNREADABLE.about(f"certificate {facts.source}", cause, facts.error)
         return
     days = (facts.not_after - now) // DAY_MS
     evidence = f"{facts.subject}: valid from {_day(facts.not_before)} to {_day(facts.not_after)}"
     if now >= facts.not_after or now < facts.not_before:
         ended = now >= facts.not_after
         cause = f"the certificate expired {-days:,} days ago" if ended else "the certificate is not valid yet"
-        yield kinds.CERTIFICATE_ENDED.about(subject, cause, evidence, file=facts.source)
+        yield _about_certificate(kinds.CERTIFICATE_ENDED, kinds.DOOR_CERTIFICATE_ENDED, facts, cause, evidence)
     elif facts.not_after - now < _margin_ms(facts, limits):
         cause = f"the certificate expires in {days:,} days, fewer than {_margin_ms(facts, limits) / DAY_MS:,.1f}"
-        yield kinds.CERTIFICATE_ENDS.about(subject, cause, evidence, file=facts.source)
+        yield _about_certificate(kinds.CERTIFICATE_ENDS, kinds.DOOR_CERTIFICATE_ENDS, facts, cause, evidence)
+
+
+def _about_certificate(of_file: Kind, of_door: Kind, facts: CertificateFacts, cause: str, evidence: str) -> Finding:
+    subject = f"certificate {facts.source}"
+    if facts.is_of_door:
+        return of_door.about(subject, cause, evidence, address=facts.source)
+    return of_file.about(subject, cause, evidence, file=facts.source)
 
 
 def _margin_ms(facts: CertificateFacts, limits: Limits) -> int:
@@ -98,7 +104,9 @@ def judge_files(facts: Sequence[StoreFile], _: Limits) -> Verdict:
 
 def _file(facts: StoreFile) -> Iterator[Finding]:
     subject = f"file {facts.name}"
-    if facts.error:
+    if facts.is_locked:
+        yield kinds.FILE_LOCKED.about(subject, f"another program has locked {facts.name}", facts.error)
+    elif facts.error:
         yield kinds.FILE_DAMAGED.about(subject, f"{facts.name} cannot be read", facts.error)
     elif facts.version > facts.newest:
         evidence = f"schema version {facts.version}; this version knows 1 to {facts.newest}"

@@ -25,6 +25,8 @@ from hitmesh.tools.doctor.limits import Limits
 
 _SERVING: Final = "SERVING"
 _LIVE: Final = "LIVE"
+_STATEFUL: Final = ("processor", "settler")
+"""Services that are StatefulSets in Kubernetes; the others are Deployments."""
 _SERVER_ERROR: Final = 500
 
 
@@ -111,7 +113,8 @@ def _version_findings(facts: Sequence[ProcessFacts], versions: dict[str, str]) -
     if len(found) > 1:
         part = next(each.part or each.name for each in facts if each.version == found[0])
         cause = f"the processes have {len(found)} versions: {', '.join(found)}"
-        yield kinds.MIXED_VERSIONS.about("versions", cause, evidence, part=part)
+        workload = f"{'statefulset' if part in _STATEFUL else 'deployment'}/{part}"
+        yield kinds.MIXED_VERSIONS.about("versions", cause, evidence, workload=workload)
     elif found and found[0] != __version__:
         cause = f"the mesh has version {found[0]}, and this command {__version__}"
         yield kinds.OTHER_VERSION.about("versions", cause, evidence)

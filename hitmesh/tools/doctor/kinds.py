@@ -90,7 +90,7 @@ MIXED_VERSIONS: Final = Kind(
     "The processes run different versions of hitmesh. That is right only while an upgrade is in progress.",
     "Finish the upgrade, or roll it back.",
     _START,
-    "kubectl rollout status deployment/{part}",
+    "kubectl rollout status {workload}",
 )
 OTHER_VERSION: Final = Kind(
     "OTHER_VERSION",
@@ -140,7 +140,8 @@ CERTIFICATE_ENDED: Final = Kind(
     "CERTIFICATE_ENDED",
     Severity.ERROR,
     "A certificate is not valid now.",
-    "Renew the certificate in the file; the services read the new file.",
+    "Renew the certificate in the file, in a directory of `hitmesh certs` by `hitmesh certs rotate DIR`. Services "
+    "read the new file.",
     "openssl x509 -noout -subject -dates -in {file}",
     "kubectl get secrets",
 )
@@ -148,9 +149,24 @@ CERTIFICATE_ENDS: Final = Kind(
     "CERTIFICATE_ENDS",
     Severity.WARNING,
     "A certificate expires soon.",
-    "Renew the certificate in the file; the services read the new file.",
+    "Renew the certificate in the file, in a directory of `hitmesh certs` by `hitmesh certs rotate DIR`. Services "
+    "read the new file.",
     "openssl x509 -noout -subject -dates -in {file}",
     "kubectl get secrets",
+)
+DOOR_CERTIFICATE_ENDED: Final = Kind(
+    "DOOR_CERTIFICATE_ENDED",
+    Severity.ERROR,
+    "The front door's certificate is not valid now, so clients refuse the front door.",
+    "Renew the certificate where the connections' TLS ends: at Envoy, or at the load balancer before Envoy.",
+    "openssl s_client -connect {address}",
+)
+DOOR_CERTIFICATE_ENDS: Final = Kind(
+    "DOOR_CERTIFICATE_ENDS",
+    Severity.WARNING,
+    "The front door's certificate expires soon.",
+    "Renew the certificate where the connections' TLS ends: at Envoy, or at the load balancer before Envoy.",
+    "openssl s_client -connect {address}",
 )
 CERTIFICATE_UNREADABLE: Final = Kind(
     "CERTIFICATE_UNREADABLE",
@@ -162,7 +178,7 @@ CERTIFICATE_UNREADABLE: Final = Kind(
 DISK_FULL: Final = Kind(
     "DISK_FULL",
     Severity.ERROR,
-    "A disk has no room for new data. Hits are refused until there is room.",
+    "A disk has less room than the next segments and snapshots may take. On a full disk, hits are refused.",
     "Delete other files, or move the data to a larger disk.",
     "du -xh --max-depth=2 {path}",
     "kubectl get persistentvolumeclaims",
@@ -181,6 +197,13 @@ FILE_DAMAGED: Final = Kind(
     "A file of the embedded stores is missing or cannot be read.",
     "Stop the mesh, restore the data directory from a back-up, and start the mesh.",
     _START,
+)
+FILE_LOCKED: Final = Kind(
+    "FILE_LOCKED",
+    Severity.WARNING,
+    "A file of the embedded stores was locked for seconds, so the doctor could not read the file.",
+    "Run the check again. If the file stays locked, end the other program that has the file open.",
+    "hitmesh doctor --check files{home}",
 )
 FORMAT_NEWER: Final = Kind(
     "FORMAT_NEWER",

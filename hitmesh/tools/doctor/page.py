@@ -48,7 +48,7 @@ def _row(kind: Kind) -> str:
 def _plain(command: str) -> str:
     """Return a command with placeholders in capitals, and without parts that depend on the mesh."""
     text = command.replace("{home}", "").replace("{init}", " --backend URL")
-    for name in ("site", "utc_date", "hit_id", "file", "path", "part", "kafka"):
+    for name in ("site", "utc_date", "hit_id", "file", "path", "part", "kafka", "workload", "address"):
         text = text.replace(f"{{{name}}}", name.upper().replace("_", "-"))
     return text
 

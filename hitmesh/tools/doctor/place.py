@@ -229,7 +229,12 @@ def _certificates(variables: Mapping[str, str], store: str) -> dict[str, Path]:
     found = {
         name: Path(value)
         for name, value in sorted(variables.items())
-        if name.startswith("HITMESH_") and _TLS in name.split("_") and "KEY" not in name.split("_") and "/" in value
+        if name.startswith("HITMESH_")
+        and _TLS in name.split("_")
+        and "KEY" not in name.split("_")
+        and "/" in value
+        # The names of permitted callers are URIs, such as spiffe://hitmesh/envoy.
+        and not name.endswith("_TLS_PEERS")
     }
     in_store = dict(parse_qsl(store.partition("?")[2])).get("tls")
     return {**found, "tls of the store URL": Path(in_store)} if in_store else found

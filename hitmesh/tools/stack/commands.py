@@ -92,7 +92,7 @@ def ensure_up(home: Path, say: Say, members: tuple[Member, ...] | None = None) -
     place = StackHome(home.expanduser().resolve())
     with place.locked(say):
         if members is not None:
-            membership.keep(place.members_file, members)
+            membership.keep(place, members)
         found = membership.read(place.members_file)
         return store_url(Launcher(place, jars, java, say, found).up(), found)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from hitmesh.tools.stack.errors import StackError
+from hitmesh.tools.stack.layout import StackHome
 
 LOOPBACK: Final = "127.0.0.1"
 MEMBERED: Final = ("kafka", "cassandra")
@@ -83,18 +84,18 @@ def read(file: Path) -> tuple[Member, ...]:
         raise StackError(f"{file} is not a list of members: remove the directory with the servers' data") from error
 
 
-def keep(file: Path, members: Sequence[Member]) -> None:
+def keep(place: StackHome, members: Sequence[Member]) -> None:
     """Record the members of a new stack.
 
     Raises:
         StackError: the stack has data of other members.
     """
-    kept = read(file)
+    kept = read(place.members_file)
     if tuple(members) == kept:
         return
-    if file.exists() or (file.parent / "ports.json").exists():
+    if place.members_file.exists() or place.ports_file.exists():
         raise StackError(
-            f"the stack in {file.parent} has {len(kept)} members, not {len(members)}: copies of existing data would be "
+            f"the stack in {place.base} has {len(kept)} members, not {len(members)}: copies of existing data would be "
             "missing; use another --home"
         )
-    file.write_text(json.dumps([asdict(member) for member in members], indent=2) + "\n", encoding="utf-8")
+    place.members_file.write_text(json.dumps([asdict(member) for member in members], indent=2) + "\n", encoding="utf-8")
