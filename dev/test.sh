@@ -94,10 +94,15 @@ lane_of_servers() {
 tidy() {
     code=$?
     trap - EXIT INT TERM
-    [ -z "$beside" ] || kill "$beside" 2>/dev/null || true
+    if [ -n "$beside" ]; then
+        kill "$beside" 2>/dev/null || true
+        echo "test: the lane of servers until its end:" >&2
+        cat "$output_beside" >&2
+    fi
     [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home "$HITMESH_TEST_STACK_HOME" >/dev/null 2>&1 || true
     .venv/bin/python dev/sweep.py "$RUN_OF_TESTS"
     rm -f "${output_beside:-}"
+    rm -rf "$servers"-members*
     if [ "$servers" != "$PWD/.stack" ]; then
         [ $code = 0 ] || { mkdir -p .stack && cp -r "$servers/stack/logs" .stack/; } 2>/dev/null || true
         rm -rf "$servers"
@@ -105,6 +110,7 @@ tidy() {
     exit $code
 }
 trap tidy EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
