@@ -7,18 +7,21 @@ in the first half. Packets to the other half vanish, as behind a broken switch: 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from hitmesh.tools.stack.members import Member
 
 NO_NAMESPACES = "network namespaces need root, the right CAP_NET_ADMIN and the program `ip` (Debian: iproute2)"
-_NET = "10.213.7"
+LINK = re.compile(r"hm(\d+)[abvw]\d*")
+NAMESPACE = re.compile(r"hm(\d+)[nt]\d*")
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,21 @@ class Network:
 @contextmanager
 def a_network(count: int) -> Iterator[Network]:
     """Yield a network with `count` members. Skip the test if this process may not create namespaces."""
-    # A name of a link has at most 15 characters, and two runs on a machine must not meet.
-    network = Network((), f"hm{os.getpid() % 100_000}")
+    # Two runs on a machine must not meet. A name of a link has at most 15 characters, and a process id 7 digits.
+    network = Network((), f"hm{os.getpid()}")
+    net = f"10.213.{os.getpid() % 256}"
     if shutil.which("ip") is None or _try("netns", "add", f"{network.prefix}t"):
         pytest.skip(NO_NAMESPACES)
     _ip("netns", "del", f"{network.prefix}t")
+    _remove_those_of_dead_processes()
     members = []
     try:
         for half in "ab":
             _ip("link", "add", f"{network.prefix}{half}", "type", "bridge")
             _ip("link", "set", f"{network.prefix}{half}", "up")
-        _ip("addr", "add", f"{_NET}.254/24", "dev", f"{network.prefix}a")
+        _ip("addr", "add", f"{net}.254/24", "dev", f"{network.prefix}a")
         for number in range(1, count + 1):
-            members.append(_add_member(network.prefix, number))
+            members.append(_add_member(network.prefix, net, number))
         yield Network(tuple(members), network.prefix)
     finally:
         for number in range(1, count + 1):
@@ -69,17 +74,32 @@ def a_network(count: int) -> Iterator[Network]:
             _try("link", "del", f"{network.prefix}{half}")
 
 
-def _add_member(prefix: str, number: int) -> Member:
+def _remove_those_of_dead_processes() -> None:
+    """Delete namespaces and links that a killed run left, because their addresses would stay in use."""
+    for kind, pattern in (("netns", NAMESPACE), ("link", LINK)):
+        listed = subprocess.run(["ip", "-o", kind, "list"], capture_output=True, text=True, check=True).stdout
+        for name in names_of_dead_processes(listed, pattern):
+            _try(kind, "del", name)
+
+
+def names_of_dead_processes(listed: str, pattern: re.Pattern[str]) -> list[str]:
+    """Return the names in the output of `ip` that match the pattern, and whose process is dead."""
+    words = [word.partition("@")[0].rstrip(":") for line in listed.splitlines() for word in line.split()[:2]]
+    found = {word: match for word in words if (match := pattern.fullmatch(word))}
+    return [name for name, match in found.items() if not Path(f"/proc/{match[1]}").exists()]
+
+
+def _add_member(prefix: str, net: str, number: int) -> Member:
     name, outside, inside = f"{prefix}n{number}", f"{prefix}v{number}", f"{prefix}w{number}"
     _ip("netns", "add", name)
     _ip("link", "add", outside, "type", "veth", "peer", "name", inside)
     _ip("link", "set", inside, "netns", name)
     _ip("link", "set", outside, "master", f"{prefix}a")
     _ip("link", "set", outside, "up")
-    _ip("-n", name, "addr", "add", f"{_NET}.{number}/24", "dev", inside)
+    _ip("-n", name, "addr", "add", f"{net}.{number}/24", "dev", inside)
     for link in (inside, "lo"):
         _ip("-n", name, "link", "set", link, "up")
-    return Member(number, f"{_NET}.{number}", ("ip", "netns", "exec", name))
+    return Member(number, f"{net}.{number}", ("ip", "netns", "exec", name))
 
 
 def _ip(*arguments: str) -> None:

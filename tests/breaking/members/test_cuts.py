@@ -41,7 +41,7 @@ def network() -> Iterator[Network]:
             shutil.rmtree(CUT_HOME, ignore_errors=True)
 
 
-@pytest.mark.long  # each cut takes minutes; a dead member of each kind is in the ordinary tests
+@pytest.mark.long  # six servers take 100 s to start, and each cut takes minutes
 @pytest.mark.timeout(2 * SLACK_MS // 1_000)
 @pytest.mark.parametrize("others", [(3,), (1, 2)], ids=["a member is cut off", "the services are left with one member"])
 def test_a_cut_network_loses_nothing(
