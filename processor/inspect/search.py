@@ -95,7 +95,7 @@ class Found:
     """The search result: all hits of the visitors that have a hit with the id. Each hit occurs once (INSPECT_COLUMNS).
 
     May be empty. `truncated` is true if a reading stopped at a limit, or if more than MAX_VISITORS visitors have a hit
-    with the id.
+    with the id. In this case, the visitors with the smallest keys are chosen, so that each search finds the same hits.
     """
 
     hits: pl.DataFrame
@@ -136,7 +136,7 @@ def search(raw: RawStore, clock: Clock, site: str, id_: str, days: range, kind: 
     """
     first, second = _Reading(raw, clock), _Reading(raw, clock)
     holders = _holders(first, site, id_, days, kind)
-    visitors = holders.select(_VISITOR).unique().head(MAX_VISITORS)
+    visitors = holders.select(_VISITOR).unique().sort(_VISITOR).head(MAX_VISITORS)
     around = {day + step for day in holders["day"].to_list() for step in (-1, 0, 1)}
     hits = [
         inspected_rows(record).filter(pl.col("site") == site).join(visitors, on=_VISITOR, how="semi")

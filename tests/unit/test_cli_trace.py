@@ -15,6 +15,7 @@ from hitmesh.tools.cli import silent_part, trace
 from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.access_log import ACCESS_LOG, logged_requests
 from hitmesh.tools.cli.exits import NOTHING_FOUND, Exit
+from processor.inspect import search
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import ScriptedMesh
 
@@ -67,6 +68,20 @@ def test_an_unknown_id_ends_with_the_error_about_the_first_kind(
     assert kinds(mesh) == ["hit_id", "order_id", "batch_id"]
 
 
+@pytest.mark.parametrize(("visitors", "cause"), [(1, "give fewer days"), (trace.MAX_VISITORS, "of 20 visitors")])
+def test_a_note_names_the_limit_that_a_search_reached(
+    visitors: int, cause: str, mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = [trace_pb2.TracedCopy(hit_id=f"h{number}", visitor_key=str(number)) for number in range(visitors)]
+    mesh.traces["batch b7"] = trace_pb2.TraceHitResponse(site=WEBLOG, copies=copies, truncated=True)
+    assert run(["trace", "b7", "--site", "demo/weblog", "--by", "request"]) == 0
+    assert cause in capsys.readouterr().err
+
+
+def test_the_limit_on_visitors_is_the_processors() -> None:
+    assert trace.MAX_VISITORS == search.MAX_VISITORS
+
+
 def test_a_request_is_found_in_envoys_access_log(
     mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +91,7 @@ def test_a_request_is_found_in_envoys_access_log(
     log.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries) + '{"request_id": "r1", "cut')
     printed = traced(capsys, "r1")
     assert (printed["found_by"], printed["requests"]) == ("request", [{"request_id": "r1", "status": 200}])
+    assert (printed["first_utc_date"], printed["last_utc_date"]) == (None, None), "no day was searched"
     assert run(["trace", "r1", "--site", "demo/weblog", "-o", "table"]) == 0
     assert "request r1\n" in capsys.readouterr().out
 

@@ -215,6 +215,16 @@ def test_all_hits_of_the_visitors_with_the_id_are_found_on_the_days_around() -> 
     assert (found.records_read, found.truncated) == (3, False)
 
 
+def test_every_search_for_an_id_of_many_visitors_finds_the_same_visitors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_module, "MAX_VISITORS", 3)
+    raw = stored(a_record([a_hit(visitor=f"v{number}") for number in range(40)], NOON, 0))
+    key = ["visitor_hi", "visitor_lo"]
+    smallest = inspected_rows(next(iter(raw.scan(SITE.name, DAY, DAY + 1)))).select(key).sort(key).head(3)
+    found = search(raw, ManualClock(NOON), SITE.name, "h1", range(DAY, DAY + 1))
+    assert found.truncated
+    assert found.hits.select(key).sort(key).rows() == smallest.rows()
+
+
 def test_search_for_an_unknown_id_finds_no_hits() -> None:
     found = search(stored(a_record([a_hit()], NOON, 0)), ManualClock(NOON), SITE.name, "no", range(DAY - 2, DAY + 1))
     assert (found.hits.height, found.records_read, found.truncated) == (0, 1, False)

@@ -37,6 +37,9 @@ TRACE_S: Final = 20.0
 PATIENCE_S: Final = 3.0
 """If there is no answer after this time, the command finds out whether all parts answer."""
 
+MAX_VISITORS: Final = 20
+"""A trace shows the hits of at most 20 visitors, for example for the id of a batch."""
+
 Dates = tuple["Date | None", "Date | None"]
 
 
@@ -101,10 +104,7 @@ def trace(
         traced = _traced(mesh, address, place, site, id_, KINDS if by is None else (by,), dates)
     found = traced.answer
     if found.truncated:
-        note(
-            "the search begins with the newest days and stopped at a limit, so copies on older days may be missing: "
-            "give fewer days with --since and --until"
-        )
+        note(_why_truncated(found))
     if output == "json":
         print_json({**_fields(found), "found_by": traced.kind, "requests": traced.requests})
         return
@@ -114,6 +114,15 @@ def trace(
         _print(f"{_place(copy.position)}  {_verdict(copy)}", _copy_fields(copy))
     for refusal in found.refusals:
         _print(f"{_place(refusal.position)}  REFUSED", _refusal_fields(refusal))
+
+
+def _why_truncated(found: trace_pb2.TraceHitResponse) -> str:
+    if len({copy.visitor_key for copy in found.copies}) >= MAX_VISITORS:
+        return f"the id stands for hits of more visitors: only the hits of {MAX_VISITORS} visitors are shown"
+    return (
+        "the search begins with the newest days and stopped at a limit, so copies on older days may be missing: "
+        "give fewer days with --since and --until"
+    )
 
 
 def _traced(mesh: Mesh, address: str, home: Path, site: str, id_: str, kinds: Sequence[str], dates: Dates) -> Traced:
@@ -195,8 +204,8 @@ def _fields(found: trace_pb2.TraceHitResponse) -> dict[str, Any]:
         "hit_id": found.hit_id or None,
         "copies": [_copy_fields(copy) for copy in found.copies],
         "refusals": [_refusal_fields(refusal) for refusal in found.refusals],
-        "first_utc_date": date_text_of(found.first_utc_date),
-        "last_utc_date": date_text_of(found.last_utc_date),
+        "first_utc_date": date_text_of(found.first_utc_date) if found.HasField("first_utc_date") else None,
+        "last_utc_date": date_text_of(found.last_utc_date) if found.HasField("last_utc_date") else None,
         "records_read": found.records_read,
         "truncated": found.truncated,
     }
