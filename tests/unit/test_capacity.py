@@ -6,26 +6,35 @@ import re
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.capacity.load import RANGES, Load
 from hitmesh.tools.capacity.measured import MEASURED, RULES
-from hitmesh.tools.capacity.page import with_tables
-from hitmesh.tools.capacity.simulation import Fault, simulate, weights_of
-from hitmesh.tools.capacity.sizes import Sizes, sizes_for, spread_of
+from hitmesh.tools.capacity.page import outcome_text, with_tables
+from hitmesh.tools.capacity.simulation import Fault, Outcome, scenarios, simulate, weights_of
+from hitmesh.tools.capacity.sizes import MAX_HITS_PARTITIONS, MAX_TASKS, Sizes, sizes_for, spread_of
 from hitmesh.tools.capacity.verdicts import drivers, limits
+from hitmesh.tools.cli.init import SIZES
 
 DOCS = Path(__file__).parents[2] / "docs"
 SMALL = Load(hits_per_day=1e8, sites=1_000, retention_days=30, reports_per_day=1e4)
 BILLION = Load(hits_per_day=1e9, sites=1e5, retention_days=400, reports_per_day=1e6)
 SERVICES = ("envoy", "collector", "processor", "reporter")
+CORES = {
+    "kafka": RULES.broker_cores,
+    "cassandra": RULES.cassandra_cores,
+    "druid-indexer": RULES.druid_cores,
+    "druid-historical": RULES.druid_cores,
+}
 loads = st.builds(
     Load,
-    hits_per_day=st.floats(1, 1e12),
+    hits_per_day=st.floats(1, 1e10),
     sites=st.integers(1, 10**9),
     retention_days=st.integers(1, 7_300),
     peak=st.floats(1, 100),
@@ -59,7 +68,11 @@ def test_a_planned_mesh_takes_the_peak_also_without_a_zone(load: Load) -> None:
             assert left >= 1
             assert pods.cores <= left * RULES.pod_cores * (1 + 1e-9)
     for nodes in sizes.nodes:
+        each = CORES[nodes.name]
         assert nodes.nodes >= RULES.replication
+        assert nodes.cores <= nodes.nodes * RULES.use * each * (1 + 1e-9)
+        if load.zones > 1:
+            assert nodes.cores <= (nodes.nodes - -(-nodes.nodes // load.zones)) * each * (1 + 1e-9)
 
 
 @given(loads)
@@ -74,7 +87,7 @@ def test_partitions_leave_room_for_twice_as_many_processors(load: Load) -> None:
 @given(loads, st.floats(1, 10))
 def test_more_hits_and_longer_retention_never_need_less(load: Load, factor: float) -> None:
     before = numbers_of(sizes_for(load))
-    hits = replace(load, hits_per_day=min(1e12, load.hits_per_day * factor))
+    hits = replace(load, hits_per_day=min(1e10, load.hits_per_day * factor))
     days = replace(load, retention_days=min(7_300, load.retention_days * factor))
     for more in (hits, days):
         after = numbers_of(sizes_for(more))
@@ -117,6 +130,37 @@ def test_the_load_grows_to_a_limit_and_no_further() -> None:
     core_hits_s = 1e6 / MEASURED.processor_us
     assert grown.peak_hits_s == pytest.approx(sizes.hits_partitions * core_hits_s)
     assert [limit.growth for limit in limits(sizes)] == sorted(limit.growth for limit in limits(sizes))
+
+
+def test_druids_tasks_end_when_the_busiest_task_uses_its_thread() -> None:
+    sizes = replace(sizes_for(BILLION), rollups_partitions=16, task_count=9)
+    (limit,) = (each for each in limits(sizes) if "Druid task" in each.name)
+    # Two of the 16 partitions belong to the same task.
+    rows_s = BILLION.peak_hits_s * limit.growth * MEASURED.druid_larger_rows * 2 / 16
+    assert rows_s * MEASURED.druid_row_us == pytest.approx(1e6)
+
+
+def test_the_bounds_of_a_plan_are_those_of_init() -> None:
+    most = {name: kind.max for name, _, kind, _ in SIZES if isinstance(kind, click.IntRange)}
+    assert most["--hits-partitions"] == MAX_HITS_PARTITIONS
+    assert most["--rollups-partitions"] == most["--task-count"] == MAX_TASKS
+
+
+def test_a_load_that_a_mesh_cannot_have_partitions_for_is_refused() -> None:
+    for load in (replace(BILLION, hits_per_day=1e12), replace(BILLION, hits_per_day=1e11, cpu_factor=10, peak=9)):
+        with pytest.raises(RefusedError, match="and a mesh has at most") as refused:
+            sizes_for(load)
+        assert refused.value.reason is LocalReason.INVALID_LOAD
+
+
+def test_no_simulation_has_more_partitions_than_a_mesh() -> None:
+    largest = sizes_for(replace(BILLION, hits_per_day=1e11))
+    assert 16 * largest.hits_partitions > MAX_HITS_PARTITIONS
+    assert len(scenarios(largest)) == len(scenarios(sizes_for(BILLION))) - 1
+
+
+def test_a_fault_that_is_not_over_is_shown_as_such() -> None:
+    assert "not over in the hour" in outcome_text(Outcome(1.0, 0.0, 0.1, 60.0, -1.0, 10.0))
 
 
 @given(loads, st.sampled_from([1, 2, 4, 64]))
@@ -192,6 +236,8 @@ def test_the_costs_are_those_of_the_page_on_performance() -> None:
         found = re.search(pattern, page)
         assert found, name
         assert float(found[1]) == getattr(MEASURED, name), name
+    assert "1.10 + 0.88 |" in page
+    assert (MEASURED.druid_larger_rows, MEASURED.druid_rows) == (1.10, 1.98)
     assert "bytes in Cassandra, without snapshots | 84 | 88 |" in page
     assert MEASURED.stored_bytes == 88
     assert re.search(r"at 122,000 hits/s", page)

@@ -24,6 +24,7 @@ class Costs:
         druid_us: µs per hit in Druid's other servers.
         druid_row_us: µs per row in a Druid task, which ingests and merges with one thread.
         druid_rows: rows per hit that Druid ingests, in both data sources.
+        druid_larger_rows: rows per hit of the larger data source (`traffic`).
         settled_hit_us: µs per hit of settlement, in a large site-day.
         settled_site_day_ms: ms per site-day of settlement, in addition to its hits (192 site-days of 1,000 hits).
         report_ms: ms of a report by day, in the reporter.
@@ -48,6 +49,7 @@ class Costs:
     druid_us: float = 5.0
     druid_row_us: float = 18.0
     druid_rows: float = 1.98
+    druid_larger_rows: float = 1.10
     settled_hit_us: float = 4.8
     settled_site_day_ms: float = 63.0
     report_ms: float = 140.0

@@ -81,11 +81,14 @@ def _simulations(sizes: Sequence[Sizes]) -> Iterator[str]:
     runs = [list(scenarios(each).values()) for each in sizes]
     names = ("no fault", "16 times the hits partitions", "an overloaded broker", "a lost zone")
     for name, *found in zip(names, *runs, strict=True):
-        yield _row(name, [_outcome(run()) for run in found])
+        yield _row(name, [outcome_text(run()) for run in found])
 
 
-def _outcome(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome) -> str:
+    """Return what happened in a simulated hour."""
     recovered = f", over after {outcome.recovered_s:,.0f} s" if outcome.recovered_s else ""
+    if outcome.recovered_s < 0:
+        recovered = ", not over in the hour"
     return f"ack {outcome.ack_s:,.2f} s, lag {outcome.lag_s:,.0f} s{recovered}, refused {outcome.refused:.1%}"
 
 

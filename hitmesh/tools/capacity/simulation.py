@@ -19,7 +19,7 @@ from hitmesh.model.arrays import F64Array, I64Array, U64Array
 from hitmesh.model.keys import hash64, partition_of
 from hitmesh.tools.capacity.load import Load
 from hitmesh.tools.capacity.measured import MEASURED, RULES, Costs, Rules
-from hitmesh.tools.capacity.sizes import Sizes, spread_of
+from hitmesh.tools.capacity.sizes import MAX_HITS_PARTITIONS, Sizes, spread_of
 
 HOUR_S: Final = 3_600
 ZIPF: Final = 1.1
@@ -189,13 +189,18 @@ def simulate(
 
 
 def scenarios(sizes: Sizes) -> dict[str, Callable[[], Outcome]]:
-    """Return the simulations that back a plan, by name."""
+    """Return the simulations that back a plan, by name.
+
+    A simulation with more partitions than a mesh can have is left out, which also bounds the memory.
+    """
     ten_minutes = Fault(begins_s=600, ends_s=1_200)
+    many = 16 * sizes.hits_partitions
+    small = {
+        f"{many} hits partitions instead of {sizes.hits_partitions}": lambda: simulate(sizes, partitions=many),
+    }
     return {
         "busy hour": lambda: simulate(sizes),
-        f"{16 * sizes.hits_partitions} hits partitions instead of {sizes.hits_partitions}": lambda: simulate(
-            sizes, partitions=16 * sizes.hits_partitions
-        ),
+        **(small if many <= MAX_HITS_PARTITIONS else {}),
         "one overloaded broker, at 2 % of its speed for 10 minutes": lambda: simulate(
             sizes, replace(ten_minutes, broker=0, broker_speed=0.02)
         ),

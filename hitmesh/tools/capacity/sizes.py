@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.capacity.load import Load
 from hitmesh.tools.capacity.measured import MEASURED, RULES, Costs, Rules
 
@@ -13,6 +15,10 @@ MIN_PODS: Final = 2
 """Pods of a service, so that one of them can be replaced."""
 MAX_SPREAD: Final = 64
 """Largest spread of a site."""
+MAX_HITS_PARTITIONS: Final = 4_096
+"""Largest number of hits partitions that `hitmesh init` takes."""
+MAX_TASKS: Final = 1_024
+"""Largest number of Druid tasks of a data source, and of partitions of rows, that `hitmesh init` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,10 @@ def sizes_for(load: Load, costs: Costs = MEASURED, rules: Rules = RULES) -> Size
     """Return what a mesh needs to take a load.
 
     Cores are computed for the peak, data for the retention. A pod or server is used at most to `rules.use`, and the
-    pods that are left without a zone can still take the peak.
+    pods and servers that are left without a zone can still take the peak.
+
+    Raises:
+        RefusedError: the load needs more partitions or tasks than a mesh can have (INVALID_LOAD).
 
     Example:
         >>> sizes = sizes_for(Load(hits_per_day=2e9, sites=1_000_000, retention_days=400))
@@ -103,12 +112,14 @@ def sizes_for(load: Load, costs: Costs = MEASURED, rules: Rules = RULES) -> Size
         (16, 5, 3)
     """
     processors = _processors(load, costs, rules)
-    partitions = hits_partitions(processors.pods)
+    partitions, tasks = hits_partitions(processors.pods), _tasks(load, costs, rules)
+    _check(partitions, MAX_HITS_PARTITIONS, "hits partitions")
+    _check(tasks, MAX_TASKS, "Druid tasks")
     return Sizes(
         load=load,
         hits_partitions=partitions,
-        rollups_partitions=_power_of_two(max(2, _tasks(load, costs, rules))),
-        task_count=_tasks(load, costs, rules),
+        rollups_partitions=_power_of_two(max(2, tasks)),
+        task_count=tasks,
         spread=spread_of(load.largest_site, partitions),
         open_visits=load.peak_hits_s * rules.state_s * costs.open_visits,
         site_days_s=_settled_s(load, costs),
@@ -123,6 +134,15 @@ def sizes_for(load: Load, costs: Costs = MEASURED, rules: Rules = RULES) -> Size
         ),
         nodes=(_kafka(load, costs, rules), _cassandra(load, costs, rules), *_druid(load, costs, rules)),
     )
+
+
+def _check(needed: int, most: int, what: str) -> None:
+    if needed > most:
+        raise RefusedError(
+            f"the load needs {needed:,} {what}, and a mesh has at most {most:,}: divide the sites among several meshes",
+            field="hits_per_day",
+            reason=LocalReason.INVALID_LOAD,
+        )
 
 
 def hits_partitions(processors: int) -> int:
@@ -164,15 +184,26 @@ def spread_of(share: float, partitions: int) -> int:
 
 def _pods_for(cores: float, load: Load, rules: Rules) -> int:
     """Return the pods that take the peak at the permitted use, and that take it without a zone, too."""
-    cores *= load.cpu_factor
-    for_use = math.ceil(cores / (rules.use * rules.pod_cores))
+    return _number_for(cores * load.cpu_factor / rules.pod_cores, MIN_PODS, load, rules)
+
+
+def _number_for(full: float, least: int, load: Load, rules: Rules) -> int:
+    """Return the number of pods or servers.
+
+    Args:
+        full: pods or servers that the peak uses completely.
+        least: smallest number.
+        load: the load.
+        rules: the rules of the plan.
+    """
+    for_use = math.ceil(full / rules.use)
     if load.zones == 1:
-        return max(MIN_PODS, for_use)
-    # The zone that is lost has the most pods.
-    pods = max(MIN_PODS, for_use, math.ceil(cores / rules.pod_cores * load.zones / (load.zones - 1)))
-    while pods - math.ceil(pods / load.zones) < cores / rules.pod_cores:
-        pods += 1
-    return pods
+        return max(least, for_use)
+    # The zone that is lost has the most.
+    number = max(least, for_use, math.ceil(full * load.zones / (load.zones - 1)))
+    while number - math.ceil(number / load.zones) < full:
+        number += 1
+    return number
 
 
 def _service(name: str, load: Load, cores: float, rules: Rules) -> Pods:
@@ -202,8 +233,9 @@ def _settlers(load: Load, costs: Costs, rules: Rules) -> Pods:
 
 
 def _tasks(load: Load, costs: Costs, rules: Rules) -> int:
-    cores = load.peak_hits_s * costs.druid_rows * costs.druid_row_us / 1e6 * load.cpu_factor
-    return max(1, math.ceil(cores / rules.use / 2))
+    """Return the tasks of the larger data source; the other data source gets as many."""
+    cores = load.peak_hits_s * costs.druid_larger_rows * costs.druid_row_us / 1e6 * load.cpu_factor
+    return max(1, math.ceil(cores / rules.use))
 
 
 def _kafka(load: Load, costs: Costs, rules: Rules) -> Nodes:
@@ -234,7 +266,7 @@ def _nodes(
     name: str, load: Load, cores: float, node_cores: float, data: float, node_bytes: float, rules: Rules
 ) -> Nodes:
     cores *= load.cpu_factor
-    for_cores, for_data = math.ceil(cores / (node_cores * rules.use)), math.ceil(data / node_bytes)
+    for_cores, for_data = _number_for(cores / node_cores, 0, load, rules), math.ceil(data / node_bytes)
     return Nodes(name, max(rules.replication, for_cores, for_data), for_cores, for_data, cores, data)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from hitmesh.model.plurals import counted
 from hitmesh.tools.capacity.measured import MEASURED, RULES, Costs, Rules
 from hitmesh.tools.capacity.sizes import Sizes
 
@@ -65,7 +67,9 @@ def limits(sizes: Sizes, costs: Costs = MEASURED, rules: Rules = RULES) -> list[
     load = sizes.load
     core_hits_s = 1e6 / (costs.processor_us * load.cpu_factor)
     largest = load.largest_site * load.peak_hits_s / sizes.spread
-    rows_us = load.peak_hits_s * costs.druid_rows * costs.druid_row_us * load.cpu_factor
+    rows_us = load.peak_hits_s * costs.druid_larger_rows * costs.druid_row_us * load.cpu_factor
+    # The partitions are dealt out to the tasks of a data source, so some tasks may read more partitions than others.
+    busiest = math.ceil(sizes.rollups_partitions / sizes.task_count) / sizes.rollups_partitions
     settled = sizes.site_days_s / 86_400
     found = [
         Limit(
@@ -90,8 +94,8 @@ def limits(sizes: Sizes, costs: Costs = MEASURED, rules: Rules = RULES) -> list[
             "more settlers; most of the time is a fixed cost of each site-day",
         ),
         Limit(
-            f"{sizes.rollups_partitions} partitions of rows, each with a thread of a Druid task",
-            2e6 * sizes.rollups_partitions / rows_us,
+            f"{counted(sizes.task_count, 'Druid task')} for a data source, each with a thread",
+            1e6 / (busiest * rows_us),
             "add partitions and tasks (hitmesh init --rollups-partitions, --task-count)",
         ),
     ]

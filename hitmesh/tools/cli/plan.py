@@ -37,7 +37,8 @@ def days(_ctx: click.Context, param: click.Parameter, value: str) -> float:
     epilog=examples(
         "hitmesh plan --hits-per-day 2e9 --sites 1e6 --retention 400d",
         "hitmesh plan --hits-per-day 1e10 --sites 3e6 --retention 90d --simulate",
-        "hitmesh plan --hits-per-day 2e9 --sites 1e6 --retention 400d -o kustomize > k8s/overlays/shop/size.yaml",
+        "hitmesh plan --hits-per-day 2e9 --sites 1e6 --retention 400d -o kustomize "
+        "> k8s/overlays/shop/size/kustomization.yaml",
     )
     + "\n\n"
     + EXIT_CODES_HELP,
