@@ -187,20 +187,20 @@ def _pods_for(cores: float, load: Load, rules: Rules) -> int:
     return _number_for(cores * load.cpu_factor / rules.pod_cores, MIN_PODS, load, rules)
 
 
-def _number_for(full: float, least: int, load: Load, rules: Rules) -> int:
+def _number_for(full: float, minimum: int, load: Load, rules: Rules) -> int:
     """Return the number of pods or servers.
 
     Args:
         full: pods or servers that the peak uses completely.
-        least: smallest number.
+        minimum: smallest number.
         load: the load.
         rules: the rules of the plan.
     """
     for_use = math.ceil(full / rules.use)
     if load.zones == 1:
-        return max(least, for_use)
+        return max(minimum, for_use)
     # The zone that is lost has the most.
-    number = max(least, for_use, math.ceil(full * load.zones / (load.zones - 1)))
+    number = max(minimum, for_use, math.ceil(full * load.zones / (load.zones - 1)))
     while number - math.ceil(number / load.zones) < full:
         number += 1
     return number
