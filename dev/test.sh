@@ -64,7 +64,7 @@ part() {
 beside() {
     output_beside=$(mktemp)
     (
-        trap - EXIT INT TERM
+        trap - EXIT HUP INT TERM
         "$@"
     ) >"$output_beside" 2>&1 &
     beside=$!
@@ -93,11 +93,11 @@ lane_of_servers() {
 
 tidy() {
     code=$?
-    trap - EXIT INT TERM
+    trap - EXIT HUP INT TERM
     if [ -n "$beside" ]; then
         kill "$beside" 2>/dev/null || true
-        echo "test: the lane of servers until its end:" >&2
-        cat "$output_beside" >&2
+        # After a hang-up, nobody reads this, and tidying must go on.
+        cat "$output_beside" >&2 || true
     fi
     [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home "$HITMESH_TEST_STACK_HOME" >/dev/null 2>&1 || true
     .venv/bin/python dev/sweep.py "$RUN_OF_TESTS"
