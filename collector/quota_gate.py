@@ -95,6 +95,7 @@ class QuotaGate:
         error = self._present_refusal(Sender(key, site_header), origin, 1, 1) if self.quotas.any_short else None
         if error is not None:
             self._meter.over_quota(error, 1)
+            self._meter.reported([], [], 1)  # every hit over a quota is also a hit to be sent again
             raise error
 
     def _present_refusal(self, sender: Sender, origin: str, hits: int, size: int) -> QuotaExceeded | None:

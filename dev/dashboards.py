@@ -275,7 +275,7 @@ def _panel(number: int, panel: Panel) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     if panel.warn is not None:
         steps.append({"color": "red", "value": panel.warn})
-    custom = {"thresholdsStyle": {"mode": "line" if panel.warn else "off"}}
+    custom = {"thresholdsStyle": {"mode": "off" if panel.warn is None else "line"}}
     return {
         "id": number + 1,
         "type": "timeseries",

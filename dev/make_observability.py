@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from dev.dashboards import DASHBOARDS, as_json
-from dev.slos import ALERTS, BURNS, RUNBOOKS, SLOS, WINDOWS, Alert, Burn, Slo
+from dev.slos import ALERTS, BURNS, RUNBOOKS, SLOS, WINDOWS, Alert, Burn, Severity, Slo
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RULES: Final = Path("observability/prometheus/rules.yaml")
@@ -34,9 +34,12 @@ def recorded(slo: Slo, window: str) -> dict[str, Any]:
 def burning(slo: Slo, burn: Burn) -> dict[str, Any]:
     """Return the alert for a rate at which an objective's errors are used up."""
     limit = f"{burn.factor:g} * {1 - slo.goal:.3g}"
+    enough = ""
+    if burn.severity is Severity.PAGE and slo.page_events:
+        enough = f" and ({slo.events.replace('WINDOW', burn.long)}) * {burn.hours * 3_600} >= {slo.page_events}"
     return _alert(
         slo.alert,
-        f"{slo.rule(burn.long)} > {limit} and {slo.rule(burn.short)} > {limit}",
+        f"{slo.rule(burn.long)} > {limit} and {slo.rule(burn.short)} > {limit}{enough}",
         burn.pending,
         burn.severity,
         f"The objective is in danger ({slo.meaning}): in {burn.long}, errors were {burn.factor:g} times as frequent as "

@@ -9,6 +9,7 @@ from typing import Final
 RUNBOOKS: Final = "observability/runbooks"
 # Statuses for which the mesh, not the caller, is the cause.
 _FAULTS: Final = "UNAVAILABLE|INTERNAL|UNKNOWN|DATA_LOSS|DEADLINE_EXCEEDED"
+_RUN_REPORT: Final = 'rpc_method="hitmesh.api.reporter.v1.ReporterService/RunReport"'
 _REPORTS: Final = 'rpc_method=~"hitmesh.api.reporter.v1.(ReporterService/RunReport|ExportService/ExportReport)"'
 
 
@@ -30,6 +31,7 @@ class Slo:
         bad: rate of bad events; WINDOW stands for the range.
         events: rate of all events.
         meaning: one sentence.
+        page_events: number of events in a page's long window below which nobody is paged; a ticket needs no minimum.
     """
 
     alert: str
@@ -38,6 +40,7 @@ class Slo:
     bad: str
     events: str
     meaning: str
+    page_events: int = 0
 
     def rule(self, window: str) -> str:
         """Return the name of the recording rule for the share of bad events."""
@@ -56,14 +59,19 @@ def _slower(histogram: str, within: str, matchers: str = "") -> tuple[str, str]:
     return f"{events} - sum(rate({histogram}_bucket{below}[WINDOW]))", events
 
 
+# Hits that a quota refuses are counted as hits to be sent again, but their sender is the cause.
+_OVER_QUOTA: Final = "(sum(rate(hitmesh_collector_quota_refused_hits_total[WINDOW])) or vector(0))"
+# A mesh whose users ask a few questions an hour must not page for one slow or failed report.
+_PAGE_REPORTS: Final = 100
+
 SLOS: Final = (
     Slo(
         "HitmeshAckAvailability",
         "ack_errors",
         0.999,
-        'sum(rate(hitmesh_collector_hits_total{outcome="retry"}[WINDOW]))',
-        "sum(rate(hitmesh_collector_hits_total[WINDOW]))",
-        "99.9 % of hits are made durable or refused without a retry",
+        f'sum(rate(hitmesh_collector_hits_total{{outcome="retry"}}[WINDOW])) - {_OVER_QUOTA}',
+        f"sum(rate(hitmesh_collector_hits_total[WINDOW])) - {_OVER_QUOTA}",
+        "99.9 % of hits within their quotas are made durable or refused without a retry",
     ),
     Slo(
         "HitmeshAckLatency",
@@ -78,6 +86,7 @@ SLOS: Final = (
         0.99,
         *_slower("hitmesh_reporter_freshness_lag_seconds", "60"),
         "99 % of reports contain all hits up to 60 s before the report",
+        _PAGE_REPORTS,
     ),
     Slo(
         "HitmeshReportAvailability",
@@ -87,13 +96,15 @@ SLOS: Final = (
         "[WINDOW]))",
         f"sum(rate(hitmesh_rpc_server_call_duration_seconds_count{{{_REPORTS}}}[WINDOW]))",
         "99.9 % of reports do not fail because of the mesh",
+        _PAGE_REPORTS,
     ),
     Slo(
         "HitmeshReportLatency",
         "report_slow",
         0.99,
-        *_slower("hitmesh_rpc_server_call_duration_seconds", "2.5", _REPORTS),
-        "99 % of reports take at most 2.5 s",
+        *_slower("hitmesh_rpc_server_call_duration_seconds", "2.5", _RUN_REPORT),
+        "99 % of reports, without exports, take at most 2.5 s",
+        _PAGE_REPORTS,
     ),
 )
 """The objectives hold over 30 days."""
@@ -108,6 +119,11 @@ class Burn:
     long: str
     short: str
     pending: str
+
+    @property
+    def hours(self) -> int:
+        """Length of the long window in hours."""
+        return int(self.long[:-1]) * {"h": 1, "d": 24}[self.long[-1]]
 
 
 BURNS: Final = (
@@ -143,11 +159,18 @@ ALERTS: Final = (
         "the ledger is out of balance: hits are lost or counted twice",
     ),
     Alert(
+        "HitmeshLedgerNotChecked",
+        "absent(hitmesh_processor_ledger_unbalanced_hits)",
+        "15m",
+        Severity.TICKET,
+        "no process checks the ledger, so a loss would not be noticed",
+    ),
+    Alert(
         "HitmeshPartitionStalled",
-        "max by (partition) (hitmesh_processor_lag_seconds) > 120",
+        "max by (partition) (hitmesh_processor_lag_seconds) > 120 or absent(hitmesh_processor_lag_seconds)",
         "2m",
         Severity.PAGE,
-        "the stream does not process a partition",
+        "the stream does not process a partition, or no partition at all",
     ),
     Alert(
         "HitmeshClockAhead",
@@ -182,7 +205,7 @@ ALERTS: Final = (
     ),
     Alert(
         "HitmeshSettlersMissing",
-        "sum(hitmesh_processor_leased_buckets) < 32",
+        "(sum(hitmesh_processor_leased_buckets) or vector(0)) < 32",
         "15m",
         Severity.TICKET,
         "settlers lease fewer than all 32 site buckets, so some closed days are not settled",

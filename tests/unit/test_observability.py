@@ -215,6 +215,13 @@ ALL_RUN = {
     f'hitmesh_build_info{{part="{part}",version="1"}}': "1x600"
     for part in ("collector", "processor", "reporter", "control")
 }
+# Gauges whose absence is an alert. A case that names such a gauge replaces the value.
+HEALTHY = {
+    "hitmesh_processor_ledger_unbalanced_hits": "0x600",
+    "hitmesh_processor_leased_buckets": "32x600",
+    "hitmesh_processor_lag_seconds": "1x600",
+}
+ABSENT = "_x600"
 
 
 def slow(histogram: str, bound: str, share_below: int) -> dict[str, str]:
@@ -230,6 +237,32 @@ CASES = {
     ),
     "two percent of hits must be sent again": Case(
         {ACKS % "accepted": "0+980x600", ACKS % "retry": "0+20x600"},
+        "8h",
+        [("HitmeshAckAvailability", labels) for labels in (PAGE_1H, PAGE_6H, TICKET_3D)],
+    ),
+    "a merchant is over its quota": Case(
+        {
+            ACKS % "accepted": "0+500x600",
+            ACKS % "retry": "0+500x600",
+            'hitmesh_collector_quota_refused_hits_total{quota="site_hits"}': "0+500x600",
+        },
+        "8h",
+        [],
+    ),
+    "all hits are over their quotas": Case(
+        {
+            ACKS % "retry": "0+500x600",
+            'hitmesh_collector_quota_refused_hits_total{quota="key_hits"}': "0+500x600",
+        },
+        "8h",
+        [],
+    ),
+    "hits fail while a merchant is over its quota": Case(
+        {
+            ACKS % "accepted": "0+980x600",
+            ACKS % "retry": "0+5020x600",
+            'hitmesh_collector_quota_refused_hits_total{quota="site_hits"}': "0+5000x600",
+        },
         "8h",
         [("HitmeshAckAvailability", labels) for labels in (PAGE_1H, PAGE_6H, TICKET_3D)],
     ),
@@ -263,6 +296,33 @@ CASES = {
         {CALLS % ("count", "OK", ""): "0+100x600", CALLS % ("bucket", "OK", ',le="2.5"'): "0+70x600"},
         "8h",
         [("HitmeshReportLatency", labels) for labels in (PAGE_1H, PAGE_6H, TICKET_3D)],
+    ),
+    "exports are slow": Case(
+        {
+            key.replace("ReporterService/RunReport", "ExportService/ExportReport"): values
+            for key, values in {
+                CALLS % ("count", "OK", ""): "0+100x600",
+                CALLS % ("bucket", "OK", ',le="2.5"'): "0+70x600",
+            }.items()
+        },
+        "8h",
+        [],
+    ),
+    "a few reports are slow, and page nobody": Case(
+        {CALLS % ("count", "OK", ""): "0+0.2x600", CALLS % ("bucket", "OK", ',le="2.5"'): "0+0.1x600"},
+        "2h",
+        [("HitmeshReportLatency", TICKET_3D)],
+    ),
+    "nobody checks the ledger": Case(
+        {"hitmesh_processor_ledger_unbalanced_hits": ABSENT},
+        "1h",
+        [("HitmeshLedgerNotChecked", {"severity": "ticket"})],
+    ),
+    "no partition is processed": Case(
+        {"hitmesh_processor_lag_seconds": ABSENT}, "10m", [("HitmeshPartitionStalled", {"severity": "page"})]
+    ),
+    "all settlers are missing": Case(
+        {"hitmesh_processor_leased_buckets": ABSENT}, "1h", [("HitmeshSettlersMissing", {"severity": "ticket"})]
     ),
     "hits are missing in the ledger": Case(
         {"hitmesh_processor_ledger_unbalanced_hits": "0x10 -3x60"},
@@ -337,7 +397,9 @@ def _test_file(directory: Path) -> Path:
     }
     tests = []
     for name, case in CASES.items():
-        series = {**ALL_RUN, **case.series}
+        named = {key.partition("{")[0] for key in case.series}
+        healthy = {key: values for key, values in HEALTHY.items() if key not in named}
+        series = {**ALL_RUN, **healthy, **case.series}
         expected = [
             {
                 "eval_time": case.at,
