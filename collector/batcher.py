@@ -25,7 +25,7 @@ from collector.broken_rules import BrokenRules
 from collector.classify import Classifier
 from collector.hit_quotas import HitQuotas
 from collector.metering import CollectorMeter
-from collector.micro_batch import MicroBatch, Waiting, monotonic_ms, report_all
+from collector.micro_batch import MicroBatch, Waiting, countable_hits, monotonic_ms, report_all
 from collector.origins import granted
 from collector.outcome import RETRY_DELAY_S, BatchOutcome, as_retry, put_off, retry_later
 from collector.quota_gate import Passing, QuotaGate, quotas_of
@@ -271,19 +271,20 @@ class MicroBatcher:
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
             again = retry_later(HitReason.LOG_FULL, error.message, error.retry_after_s, error.variables)
-            report_all(waiting, [again] * len(waiting), self._meter)
+            report_all(waiting, [again] * len(waiting), self._meter, countable_hits(waiting))
         elif len(waiting) > 1:
             # A bug or panic in admission must fail only the batch that triggers the bug or panic.
             for batch in waiting:
                 self._admit([batch])
         else:
-            logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
+            kind, size = type(error).__name__, len(waiting[0].frame.batch)
+            logger().exception("batch_not_admitted", error=kind, bytes=size)
             broken = retry_later(
                 HitReason.DECODE,
                 "the batch could not be processed: send the batch again; the cause is in the server's log",
                 60,
             )
-            report_all(waiting, [broken], self._meter)
+            report_all(waiting, [broken], self._meter, countable_hits(waiting))
 
     def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], grants: Grants) -> Admitted:
         now = self._clock.now()
@@ -368,7 +369,8 @@ class MicroBatcher:
             return self._log.append(topic, partition, record)
         except BaseException as error:  # if this record fails, the other records must still be appended
             if not isinstance(error, RetryError) and self._seldom.due("record_not_appended"):
-                logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
+                kind, size = type(error).__name__, len(record.value)
+                logger().exception("record_not_appended", error=kind, topic=topic.value, rows=record.rows, bytes=size)
             failed: Future[LoggedPosition] = Future()
             failed.set_exception(error)
             return failed

@@ -16,6 +16,7 @@ import polars as pl
 from opentelemetry.trace import Span
 
 from collector.admission import Admitted, Frame, Issue
+from collector.admission.envelopes import read_envelope
 from collector.hit_quotas import Charged
 from collector.metering import CollectorMeter
 from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
@@ -160,6 +161,19 @@ def report_all(
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):
         batch.on_outcome(outcome)
+
+
+def countable_hits(waiting: Sequence[Waiting]) -> int:
+    """Return the number of hits in batches that were not decoded. A batch that cannot be read counts as 0 hits."""
+    return sum(_countable(batch.frame) for batch in waiting)
+
+
+def _countable(frame: Frame) -> int:
+    try:
+        envelope = read_envelope(frame)
+    except Exception:  # the same error may have prevented admission
+        return 0
+    return envelope.hits if envelope.fault is None else 0
 
 
 def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:

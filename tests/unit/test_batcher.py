@@ -16,7 +16,7 @@ import collector.batcher as batcher_module
 from collector.admission import Frame, decode
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
-from collector.micro_batch import Waiting
+from collector.micro_batch import Waiting, countable_hits
 from collector.outcome import BatchOutcome
 from collector.settings import CollectorSettings
 from hitmesh.adapters.memory.log import MemoryLog
@@ -27,7 +27,10 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.records import Record
 from hitmesh.ports import EventLog
 from hitmesh.runtime.logs import Seldom
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry import registry as known
 from tests.support.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, new_backend
+from tests.support.measuring import Measured
 from tests.support.messages import page_view
 from tests.support.patience import patient
 
@@ -58,10 +61,10 @@ def backend(classifier: BrokenClassifier) -> Backend:
 
 
 @contextmanager
-def batching(backend: Backend, **changes: object) -> Iterator[MicroBatcher]:
+def batching(backend: Backend, metrics: Metrics | None = None, **changes: object) -> Iterator[MicroBatcher]:
     """Provide a micro-batcher that is not started. Batches that are submitted before `start` form one micro-batch."""
     settings = CollectorSettings.model_validate({"store": "memory:", "linger_ms": 0} | changes)
-    batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings)
+    batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)
     try:
         yield batcher
     finally:
@@ -331,6 +334,22 @@ def test_a_bug_in_admission_costs_only_the_batch_that_shows_it(backend: Backend,
         assert issue.outcome == "RETRY"
         assert batcher.failed() is None
     assert sorted(backend.rows()["hit_id"].to_list()) == ["after", "before"]
+
+
+def test_hits_of_batches_that_could_not_be_admitted_are_counted_and_garbage_counts_nothing(backend: Backend) -> None:
+    measured = Measured()
+    with batching(backend, measured.metrics) as batcher:
+        garbage: Future[BatchOutcome] = Future()
+        batcher.start()
+        with structlog.testing.capture_logs() as lines:
+            outcome = submit(batcher, hit("a"), hit("b", agent=POISON), hit("c")).result(WAIT_S)
+        assert outcome.retry_s is not None
+        batcher.submit(Waiting(Frame(b"\xff", KEY, SITE, NOW_MS), garbage.set_result))
+        garbage.result(WAIT_S)
+    assert measured.values(known.COLLECTOR_HITS) == {("retry",): 3, ("rejected",): 1}
+    assert [line["error"] for line in lines if line["event"] == "batch_not_admitted"] == ["ZeroDivisionError"]
+    waiting = [Waiting(Frame(batch, KEY, SITE, NOW_MS), garbage.set_result) for batch in (b"\xff", b"", b"\x00")]
+    assert countable_hits(waiting) == 0
 
 
 def test_a_stop_finishes_what_is_queued_and_what_lingers(backend: Backend) -> None:
