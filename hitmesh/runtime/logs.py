@@ -60,8 +60,8 @@ def write_suppressed(*, everything: bool = False) -> None:
     Args:
         everything: also write a line for each kind whose pause is not over.
     """
-    for level, event, count in _REPEATED.overdue(everything=everything):
-        logger().log(logging.getLevelNamesMapping()[level.upper()], event, suppressed=count)
+    for level, event, fields, count in _REPEATED.overdue(everything=everything):
+        logger().log(logging.getLevelNamesMapping()[level.upper()], event, **fields, suppressed=count)
 
 
 def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:

@@ -6,15 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 import structlog
 
 from hitmesh.runtime.log_lines import MAX_TEXT_CHARS, LineWriter, RepeatLimit, without_secrets
+from tests.support.patience import patient
 
+JWT = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"
+BOOTSTRAP = "hmb_0123456789-0123456789"
 KEY = "hms_0123456789-0123456789-0123456789"
 # Writes lines in two threads: a plain line, a line about a partition, repeated lines, and a line that names a key.
 _LINES = f"""
@@ -75,11 +79,19 @@ def test_no_line_has_a_key_or_a_payload(lines: list[dict[str, Any]]) -> None:
     assert refused["body"] == "(7 bytes)"
 
 
-@pytest.mark.parametrize("text", [f"Bearer {KEY}", "authorization: bearer eyJhbGciOiJFUzI1NiJ9.e30.c2ln", "a://u:p@h"])
+@pytest.mark.parametrize("text", [f"Bearer {KEY}", f"authorization: bearer {JWT}", "a://u:p@h", JWT, BOOTSTRAP])
 def test_secrets_in_texts_are_hidden(text: str) -> None:
-    written = str(without_secrets(None, "info", {"cause": text})["cause"])
-    assert "(hidden)" in written
-    assert not {KEY, "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", "u:p"} & {*written.split(), *written.split("//")}
+    for value in (text, [text], ("a", [text])):
+        written = str(without_secrets(None, "info", {"cause": value})["cause"])
+        assert "(hidden)" in written
+        assert not any(secret in written for secret in (KEY, JWT, BOOTSTRAP, "u:p"))
+
+
+def test_secret_at_the_place_of_a_cut_is_hidden_as_a_whole() -> None:
+    half = MAX_TEXT_CHARS // 2
+    for shift in range(len(KEY) + 1):
+        text = f"{'x ' * half}"[: half - shift] + f"{KEY} " + "y " * half
+        assert "hms_" not in str(without_secrets(None, "info", {"cause": text})["cause"])
 
 
 def test_long_text_keeps_its_beginning_and_its_end() -> None:
@@ -128,6 +140,36 @@ def test_stalled_reader_of_standard_error_stops_no_work(stalled_pipe: int) -> No
     assert (ran.returncode, ran.stdout) == (0, "end\n")
 
 
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, TextIO]]:
+    """The reader's descriptor of a pipe, and the stream that stands for the process's standard error."""
+    reader, writer = os.pipe()
+    stream = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "__stderr__", stream)
+    yield reader, stream
+    stream.close()
+    os.close(reader)
+
+
+def test_stalled_reader_delays_only_one_line_and_damages_only_the_torn_line(pipe: tuple[int, TextIO]) -> None:
+    reader, stream = pipe
+    within_s = patient(0.5)
+    lines = LineWriter(stream, within_s)
+    lines.msg("x" * 2_000_000)
+    began_s = time.monotonic()
+    for _ in range(200):
+        lines.msg("lost")
+    assert time.monotonic() - began_s < within_s, "no further line waits"
+    torn = os.read(reader, 2_000_000)
+    assert set(torn) == {ord("x")}
+    lines.msg("first")
+    lines.msg("second")
+    assert os.read(reader, 100) == b"\nfirst\nsecond\n"
+    began_s = time.monotonic()
+    lines.msg("y" * 2_000_000)
+    assert time.monotonic() - began_s >= within_s, "a pipe that took lines again is waited for again"
+
+
 def test_line_for_a_stream_without_descriptor_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     LineWriter(sys.stderr).msg("a line")
     assert capsys.readouterr().err == "a line\n"
@@ -157,8 +199,42 @@ def test_dropped_lines_are_counted_even_if_no_further_line_comes() -> None:
         kept(limit)
     assert not list(limit.overdue())
     now_s[0] = 10.0
-    assert list(limit.overdue()) == [("info", "e", 3)]
+    assert list(limit.overdue()) == [("info", "e", {}, 3)]
     assert not list(limit.overdue(everything=True))
+
+
+def test_summary_names_its_kind_and_passes_the_limit_with_its_count() -> None:
+    now_s = [0.0]
+    limit = RepeatLimit(1, 10.0, now_s=lambda: now_s[0])
+    for _ in range(3):
+        kept(limit, reason="LOG_FULL", partition=0, site=None, hits=5)
+    now_s[0] = 10.0
+    kept(limit, reason="LOG_FULL", partition=0)
+    kept(limit, reason="LOG_FULL", partition=0)
+    (summary,) = limit.overdue(everything=True)
+    assert summary == ("info", "e", {"reason": "LOG_FULL", "partition": 0}, 1)
+    for count in range(1, 5):
+        assert (kept(limit, suppressed=count) or {})["suppressed"] == count
+
+
+@pytest.mark.parametrize("field", ["date", "id", "thread", "source", "error", "worker", "owner"])
+def test_lines_about_different_things_are_of_different_kinds(field: str) -> None:
+    limit = RepeatLimit(1, 10.0)
+    assert [kept(limit, **{field: value}) is None for value in "aab"] == [False, True, False]
+
+
+def test_counts_of_kinds_that_are_forgotten_are_kept() -> None:
+    limit = RepeatLimit(1, 10.0, max_kinds=4)
+    for number in range(100):
+        for _ in range(3):
+            kept(limit, reason=str(number))
+    found = list(limit.overdue(everything=True))
+    assert sum(summary.count for summary in found) == 200
+    assert len(found) == 9, "four kinds, four that were replaced, and the rest without fields"
+    for number in range(5):
+        kept(limit, reason=str(number))
+        kept(limit, reason=str(number))
+    assert (kept(limit, reason="0") or {})["suppressed"] == 1
 
 
 def test_number_of_remembered_kinds_is_bounded() -> None:
