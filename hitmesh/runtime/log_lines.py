@@ -111,7 +111,7 @@ class Summary(NamedTuple):
     level: str
     event: str
     fields: Mapping[str, str | int]
-    count: int
+    lines: int
 
 
 class RepeatLimit:

@@ -229,7 +229,7 @@ def test_counts_of_kinds_that_are_forgotten_are_kept() -> None:
         for _ in range(3):
             kept(limit, reason=str(number))
     found = list(limit.overdue(everything=True))
-    assert sum(summary.count for summary in found) == 200
+    assert sum(summary.lines for summary in found) == 200
     assert len(found) == 9, "four kinds, four that were replaced, and the rest without fields"
     for number in range(5):
         kept(limit, reason=str(number))
