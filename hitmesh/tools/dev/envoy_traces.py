@@ -11,6 +11,7 @@ CLUSTER: Final = "otlp"
 NO_TRACES: Final = "# This Envoy records no traces."
 SERVICE_NAME: Final = "hitmesh-envoy"
 _MAX_PATH_CHARS: Final = 256
+_HIDDEN: Final = "(hidden)"
 _MILLION: Final = 1_000_000
 
 
@@ -38,7 +39,8 @@ def tracing(traced: TracedDoor) -> str:
 
     Envoy records a request whose caller records it, and otherwise a share of requests. The services follow Envoy's
     decision, because Envoy passes the decision on in `traceparent`. A header cannot force Envoy to record a request
-    (`client_sampling`), and the recorded path is short.
+    (`client_sampling`). Envoy would record the caller's address, user agent and query, which are visitors' data:
+    tags with the same names replace these values, and the recorded path is short and without its query.
     """
     samplers = "envoy.tracers.opentelemetry.samplers"
     kinds = "type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3"
@@ -65,7 +67,14 @@ def tracing(traced: TracedDoor) -> str:
         "client_sampling": {"value": 0},
         "overall_sampling": {"value": 100},
     }
-    return json.dumps({"provider": provider, **sampling, "max_path_tag_length": _MAX_PATH_CHARS})
+    url = f"%REQ(:SCHEME)%://%REQ(:AUTHORITY):{_MAX_PATH_CHARS}%%PATH(NQ):{_MAX_PATH_CHARS}%"
+    tags: list[dict[str, object]] = [
+        {"tag": "peer.address", "literal": {"value": _HIDDEN}},
+        {"tag": "user_agent", "literal": {"value": _HIDDEN}},
+        {"tag": "http.url", "value": url},
+    ]
+    limits = {"max_path_tag_length": _MAX_PATH_CHARS, "custom_tags": tags}
+    return json.dumps({"provider": provider, **sampling, **limits})
 
 
 def trace_cluster(traced: TracedDoor) -> str:
