@@ -336,8 +336,8 @@ class HitStream:
         self._budget.take(size)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            end_frame(span, outcome)
             self._budget.give(size)
+            end_frame(span, outcome)
             if outcome.is_charged:
                 key = read_envelope(frame).sender.key
                 self._gate.charge(key, self.peer.address, size, hit_sizes(batch), outcome)

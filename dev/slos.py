@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from hitmesh.runtime.telemetry.labels import FAULTS
+
 RUNBOOKS: Final = "observability/runbooks"
-# Statuses for which the mesh, not the caller, is the cause.
-_FAULTS: Final = "UNAVAILABLE|INTERNAL|UNKNOWN|DATA_LOSS|DEADLINE_EXCEEDED"
+_FAULTS: Final = "|".join(FAULTS)
 _RUN_REPORT: Final = 'rpc_method="hitmesh.api.reporter.v1.ReporterService/RunReport"'
 _REPORTS: Final = 'rpc_method=~"hitmesh.api.reporter.v1.(ReporterService/RunReport|ExportService/ExportReport)"'
 

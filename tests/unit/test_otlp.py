@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from opentelemetry.trace import SpanKind
 
 from hitmesh.runtime.telemetry.exposition import open_telemetry
 from hitmesh.runtime.telemetry.labels import Part
-from hitmesh.runtime.telemetry.otlp import CLOSE_WITHIN_S, QUEUED_SPANS, Otlp
+from hitmesh.runtime.telemetry.otlp import CLOSE_WITHIN_S, QUEUED_SPANS, LibraryLines, Otlp
 from hitmesh.runtime.telemetry.registry import PROCESSOR_KEPT_HITS
 from hitmesh.tools.dev import tcp_ports
 from tests.support.otlp_receiver import OtlpReceiver
@@ -51,3 +52,11 @@ def test_collector_that_is_away_stops_no_span_and_delays_no_end() -> None:
         began_s = time.monotonic()
         telemetry.close()
         assert time.monotonic() - began_s < patient(CLOSE_WITHIN_S + 3.0)
+
+
+def test_line_of_the_library_that_cannot_be_written_raises_no_error_where_a_span_ends() -> None:
+    handler = LibraryLines()
+    with structlog.testing.capture_logs() as lines:
+        for argument in ("no number", 3):
+            handler.emit(logging.LogRecord("opentelemetry.sdk", logging.WARNING, "", 0, "%d spans", (argument,), None))
+    assert [line["message"] for line in lines] == ["3 spans"]

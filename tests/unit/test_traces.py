@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc
 import pytest
 import structlog
 from hypothesis import given
@@ -9,6 +13,10 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from collector.tracing import FrameSpans
+from hitmesh.model.errors import Abandoned, RefusedError
+from hitmesh.runtime.telemetry.call_traces import CallTracer
+from hitmesh.runtime.telemetry.labels import FAULTS
 from hitmesh.runtime.telemetry.trace_context import (
     MAX_STATE_CHARS,
     MAX_STATE_MEMBERS,
@@ -173,6 +181,54 @@ def test_failed_step_names_the_error_and_no_text_of_it(traced: Traced) -> None:
     assert read.status.status_code is StatusCode.ERROR
     assert dict(read.attributes or {}) == {"error.type": "ValueError"}
     assert not read.events
+
+
+@pytest.mark.parametrize("error", [GeneratorExit(), Abandoned("gone"), RefusedError("a wrong question")])
+def test_error_of_the_caller_is_no_failure_of_the_step(traced: Traced, error: BaseException) -> None:
+    call = traced.traces.begin("call", SpanKind.SERVER, None)
+    with pytest.raises(type(error)), active(traced.traces, call), step("read", {}):
+        raise error
+    assert [span.status.status_code for span in traced.ended] == [StatusCode.UNSET] * 2
+
+
+class _Context:
+    """A call whose status has been set, as `abort` sets the status."""
+
+    def __init__(self, code: grpc.StatusCode | None) -> None:
+        self._code = code
+
+    def code(self) -> grpc.StatusCode | None:
+        return self._code
+
+
+@pytest.mark.parametrize("code", [None, *(code for code in grpc.StatusCode if code is not grpc.StatusCode.OK)])
+def test_call_is_failed_only_if_the_mesh_is_the_cause(traced: Traced, code: grpc.StatusCode | None) -> None:
+    def refuse(request: object, context: object) -> None:
+        raise ZeroDivisionError
+
+    details = SimpleNamespace(method="/hitmesh.api.X/Y", invocation_metadata=())
+    handler: Any = CallTracer(traced.traces).intercept_service(
+        lambda _: grpc.unary_unary_rpc_method_handler(refuse), cast(Any, details)
+    )
+    with pytest.raises(ZeroDivisionError):
+        handler.unary_unary(None, _Context(code))
+    (call,) = traced.ended
+    is_fault = code is None or code.name in FAULTS
+    assert (call.status.status_code is StatusCode.ERROR) == is_fault
+
+
+def test_stream_records_about_one_frame_per_second_and_leaves_traces_to_others() -> None:
+    now_s = [0.0]
+    traced = Traced(per_s=5.0, now_s=lambda: now_s[0])
+    frames = FrameSpans(traced.traces, parsed(SAMPLED), now_s=lambda: now_s[0])
+    recorded = []
+    for tick in range(1_000):
+        now_s[0] = tick / 100
+        if frames.begin(tick, 100) is not None:
+            recorded.append(tick)
+    assert recorded == list(range(0, 1_000, 100))
+    others = [traced.traces.begin("call", SpanKind.SERVER, parsed(SAMPLED)) for _ in range(10)]
+    assert sum(other is not None for other in others) >= 4
 
 
 def test_span_with_several_local_causes_has_the_first_as_parent_and_links_to_the_others(traced: Traced) -> None:

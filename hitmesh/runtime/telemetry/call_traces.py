@@ -12,6 +12,7 @@ from typing import Any, Final
 import grpc
 from opentelemetry.trace import Span, SpanKind
 
+from hitmesh.runtime.telemetry.labels import FAULTS
 from hitmesh.runtime.telemetry.rpc import Behaviour, Handler
 from hitmesh.runtime.telemetry.trace_context import context_in
 from hitmesh.runtime.telemetry.traces import Traces, active
@@ -50,7 +51,7 @@ class CallTracer(grpc.ServerInterceptor):
     def _traced(self, span: Span, behaviour: Behaviour) -> Behaviour:
         @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
         def traced(request: Any, context: grpc.ServicerContext) -> Any:
-            with active(self._traces, span):
+            with active(self._traces, span, lambda error: _is_fault(context)):
                 try:
                     return behaviour(request, context)
                 finally:
@@ -61,7 +62,7 @@ class CallTracer(grpc.ServerInterceptor):
     def _traced_stream(self, span: Span, behaviour: Behaviour) -> Behaviour:
         @functools.wraps(behaviour)
         def traced(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            with active(self._traces, span):
+            with active(self._traces, span, lambda error: _is_fault(context)):
                 try:
                     yield from behaviour(request, context)
                 finally:
@@ -70,7 +71,18 @@ class CallTracer(grpc.ServerInterceptor):
         return traced
 
 
-def _note_status(span: Span, context: grpc.ServicerContext) -> None:
+def _code(context: grpc.ServicerContext) -> grpc.StatusCode | None:
     code = context.code()  # type: ignore[attr-defined]  # exists, but the stubs lack it
-    if isinstance(code, grpc.StatusCode):
+    return code if isinstance(code, grpc.StatusCode) else None
+
+
+def _is_fault(context: grpc.ServicerContext) -> bool:
+    """Return whether the mesh is the cause of a call's error. gRPC answers UNKNOWN to an error without a status."""
+    code = _code(context)
+    return code is None or code.name in FAULTS
+
+
+def _note_status(span: Span, context: grpc.ServicerContext) -> None:
+    code = _code(context)
+    if code is not None:
         span.set_attribute("rpc.response.status_code", code.name)

@@ -170,6 +170,16 @@ class StatusCode(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
 
 
+FAULTS: Final = (
+    StatusCode.UNAVAILABLE,
+    StatusCode.INTERNAL,
+    StatusCode.UNKNOWN,
+    StatusCode.DATA_LOSS,
+    StatusCode.DEADLINE_EXCEEDED,
+)
+"""Statuses for which the mesh, not the caller, is the cause."""
+
+
 PartitionNumber = Annotated[int, f"0 to {MAX_PARTITIONS - 1:,}"]
 RpcMethod = Annotated[str, "every single-request method of the contract, as package.Service/Method"]
 IssueReason = Annotated[str, ISSUE_REASONS]

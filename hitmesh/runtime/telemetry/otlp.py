@@ -6,6 +6,7 @@ Spans wait in a bounded queue. While the collector is away, the oldest spans are
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -113,15 +114,21 @@ def resource_of(part: Part, node: str) -> Resource:
     )
 
 
-class _ToLog(logging.Handler):
-    """Writes the library's warnings as log lines, whose rate is limited (hitmesh.runtime.log_lines)."""
+class LibraryLines(logging.Handler):
+    """Writes the library's warnings as log lines, whose rate is limited (hitmesh.runtime.log_lines).
+
+    No error reaches the library's caller.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger().warning("telemetry_not_exported", source=record.name, message=record.getMessage()[:_MAX_TEXT])
+        """Write a line; raise no error."""
+        # The library also logs in the thread that ends a span, whose work must go on.
+        with contextlib.suppress(Exception):
+            logger().warning("telemetry_not_exported", source=record.name, message=record.getMessage()[:_MAX_TEXT])
 
 
 def _log_library() -> None:
     library = logging.getLogger("opentelemetry")
     library.propagate = False
-    if not any(isinstance(handler, _ToLog) for handler in library.handlers):
-        library.addHandler(_ToLog(logging.WARNING))
+    if not any(isinstance(handler, LibraryLines) for handler in library.handlers):
+        library.addHandler(LibraryLines(logging.WARNING))

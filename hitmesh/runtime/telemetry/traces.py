@@ -28,6 +28,8 @@ from opentelemetry.trace import (
 )
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
+from hitmesh.model.errors import Abandoned, RefusedError
+
 MAX_LINKS: Final = 32
 """Maximum number of links of a span. A window may contain records of thousands of frames."""
 
@@ -127,11 +129,18 @@ class Traces:
 _ACTIVE: Final[ContextVar[tuple[Traces, Span] | None]] = ContextVar("hitmesh_span", default=None)
 
 
+def _is_no_refusal(error: BaseException) -> bool:
+    return not isinstance(error, RefusedError)
+
+
 @contextmanager
-def active(traces: Traces, span: Span | None) -> Iterator[None]:
+def active(
+    traces: Traces, span: Span | None, is_fault: Callable[[BaseException], bool] = _is_no_refusal
+) -> Iterator[None]:
     """Make a span the active span of this thread, and end the span at the end; do nothing without a span.
 
-    Log lines of this thread then have `trace_id`.
+    Log lines of this thread then have `trace_id`. An error marks the span as failed if `is_fault` is true for the
+    error, by default for every error that is no refusal. An abandoned call (GeneratorExit, Abandoned) is no fault.
     """
     if span is None:
         yield
@@ -141,8 +150,11 @@ def active(traces: Traces, span: Span | None) -> Iterator[None]:
     bind_contextvars(trace_id=format_trace_id(span.get_span_context().trace_id))
     try:
         yield
+    except (GeneratorExit, Abandoned):
+        raise
     except BaseException as error:
-        failed(span, error)
+        if is_fault(error):
+            failed(span, error)
         raise
     finally:
         _ACTIVE.set(before)
