@@ -40,7 +40,7 @@ def test_both_listeners_record_traces_and_send_them_to_the_collector(tmp_path: P
     assert endpoint["endpoint"]["address"]["socket_address"] == {"address": "otel.example", "port_value": 4317}
 
 
-def ask(door: Door, path: str, headers: dict[str, str]) -> None:
+def request(door: Door, path: str, headers: dict[str, str]) -> None:
     connection = http.client.HTTPConnection(tcp_ports.HOST, door.http.port, timeout=10)
     try:
         connection.request("GET", path, headers=headers)
@@ -49,9 +49,9 @@ def ask(door: Door, path: str, headers: dict[str, str]) -> None:
         connection.close()
 
 
-def is_asked(door: Door, path: str, headers: dict[str, str]) -> bool:
+def has_answer(door: Door, path: str, headers: dict[str, str]) -> bool:
     try:
-        ask(door, path, headers)
+        request(door, path, headers)
     except OSError:
         return False
     return True
@@ -70,7 +70,7 @@ def test_spans_of_envoy_have_no_address_no_user_agent_and_no_query(tmp_path: Pat
         command = [str(binary()), "-c", str(config), "--use-dynamic-base-id", "--log-level", "off"]
         with subprocess.Popen(command, cwd=tmp_path) as envoy:
             try:
-                eventually(lambda: is_asked(door, path, headers), "Envoy answers")
+                eventually(lambda: has_answer(door, path, headers), "Envoy answers")
                 eventually(lambda: receiver.spans, "a span arrives")
             finally:
                 envoy.terminate()
