@@ -132,14 +132,15 @@ class StateStore(Protocol):
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
         """Store the chunks of a snapshot, which is identified by partition, writer and next_offset; idempotent.
 
-        `load` does not return the snapshot until `save_manifest` has made the snapshot visible. A chunk must be smaller
-        than 1 MiB.
+        `load` does not return the snapshot until `save_manifest` has made the snapshot visible. The chunks of a visible
+        snapshot never change. A chunk must be smaller than 1 MiB.
         """
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible and delete the chunks of older snapshots; return whether the snapshot became visible.
 
-        The stored manifest stays if it comes from a later writer, or from the same writer at a later position.
+        The stored manifest stays if it comes from a later writer, or from the same writer at the same or a later
+        position. The chunks of a snapshot that did not become visible are deleted.
         """
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:

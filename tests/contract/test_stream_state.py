@@ -291,6 +291,15 @@ class TestStateStore:
         assert save(stores, a_manifest())
         assert stores.states.load(P0, 1) == (a_manifest(), CHUNKS)
 
+    def test_chunks_of_a_visible_snapshot_never_change(self, stores: Stores) -> None:
+        assert save(stores, a_manifest())
+        stores.states.save_chunks(P0, 1, 10, [b"a process that dies before the manifest"])
+        assert stores.states.load(P0, 1) == (a_manifest(), CHUNKS)
+        assert not save(stores, a_manifest(chunks=1), [b"other"])
+        assert stores.states.load(P0, 1) == (a_manifest(), CHUNKS)
+        assert save(stores, a_manifest(writer=2, chunks=1), [b"other"])
+        assert stores.states.load(P0, 1) == (a_manifest(writer=2, chunks=1), [b"other"])
+
     def test_chunks_that_were_left_by_a_crash_are_replaced(self, stores: Stores) -> None:
         stores.states.save_chunks(P0, 1, 10, [*CHUNKS, b"more"])
         assert save(stores, a_manifest())

@@ -11,7 +11,7 @@ from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.shared.catalogue import log_of_stream
-from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.adapters.shared.snapshots import is_visible, key_of, replaces
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
@@ -39,7 +39,12 @@ class CassandraStateStore:
         self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks durably, in place of the snapshot's earlier chunks."""
+        """Store a snapshot's chunks durably, in place of the snapshot's earlier chunks.
+
+        Does nothing if the snapshot is visible.
+        """
+        if is_visible(self._manifest(partition), writer, next_offset):
+            return
         snapshot = (*self._key(partition), writer, next_offset)
         self._session.run(
             "INSERT INTO snapshot_chunks (log, partition, writer, next_offset) VALUES (?, ?, ?, ?)", snapshot
@@ -54,13 +59,15 @@ class CassandraStateStore:
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible; return whether it became visible.
 
-        After the snapshot has become visible, delete the chunks of older snapshots.
+        After the snapshot has become visible, delete the chunks of older snapshots. Delete a refused snapshot's chunks.
         """
         for _ in range(_MAX_TRIES):
             there = self._manifest(manifest.partition)
             if there == manifest:
                 break
             if not replaces(manifest, there):
+                if not is_visible(there, *key_of(manifest)):
+                    self._remove([(*self._key(manifest.partition), *key_of(manifest))])
                 return False
             if self._replaced(manifest, there):
                 break
@@ -115,20 +122,22 @@ class CassandraStateStore:
         )
 
     def _remove_older(self, manifest: SnapshotManifest) -> None:
-        newest = (manifest.writer, manifest.position.next_offset)
-        key = self._key(manifest.partition)
+        newest, key = key_of(manifest), self._key(manifest.partition)
         rows = self._session.run(f"SELECT writer, next_offset FROM snapshot_chunks WHERE {_OF}", key)
         older = [(*key, *row) for row in rows if (row.writer, row.next_offset) < newest]
-        self._session.run_many(f"DELETE FROM snapshots WHERE {_OF_SNAPSHOT}", older)
-        self._session.run_many(f"DELETE FROM snapshot_chunks WHERE {_OF_SNAPSHOT}", older)
+        self._remove(older)
+
+    def _remove(self, snapshots: Sequence[tuple[str, int, int, int]]) -> None:
+        """Delete the chunks of snapshots, each given by log, partition, writer and next_offset."""
+        self._session.run_many(f"DELETE FROM snapshots WHERE {_OF_SNAPSHOT}", snapshots)
+        self._session.run_many(f"DELETE FROM snapshot_chunks WHERE {_OF_SNAPSHOT}", snapshots)
 
     def forget(self, partitions: Iterable[PartitionId]) -> None:
         """Remove the stream's snapshots of these partitions; idempotent."""
         for key in map(self._key, partitions):
             rows = self._session.run(f"SELECT writer, next_offset FROM snapshot_chunks WHERE {_OF}", key)
             self._session.apply(f"DELETE FROM snapshot_manifests WHERE {_OF} IF EXISTS", key)
-            self._session.run_many(f"DELETE FROM snapshots WHERE {_OF_SNAPSHOT}", [(*key, *row) for row in rows])
-            self._session.run_many(f"DELETE FROM snapshot_chunks WHERE {_OF_SNAPSHOT}", [(*key, *row) for row in rows])
+            self._remove([(*key, *row) for row in rows])
 
     def _key(self, partition: PartitionId) -> PartitionId:
         return PartitionId(log_of_stream(partition.log, self._stream), partition.partition)

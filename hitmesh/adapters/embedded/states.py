@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.adapters.shared.snapshots import is_visible, key_of, replaces
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.stream_values import SnapshotManifest
@@ -34,9 +34,14 @@ class EmbeddedStateStore:
         self._stream = stream
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks durably in a single transaction, in place of the snapshot's earlier chunks."""
+        """Store a snapshot's chunks durably in a single transaction, in place of the snapshot's earlier chunks.
+
+        Does nothing if the snapshot is visible.
+        """
         snapshot = (self._stream, *partition, writer, next_offset)
         with self._database.writing() as transaction:
+            if is_visible(self._manifest_of(transaction, partition), writer, next_offset):
+                return
             transaction.run(f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?", snapshot)
             transaction.run_many(
                 "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -46,11 +51,19 @@ class EmbeddedStateStore:
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible and delete older chunks, in a single transaction.
 
-        Returns False and changes nothing if the existing snapshot must be kept.
+        Returns False if the existing snapshot must be kept. The refused snapshot's chunks are then deleted.
         """
-        version = (manifest.writer, manifest.position.next_offset)
+        version = key_of(manifest)
         with self._database.writing() as transaction:
-            if not replaces(manifest, self._manifest_of(transaction, manifest.partition)):
+            there = self._manifest_of(transaction, manifest.partition)
+            if there == manifest:
+                return True
+            if not replaces(manifest, there):
+                if not is_visible(there, *version):
+                    transaction.run(
+                        f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?",
+                        (self._stream, *manifest.partition, *version),
+                    )
                 return False
             transaction.run(
                 f"REPLACE INTO snapshot_manifests ({_COLUMNS}) VALUES ({', '.join('?' * 9)})",

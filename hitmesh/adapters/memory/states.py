@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.adapters.shared.snapshots import is_visible, key_of, replaces
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.stream_values import SnapshotManifest
 
@@ -19,15 +19,21 @@ class MemoryStateStore:
         self._manifests: dict[PartitionId, SnapshotManifest] = {}
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store a snapshot's chunks; the snapshot is invisible until it has a manifest."""
+        """Store a snapshot's chunks; the snapshot is invisible until it has a manifest. A visible snapshot stays."""
         with self._lock:
-            self._chunks[partition, writer, next_offset] = list(chunks)
+            if not is_visible(self._manifests.get(partition), writer, next_offset):
+                self._chunks[partition, writer, next_offset] = list(chunks)
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
         """Make a snapshot visible and delete older snapshots; return False if the existing snapshot must be kept."""
-        key = (manifest.partition, manifest.writer, manifest.position.next_offset)
+        key = (manifest.partition, *key_of(manifest))
         with self._lock:
-            if not replaces(manifest, self._manifests.get(manifest.partition)):
+            there = self._manifests.get(manifest.partition)
+            if there == manifest:
+                return True
+            if not replaces(manifest, there):
+                if not is_visible(there, *key_of(manifest)):
+                    self._chunks.pop(key, None)
                 return False
             self._manifests[manifest.partition] = manifest
             self._chunks = {
