@@ -148,8 +148,8 @@ def serve(
         cause = failed() or next(iter(dead_threads), None)
         if cause is not None:
             break
+    watch.stop()  # otherwise, the watch could report an earlier condition after the end
     checks.end(cause or "the process stops")
-    watch.stop()
     if cause is not None:
         logger().error("process_failed", cause=cause)
     drain()

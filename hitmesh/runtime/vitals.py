@@ -84,6 +84,7 @@ class Pulse:
         self.began_s = now_s()
         self.turned_s: float | None = None
         self.worked_s: float | None = None
+        self.failed_s: float | None = None  # the first failure or recovery since the last completed work
         self.error = ""
         self.doing = ""
 
@@ -94,18 +95,27 @@ class Pulse:
     def work(self) -> None:
         """Report that the loop has completed its work, or that the store has answered."""
         self.turned_s = self.worked_s = self._now_s()
+        self.failed_s = None
         self.error = self.doing = ""
 
     def fail(self, error: BaseException) -> None:
         """Report that the loop runs, but that its work failed."""
         message = error.message if isinstance(error, HitmeshError) else str(error)
         self.error = (message or type(error).__name__)[:MAX_CAUSE]
-        self.turned_s = self._now_s()
+        self._hinder()
 
     def recover(self) -> None:
-        """Report that the loop recovers its state. The recovery ends with the next completed work."""
-        self.doing = _RECOVERS
+        """Report that the loop recovers its state. The recovery ends with the next completed work.
+
+        An earlier error is over, because the loop goes on.
+        """
+        self.error, self.doing = "", _RECOVERS
+        self._hinder()
+
+    def _hinder(self) -> None:
         self.turned_s = self._now_s()
+        if self.failed_s is None:
+            self.failed_s = self.turned_s
 
 
 class Vitals:
@@ -205,9 +215,12 @@ def _silence(pulse: Pulse, limits: VitalLimits, now_s: float) -> str:
 
 
 def _failure(pulse: Pulse, limits: VitalLimits, now_s: float) -> str:
-    """Return the cause if a loop turns without completing work, because of errors or a recovery."""
-    since_s = now_s - (pulse.began_s if pulse.worked_s is None else pulse.worked_s)
-    if since_s <= limits.silent_after_s + pulse.slack_s or not (pulse.error or pulse.doing):
+    """Return the cause if a loop turns without completing work, because of errors or a recovery.
+
+    The time counts from the first failure, because a turn without failures may take longer than the limit.
+    """
+    failed_s = pulse.failed_s
+    if failed_s is None or now_s - failed_s <= limits.silent_after_s + pulse.slack_s:
         return ""
     return f"{pulse.name} fails: {pulse.error}" if pulse.error else f"{pulse.name} {pulse.doing}"
 

@@ -131,11 +131,11 @@ def test_a_process_is_ready_again_only_after_it_was_well_without_a_break(vitals:
 def test_a_loop_that_turns_but_fails_is_named_with_its_error(vitals: Vitals, clock: Clock) -> None:
     stream = vitals.loop("the stream")
     stream.work()
-    for second in range(101, 106):
+    for second in range(101, 107):
         clock.now_s = second
         stream.fail(Unavailable("the disk is full"))
         assert vitals.condition().ready
-    found = at(vitals, clock, 105.1)
+    found = at(vitals, clock, 106.1)
     assert (found.live, found.ready, found.causes) == (True, False, ("the stream fails: the disk is full",))
 
 
@@ -144,8 +144,31 @@ def test_a_short_recovery_does_not_change_the_readiness(vitals: Vitals, clock: C
     stream.work()
     clock.now_s = 103.0
     stream.recover()
-    assert at(vitals, clock, 105.0).ready
-    assert at(vitals, clock, 105.1).causes == ("the stream recovers its state",)
+    assert at(vitals, clock, 108.0).ready
+    assert at(vitals, clock, 108.1).causes == ("the stream recovers its state",)
+
+
+def test_errors_count_from_the_first_failure_and_not_from_the_last_work(vitals: Vitals, clock: Clock) -> None:
+    stream = vitals.loop("the stream")
+    stream.work()
+    clock.now_s = 109.0  # a turn that took long
+    stream.fail(Unavailable("no leader"))
+    assert at(vitals, clock, 114.0).ready
+    assert at(vitals, clock, 114.1).causes == ("the stream fails: no leader",)
+    stream.work()
+    stream.fail(Unavailable("no leader"))
+    assert at(vitals, clock, 119.1).causes == ()
+    assert at(vitals, clock, 119.2).causes == ("the stream fails: no leader",)
+
+
+def test_a_recovery_after_an_error_is_a_recovery(vitals: Vitals, clock: Clock) -> None:
+    stream = vitals.loop("the stream")
+    stream.work()
+    stream.fail(Unavailable("no leader"))
+    clock.now_s = 104.0
+    stream.recover()
+    found = at(vitals, clock, 105.1)
+    assert (found.ready, found.recovers, found.causes) == (False, True, ("the stream recovers its state",))
 
 
 def test_a_store_that_is_away_never_ends_the_life_of_a_process_that_waits_for_it(vitals: Vitals, clock: Clock) -> None:
