@@ -58,7 +58,8 @@ EXIT_CONFIG = 3
 ENDS_WITHIN_S = 60.0
 TRIM_EVERY_S = 3_600.0
 ADOPT_AGAIN_S = 60.0
-# A settlement computes for up to minutes between two reports to its pulse.
+# A settlement computes for up to two minutes between two reports to its pulse. While a settler waits until rows are
+# readable, which may take longer, it reports at each look.
 SETTLER_SLACK_S = 120.0
 
 

@@ -78,7 +78,7 @@ class Rebuilder:
         self._clock = clock
         self._pace = pace
         self._memory = memory
-        self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s)
+        self._rows = ReadableRows(stores.sink, clock, stop, pace.ingest_timeout_s, rest=memory.rest)
         self._lg_k = lg_k
 
     def bounds(self) -> ScanBounds:

@@ -22,7 +22,7 @@ def run_in_turns(
 ) -> None:
     """Run all passes in turns until `stop` is set. After a retryable error, wait at least for its `retry_after_s`.
 
-    `pulse` gets a report after each turn.
+    `pulse` gets a report before each pass, and after each turn or error.
 
     If a pass fails, the turn ends, and the turn's remaining passes do not run.
     """

@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 
+from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.sites import SiteDay
@@ -28,6 +29,7 @@ class ReadableRows:
         timeout_s: the deadline for rows to become readable.
         rows_in_time: this many rows must become readable within `timeout_s`. If a wave has more rows, the deadline is a
             multiple of `timeout_s`. A large site-day has millions of rows.
+        rest: called while rows are not readable yet, so that the settler's pulse shows that the settler works.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class ReadableRows:
         stop: threading.Event,
         timeout_s: float,
         rows_in_time: int = _ROWS_IN_TIME,
+        rest: Checkpoint = unwatched,
     ) -> None:
         self._sink = sink
         self._clock = clock
         self._stop = stop
         self._timeout_ms = int(timeout_s * 1000)
         self._rows_in_time = rows_in_time
+        self._rest = rest
 
     def write(self, wave: Sequence[tuple[SiteDay, int, Settled]]) -> None:
         """Write a wave's rows, then wait until all rows are readable.
@@ -88,6 +92,7 @@ class ReadableRows:
         """
         deadline = self._clock.now() + self._timeout_ms * timeouts
         while not are_readable():
+            self._rest()
             if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
                 raise Unavailable(
                     f"{rows} are not readable in the metric store yet; try again", retry_after_s=5.0, rows=rows

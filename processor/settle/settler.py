@@ -98,7 +98,7 @@ class Settler:
         self._broken: dict[SiteDay, int] = {}
         self._failures: dict[SiteDay, int] = {}
         self._marks = SettlementMarks(clock, marks)
-        self._rows = ReadableRows(stores.sink, clock, self._stop, self._pace.ingest_timeout_s)
+        self._rows = ReadableRows(stores.sink, clock, self._stop, self._pace.ingest_timeout_s, rest=memory.rest)
         self._lg_k = lg_k
         self._logic = logic
         self._memory = memory
