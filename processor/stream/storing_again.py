@@ -19,6 +19,7 @@ from hitmesh.model.records import LoggedRecord
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 from processor.erase.known import KnownErasures
+from processor.erase.late_writes import take_back
 from processor.stream.commit import store_before_transaction
 from processor.stream.intake import take_in
 from processor.stream.stores import StreamStores
@@ -52,7 +53,8 @@ def store_again(
 
     Args:
         stores: the live stream's stores.
-        clock: passed to the erasure marks, which are read once.
+        clock: passed to the erasure marks, which are read before the first and after each window. A visitor may be
+            erased in between, and the erasure must not be undone.
         since: log time in UTC ms, before the backup began.
         is_over: returns whether the process must stop. The caller must then begin from the start later.
         window_hits: approximate maximum of rows that are stored at once.
@@ -70,6 +72,8 @@ def store_again(
                 return StoredAgain(records, rows)
             intake = take_in(window, erased.visitors)
             store_before_transaction(intake, stores.raw, stores.rejected, stores.dirty, stores.claims)
+            if visitors := erased.refresh():
+                take_back(stores, intake, visitors)
             records += len(window)
             rows += sum(record.record.rows for record in window)
     logger().info("stored_again", records=records, rows=rows)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.model.erasures import ErasureMark, visitor_digest
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.records import RawRecord
 from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.config import load
 from processor.building import stream_stores
+from processor.erase.records import find_hits
+from processor.erase.visitors import ErasedVisitors
 from processor.settings import ProcessorSettings
 from processor.stream.storing_again import BEFORE_MS, StoredAgain, store_again
 from tests.reference.hits import RefHit, RefItem
+from tests.support.erasing import key_of
 from tests.support.small_mesh import SmallMesh
 
 SITE = "merchants/m/sites/s"
@@ -72,6 +78,34 @@ def test_all_records_since_the_backup_are_stored_again_with_marks_and_claims(win
         assert {mark.site_day for mark in empty.dirty.marks(SITE)} <= {SiteDay(SITE, CLOSED)}
         assert set(empty.dirty.awaited(SITE)) == ({DAY} if expected else set())
         assert orders_in(empty, 5) == {f"o-{number}" for number in range(lost_from, 5)}
+
+
+class ErasedMeanwhile:
+    """Raw records during whose storage a visitor is erased."""
+
+    def __init__(self, raw: Any, erase: Callable[[], None]) -> None:
+        self._raw, self._erase = raw, erase
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "put":
+            self._erase()
+        return getattr(self._raw, name)
+
+
+def test_an_erasure_during_the_storage_is_not_undone() -> None:
+    mesh = a_mesh(2, MINUTE)
+    now, secret = mesh.clock.now(), mesh.stores.directory.mesh_secret()
+    mark = ErasureMark(SITE, visitor_digest(secret, SITE, key_of("buyer")), now, now, "e")
+    empty = open_stores("memory:", mesh.clock)
+    raw: Any = ErasedMeanwhile(empty.raw, lambda: mesh.stores.erasures.put([mark]))
+    restored = replace(stream_stores(mesh.stores), raw=raw, rejected=empty.rejected, claims=empty.claims)
+    erased = ErasedVisitors(secret, [mark])
+    assert any(find_hits(record, erased) for record in raw_of(mesh.stores))
+    store_again(restored, mesh.clock, 0)
+    stored = raw_of(empty)
+    assert len(stored) == 2
+    assert not any(find_hits(record, erased) for record in stored)
+    assert orders_in(empty, 2) == set()
 
 
 def test_records_after_the_committed_positions_are_left_to_the_stream() -> None:
