@@ -74,6 +74,14 @@ class CassandraSession:
         except EXPECTED as error:
             raise translated(error, cql) from error
 
+    def ask(self, cql: str, timeout_s: float) -> None:
+        """Run an idempotent read without parameters, with a deadline that is shorter than a request's."""
+        try:
+            bound = self._statement(cql).bind(())
+            self._connected().execute(bound, timeout=timeout_s, execution_profile=profile_of(serial=False))
+        except EXPECTED as error:
+            raise translated(error, cql) from error
+
     def run_many(self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         """Run an idempotent statement once per row of values, with many requests in flight.
 

@@ -129,6 +129,7 @@ class KafkaLogReader:
             FatalError: unread records are missing from the log.
         """
         if self._certificates.has_changed():
+            self._hand_over()  # the next reader of this process then needs no replay
             raise Unavailable(
                 f"the reader of {self._kafka_topic} uses a certificate that was replaced; open a new reader",
                 retry_after_s=0.5,
