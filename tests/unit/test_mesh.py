@@ -25,7 +25,7 @@ from hitmesh.access.rights import RULES, paths_of
 from hitmesh.access.rights import Door as RightsDoor
 from hitmesh.tools.dev import children, home, instances, tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door, binary, descriptors, render
-from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
+from hitmesh.tools.dev.health import Causes, Silence, only_recover, silent_instances, unhealthy_clusters
 from tests.support.patience import patient
 from tests.support.processes import is_alive
 
@@ -289,3 +289,10 @@ def test_a_child_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     deadline = time.monotonic() + patient(10)
     while is_alive(int(done.stdout)):
         assert time.monotonic() < deadline
+
+
+def test_a_start_waits_longer_only_if_each_process_that_is_not_ready_recovers() -> None:
+    ready, recovers, fails = Causes(""), Causes("the stream recovers its state", recovers=True), Causes("no leader")
+    assert only_recover([ready, recovers, recovers])
+    assert not only_recover([recovers, fails])
+    assert not only_recover([ready])

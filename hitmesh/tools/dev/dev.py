@@ -25,7 +25,14 @@ from hitmesh.tools.dev.envoy import Address, Door, binary, open_paths, render
 from hitmesh.tools.dev.envoy_tokens import WatchedKeys
 from hitmesh.tools.dev.forking import ForkServer, ForkServerEnded
 from hitmesh.tools.dev.given_settings import Given, write_given
-from hitmesh.tools.dev.health import Silence, causes_of, instance_checks, silent_instances, unhealthy_clusters
+from hitmesh.tools.dev.health import (
+    Silence,
+    causes_of,
+    instance_checks,
+    only_recover,
+    silent_instances,
+    unhealthy_clusters,
+)
 from hitmesh.tools.dev.home import Home, remove_files, write_ready_file
 from hitmesh.tools.dev.instances import PROCESSOR, SERVICES, Instance
 from hitmesh.tools.dev.mesh_tls import MeshTls
@@ -132,6 +139,7 @@ class Mesh:
         self._keys = WatchedKeys(options.tokens, open_paths()) if options.tokens else None
         self._silence = Silence(options.hang_after_s)
         self._hung: set[str] = set()
+        self._has_warned_of_recovery = False
         self._conditions = Conditions(home.run / FILE, warn, causes_of)
         self.stopping = False
 
@@ -377,8 +385,14 @@ class Mesh:
             raise CannotStart(f"`python -m {module}` exited with code {code}: see the message above")
 
     def _recovers(self) -> bool:
-        """Return whether a process recovers its state, which may take minutes after a crash."""
-        return any(causes_of(instance.metrics).recovers for instance in self._instances)
+        """Return whether only a recovery makes processes not ready. A recovery may take minutes after a crash."""
+        causes = {instance.name: causes_of(instance.metrics) for instance in self._instances}
+        recovers = only_recover(causes.values())
+        if recovers and not self._has_warned_of_recovery:
+            self._has_warned_of_recovery = True
+            ill = "; ".join(f"{name}: {cause.text}" for name, cause in causes.items() if cause.text)
+            self._warn(f"waiting, because a recovery may take minutes: {ill} …")
+        return recovers
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S

@@ -67,6 +67,12 @@ def causes_of(metrics: Address) -> Causes:
         connection.close()
 
 
+def only_recover(causes: Iterable[Causes]) -> bool:
+    """Return whether some processes are not ready, and each of them only recovers its state."""
+    ill = [each for each in causes if each.text]
+    return bool(ill) and all(each.recovers for each in ill)
+
+
 class Silence:
     """Tracks how long each process has been silent (has answered no health check).
 
