@@ -24,6 +24,7 @@ from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.records import Record, RecordKind
 from hitmesh.runtime import lifecycle
 from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.health import Health, HealthWatch
 from hitmesh.runtime.lifecycle import end_within, serve, watch_threads
 from hitmesh.tools.dev.tcp_ports import HOST, any_free
 from processor.__main__ import Worker
@@ -141,3 +142,24 @@ def test_service_that_stops_reports_not_serving_while_it_drains_and_ends_with_1_
     ended = serve(server, listen=listen, services=["t.S"], stop=stop, ready=ask, drain=ask, failed=lambda: cause)
     assert ended == code
     assert statuses == [health_pb2.HealthCheckResponse.SERVING] * 2 + [health_pb2.HealthCheckResponse.NOT_SERVING] * 2
+
+
+@pytest.mark.usefixtures("kept_process")
+def test_no_look_at_the_health_follows_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noting(kind: type, method: str) -> None:
+        called = getattr(kind, method)
+
+        def note(*arguments: Any) -> None:
+            order.append(method)
+            called(*arguments)
+
+        monkeypatch.setattr(kind, method, note)
+
+    noting(HealthWatch, "stop")
+    noting(Health, "end")
+    stop = threading.Event()
+    stop.set()
+    assert serve(grpc.server(CallPool(1)), listen=f"{HOST}:{any_free(1)[0]}", services=["t.S"], stop=stop) == 0
+    assert order == ["stop", "end"]
