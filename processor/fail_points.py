@@ -14,7 +14,7 @@ from processor.stream.commit import CommitStep, Reached, ignore_step
 
 
 def dying_at(where: str) -> Reached:
-    """Return a callback that kills this process when a given step completes for the n-th time.
+    """Return a callback that fails when a given step completes for the n-th time. By default, it kills this process.
 
     Args:
         where: the commit step and n, as `step:n`; `step:n:panic` raises an error instead, and `step:n:hang` blocks the

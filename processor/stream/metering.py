@@ -175,7 +175,7 @@ class StreamMeter:
         self._metrics.record(names.PROCESSOR_SNAPSHOT_BYTES, size)
 
     def recovered(self, hits: int, took_s: float) -> None:
-        """Record a recovery, with its duration and how many hits were replayed."""
+        """Record a recovery, with its duration and how many hits it read from the log: kept hits and replayed hits."""
         self._metrics.record(names.PROCESSOR_REPLAY_SECONDS, took_s)
         self._metrics.add(names.PROCESSOR_REPLAYED_HITS, hits)
         self._metrics.add(names.PROCESSOR_RECOVERIES, 1)

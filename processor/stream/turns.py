@@ -1,8 +1,8 @@
 """Schedules state snapshots (decision 0034). This module has no clock and no I/O: times are arguments.
 
 The stream pauses during a snapshot. Partitions are saved one at a time, and snapshots take at most a fiftieth of the
-stream's time. Snapshots are not urgent: a newer snapshot only makes a recovery shorter, and every recovery reads the
-kept hits from the log anyway.
+stream's time. Snapshots are not urgent: a newer snapshot only makes a recovery shorter, and a recovery without a
+hand-over reads the kept hits from the log anyway.
 """
 
 from __future__ import annotations

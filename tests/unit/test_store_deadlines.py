@@ -1,4 +1,4 @@
-"""Test that a probe of a store that hangs ends early, and that a reader hands over before it takes a new certificate."""
+"""Test that a probe of a store that hangs ends early, and that a reader hands over before it takes a certificate."""
 
 from __future__ import annotations
 
