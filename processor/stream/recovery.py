@@ -111,8 +111,8 @@ def recover(
         stores: the live stream's stores.
         committed: the committed progress for each partition that is to be recovered.
         cache: the local directory for kept hits.
-        heartbeat: called before each batch. A replay of tens of millions of hits takes minutes. During the replay, the
-            reader is not polled.
+        heartbeat: called for each partition and before each batch. A replay of tens of millions of hits takes minutes.
+            During the replay, the reader is not polled.
         limits: the limits on the states' tables, and how many hits are read at once.
         logic: the logic version with which the stream continues.
         erased: the erased visitors, whose hits from before the erasure are left out.
@@ -123,6 +123,7 @@ def recover(
     """
     task = _Task(stores, cache, heartbeat, limits, logic, Recovered(), erased)
     for partition, reached in committed.get(Topic.HITS, {}).items():
+        task.heartbeat()
         with bound_to(partition=partition.partition):
             other = _other_logic(task, partition)
             state = (
@@ -132,6 +133,7 @@ def recover(
             )
         task.recovered.hits[partition] = state
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
+        task.heartbeat()
         task.recovered.refusals[partition] = _refusals_state(task, partition, reached)
     return task.recovered
 
@@ -146,6 +148,7 @@ def _hits_state(task: _Task, partition: PartitionId, committed: PartitionProgres
         state.sites.add(rules_of(stores.directory, state.sites.names, task.logic))
         if task.erased:
             purge(state, task.erased)  # the snapshot may contain hits that were erased later
+        task.heartbeat()
         if not restore_kept(tables, state, partial(_erased_rows, task, state)):
             _read_kept(task, state, manifest, tables)
     # Since the snapshot, the stream may have divided the records into other steps than the replay does. All values that

@@ -341,6 +341,12 @@ def test_recovery_sends_heartbeats_and_ends_when_partitions_moved(tmp_path: Path
 
     recover(stores, committed, tmp_path / "one", lambda: calls.append(0))
     assert 0 in calls
+    calls.clear()
+    mesh = SmallMesh(NOON, sites=[SITE])  # no partition has a batch
+    stores = stream_stores(mesh.stores)
+    committed = {topic: stores.log_reader(topic).positions() for topic in (Topic.HITS, Topic.REJECTED)}
+    recover(stores, committed, tmp_path / "quiet", lambda: calls.append(0))
+    assert len(calls) == sum(map(len, committed.values()))
     with pytest.raises(PartitionsMoved):
         recover(stores, committed, tmp_path / "other", moved)
     assert calls.count(1) == 1

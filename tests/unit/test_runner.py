@@ -6,7 +6,7 @@ Further tests use a runner whose stores do not answer.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -244,17 +244,17 @@ class SilentFor:
 
 
 class CountingReader:
-    """A reader that counts heartbeats. Heartbeat number `moves_at` raises PartitionsMoved."""
+    """A reader that counts heartbeats. The heartbeats with a number in `moves` raise PartitionsMoved."""
 
-    def __init__(self, reader: Any, heartbeats: list[Topic], topic: Topic, moves_at: int = 0) -> None:
-        self._reader, self._heartbeats, self._topic, self._moves_at = reader, heartbeats, topic, moves_at
+    def __init__(self, reader: Any, heartbeats: list[Topic], topic: Topic, moves: Sequence[int] = ()) -> None:
+        self._reader, self._heartbeats, self._topic, self._moves = reader, heartbeats, topic, moves
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
     def heartbeat(self) -> None:
         self._heartbeats.append(self._topic)
-        if len(self._heartbeats) == self._moves_at:
+        if len(self._heartbeats) in self._moves:
             raise PartitionsMoved("partitions moved", retry_after_s=0)
 
 
@@ -263,15 +263,17 @@ def test_readers_send_heartbeats_while_the_runner_waits_for_a_store(moves_at: in
     mesh = a_mesh()
     stop = threading.Event()
     heartbeats: list[Topic] = []
+    moves: list[int] = []
     stores = stream_stores(mesh.stores)
     silent = replace(
         stores,
         raw=SilentFor(stores.raw, "put", 5, stop.set),
-        log_reader=lambda topic: CountingReader(stores.log_reader(topic), heartbeats, topic, moves_at),
+        log_reader=lambda topic: CountingReader(stores.log_reader(topic), heartbeats, topic, moves),
     )
     runner = Runner(silent, mesh.clock, home=tmp_path)
     mesh.send([a_hit()])
     before = len(heartbeats)
+    moves.append(before + moves_at if moves_at else 0)
     runner.run(stop, poll_s=0.0)
     assert set(heartbeats[before:]) == {Topic.HITS, Topic.REJECTED}
     assert len(heartbeats) - before >= 5
