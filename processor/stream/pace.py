@@ -22,6 +22,7 @@ class StreamPace:
         ahead_tolerance_ms: a warning is logged if a log time is ahead of the clock by more than this many ms
             (`clock_ahead`).
         erasures_ms: the interval between two erasure-mark reads.
+        hand_over_s: a hand-over saves no kept hits after this time, and no states after twice this time.
     """
 
     max_hits: int = 50_000
@@ -31,3 +32,4 @@ class StreamPace:
     snapshot_ms: int = 180_000
     ahead_tolerance_ms: int = AHEAD_TOLERANCE_MS
     erasures_ms: int = 1_000
+    hand_over_s: float = 30.0

@@ -30,6 +30,7 @@ from processor.erase.purge import partitions_with, purge
 from processor.stream.clock_ahead import ClockAhead
 from processor.stream.collisions import keep_collisions
 from processor.stream.commit import CommitStep, new_writer, note_waiting, store_before_transaction
+from processor.stream.handing_over import HandedOver, State, StateSaver, hand_over_within, log_hand_over
 from processor.stream.intake import Intake, PartitionIntake, never_back, take_in, windows
 from processor.stream.live.epochs import DueValues
 from processor.stream.live.limits import PRODUCTION, Limits
@@ -40,7 +41,6 @@ from processor.stream.metering import StreamMeter
 from processor.stream.pace import StreamPace
 from processor.stream.polling import collect
 from processor.stream.recovery import recover
-from processor.stream.snapshots import save_snapshot
 from processor.stream.stores import StreamStores, new_rules, wins_of
 from processor.stream.turns import Turns
 
@@ -94,8 +94,7 @@ class Runner:
         self._meter = meter or StreamMeter(unmeasured())
         self._ahead = ClockAhead(clock, self._pace.ahead_tolerance_ms)
         self._readers: dict[Topic, LogReader] = {}
-        self._hits: dict[PartitionId, LiveState] = {}
-        self._refusals: dict[PartitionId, RefusalsState] = {}
+        self._hits, self._refusals = dict[PartitionId, LiveState](), dict[PartitionId, RefusalsState]()
         self._waiting: list[list[LoggedRecord]] = []
         self._due: list[DueValues] = []
         self._flushed: dict[PartitionId, PartitionProgress] = {}
@@ -103,7 +102,7 @@ class Runner:
         self._can_go_on = False  # whether the readers are at the committed positions, so that a recovery can keep them
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
-        self._handed: dict[PartitionId, int] = {}
+        self._saver = StateSaver(stores.states, limits, logic, self._meter)
         self._erasures = KnownErasures(stores.erasures, stores.directory, clock, self._pace.erasures_ms)
         self.counts = PathCounts()
         self.recoveries = 0
@@ -131,8 +130,7 @@ class Runner:
             polled = never_back(self._polled(timeout_s), reached)
             self._waiting = windows(self._ahead.passed(polled, reached), EPOCH_MS)
             self._meter.record_stage(Stage.POLL)
-        taken = len(self._waiting[0]) if self._waiting else 0
-        if taken:
+        if taken := len(self._waiting[0]) if self._waiting else 0:
             with self._meter.tracing(self._waiting[0]):
                 self._take(self._waiting[0])
             self._waiting.pop(0)
@@ -205,27 +203,23 @@ class Runner:
         """Flush, then save every partition's state."""
         self.flush()
         for state in self._states():
-            self._save_state(state.partition)
+            self._save(state)
 
     def hand_over(self) -> None:
         """Flush, then save the states for the next owners of the partitions, who then need nothing from the log.
 
         Nothing is saved if the states may be ahead of the committed positions, or have not changed since `hand_over`.
-        After an error, the next owners read more from the log.
+        After an error or a time-out (`hand_over_s`), the next owners read more from the log.
         """
-        if not self._is_certain:
-            return
-        began = time.perf_counter()
-        try:
-            self.flush()
-            for state in self._states():
-                if self._handed.get(state.partition) != state.next_offset:
-                    self._save_state(state.partition, hands_over=True)
-                    self._handed[state.partition] = state.next_offset
-        except HitmeshError as error:
-            logger().warning("not_handed_over", reason=error.reason, message=error.message)
-        else:
-            logger().info("handed_over", took_ms=round((time.perf_counter() - began) * 1_000))
+        if self._is_certain:
+            log_hand_over(self._hand_over)
+
+    def _hand_over(self) -> HandedOver:
+        self.flush()
+        states = self._states()
+        if self._saver.lacks_kept(states, self._writer):
+            self._writer = new_writer(self._stores.outbox, self._writer)
+        return hand_over_within(self._pace.hand_over_s, states, self._save)
 
     @property
     def states(self) -> Sequence[LiveState]:
@@ -289,7 +283,7 @@ class Runner:
             self._is_certain = was_certain
         for partition in held:
             purge(self._hits[partition], visitors)
-            self._save_state(partition)
+            self._save(self._hits[partition])
 
     def _commit(self, stepped: Sequence[Stepped]) -> None:
         positions = {state.partition: state.position for state in self._states()}
@@ -330,9 +324,9 @@ class Runner:
         records: list[LoggedRecord] = []
         try:
             collect(records, self._readers[Topic.HITS], self._readers[Topic.REJECTED], self._pace, timeout_s)
-        except HitmeshError as error:
-            # Partitions may have moved to another processor, or the records of only one topic were read. If partitions
-            # have moved and this window has no records yet, both readers are at the committed positions.
+        except BaseException as error:
+            # Partitions may have moved, or the records of only one topic were read. If partitions have moved and this
+            # window has no records yet, both readers are at the committed positions.
             self._is_certain = False
             if isinstance(error, PartitionsMoved):
                 self._can_go_on = not records
@@ -345,57 +339,45 @@ class Runner:
         if partition is not None or is_idle or now - self._flushed_at >= self._pace.flush_ms:
             self.flush()
         while partition is not None:
-            self._save_state(partition)
+            self._save(self._hits[partition] if partition in self._hits else self._refusals[partition])
             partition = self._turns.due(self._clock.now())
 
-    def _save_state(self, partition: PartitionId, *, hands_over: bool = False) -> None:
+    def _save(self, state: State, with_kept: bool = False) -> bool:
         began = self._clock.now()
-        state = self._hits[partition] if partition in self._hits else self._refusals[partition]
-        states, limits = self._stores.states, self._limits
-        has_kept = hands_over and isinstance(state, LiveState) and len(state.kept) <= limits.handed_hits
-        save_snapshot(
-            states,
-            state,
-            self._writer,
-            self._logic,
-            chunk_bytes=limits.chunk_bytes,
-            meter=self._meter,
-            with_kept=has_kept,
-        )
-        self._handed.pop(partition, None)
-        self._turns.saved(partition, began, self._clock.now())
+        is_saved = self._saver.save(state, self._writer, with_kept=with_kept)
+        self._turns.saved(state.partition, began, self._clock.now())
+        return is_saved
 
     def _recover(self) -> None:
         """Discard the states and rebuild them. Resume reading at the committed positions."""
         began = time.perf_counter()
         self._meter.recovers()
-        if self._erasures.refresh() and self.recoveries:
-            self._writer = new_writer(self._stores.outbox, self._writer)
+        self._erasures.refresh()
         if not self._can_go_on:
             self.close()  # rewinding a reader would lose records; a new reader starts at the committed position
-        self._can_go_on = False
-        self._waiting = []
+        self._can_go_on, self._waiting = False, []
         shutil.rmtree(self._kept, ignore_errors=True)
         # Pending transactions are resolved first, because they may still change the committed positions.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
+            self._meter.recovers()
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
                 self._readers[topic].before_moves(self.hand_over)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
+        # Only a number that is taken now exceeds the number under which the previous owner has saved its states.
+        self._writer = new_writer(self._stores.outbox, self._writer)
         heartbeat, erased = self._heartbeat_in_recovery, self._erasures.visitors
         recovered = recover(self._stores, committed, self._kept, heartbeat, self._limits, self._logic, erased)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
-        self._handed = {}
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         if recovered.changes_logic:
             logger().warning("logic_changed", logic=self._logic.name)
             self.snapshot()  # without a snapshot, the next recovery would use the previous logic version
         self._is_certain = True
         self.recoveries += 1
-        took_s = time.perf_counter() - began
-        self.recovered = recovered.kept, recovered.replayed
-        self._meter.recovered(recovered.kept + recovered.replayed, took_s)
+        took_s, self.recovered = time.perf_counter() - began, (recovered.kept, recovered.replayed)
+        self._meter.recovered(sum(self.recovered), took_s)
         logger().info(
             "recovered",
             partitions=sorted(partition.partition for partition in self._hits),
@@ -414,5 +396,5 @@ class Runner:
                 self._can_go_on = True
                 raise
 
-    def _states(self) -> list[LiveState | RefusalsState]:
+    def _states(self) -> list[State]:
         return [*self._hits.values(), *self._refusals.values()]

@@ -24,8 +24,10 @@ def save_snapshot(
     chunk_bytes: int,
     meter: StreamMeter,
     with_kept: bool = False,
-) -> None:
+) -> bool:
     """Store a state's chunks, then the manifest, which makes the snapshot visible to readers.
+
+    Return whether the snapshot became visible: a snapshot of a later writer stays.
 
     Args:
         states: the snapshot store.
@@ -55,7 +57,9 @@ def save_snapshot(
         kept_from=state.next_offset if kept_from is None else kept_from,
         chunks=len(chunks),
     )
-    if not states.save_manifest(manifest):
+    is_taken = states.save_manifest(manifest)
+    if not is_taken:
         logger().warning("snapshot_not_newest", partition=state.partition.partition, offset=state.next_offset)
     meter.reached(CommitStep.MANIFEST)
     meter.saved(sum(map(len, chunks)), time.perf_counter() - began)
+    return is_taken

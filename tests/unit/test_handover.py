@@ -5,23 +5,28 @@ The state is 90 minutes old or older, and its periodic snapshot is from long bef
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from hitmesh.adapters.memory.log_reader import MemoryLogReader
+from hitmesh.adapters.memory.outbox import MemoryOutbox
 from hitmesh.model.erasures import ErasureMark, visitor_digest
-from hitmesh.model.errors import HitmeshError, PartitionsMoved, Unavailable
+from hitmesh.model.errors import PartitionsMoved, Unavailable
 from hitmesh.model.logic import CURRENT
 from hitmesh.model.positions import PartitionId, Topic
 from processor.building import stream_stores
 from processor.erase.purge import partitions_with
 from processor.erase.visitors import ErasedVisitors
+from processor.stream.handing_over import State, hand_over_within
 from processor.stream.live.limits import PRODUCTION
+from processor.stream.live.refusals import RefusalsState
 from processor.stream.live.state import LiveState
 from processor.stream.pace import StreamPace
 from processor.stream.runner import Runner
@@ -203,6 +208,157 @@ def test_a_state_that_has_not_changed_is_not_saved_again(tmp_path: Path) -> None
     assert counting.calls == saved + 1
 
 
+class NodeOutbox:
+    """The outbox of a process beside others: the numbers are common to all processes, but each has its own fence."""
+
+    numbers = itertools.count(100)
+
+    def __init__(self, mesh: SmallMesh) -> None:
+        outbox: Any = mesh.stores.outbox
+        self._own = MemoryOutbox(outbox._log, outbox._rows, outbox._group)
+        self._mesh = mesh
+
+    def take_over(self) -> int:
+        self._own_number = self._own.take_over()
+        self.number = next(self.numbers)
+        return self.number
+
+    def resolve(self, writer: int) -> None:
+        assert writer == self.number
+
+    def transaction(self, writer: int, rows: Any, positions: Any) -> None:
+        assert writer == self.number
+        self._own.transaction(self._own_number, rows, positions)
+
+    def committed(self) -> Any:
+        return self._own.committed()
+
+
+class Away(GroupReader):
+    """A reader that is removed from its group when `moves` is set."""
+
+    def poll(self, max_hits: int, timeout_s: float) -> Any:
+        if self.moves.is_set():
+            raise Unavailable("removed", retry_after_s=0)
+        return super().poll(max_hits, timeout_s)
+
+
+def a_node(mesh: SmallMesh, home: Path, reader: type[GroupReader] = GroupReader, **ports: Any) -> Runner:
+    """Return the runner of a further process in the consumer group."""
+    log: Any = mesh.stores.log
+    stores = replace(
+        stream_stores(mesh.stores),
+        log_reader=lambda topic: reader(log, topic, "processor"),
+        outbox=NodeOutbox(mesh),
+        **ports,
+    )
+    return Runner(stores, mesh.clock, StreamPace(snapshot_ms=1_000 * MINUTE), home=home)
+
+
+def streamed_by(runner: Runner, mesh: SmallMesh, number: int) -> None:
+    mesh.runner = runner
+    send(mesh, number)
+    mesh.stream()
+
+
+def test_the_older_process_saves_and_hands_over_partitions_that_it_takes_from_a_younger_one(
+    tmp_path: Path, moves: threading.Event
+) -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.runner.close()
+    older = a_node(mesh, tmp_path / "1", Away)
+    streamed_by(older, mesh, 0)
+    younger = a_node(mesh, tmp_path / "2")
+    for number in (1, 2, 3):
+        streamed_by(younger, mesh, number)
+    younger.hand_over()
+    moves.set()
+    with pytest.raises(Unavailable):
+        older.step(0.0)
+    moves.clear()
+    streamed_by(older, mesh, 4)
+    assert older.recovered == (0, 0)
+    older.snapshot()
+    reached = [state.next_offset for state in older.states]
+    assert snapshots_at(mesh) == reached
+    streamed_by(older, mesh, 5)
+    older.hand_over()
+    third = a_node(mesh, tmp_path / "3")
+    assert third.recovered == (0, 0)
+    assert sum(snapshots_at(mesh)) > sum(reached)
+
+
+def test_a_hand_over_that_a_later_writer_refuses_is_not_reported(
+    tmp_path: Path, moves: threading.Event, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.runner.close()
+    older = a_node(mesh, tmp_path / "1")
+    streamed_by(older, mesh, 0)
+    a_node(mesh, tmp_path / "2").hand_over()
+    capsys.readouterr()
+    older.hand_over()
+    assert "not_handed_over" in (logged := "".join(capsys.readouterr()))
+    assert '"handed_over' not in logged
+    assert " handed_over" not in logged
+
+
+def test_a_hand_over_without_new_records_leaves_the_visible_snapshot_until_the_next_is_whole(tmp_path: Path) -> None:
+    mesh = an_aged_mesh(tmp_path / "1", lambda mesh: stream_stores(mesh.stores))
+    mesh.runner.snapshot()  # has no kept hits
+    whole = snapshots_at(mesh)
+    dying = Refusing(mesh.stores.states, "save_manifest")
+    mesh.runner._saver._states = dying
+    mesh.runner.hand_over()
+    assert dying.calls == 1
+    assert snapshots_at(mesh) == whole
+    mesh.runner._saver._states = mesh.stores.states
+    mesh.runner.hand_over()
+    assert Runner(stream_stores(mesh.stores), mesh.clock, home=tmp_path / "2").recovered == (0, 0)
+
+
+def test_an_error_that_nobody_expects_stops_no_hand_over_and_no_runner(tmp_path: Path, moves: threading.Event) -> None:
+    mesh = an_aged_mesh(tmp_path / "1", in_group)
+    failing = Refusing(mesh.stores.states, "save_chunks")
+    failing.error = pl.exceptions.PanicException("a bug")
+    runner = Runner(replace(in_group(mesh), states=failing), mesh.clock, home=tmp_path / "2")
+    moves.set()
+    with pytest.raises(PartitionsMoved):
+        runner.step(0.0)
+    assert failing.calls == 1
+
+
+def test_the_state_is_uncertain_after_any_error_while_polling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = an_aged_mesh(tmp_path / "1", in_group)
+    monkeypatch.setattr(GroupReader, "poll", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        mesh.runner.step(0.0)
+    assert mesh.runner.standing() is None
+
+
+def test_a_hand_over_without_time_saves_nothing(tmp_path: Path) -> None:
+    mesh = an_aged_mesh(tmp_path / "1", lambda mesh: stream_stores(mesh.stores))
+    before = snapshots_at(mesh)
+    runner = Runner(stream_stores(mesh.stores), mesh.clock, StreamPace(hand_over_s=0), home=tmp_path / "2")
+    runner.hand_over()
+    assert snapshots_at(mesh) == before
+
+
+def test_kept_hits_are_left_out_after_the_time_and_states_after_twice_the_time() -> None:
+    states = [RefusalsState(PartitionId("log", number)) for number in range(5)]
+    saved: list[tuple[int, bool]] = []
+
+    def save(state: State, with_kept: bool) -> bool:
+        saved.append((state.partition.partition, with_kept))
+        return state.partition.partition != 0
+
+    times = iter([0.0, 9.9, 9.9, 10.0, 19.9, 20.0])
+    done = hand_over_within(10.0, states, save, lambda: next(times))
+    assert saved == [(0, True), (1, True), (2, False), (3, False)]
+    assert [partition.partition for partition in done.handed] == [1, 2, 3]
+    assert [partition.partition for partition in done.left_out] == [0, 4]
+
+
 class Counting:
     """A store that counts the calls of a method."""
 
@@ -225,4 +381,4 @@ class Refusing(Counting):
     def before(self) -> None:
         raise self.error
 
-    error: HitmeshError = Unavailable("the store is away", retry_after_s=0)
+    error: BaseException = Unavailable("the store is away", retry_after_s=0)
