@@ -71,11 +71,12 @@ class TestSiteRules:
         assert here.site(SHOP.name) == replace(SHOP, rules=FIRST)
 
     def test_generation_keeps_the_version_of_its_rules(self, opener: Opener) -> None:
-        generations = opener().generations
+        generations, numbers = opener().generations, []
         for rules, seen in ((0, 0), (3, 1)):
+            numbers.append(generations.begin(DAY))
             generations.publish(
                 DAY,
-                generations.begin(DAY),
+                numbers[-1],
                 logic_version=2,
                 rules_version=rules,
                 read_through={},
@@ -86,10 +87,10 @@ class TestSiteRules:
                 keep_until=99,
             )
         assert opener().generations.current(DAY.site, DAY.day, DAY.day + 1)[DAY.day].rules_version == 3
-        version = GenerationVersion(1, 2, {}, LEDGER, b"c", 0)
+        version = GenerationVersion(numbers[0], 2, {}, LEDGER, b"c", 0)
         for to in (version, version):
             entry = opener().generations.restore(DAY, to, seen_sequence=2, now=20, keep_until=99)
-            assert (entry.generation, entry.rules_version) == (1, 0)
-        back = replace(version, generation=2, rules=3)
+            assert (entry.generation, entry.rules_version) == (numbers[0], 0)
+        back = replace(version, generation=numbers[1], rules=3)
         opener().generations.restore(DAY, back, seen_sequence=3, now=30, keep_until=99)
         assert opener().generations.current(DAY.site, DAY.day, DAY.day + 1)[DAY.day].rules_version == 3
