@@ -19,7 +19,7 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.runtime.config import ServiceSettings
 from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
-from hitmesh.runtime.tls_files import CertificateFiles
+from hitmesh.runtime.tls_files import CertificateFiles, Certificates
 from hitmesh.runtime.tls_identity import names_of, peers_in
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # grpc.RpcMethodHandler is generic only in the type stubs
@@ -44,13 +44,31 @@ class ServerTls:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials that need a certificate of each peer. Each new connection uses the current files."""
+        used = self.files.current()
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            """Return the configuration for a new connection; None if it is that of the connection before.
+
+            gRPC replaces the state of all handshakes with each configuration. With a new configuration for each
+            connection, gRPC aborted the process once while many peers were refused at the same time.
+            """
+            nonlocal used
+            current = self.files.current()
+            if current == used:
+                return None
+            used = current
+            return _configuration(current)
+
+        # gRPC documents None as "no change"; the type stubs leave None out.
         return grpc.dynamic_ssl_server_credentials(
-            self._configuration(), self._configuration, require_client_authentication=True
+            _configuration(used),
+            changed,  # type: ignore[arg-type]
+            require_client_authentication=True,
         )
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        current = self.files.current()
-        return grpc.ssl_server_certificate_configuration([(current.key, current.certificate)], current.authorities)
+
+def _configuration(current: Certificates) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(current.key, current.certificate)], current.authorities)
 
 
 def server_tls(settings: ServiceSettings) -> ServerTls | None:
