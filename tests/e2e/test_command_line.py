@@ -276,7 +276,9 @@ def test_config_show_has_the_settings_that_hitmesh_dev_gave_to_its_services(mesh
     assert done.code == 0, done.err
     parts = {part["part"]: part["settings"] for part in one_json_line(done.out)["parts"]}
     assert list(parts) == ["cli", "collector", "processor", "reporter", "control"]
-    stores = {setting["value"] for settings in parts.values() for setting in settings if "_STORE" in setting["name"]}
+    stores = {
+        setting["value"] for settings in parts.values() for setting in settings if setting["name"].endswith("_STORE")
+    }
     assert len(stores) == 1
     node = next(setting for setting in parts["collector"] if setting["name"] == "HITMESH_COLLECTOR_NODE")
     assert (node["value"], node["origin"], node["default"]) == ("collector-0", "hitmesh dev", "dev-0")
