@@ -22,10 +22,10 @@ import grpc
 
 from hitmesh.model.errors import RetryError
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.runtime.handlers import KINDS, Handler
 from hitmesh.runtime.known_callers import ANYONE, KnownCallers
 from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
-from hitmesh.runtime.telemetry.rpc import Handler
 
 # If a handler function has an attribute with this name, the attribute's value is a thread pool. gRPC then runs the
 # function in this pool instead of the server's pool.
@@ -40,7 +40,6 @@ _CROWDED = 0.75
 _MIN_SHARED_CALLS = 8
 # The caller of calls without an accepted credential.
 _UNKNOWN: Final = "unknown"
-_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class Refused(NamedTuple):
@@ -269,7 +268,7 @@ def _caller_of(details: grpc.HandlerCallDetails) -> str:
 
 
 def _behaviours(handler: Handler) -> Iterator[Callable[..., Any]]:
-    return (each for each in (getattr(handler, kind) for kind in _KINDS) if each is not None)
+    return (each for each in (getattr(handler, kind) for kind in KINDS) if each is not None)
 
 
 def _refuse(refused: Refused, _: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:

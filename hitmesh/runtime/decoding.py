@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -15,8 +16,8 @@ from google.protobuf.message import DecodeError
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
+from hitmesh.runtime.handlers import Behaviour, Handler, with_behaviour
 from hitmesh.runtime.rpc_errors import abort
-from hitmesh.runtime.telemetry.rpc import Behaviour, Handler
 
 
 class _Undecodable:
@@ -42,16 +43,8 @@ class DecodeRefusals(grpc.ServerInterceptor):
         handler = continuation(details)
         if handler is None or handler.request_deserializer is None:
             return handler
-        codec = (_decoder(handler.request_deserializer), handler.response_serializer)
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(_of_request(details.method, handler.unary_unary), *codec)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(_of_request(details.method, handler.unary_stream), *codec)
-        if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(_of_requests(details.method, handler.stream_unary), *codec)
-        if handler.stream_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(_of_requests(details.method, handler.stream_stream), *codec)
-        return handler
+        checked = _of_requests if handler.request_streaming else _of_request
+        return with_behaviour(handler, partial(checked, details.method), _decoder(handler.request_deserializer))
 
 
 def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

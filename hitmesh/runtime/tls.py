@@ -10,20 +10,19 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import grpc
 
 from hitmesh.model.errors import PermissionDenied
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.runtime.config import ServiceSettings
+from hitmesh.runtime.handlers import Behaviour, Handler, with_behaviour
 from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.tls_files import CertificateFiles, Certificates
 from hitmesh.runtime.tls_identity import names_of, peers_in
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # grpc.RpcMethodHandler is generic only in the type stubs
-_Behaviour: TypeAlias = Callable[..., Any]
 # Minimum seconds between two log lines about refused peers.
 COMPLAIN_EVERY_S: Final = 10.0
 
@@ -99,19 +98,9 @@ class PeerCheck(grpc.ServerInterceptor):
     ) -> Handler | None:
         """Return a handler that checks the peer first; None if the method does not exist."""
         handler = continuation(details)
-        if handler is None:
-            return None
-        codec = handler.request_deserializer, handler.response_serializer
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._checked(handler.unary_unary), *codec)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._checked(handler.unary_stream), *codec)
-        if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(self._checked(handler.stream_unary), *codec)
-        assert handler.stream_stream is not None, "a handler has one of four kinds"
-        return grpc.stream_stream_rpc_method_handler(self._checked(handler.stream_stream), *codec)
+        return None if handler is None else with_behaviour(handler, self._checked)
 
-    def _checked(self, behaviour: _Behaviour) -> _Behaviour:
+    def _checked(self, behaviour: Behaviour) -> Behaviour:
         @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
         def checked(request: Any, context: grpc.ServicerContext, *call: Any) -> Any:
             if self._peers.isdisjoint(names := _names(context)):

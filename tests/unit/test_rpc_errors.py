@@ -10,8 +10,8 @@ import pytest
 from hitmesh.model.errors import HitmeshError, RefusedError, Unavailable
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.handlers import Handler
 from hitmesh.runtime.rpc_errors import translating_stream
-from hitmesh.runtime.telemetry.rpc import Handler
 from tests.support.patience import patient
 
 FAILED = "the server failed: report this to the operator; the cause is in the server's log"

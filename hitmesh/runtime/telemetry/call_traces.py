@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import grpc
 from opentelemetry.trace import Span, SpanKind
 
+from hitmesh.runtime.handlers import Behaviour, Handler, with_behaviour
 from hitmesh.runtime.telemetry.labels import FAULTS
-from hitmesh.runtime.telemetry.rpc import Behaviour, Handler
 from hitmesh.runtime.telemetry.trace_context import context_in
 from hitmesh.runtime.telemetry.traces import Traces, active
 
@@ -42,11 +43,8 @@ class CallTracer(grpc.ServerInterceptor):
         )
         if span is None:
             return handler
-        codec = (handler.request_deserializer, handler.response_serializer)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._traced_stream(span, handler.unary_stream), *codec)
-        assert handler.unary_unary is not None  # a handler has one behaviour
-        return grpc.unary_unary_rpc_method_handler(self._traced(span, handler.unary_unary), *codec)
+        traced = self._traced_stream if handler.response_streaming else self._traced
+        return with_behaviour(handler, partial(traced, span))
 
     def _traced(self, span: Span, behaviour: Behaviour) -> Behaviour:
         @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads

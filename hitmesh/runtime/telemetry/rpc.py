@@ -11,18 +11,17 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import grpc
 
+from hitmesh.runtime.handlers import Behaviour, Handler, with_behaviour
 from hitmesh.runtime.telemetry.labels import StatusCode
 from hitmesh.runtime.telemetry.metrics import Metrics
 from hitmesh.runtime.telemetry.registry import RPC_SECONDS
 
 _CONTRACT = "/hitmesh."
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # grpc.RpcMethodHandler is generic only in the type stubs
-Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class CallMeter(grpc.ServerInterceptor):
@@ -43,14 +42,10 @@ class CallMeter(grpc.ServerInterceptor):
         The handler stays unchanged if the method is not part of hitmesh's contract, or has a request stream.
         """
         handler = continuation(details)
-        if handler is None or not details.method.startswith(_CONTRACT):
+        if handler is None or handler.request_streaming or not details.method.startswith(_CONTRACT):
             return handler
-        method, codec = details.method.removeprefix("/"), (handler.request_deserializer, handler.response_serializer)
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._measured(method, handler.unary_unary), *codec)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._measured_stream(method, handler.unary_stream), *codec)
-        return handler
+        measured = self._measured_stream if handler.response_streaming else self._measured
+        return with_behaviour(handler, partial(measured, details.method.removeprefix("/")))
 
     def _measured(self, method: str, behaviour: Behaviour) -> Behaviour:
         @functools.wraps(behaviour)  # `wraps` copies the attributes that gRPC reads
