@@ -67,7 +67,7 @@ def test_spans_of_envoy_have_no_address_no_user_agent_and_no_query(tmp_path: Pat
     with OtlpReceiver() as receiver:
         config = tmp_path / "envoy.yaml"
         config.write_text(render(replace(door, traced=TracedDoor(tcp_ports.HOST, receiver.port, 1.0))))
-        command = [str(binary()), "-c", str(config), "--use-dynamic-base-id", "--log-level", "off"]
+        command = [str(binary()), "-c", str(config), "--disable-hot-restart", "--log-level", "off"]
         with subprocess.Popen(command, cwd=tmp_path) as envoy:
             try:
                 eventually(lambda: has_answer(door, path, headers), "Envoy answers")
